@@ -1,0 +1,413 @@
+"""The events as dataclasses.
+
+Field names, units and meanings are those of the Avro schemas beside this module; arrays are numpy
+arrays of the dtype and shape given there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .records import array_field
+
+Floats = NDArray[np.floating[Any]]
+Integers = NDArray[np.signedinteger[Any]]
+
+Quality = Literal["PASS", "SEMIPASS", "FAIL", "UNKNOWN"]
+SpectralFrame = Literal["BARYCENTRIC", "LSRK", "TOPOCENTRIC"]
+TimeScale = Literal["UTC", "TAI", "TT", "TDB"]
+AlertType = Literal["INITIAL", "UPDATE", "RETRACTION"]
+OutcomeKind = Literal["SPECTROSCOPIC_REDSHIFT", "CONFIRMED", "REFUTED"]
+
+CHUNK_BINS = 64
+"""Bins of the logarithmic frequency grid in one stored chunk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acquisition:
+    """How the data were taken."""
+
+    project: str | None = None
+    observing_unit: str | None = None
+    quality: Quality = "UNKNOWN"
+    calibration: str | None = None
+    array: str | None = None
+    integration_time_s: float | None = None
+    data_url: str | None = None
+    bibcode: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Spectrum:
+    """A one-dimensional spectrum; all three arrays have shape (channels,)."""
+
+    frequency_hz: Floats = array_field("<f8")
+    frame: SpectralFrame
+    flux_density_jy: Floats = array_field("<f4")
+    flux_error_jy: Floats = array_field("<f4")
+    beam_major_arcsec: float | None = None
+    beam_minor_arcsec: float | None = None
+    beam_position_angle_deg: float | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ContinuumMap:
+    """A small image, shape (height * width,) on the wire; see ``image``."""
+
+    image_jy_per_beam: Floats = array_field("<f4")
+    height: int
+    width: int
+    wcs_header: str
+    frequency_hz: float
+    beam_major_arcsec: float
+    beam_minor_arcsec: float
+    beam_position_angle_deg: float = 0.0
+    noise_jy_per_beam: float | None = None
+
+    @property
+    def image(self) -> Floats:
+        """The image in Jy/beam, float32, shape (height, width).
+
+        Raises:
+            ValueError: the number of pixels is not height times width.
+        """
+        return self.image_jy_per_beam.reshape(self.height, self.width)
+
+
+@dataclass(frozen=True, slots=True)
+class BandMeasurement:
+    """One band: a flux density with its error, or an upper limit."""
+
+    band: str
+    frequency_hz: float
+    flux_density_jy: float | None
+    flux_error_jy: float
+    upper_limit_jy: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Photometry:
+    """Flux densities of one source."""
+
+    measurements: list[BandMeasurement]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PhotometricRedshift:
+    """A redshift estimated elsewhere; both grids have shape (points,)."""
+
+    method: str
+    redshift: float
+    lower_68: float | None = None
+    upper_68: float | None = None
+    grid_redshift: Floats | None = array_field("<f4", optional=True)
+    grid_density: Floats | None = array_field("<f4", optional=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A reference to a document."""
+
+    url: str
+    media_type: str
+    sha256: str | None = None
+    title: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Observation:
+    """One observation of one galaxy, with at most one payload."""
+
+    observation_id: str
+    instrument: str
+    right_ascension_deg: float
+    declination_deg: float
+    position_error_arcsec: float
+    time_mjd: float
+    time_scale: TimeScale = "UTC"
+    replaces: str | None = None
+    simulated: bool = False
+    acquisition: Acquisition = field(default_factory=Acquisition)
+    spectrum: Spectrum | None = None
+    continuum_map: ContinuumMap | None = None
+    photometry: Photometry | None = None
+    photometric_redshift: PhotometricRedshift | None = None
+    document: Document | None = None
+
+    PAYLOADS: ClassVar[tuple[str, ...]] = ("spectrum", "continuum_map", "photometry", "photometric_redshift", "document")
+
+    @property
+    def payloads(self) -> list[str]:
+        """Names of the payloads that are set."""
+        return [name for name in self.PAYLOADS if getattr(self, name) is not None]
+
+    @property
+    def is_withdrawal(self) -> bool:
+        """Whether this withdraws the observation it replaces."""
+        return self.replaces is not None and not self.payloads
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where an observation was read."""
+
+    observation_id: str
+    topic: str
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class BandStatistics:
+    """Merged measurements of one band."""
+
+    band: str
+    frequency_hz: float
+    weight: float = 0.0
+    weighted_flux: float = 0.0
+    weighted_square: float = 0.0
+    count: int = 0
+    upper_limit_jy: float | None = None
+    upper_limit_error_jy: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MapStatistics:
+    """Merged continuum maps of one 5 % interval of frequency."""
+
+    frequency_bin: int
+    weight: float
+    weighted_frequency: float
+    weighted_flux: float
+    weighted_square: float
+    weighted_peak: float
+    weighted_extent: float
+    smallest_beam_arcsec: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PublishedRedshift:
+    """The newest photometric redshift by one method."""
+
+    method: str
+    time_mjd: float
+    observation_id: str
+    redshift: float
+    lower_68: float | None = None
+    upper_68: float | None = None
+    grid_redshift: Floats | None = array_field("<f4", optional=True)
+    grid_density: Floats | None = array_field("<f4", optional=True)
+
+
+@dataclass(frozen=True, slots=True)
+class AcquisitionStatistics:
+    """Counts over the merged observations."""
+
+    observations: int = 0
+    spectra: int = 0
+    maps: int = 0
+    photometry: int = 0
+    photometric_redshifts: int = 0
+    documents: int = 0
+    simulated: int = 0
+    quality_pass: int = 0
+    quality_semipass: int = 0
+    quality_fail: int = 0
+    calibration_known: int = 0
+    project_known: int = 0
+    open_data: int = 0
+    array_known: int = 0
+    ambiguous: int = 0
+    integration_time_s: float = 0.0
+    first_mjd: float = float("inf")
+    last_mjd: float = float("-inf")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fingerprint:
+    """All that is known of one galaxy, as mergeable sums of bounded size."""
+
+    galaxy_id: str
+    version: int
+    right_ascension_deg: float
+    declination_deg: float
+    position_error_arcsec: float
+    position_sums: Floats = array_field("<f8")
+    chunk_index: Integers = array_field("<i4")
+    chunk_weight: Floats = array_field("<f8", CHUNK_BINS)
+    chunk_weighted_flux: Floats = array_field("<f8", CHUNK_BINS)
+    bands: list[BandStatistics]
+    maps: list[MapStatistics]
+    photometric_redshifts: list[PublishedRedshift]
+    documents: list[Document]
+    acquisition: AcquisitionStatistics
+    instruments: list[str]
+    candidates: list[str]
+    observation_hashes: bytes
+    digest: bytes
+    recent_sources: list[Source]
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An interval of redshift."""
+
+    lower: float
+    upper: float
+
+
+@dataclass(frozen=True, slots=True)
+class LineIdentification:
+    """One mode of the redshift posterior with the lines that explain it."""
+
+    redshift: float
+    probability: float
+    lines: list[str]
+    observed_frequencies_hz: list[float]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RedshiftPosterior:
+    """Redshift inferred from a fingerprint; both grids have shape (points,)."""
+
+    best: float
+    interval_68: Interval
+    interval_95: Interval
+    grid_redshift: Floats = array_field("<f4")
+    grid_probability: Floats = array_field("<f4")
+    identifications: list[LineIdentification]
+    inputs: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One node of the feature tree."""
+
+    kind: str
+    name: str
+    frequency_hz: float | None = None
+    flux_density_jy: float | None = None
+    line_flux_jy_km_s: float | None = None
+    line_width_km_s: float | None = None
+    signal_to_noise: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationScore:
+    """One of the five evaluations; a score of None is absent."""
+
+    name: str
+    score: float | None
+    weight: float
+    evidence: dict[str, float]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CriticOutput:
+    """What the conditional network makes of a fingerprint."""
+
+    output: float | None
+    genuine_probability: float | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What made a score."""
+
+    fingerprint_hash: str
+    observation_count: int
+    observation_digest: str
+    recent_sources: list[Source]
+    model_hash: str
+    calibration_id: str
+    schema_id: int
+    code_version: str
+    scorer_hash: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoredGalaxy:
+    """A galaxy with its redshift, evaluations, HyperScore and rank."""
+
+    galaxy_id: str
+    version: int
+    right_ascension_deg: float
+    declination_deg: float
+    position_error_arcsec: float
+    redshift: RedshiftPosterior
+    features: list[Feature]
+    evaluations: list[EvaluationScore]
+    critic: CriticOutput
+    value: float
+    hyperscore: float
+    hyperscore_form: str
+    probability: float
+    rank: int
+    ranked_galaxies: int
+    simulated: bool
+    ambiguous: bool
+    candidates: list[str]
+    peak_flux_density_jy: float | None
+    provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Alert:
+    """A scored galaxy that passed, or ceased to pass, the filter of a stream."""
+
+    alert_id: str
+    stream: str
+    alert_type: AlertType
+    supersedes: str | None
+    reasons: list[str]
+    stream_rank: int
+    stream_galaxies: int
+    galaxy: ScoredGalaxy
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What follow-up found."""
+
+    outcome_id: str
+    galaxy_id: str | None
+    right_ascension_deg: float
+    declination_deg: float
+    position_error_arcsec: float
+    time_mjd: float
+    kind: OutcomeKind
+    redshift: float | None
+    redshift_error: float | None
+    identification: str | None
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """An event that could not be processed."""
+
+    stage: str
+    reason: str
+    detail: str
+    topic: str
+    partition: int
+    offset: int
+    original: bytes
+
+
+Event = Observation | Fingerprint | ScoredGalaxy | Alert | Outcome | Quarantine
+EVENT_TYPES: tuple[type[Any], ...] = (
+    Observation,
+    Fingerprint,
+    ScoredGalaxy,
+    Alert,
+    Outcome,
+    Quarantine,
+)
