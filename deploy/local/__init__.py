@@ -1,1 +1,10 @@
-"""."""
+"""A real Kafka and a real Triton on this machine, without containers.
+
+Both run from Python packages alone: no Docker, no Java on the machine.
+"""
+
+from deploy.local.errors import StackError
+from deploy.local.stack import ComponentStatus, LocalStack, StackStatus
+from deploy.local.state import Ports
+
+__all__ = ["ComponentStatus", "LocalStack", "Ports", "StackError", "StackStatus"]

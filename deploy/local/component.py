@@ -1,0 +1,136 @@
+"""What Kafka and Triton have in common as servers of a stack."""
+
+import os
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import ClassVar
+
+from deploy.local import processes
+from deploy.local.errors import StackError
+from deploy.local.processes import ProcessRecord
+
+Changing = Callable[[], AbstractContextManager[None]]
+
+_INHERITED = ("HOME", "LANG", "TMPDIR", "TZ", "USER")
+_POLL = 0.05  # s
+_LINE_BYTES = 500  # more than most lines have
+
+
+class Component(ABC):
+    """One server of a stack, which can be stopped or killed and started again on the same ports.
+
+    Args:
+        stack_directory: The stack's directory; the server's own lies in it.
+        changing: Entered while the server's process changes, so that its owner can keep account.
+    """
+
+    name: ClassVar[str]
+    start_timeout: ClassVar[float] = 90.0
+    stop_timeout: ClassVar[float] = 10.0
+
+    def __init__(self, stack_directory: Path, changing: Changing = nullcontext) -> None:
+        self.stack_directory = stack_directory
+        self.directory = stack_directory / self.name
+        self.log = self.directory / "server.log"
+        self.record: ProcessRecord | None = None
+        self._changing = changing
+
+    @property
+    @abstractmethod
+    def address(self) -> str:
+        """Where clients reach the server, host:port."""
+
+    @property
+    @abstractmethod
+    def ports(self) -> tuple[int, ...]:
+        """Every port it listens on."""
+
+    @abstractmethod
+    def command(self) -> tuple[list[str | Path], dict[str, str]]:
+        """Prepare what the server needs on disk; return its command line and variables."""
+
+    @abstractmethod
+    def is_ready(self) -> bool:
+        """Ask the server itself whether it can serve."""
+
+    def clean(self) -> None:  # noqa: B027 - most leave nothing
+        """Remove what a killed server leaves outside its directory."""
+
+    @property
+    def pid(self) -> int | None:
+        """The process id, if the server runs."""
+        return self.record.pid if self.record and self.record.alive else None
+
+    @property
+    def running(self) -> bool:
+        """Whether the server's process runs, ready or not."""
+        return self.pid is not None
+
+    def start(self) -> None:
+        """Start the server and wait until it is ready; do nothing if it runs.
+
+        Raises:
+            StackError: It cannot be started or does not become ready; the message ends with what
+                its log says.
+        """
+        if self.running:
+            return
+        for port in self.ports:
+            if not processes.is_free(port):
+                raise StackError(
+                    f"{self.name} cannot listen on port {port}: something else does;"
+                    " end it or choose another port"
+                )
+        self.clean()
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            command, variables = self.command()
+        except OSError as error:
+            raise StackError(f"{self.name} cannot use {self.directory}: {error}") from error
+        inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+        environment = {"PATH": os.defpath, **inherited, **variables}
+        with self._changing():
+            self.record = processes.spawn(command, self.stack_directory, self.log, environment)
+        self._wait()
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + self.start_timeout
+        while self.running:
+            # Clients complain loudly of a port on which nothing listens yet.
+            if all(map(processes.accepts, self.ports)) and self.is_ready():
+                return
+            if time.monotonic() > deadline:
+                self.kill()
+                raise StackError(
+                    f"{self.name} was not ready after {self.start_timeout:.0f} s:\n"
+                    + self.diagnosis()
+                )
+            time.sleep(_POLL)
+        raise StackError(f"{self.name} ended while starting:\n{self.diagnosis()}")
+
+    def stop(self) -> None:
+        """End the server in an orderly way, by force if it takes too long."""
+        if self.record:
+            processes.terminate(self.record, self.stop_timeout)
+        self.clean()
+
+    def kill(self) -> None:
+        """Kill the server with SIGKILL, as a crash would."""
+        if self.record:
+            processes.kill(self.record)
+
+    def tail(self, lines: int) -> str:
+        """Return the last lines of the server's log."""
+        if not self.log.exists():
+            return ""
+        with self.log.open("rb") as log:
+            log.seek(max(0, self.log.stat().st_size - _LINE_BYTES * lines))
+            text = log.read().decode(errors="replace")
+        return "\n".join(text.splitlines()[-lines:])
+
+    def diagnosis(self) -> str:
+        """Return the part of the log's end that explains a failure."""
+        return self.tail(20)

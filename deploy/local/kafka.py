@@ -1,0 +1,157 @@
+"""Apache Kafka as one KRaft node, broker and controller at once."""
+
+import base64
+import logging
+import shutil
+import subprocess
+import uuid
+from contextlib import nullcontext
+from pathlib import Path
+
+from deploy.local.component import Changing, Component
+from deploy.local.errors import StackError
+from deploy.local.install import install_kafka
+
+_MESSAGE_BYTES = 16 * 1024 * 1024
+_HOST = "127.0.0.1"
+
+_JVM = (
+    "-Xmx512m",
+    "-XX:+UseSerialGC",
+    "-XX:+ExitOnOutOfMemoryError",
+    "-Djava.awt.headless=true",
+    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+    "-Dorg.slf4j.simpleLogger.showDateTime=true",
+    "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSZ",
+)
+
+_INTERNAL_TOPICS: dict[str, object] = {
+    "offsets.topic.replication.factor": 1,
+    "offsets.topic.num.partitions": 4,
+    "transaction.state.log.replication.factor": 1,
+    "transaction.state.log.min.isr": 1,
+    "transaction.state.log.num.partitions": 2,
+    "share.coordinator.state.topic.replication.factor": 1,
+    "share.coordinator.state.topic.min.isr": 1,
+    "share.coordinator.state.topic.num.partitions": 2,
+    # A group of one reader should not wait for others to join.
+    "group.initial.rebalance.delay.ms": 0,
+}
+
+# Refused connections are expected while waiting, and a client would print every one of them.
+_SILENT = logging.getLogger("deploy.local.kafka.waiting")
+_SILENT.disabled = True
+
+
+class Kafka(Component):
+    """The Kafka server of a stack.
+
+    Args:
+        stack_directory: As for every component.
+        port: Where clients connect.
+        controller_port: Where the node talks to its own controller.
+        changing: As for every component.
+    """
+
+    name = "kafka"
+
+    def __init__(
+        self,
+        stack_directory: Path,
+        port: int,
+        controller_port: int,
+        changing: Changing = nullcontext,
+    ) -> None:
+        super().__init__(stack_directory, changing)
+        self.port = port
+        self.controller_port = controller_port
+
+    @property
+    def address(self) -> str:
+        """The bootstrap server."""
+        return f"{_HOST}:{self.port}"
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """The ports of broker and controller."""
+        return self.port, self.controller_port
+
+    def command(self) -> tuple[list[str | Path], dict[str, str]]:
+        """Write the properties, format the log directory once, and return how to start."""
+        runtime = install_kafka()
+        properties = self.directory / "server.properties"
+        lines = {**self._listeners(), **self._storage(), **_INTERNAL_TOPICS}
+        properties.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
+        java: list[str | Path] = [runtime.java, *_JVM, "-cp", runtime.classpath]
+        java.insert(1, f"-XX:ErrorFile={self.directory}/jvm-crash.log")
+        self._format(java, properties)
+        return [*java, "kafka.Kafka", properties], {}
+
+    def is_ready(self) -> bool:
+        """Ask for the cluster's metadata."""
+        # Imported when needed: most users of this package, as its watchdog, do without.
+        from confluent_kafka import KafkaException
+        from confluent_kafka.admin import AdminClient
+
+        try:
+            admin = AdminClient({"bootstrap.servers": self.address}, logger=_SILENT)
+            return bool(admin.list_topics(timeout=2).brokers)
+        except KafkaException:
+            return False
+
+    def _listeners(self) -> dict[str, object]:
+        """How clients, the broker and the controller talk to each other.
+
+        The only place that knows: authentication and encryption change these lines alone.
+        """
+        controller = f"{_HOST}:{self.controller_port}"
+        return {
+            "listeners": f"CLIENTS://{self.address},CONTROLLER://{controller}",
+            "advertised.listeners": f"CLIENTS://{self.address}",
+            "listener.security.protocol.map": "CLIENTS:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "inter.broker.listener.name": "CLIENTS",
+            "controller.listener.names": "CONTROLLER",
+            "controller.quorum.bootstrap.servers": controller,
+        }
+
+    def _storage(self) -> dict[str, object]:
+        return {
+            "process.roles": "broker,controller",
+            "node.id": 1,
+            # A killed broker may not register again until its session has expired.
+            "broker.session.timeout.ms": 3000,
+            "broker.heartbeat.interval.ms": 500,
+            "log.dirs": self._data,
+            # Nothing is synced to disk per message: the page cache survives a killed process.
+            "message.max.bytes": _MESSAGE_BYTES,
+            "replica.fetch.max.bytes": _MESSAGE_BYTES,
+            "compression.type": "producer",
+            "auto.create.topics.enable": "false",
+            "num.partitions": 1,
+            "log.retention.hours": 168,
+            "log.segment.bytes": 128 * 1024 * 1024,
+            # By default a quarter of this heap, taken at once.
+            "log.cleaner.dedupe.buffer.size": 32 * 1024 * 1024,
+        }
+
+    @property
+    def _data(self) -> Path:
+        return self.directory / "data"
+
+    def _format(self, java: list[str | Path], properties: Path) -> None:
+        done = self.directory / "formatted"
+        if done.exists() and (self._data / "meta.properties").exists():
+            return
+        # Interrupted while formatting: Kafka refuses such a directory, and nothing is in it.
+        shutil.rmtree(self._data, ignore_errors=True)
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        if cluster.startswith("-"):
+            cluster = "A" + cluster[1:]  # it is an argument on a command line
+        tool = ["kafka.tools.StorageTool", "format", "-t", cluster, "--standalone"]
+        result = subprocess.run(
+            [*java, *tool, "-c", properties], capture_output=True, text=True, check=False
+        )
+        if result.returncode != 0:
+            tail = "\n".join((result.stdout + result.stderr).strip().splitlines()[-10:])
+            raise StackError(f"kafka's log directory {self._data} cannot be formatted:\n{tail}")
+        done.touch()

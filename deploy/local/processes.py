@@ -1,0 +1,175 @@
+"""Server processes: started detached, recognised again, ended; and free ports for them."""
+
+import contextlib
+import os
+import random
+import signal
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from deploy.local.errors import StackError
+
+#: Environment variable naming the stack's directory in every process of a stack and in their
+#: children, so that what a crash left behind is found even if nobody noted its pid.
+MARKER = "MMBROKER_STACK_DIRECTORY"
+
+_HOST = "127.0.0.1"
+_START_TOLERANCE = 2.0  # s; psutil derives start times from the boot time, which clock steps move
+
+
+@dataclass(frozen=True)
+class ProcessRecord:
+    """A process by pid and start time (seconds since the epoch), so that a reused pid is told."""
+
+    pid: int
+    started: float
+
+    @classmethod
+    def of(cls, pid: int) -> "ProcessRecord":
+        """Record a process that is running now.
+
+        Raises:
+            psutil.NoSuchProcess: There is no such process.
+        """
+        return cls(pid, psutil.Process(pid).create_time())
+
+    def process(self) -> psutil.Process | None:
+        """Return the process if it is still this one and runs."""
+        try:
+            process = psutil.Process(self.pid)
+            same = abs(process.create_time() - self.started) < _START_TOLERANCE
+            # A zombie has ended, unless threads of it are still ending: they hold its ports.
+            ended = process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1
+            return process if same and not ended else None
+        except psutil.NoSuchProcess:
+            return None
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process still runs."""
+        return self.process() is not None
+
+
+def spawn(
+    command: Sequence[str | Path], directory: Path, log: Path, environment: Mapping[str, str]
+) -> ProcessRecord:
+    """Start a process in a session of its own, marked as one of the stack in `directory`.
+
+    posix_spawn rather than subprocess: the process is meant to outlive the object that would stand
+    for it. Output is appended to `log`.
+
+    Raises:
+        StackError: The program cannot be started.
+    """
+    arguments = [str(part) for part in command]
+    try:
+        pid = os.posix_spawn(
+            arguments[0],
+            arguments,
+            {**environment, MARKER: str(directory)},
+            setsid=True,
+            # A supervisor may have blocked or ignored signals that a server needs to end.
+            setsigmask=[],
+            setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE],
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+        )
+        return ProcessRecord.of(pid)
+    except (OSError, psutil.NoSuchProcess) as error:
+        raise StackError(f"cannot start {arguments[0]}: {error}") from error
+
+
+def terminate(record: ProcessRecord, grace: float) -> None:
+    """Ask a process to end and kill it, with its session, if it has not after `grace` seconds."""
+    if process := record.process():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+        if not _has_ended(record, grace):
+            kill(record)
+
+
+def kill(record: ProcessRecord) -> None:
+    """Kill a process started by `spawn` and everything in its session with SIGKILL, and wait."""
+    if record.alive:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(record.pid, signal.SIGKILL)
+        _has_ended(record, 10)
+
+
+def kill_marked(directory: Path) -> int:
+    """Kill whatever a stack in `directory` left running, and return how many processes it was."""
+    marked = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.pid != os.getpid() and process.environ().get(MARKER) == str(directory):
+                marked.append(ProcessRecord.of(process.pid))
+                process.kill()
+    for record in marked:
+        _has_ended(record, 10)
+    return len(marked)
+
+
+def _has_ended(record: ProcessRecord, timeout: float) -> bool:
+    """Wait for a process to end, be it a child, which is reaped, or not."""
+    deadline = time.monotonic() + timeout
+    while record.alive:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(record.pid, os.WNOHANG)
+    return True
+
+
+def free_ports(number: int) -> list[int]:
+    """Find ports on the loopback interface that nobody uses.
+
+    They lie below the range from which the system takes the ports of outgoing connections:
+    otherwise a client that reconnects while its server restarts can be given the server's port.
+
+    Raises:
+        StackError: There are none.
+    """
+    ports: set[int] = set()
+    for _ in range(1000):
+        if len(ports) == number:
+            return list(ports)
+        port = random.randrange(15000, max(_first_ephemeral_port(), 16000))
+        if is_free(port):
+            ports.add(port)
+    raise StackError("no free port was found on 127.0.0.1; end some of what listens there")
+
+
+def _first_ephemeral_port() -> int:
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return 32768
+
+
+def is_free(port: int) -> bool:
+    """Say whether a server could listen on a port of the loopback interface."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, port))
+        except OSError:
+            return False
+        return True
+
+
+def accepts(port: int) -> bool:
+    """Say whether something listens on a port of the loopback interface."""
+    try:
+        with socket.create_connection((_HOST, port), timeout=1):
+            return True
+    except OSError:
+        return False

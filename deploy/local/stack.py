@@ -1,0 +1,372 @@
+"""A real Kafka and a real Triton on this machine, as one thing to start and stop."""
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import filelock
+import psutil
+from rich.console import Console
+
+from deploy.local import processes
+from deploy.local.component import Component
+from deploy.local.errors import StackError
+from deploy.local.install import install_kafka, install_triton
+from deploy.local.kafka import Kafka
+from deploy.local.processes import ProcessRecord
+from deploy.local.state import Ports, State
+from deploy.local.triton import Triton
+
+DEFAULT_DIRECTORY = Path(".mmbroker/stack")
+
+_NEEDED_BYTES = 500_000_000
+
+
+@dataclass(frozen=True)
+class ComponentStatus:
+    """One server: whether it runs and answers, where, and what it uses."""
+
+    name: str
+    running: bool
+    ready: bool
+    address: str
+    pid: int | None
+    memory_bytes: int
+    uptime_seconds: float
+    log: Path
+
+
+@dataclass(frozen=True)
+class StackStatus:
+    """What is true of the stack in a directory."""
+
+    directory: Path
+    detached: bool
+    components: tuple[ComponentStatus, ...]
+
+    @property
+    def running(self) -> bool:
+        """Whether any server runs."""
+        return any(component.running for component in self.components)
+
+    @property
+    def ready(self) -> bool:
+        """Whether there are servers and all of them answer."""
+        return bool(self.components) and all(component.ready for component in self.components)
+
+
+class LocalStack:
+    """One Kafka node and one Triton server that keep their data and logs in a directory.
+
+    As a context manager the stack belongs to this process: it goes down at the end of the block,
+    and also if the process is killed. With `up` it is detached and runs until `down`, here or in
+    another process. Data survive `down`, and ports are taken up again where they are free.
+
+    Args:
+        directory: Where everything is kept, one stack each; .mmbroker/stack by default.
+        triton: Whether to run Triton beside Kafka.
+        model_repository: Triton's models; by default an empty directory of the stack's own.
+        ports: The ports to use where it matters.
+        quiet: Whether to say nothing about progress on standard error.
+    """
+
+    def __init__(
+        self,
+        directory: Path | None = None,
+        triton: bool = True,
+        model_repository: Path | None = None,
+        ports: Ports = Ports(),  # noqa: B008 - immutable
+        quiet: bool = False,
+    ) -> None:
+        self.directory = (directory or DEFAULT_DIRECTORY).resolve()
+        self._with_triton = triton
+        self._model_repository = model_repository.resolve() if model_repository else None
+        self._wanted_ports = ports
+        console = Console(stderr=True, highlight=False, markup=False, quiet=quiet)
+        self._say = partial(console.print, soft_wrap=True)
+        self._state_file = self.directory / "stack.json"
+        self._state = State()
+        self._accounting = threading.Lock()
+        self._components: dict[str, Component] = {}
+
+    @classmethod
+    def attach(cls, directory: Path | None = None, quiet: bool = False) -> Self:
+        """Find the stack that runs in a directory.
+
+        Raises:
+            StackError: None does.
+        """
+        stack = cls(directory, quiet=quiet)
+        if not stack._load():
+            raise StackError(
+                f"no stack runs in {stack.directory}; start one with: mmbroker stack up"
+            )
+        return stack
+
+    @property
+    def kafka(self) -> Kafka:
+        """The Kafka server.
+
+        Raises:
+            StackError: The stack has not been started.
+        """
+        component = self._component("kafka")
+        assert isinstance(component, Kafka)
+        return component
+
+    @property
+    def triton(self) -> Triton:
+        """The Triton server.
+
+        Raises:
+            StackError: The stack has not been started, or it is one without Triton.
+        """
+        component = self._component("triton")
+        assert isinstance(component, Triton)
+        return component
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """Kafka's address, host:port."""
+        return self.kafka.address
+
+    @property
+    def triton_url(self) -> str:
+        """Triton's address for gRPC, host:port."""
+        return self.triton.address
+
+    @property
+    def triton_metrics_url(self) -> str:
+        """The URL of Triton's metrics."""
+        return self.triton.metrics_url
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that point the broker's processes to this stack."""
+        variables = {"MMBROKER_KAFKA__BOOTSTRAP_SERVERS": self.bootstrap_servers}
+        if "triton" in self._components:
+            variables["MMBROKER_TRITON__URL"] = self.triton_url
+        return variables
+
+    def up(self) -> Self:
+        """Start the servers, detached from this process, and wait until they are ready.
+
+        What is not installed yet is installed first.
+
+        Raises:
+            StackError: A stack runs in the directory already, something is missing on this
+                machine, or a server does not become ready.
+        """
+        return self._up(None)
+
+    def __enter__(self) -> Self:
+        return self._up(ProcessRecord.of(os.getpid()))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.down()
+
+    def down(self) -> None:
+        """Stop the servers; their data stay. Do nothing if none runs.
+
+        Raises:
+            StackError: The directory cannot be written to.
+        """
+        if self.directory.exists():
+            with self._locked():
+                self._load()
+                self._end()
+
+    def status(self) -> StackStatus:
+        """Look at every server and ask those that run whether they are ready."""
+        self._load()
+        components = tuple(map(_status, self._components.values()))
+        return StackStatus(self.directory, self._state.owner is None, components)
+
+    def logs(self, component: str, lines: int = 100) -> str:
+        """Return the last lines of a server's log, `kafka` or `triton`.
+
+        Raises:
+            StackError: The stack has no such server.
+        """
+        self._load()
+        return self._component(component).tail(lines)
+
+    def _up(self, owner: ProcessRecord | None) -> Self:
+        install_kafka(self._say)
+        if self._with_triton:
+            install_triton(self._say)
+        with self._locked():
+            before = State.read(self._state_file)
+            self._make_way(before)
+            self._state = State(
+                owner=owner,
+                ports=_choose_ports(self._wanted_ports, before.ports),
+                model_repository=self._model_repository,
+            )
+            self._components = self._make_components(self._with_triton)
+            began = time.monotonic()
+            try:
+                if owner:
+                    self._state.watchdog = self._start_watchdog(owner)
+                self._write()
+                # Both at once: most of the time goes into waiting for separate programs.
+                with ThreadPoolExecutor() as pool:
+                    starts = [pool.submit(one.start) for one in self._components.values()]
+                for start in starts:
+                    start.result()
+                if self._state.watchdog and not self._state.watchdog.alive:
+                    raise StackError(f"the watchdog ended; see {self.directory}/watchdog.log")
+            except BaseException:
+                self._end()
+                raise
+        self._say(f"{self.directory} is up after {time.monotonic() - began:.1f} s")
+        return self
+
+    def _make_way(self, before: State) -> None:
+        """End what an earlier stack in the directory left behind, unless it is in use.
+
+        Raises:
+            StackError: It is in use, or there is no room for another.
+        """
+        orphaned = before.owner is not None and not before.owner.alive
+        running = [name for name, record in before.servers.items() if record and record.alive]
+        if running and not orphaned:
+            raise StackError(
+                f"a stack runs in {self.directory} already ({', '.join(running)});"
+                " stop it with: mmbroker stack down"
+            )
+        # Also what was started and never noted.
+        if ended := processes.kill_marked(self.directory):
+            self._say(f"ended {ended} processes that an earlier stack had left behind")
+        free = psutil.disk_usage(str(self.directory)).free
+        if free < _NEEDED_BYTES:
+            raise StackError(
+                f"{self.directory} has {free / 1e6:.0f} MB free and the stack needs"
+                f" {_NEEDED_BYTES / 1e6:.0f} MB; make room or choose another directory"
+            )
+
+    def _end(self) -> None:
+        if self._state.watchdog:
+            processes.kill(self._state.watchdog)
+            self._state.watchdog = None
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(Component.stop, self._components.values()))
+        processes.kill_marked(self.directory)
+        self._write()
+
+    def _load(self) -> bool:
+        """Take up what the directory says, and return whether any server of it runs."""
+        with self._accounting:
+            self._read()
+        return any(component.running for component in self._components.values())
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Keep the state in step with a server that is being started."""
+        with self._accounting:
+            self._read()  # another process may have restarted another server
+            yield
+            self._write()
+
+    def _read(self) -> None:
+        state = State.read(self._state_file)
+        if not state.servers:
+            return
+        known = (self._state.ports, set(self._components)) == (state.ports, set(state.servers))
+        self._state = state
+        if not known:
+            self._model_repository = state.model_repository
+            self._components = self._make_components("triton" in state.servers)
+        for name, component in self._components.items():
+            component.record = state.servers[name]
+
+    def _write(self) -> None:
+        self._state.servers = {name: one.record for name, one in self._components.items()}
+        try:
+            self._state.write(self._state_file)
+        except OSError as error:
+            raise StackError(f"cannot write {self._state_file}: {error}") from error
+
+    def _component(self, name: str) -> Component:
+        if name not in self._components:
+            known = " and ".join(self._components) or "nothing, it has not been started"
+            raise StackError(f"the stack in {self.directory} has no {name}; it has {known}")
+        return self._components[name]
+
+    def _make_components(self, with_triton: bool) -> dict[str, Component]:
+        ports = self._state.ports
+        components: list[Component] = [
+            Kafka(self.directory, ports.kafka, ports.kafka_controller, self._changing)
+        ]
+        if with_triton:
+            components.append(
+                Triton(
+                    self.directory,
+                    ports.triton,
+                    ports.triton_http,
+                    ports.triton_metrics,
+                    self._model_repository,
+                    self._changing,
+                )
+            )
+        return {component.name: component for component in components}
+
+    def _start_watchdog(self, owner: ProcessRecord) -> ProcessRecord:
+        source = Path(__file__).parents[2]  # importable also where it is not installed
+        return processes.spawn(
+            [sys.executable, "-m", "deploy.local.watchdog", str(owner.pid), self.directory],
+            self.directory,
+            self.directory / "watchdog.log",
+            {**os.environ, "PYTHONPATH": str(source)},
+        )
+
+    def _locked(self) -> filelock.BaseFileLock:
+        """Keep other processes from starting or ending the stack in this directory."""
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StackError(f"cannot keep a stack in {self.directory}: {error}") from error
+        return filelock.FileLock(self.directory / "lock")
+
+
+def _choose_ports(wanted: Ports, before: Ports) -> Ports:
+    """Take what is asked for, else what the directory had before if it is free, else any."""
+    asked, had = asdict(wanted), asdict(before)
+    spare = processes.free_ports(len(asked))
+    return Ports(
+        **{
+            name: asked[name] or (port if port and processes.is_free(port) else free)
+            for (name, port), free in zip(had.items(), spare, strict=True)
+        }
+    )
+
+
+def _status(component: Component) -> ComponentStatus:
+    process = component.record.process() if component.record else None
+    memory, uptime = 0, 0.0
+    if process and component.record:
+        memory = process.memory_info().rss
+        uptime = time.time() - component.record.started
+    return ComponentStatus(
+        name=component.name,
+        running=process is not None,
+        ready=process is not None and component.is_ready(),
+        address=component.address,
+        pid=process.pid if process else None,
+        memory_bytes=memory,
+        uptime_seconds=uptime,
+        log=component.log,
+    )

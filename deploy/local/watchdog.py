@@ -1,0 +1,31 @@
+"""Ends a stack when the process it belongs to is gone, however that ended.
+
+`python -m deploy.local.watchdog PID DIRECTORY` waits for the process and then kills every process
+of the stack in the directory. Servers that ask the kernel to die with their parent would not do: it
+takes the end of the thread that started them for the end of the process.
+"""
+
+import contextlib
+import os
+import select
+import sys
+from pathlib import Path
+
+import psutil
+
+from deploy.local.processes import kill_marked
+
+
+def watch(pid: int, directory: Path) -> None:
+    """Wait until process `pid` is gone, then kill what is left of the stack in `directory`."""
+    with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
+        if hasattr(os, "pidfd_open"):
+            descriptor = os.pidfd_open(pid)
+            select.select([descriptor], [], [])
+        else:
+            psutil.Process(pid).wait()
+    kill_marked(directory)
+
+
+if __name__ == "__main__":
+    watch(int(sys.argv[1]), Path(sys.argv[2]))
