@@ -7,15 +7,14 @@ arrays of the dtype and shape given there.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .records import array_field
+from .records import Wire
 
 Floats = NDArray[np.floating[Any]]
-Integers = NDArray[np.signedinteger[Any]]
 
 Quality = Literal["PASS", "SEMIPASS", "FAIL", "UNKNOWN"]
 SpectralFrame = Literal["BARYCENTRIC", "LSRK", "TOPOCENTRIC"]
@@ -25,6 +24,11 @@ OutcomeKind = Literal["SPECTROSCOPIC_REDSHIFT", "CONFIRMED", "REFUTED"]
 
 CHUNK_BINS = 64
 """Bins of the logarithmic frequency grid in one stored chunk."""
+
+Singles = Annotated[Floats, Wire("<f4")]
+Doubles = Annotated[Floats, Wire("<f8")]
+Chunks = Annotated[Floats, Wire("<f8", CHUNK_BINS)]
+Integers = Annotated[NDArray[np.signedinteger[Any]], Wire("<i4")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +49,10 @@ class Acquisition:
 class Spectrum:
     """A one-dimensional spectrum; all three arrays have shape (channels,)."""
 
-    frequency_hz: Floats = array_field("<f8")
+    frequency_hz: Doubles
     frame: SpectralFrame
-    flux_density_jy: Floats = array_field("<f4")
-    flux_error_jy: Floats = array_field("<f4")
+    flux_density_jy: Singles
+    flux_error_jy: Singles
     beam_major_arcsec: float | None = None
     beam_minor_arcsec: float | None = None
     beam_position_angle_deg: float | None = None
@@ -58,7 +62,7 @@ class Spectrum:
 class ContinuumMap:
     """A small image, shape (height * width,) on the wire; see ``image``."""
 
-    image_jy_per_beam: Floats = array_field("<f4")
+    image_jy_per_beam: Singles
     height: int
     width: int
     wcs_header: str
@@ -104,8 +108,8 @@ class PhotometricRedshift:
     redshift: float
     lower_68: float | None = None
     upper_68: float | None = None
-    grid_redshift: Floats | None = array_field("<f4", optional=True)
-    grid_density: Floats | None = array_field("<f4", optional=True)
+    grid_redshift: Singles | None = None
+    grid_density: Singles | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +142,13 @@ class Observation:
     photometric_redshift: PhotometricRedshift | None = None
     document: Document | None = None
 
-    PAYLOADS: ClassVar[tuple[str, ...]] = ("spectrum", "continuum_map", "photometry", "photometric_redshift", "document")
+    PAYLOADS: ClassVar[tuple[str, ...]] = (
+        "spectrum",
+        "continuum_map",
+        "photometry",
+        "photometric_redshift",
+        "document",
+    )
 
     @property
     def payloads(self) -> list[str]:
@@ -200,8 +210,8 @@ class PublishedRedshift:
     redshift: float
     lower_68: float | None = None
     upper_68: float | None = None
-    grid_redshift: Floats | None = array_field("<f4", optional=True)
-    grid_density: Floats | None = array_field("<f4", optional=True)
+    grid_redshift: Singles | None = None
+    grid_density: Singles | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,10 +247,10 @@ class Fingerprint:
     right_ascension_deg: float
     declination_deg: float
     position_error_arcsec: float
-    position_sums: Floats = array_field("<f8")
-    chunk_index: Integers = array_field("<i4")
-    chunk_weight: Floats = array_field("<f8", CHUNK_BINS)
-    chunk_weighted_flux: Floats = array_field("<f8", CHUNK_BINS)
+    position_sums: Doubles
+    chunk_index: Integers
+    chunk_weight: Chunks
+    chunk_weighted_flux: Chunks
     bands: list[BandStatistics]
     maps: list[MapStatistics]
     photometric_redshifts: list[PublishedRedshift]
@@ -278,8 +288,8 @@ class RedshiftPosterior:
     best: float
     interval_68: Interval
     interval_95: Interval
-    grid_redshift: Floats = array_field("<f4")
-    grid_probability: Floats = array_field("<f4")
+    grid_redshift: Singles
+    grid_probability: Singles
     identifications: list[LineIdentification]
     inputs: list[str]
 

@@ -21,24 +21,36 @@ T = TypeVar("T")
 Conversion = Callable[[Any], Any]
 
 
-def array_field(dtype: str, *tail: int, optional: bool = False) -> Any:
-    """A dataclass field that holds a numpy array and travels as little-endian bytes.
+class Wire:
+    """Marks a dataclass field, by ``Annotated``, as an array that travels as bytes.
 
     Args:
         dtype: numpy dtype on the wire, e.g. ``"<f4"``.
         tail: the lengths of all axes but the first, whose length follows from the bytes.
-        optional: whether the field may be, and is by default, None.
     """
-    metadata = {"dtype": np.dtype(dtype), "shape": (-1, *tail)}
-    if optional:
-        return dataclasses.field(default=None, metadata=metadata)
-    return dataclasses.field(metadata=metadata)
+
+    def __init__(self, dtype: str, *tail: int) -> None:
+        self.dtype = np.dtype(dtype)
+        self.shape = (-1, *tail)
+
+    def to_wire(self, value: np.ndarray[Any, Any]) -> bytes:
+        """The bytes of an array."""
+        return np.ascontiguousarray(value, dtype=self.dtype).tobytes()
+
+    def from_wire(self, value: bytes) -> np.ndarray[Any, Any]:
+        """The array in some bytes, read-only.
+
+        Raises:
+            ValueError: the bytes are not a whole number of elements.
+        """
+        return np.frombuffer(value, dtype=self.dtype).reshape(self.shape)
 
 
 def to_record(event: Any) -> Record:
     """The Avro record of an event dataclass."""
-    record = {name: getattr(event, name) for name in _field_names(type(event))}
-    for name, to_wire, _ in _conversions(type(event)):
+    cls: Any = type(event)
+    record = {name: getattr(event, name) for name in _field_names(cls)}
+    for name, to_wire, _ in _conversions(cls):
         if record[name] is not None:
             record[name] = to_wire(record[name])
     return record
@@ -50,7 +62,8 @@ def from_record(cls: type[T], record: Record) -> T:
     Raises:
         ValueError: a field's bytes are not a whole number of array elements.
     """
-    for name, _, from_wire in _conversions(cls):
+    key: Any = cls
+    for name, _, from_wire in _conversions(key):
         value = record.get(name)
         if value is not None:
             try:
@@ -61,51 +74,39 @@ def from_record(cls: type[T], record: Record) -> T:
 
 
 @cache
-def _field_names(cls: type) -> tuple[str, ...]:
+def _field_names(cls: Any) -> tuple[str, ...]:
     return tuple(field.name for field in dataclasses.fields(cls))
 
 
 @cache
-def _conversions(cls: type) -> tuple[tuple[str, Conversion, Conversion], ...]:
-    hints = typing.get_type_hints(cls)
-    found = []
-    for field in dataclasses.fields(cls):
-        if "dtype" in field.metadata:
-            found.append((field.name, *_array_conversions(**field.metadata)))
-            continue
-        kind, nested = _nested_dataclass(hints[field.name])
-        if kind == "one":
-            found.append((field.name, to_record, _reader(nested)))
-        elif kind == "many":
-            found.append((field.name, _list_writer, _list_reader(nested)))
+def _conversions(cls: Any) -> tuple[tuple[str, Conversion, Conversion], ...]:
+    hints = typing.get_type_hints(cls, include_extras=True)
+    found: list[tuple[str, Conversion, Conversion]] = []
+    for name in _field_names(cls):
+        hint = _without_none(hints[name])
+        if typing.get_origin(hint) is typing.Annotated:
+            wire = hint.__metadata__[0]
+            found.append((name, wire.to_wire, wire.from_wire))
+        elif dataclasses.is_dataclass(hint):
+            found.append((name, to_record, _reader(hint)))
+        elif typing.get_origin(hint) is list:
+            (item,) = typing.get_args(hint)
+            if dataclasses.is_dataclass(item):
+                found.append((name, _list_writer, _list_reader(item)))
     return tuple(found)
 
 
-def _array_conversions(dtype: np.dtype[Any], shape: tuple[int, ...]) -> tuple[Conversion, ...]:
-    def to_wire(value: np.ndarray[Any, Any]) -> bytes:
-        return np.ascontiguousarray(value, dtype=dtype).tobytes()
-
-    def from_wire(value: bytes) -> np.ndarray[Any, Any]:
-        return np.frombuffer(value, dtype=dtype).reshape(shape)
-
-    return to_wire, from_wire
+def _without_none(hint: Any) -> Any:
+    if typing.get_origin(hint) not in (types.UnionType, typing.Union):
+        return hint
+    return next(option for option in typing.get_args(hint) if option is not type(None))
 
 
-def _nested_dataclass(hint: Any) -> tuple[str, Any]:
-    if isinstance(hint, types.UnionType):
-        hint = next(option for option in typing.get_args(hint) if option is not type(None))
-    if dataclasses.is_dataclass(hint):
-        return "one", hint
-    if typing.get_origin(hint) is list and dataclasses.is_dataclass(typing.get_args(hint)[0]):
-        return "many", typing.get_args(hint)[0]
-    return "plain", None
-
-
-def _reader(cls: type) -> Conversion:
+def _reader(cls: Any) -> Conversion:
     return lambda record: from_record(cls, record)
 
 
-def _list_reader(cls: type) -> Conversion:
+def _list_reader(cls: Any) -> Conversion:
     return lambda records: [from_record(cls, record) for record in records]
 
 

@@ -1,0 +1,246 @@
+"""The one codec: events to bytes and back.
+
+Three framings:
+
+- ``confluent``: a zero byte, the schema's id as four bytes big-endian, the Avro record. Compact;
+  the reader must know the id.
+- ``container``: an Avro object container with one record, self-describing.
+- ``json``: readable by a person; binary grids are left out, so it is written and never read.
+
+Bytes come from strangers. Decoding is bounded in time and memory by the size of the message: the
+size is limited, only schemas of the manifest are ever interpreted, and compressed containers are
+refused.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import struct
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any, Literal, TypeVar
+
+import fastavro
+from fastavro.schema import to_parsing_canonical_form
+
+from .events import EVENT_TYPES, Event
+from .records import Record, from_record, to_record
+
+Framing = Literal["confluent", "container", "json"]
+E = TypeVar("E", bound=Event)
+R = TypeVar("R")
+
+MAX_EVENT_BYTES = 8 * 2**20
+"""Larger messages are refused unread."""
+
+_CONFLUENT_MAGIC = b"\x00"
+_CONTAINER_MAGIC = b"Obj\x01"
+_HEADER = struct.Struct(">bI")
+
+
+class MalformedEventError(ValueError):
+    """Bytes that are not an event; the message says why."""
+
+
+@dataclass(frozen=True)
+class SchemaVersion:
+    """One version of one schema.
+
+    Attributes:
+        id: id in Confluent framing.
+        name: name of the record and of its dataclass.
+        version: 1 for the first.
+        text: the schema as JSON text.
+    """
+
+    id: int
+    name: str
+    version: int
+    text: str
+
+    @property
+    def definition(self) -> Any:
+        """The schema as parsed by fastavro."""
+        return _parsed(self.text)
+
+
+def manifest() -> list[SchemaVersion]:
+    """Every version of every schema, with the ids used where no registry is configured."""
+    folder = resources.files(__package__)
+    entries = json.loads((folder / "manifest.json").read_text())
+    return [
+        SchemaVersion(
+            entry["id"],
+            entry["name"],
+            entry["version"],
+            (folder / "avro" / entry["file"]).read_text(),
+        )
+        for entry in entries
+    ]
+
+
+class Codec:
+    """Encodes the newest version of every schema; decodes every version.
+
+    Args:
+        versions: the schema versions with their ids; those of the manifest by default.
+    """
+
+    def __init__(self, versions: Iterable[SchemaVersion] | None = None) -> None:
+        self._by_id = {version.id: version for version in versions or manifest()}
+        self._newest: dict[str, SchemaVersion] = {}
+        for version in sorted(self._by_id.values(), key=lambda each: each.version):
+            self._newest[version.name] = version
+        self._by_canonical_form = {
+            to_parsing_canonical_form(version.definition): version
+            for version in self._by_id.values()
+        }
+        self._by_header: dict[str, SchemaVersion] = {}
+        self._classes: dict[str, type[Event]] = {cls.__name__: cls for cls in EVENT_TYPES}
+
+    def schema_id(self, event_type: type[Event]) -> int:
+        """Id of the newest schema of an event type."""
+        return self._newest[event_type.__name__].id
+
+    def encode(self, event: Event, framing: Framing = "confluent") -> bytes:
+        """The bytes of an event.
+
+        Raises:
+            ValueError: a value does not fit the schema.
+        """
+        if framing == "json":
+            return json.dumps(readable(event), ensure_ascii=False).encode()
+        schema = self._newest[type(event).__name__]
+        buffer = io.BytesIO()
+        try:
+            if framing == "container":
+                fastavro.writer(buffer, schema.definition, [to_record(event)])
+            else:
+                buffer.write(_HEADER.pack(0, schema.id))
+                fastavro.schemaless_writer(buffer, schema.definition, to_record(event))
+        except (AttributeError, KeyError, OverflowError, TypeError) as error:
+            raise ValueError(f"{schema.name} does not fit its schema: {error}") from error
+        return buffer.getvalue()
+
+    def decode(self, data: bytes | None) -> Event:
+        """The event in some bytes, in either binary framing.
+
+        Raises:
+            MalformedEventError: the bytes are not an event of a known schema.
+        """
+        if not data:
+            raise MalformedEventError("the message is empty")
+        if len(data) > MAX_EVENT_BYTES:
+            raise MalformedEventError(
+                f"the message has {len(data)} bytes, more than {MAX_EVENT_BYTES}"
+            )
+        if data[:1] == _CONFLUENT_MAGIC:
+            return self._decode_confluent(data)
+        if data[:4] == _CONTAINER_MAGIC:
+            return self._decode_container(data)
+        raise MalformedEventError(
+            f"the message begins with {data[:4]!r}, neither Confluent framing nor an Avro container"
+        )
+
+    def decode_as(self, event_type: type[E], data: bytes | None) -> E:
+        """The event in some bytes, which must be of the given type.
+
+        Raises:
+            MalformedEventError: the bytes are not an event of that type.
+        """
+        event = self.decode(data)
+        if not isinstance(event, event_type):
+            raise MalformedEventError(
+                f"the message holds {type(event).__name__} where {event_type.__name__} belongs"
+            )
+        return event
+
+    def _decode_confluent(self, data: bytes) -> Event:
+        if len(data) < _HEADER.size:
+            raise MalformedEventError("the message ends within its schema id")
+        _, schema_id = _HEADER.unpack_from(data)
+        schema = self._by_id.get(schema_id)
+        if schema is None:
+            raise MalformedEventError(f"schema id {schema_id} is unknown")
+        buffer = io.BytesIO(data)
+        buffer.seek(_HEADER.size)
+        newest = self._newest[schema.name].definition
+        record = _guarded(
+            schema.name,
+            lambda: fastavro.schemaless_reader(
+                buffer, schema.definition, None if newest is schema.definition else newest
+            ),
+        )
+        if buffer.tell() != len(data):
+            raise MalformedEventError(
+                f"{len(data) - buffer.tell()} bytes follow the {schema.name} record"
+            )
+        return self._event(schema.name, record)
+
+    def _decode_container(self, data: bytes) -> Event:
+        reader = _guarded("container header", lambda: fastavro.reader(io.BytesIO(data)))
+        schema = self._container_schema(reader)
+        newest = self._newest[schema.name].definition
+        if newest is not schema.definition:
+            reader = fastavro.reader(io.BytesIO(data), reader_schema=newest)
+        records = _guarded(schema.name, lambda: [next(reader), next(reader, None)])
+        if records[1] is not None:
+            raise MalformedEventError("the container holds more than one event")
+        return self._event(schema.name, records[0])
+
+    def _container_schema(self, reader: Any) -> SchemaVersion:
+        compression = reader.metadata.get("avro.codec", "null")
+        if compression != "null":
+            raise MalformedEventError(
+                f"the container is compressed with {compression}; compress on the Kafka level"
+            )
+        header = reader.metadata["avro.schema"]
+        if header not in self._by_header:
+            form = _guarded(
+                "container schema", lambda: to_parsing_canonical_form(json.loads(header))
+            )
+            if form not in self._by_canonical_form:
+                raise MalformedEventError("the container's schema is unknown")
+            self._by_header[header] = self._by_canonical_form[form]
+        return self._by_header[header]
+
+    def _event(self, name: str, record: Any) -> Event:
+        cls = self._classes[name]
+        event: Event = _guarded(name, lambda: from_record(cls, record))
+        return event
+
+
+def readable(event: Event) -> Record:
+    """An event as plain JSON values: no binary fields, null for what is not finite."""
+    plain: Record = _readable(to_record(event))
+    return plain
+
+
+def _readable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _readable(each) for key, each in value.items() if not isinstance(each, bytes)}
+    if isinstance(value, list):
+        return [_readable(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+@cache
+def _parsed(text: str) -> Any:
+    return fastavro.parse_schema(json.loads(text))
+
+
+def _guarded(what: str, read: Callable[[], R]) -> R:
+    """Run a read of foreign bytes; whatever goes wrong in it is the bytes' fault."""
+    try:
+        return read()
+    except MalformedEventError:
+        raise
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        raise MalformedEventError(f"{what} cannot be read: {reason[:200]}") from error
