@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from schemas.events import CHUNK_BINS, Floats
 
@@ -24,9 +25,7 @@ LOWEST_FREQUENCY_HZ = 30e9
 HIGHEST_FREQUENCY_HZ = 1000e9
 """Above ALMA band 10 (950 GHz)."""
 
-CHUNKS = math.ceil(
-    math.log(HIGHEST_FREQUENCY_HZ / LOWEST_FREQUENCY_HZ) / LOG_STEP / CHUNK_BINS
-)
+CHUNKS = math.ceil(math.log(HIGHEST_FREQUENCY_HZ / LOWEST_FREQUENCY_HZ) / LOG_STEP / CHUNK_BINS)
 BINS = CHUNKS * CHUNK_BINS
 
 LOG_EDGES: Floats = math.log(LOWEST_FREQUENCY_HZ) + LOG_STEP * np.arange(BINS + 1)
@@ -39,6 +38,7 @@ CENTRES_HZ: Floats = np.exp(LOG_EDGES[:-1] + LOG_STEP / 2)
 """Centres of the bins in Hz, float64, shape (BINS,)."""
 
 
-def bin_of(frequency_hz: Floats) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+def bin_of(frequency_hz: Floats) -> NDArray[np.int64]:
     """Index of the bin that holds each frequency in Hz; may lie outside [0, BINS)."""
-    return np.floor((np.log(frequency_hz) - LOG_EDGES[0]) / LOG_STEP).astype(np.int64)
+    bins: NDArray[np.int64] = np.floor((np.log(frequency_hz) - LOG_EDGES[0]) / LOG_STEP).astype(int)
+    return bins

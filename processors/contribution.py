@@ -1,0 +1,269 @@
+"""What one observation adds to a fingerprint.
+
+Everything that costs time is done here, once per observation and without the galaxy at hand: the
+spectrum is put on the grid, the map is measured. Merging is then a few additions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from astropy.coordinates import get_body_barycentric_posvel
+from astropy.time import Time
+from numpy.typing import NDArray
+
+from schemas.events import (
+    CHUNK_BINS,
+    AcquisitionStatistics,
+    BandMeasurement,
+    BandStatistics,
+    Document,
+    Floats,
+    MapStatistics,
+    Observation,
+    PhotometricRedshift,
+    PublishedRedshift,
+    Spectrum,
+)
+
+from .frequency_grid import BINS, EDGES_HZ, bin_of
+from .map_photometry import UnusableError, measure
+from .relations import (
+    LSRK_APEX_DECLINATION_DEG,
+    LSRK_APEX_RIGHT_ASCENSION_DEG,
+    LSRK_SOLAR_SPEED_KM_S,
+    SPEED_OF_LIGHT_KM_S,
+)
+from .sky import Position, unit_vectors
+
+_NO_CHUNKS = (
+    np.zeros(0, np.int32),
+    np.zeros((0, CHUNK_BINS)),
+    np.zeros((0, CHUNK_BINS)),
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Contribution:
+    """What one observation adds to a fingerprint; fields as in ``schemas.events.Fingerprint``.
+
+    Attributes:
+        observation_hash: BLAKE2b-128 of the observation's id, 16 bytes.
+        position: where it was observed.
+        position_sums: float64, shape (4,).
+        chunk_index: int32, shape (chunks,).
+        chunk_weight: float64, shape (chunks, 64), Jy**-2.
+        chunk_weighted_flux: float64, shape (chunks, 64), Jy**-1.
+        bands: photometry, one entry a band.
+        maps: at most one map.
+        photometric_redshifts: at most one.
+        documents: at most one.
+        acquisition: counts of one.
+        instruments: the one instrument.
+    """
+
+    observation_hash: bytes
+    position: Position
+    position_sums: Floats
+    chunk_index: NDArray[np.int32]
+    chunk_weight: Floats
+    chunk_weighted_flux: Floats
+    bands: list[BandStatistics]
+    maps: list[MapStatistics]
+    photometric_redshifts: list[PublishedRedshift]
+    documents: list[Document]
+    acquisition: AcquisitionStatistics
+    instruments: list[str]
+
+
+def observation_hash(observation_id: str) -> bytes:
+    """BLAKE2b-128 of an observation's id, 16 bytes."""
+    return hashlib.blake2b(observation_id.encode(), digest_size=16).digest()
+
+
+def contribution(observation: Observation) -> Contribution:
+    """What a valid observation adds to its galaxy's fingerprint.
+
+    Raises:
+        UnusableError: nothing can be made of its payload.
+    """
+    index, weight, weighted_flux = (
+        _NO_CHUNKS if observation.spectrum is None else _on_grid(observation, observation.spectrum)
+    )
+    position = Position(
+        observation.right_ascension_deg,
+        observation.declination_deg,
+        observation.position_error_arcsec,
+    )
+    photometry = observation.photometry
+    document = observation.document
+    return Contribution(
+        observation_hash=observation_hash(observation.observation_id),
+        position=position,
+        position_sums=_position_sums(position),
+        chunk_index=index,
+        chunk_weight=weight,
+        chunk_weighted_flux=weighted_flux,
+        bands=[] if photometry is None else list(map(_band, photometry.measurements)),
+        maps=_maps(observation),
+        photometric_redshifts=_published(observation, observation.photometric_redshift),
+        documents=[] if document is None else [document],
+        acquisition=_acquisition(observation),
+        instruments=[observation.instrument],
+    )
+
+
+def spectrum_on_grid(
+    frequency_hz: Floats, flux_jy: Floats, error_jy: Floats
+) -> tuple[Floats, Floats]:
+    """Sums of inverse variance, and of inverse variance times flux density, per bin.
+
+    A channel's weight is spread over the bins that it covers in proportion to the overlap, so that
+    channels narrower and wider than a bin are both conserved. A channel is as wide as the nearer of
+    its two neighbours is far; gaps between spectral windows stay empty.
+
+    Args:
+        frequency_hz: strictly monotonic channel centres, float64, shape (channels,).
+        flux_jy: flux densities, shape (channels,); NaN is flagged.
+        error_jy: 1 sigma errors, shape (channels,); NaN is flagged.
+
+    Returns:
+        Weight in Jy**-2 and weighted flux in Jy**-1, float64, shape (BINS,) each.
+    """
+    if frequency_hz[0] > frequency_hz[-1]:
+        frequency_hz, flux_jy, error_jy = frequency_hz[::-1], flux_jy[::-1], error_jy[::-1]
+    spacing = np.diff(frequency_hz)
+    width = np.minimum(np.append(spacing, spacing[-1]), np.insert(spacing, 0, spacing[0]))
+    good = np.isfinite(flux_jy) & np.isfinite(error_jy) & (error_jy > 0)
+    channel_weight = np.where(
+        good, 1.0 / np.square(np.where(good, error_jy, 1.0), dtype=float), 0.0
+    )
+    channel_flux = np.where(good, flux_jy, 0.0)
+    edges = np.stack([frequency_hz - width / 2, frequency_hz + width / 2], axis=1).ravel()
+    weight = _rebinned(edges, channel_weight)
+    return weight, _rebinned(edges, channel_weight * channel_flux)
+
+
+def _rebinned(edges_hz: Floats, channel_sums: Floats) -> Floats:
+    """Spread sums per channel over the bins; edges are (low, high) of each channel in turn."""
+    cumulative = np.repeat(np.concatenate([[0.0], np.cumsum(channel_sums)]), 2)[1:-1]
+    sums = np.zeros(BINS)
+    first, last = np.clip(bin_of(edges_hz[[0, -1]]), 0, BINS - 1)
+    inside = slice(first, last + 1)
+    sums[inside] = np.diff(np.interp(EDGES_HZ[first : last + 2], edges_hz, cumulative))
+    return sums
+
+
+def _on_grid(
+    observation: Observation, spectrum: Spectrum
+) -> tuple[NDArray[np.int32], Floats, Floats]:
+    weight, weighted_flux = spectrum_on_grid(
+        barycentric_frequency_hz(observation, spectrum),
+        spectrum.flux_density_jy,
+        spectrum.flux_error_jy,
+    )
+    chunk_weight = weight.reshape(-1, CHUNK_BINS)
+    index = np.flatnonzero(chunk_weight.any(axis=1)).astype(np.int32)
+    if not index.size:
+        low, high = spectrum.frequency_hz.min(), spectrum.frequency_hz.max()
+        raise UnusableError(
+            f"spectrum.frequency_hz = {low:.6g} ... {high:.6g} has no valid channel between "
+            f"{EDGES_HZ[0]:.3g} and {EDGES_HZ[-1]:.3g} Hz"
+        )
+    return index, chunk_weight[index], weighted_flux.reshape(-1, CHUNK_BINS)[index]
+
+
+def barycentric_frequency_hz(observation: Observation, spectrum: Spectrum) -> Floats:
+    """The channels' frequencies in the barycentric frame in Hz, float64, shape (channels,).
+
+    Topocentric axes are corrected for the Earth's orbit; its rotation, at most 0.5 km/s, is a
+    five-hundredth of a bin and left out.
+    """
+    if spectrum.frame == "BARYCENTRIC":
+        return spectrum.frequency_hz
+    direction = unit_vectors(observation.right_ascension_deg, observation.declination_deg)
+    if spectrum.frame == "LSRK":
+        apex = unit_vectors(LSRK_APEX_RIGHT_ASCENSION_DEG, LSRK_APEX_DECLINATION_DEG)
+        towards = -LSRK_SOLAR_SPEED_KM_S * float(apex @ direction)
+    else:
+        time = Time(observation.time_mjd, format="mjd", scale=observation.time_scale.lower())
+        _, velocity = get_body_barycentric_posvel("earth", time, ephemeris="builtin")
+        towards = float(velocity.xyz.to_value("km / s") @ direction)
+    return spectrum.frequency_hz * (1.0 - towards / SPEED_OF_LIGHT_KM_S)
+
+
+def _band(measurement: BandMeasurement) -> BandStatistics:
+    if measurement.flux_density_jy is None:
+        return BandStatistics(
+            measurement.band,
+            measurement.frequency_hz,
+            upper_limit_jy=measurement.upper_limit_jy,
+            upper_limit_error_jy=measurement.flux_error_jy,
+        )
+    weight = measurement.flux_error_jy**-2
+    flux = measurement.flux_density_jy
+    return BandStatistics(
+        measurement.band, measurement.frequency_hz, weight, weight * flux, weight * flux**2, 1
+    )
+
+
+def _maps(observation: Observation) -> list[MapStatistics]:
+    if observation.continuum_map is None:
+        return []
+    return [
+        measure(
+            observation.continuum_map,
+            observation.right_ascension_deg,
+            observation.declination_deg,
+        )
+    ]
+
+
+def _published(
+    observation: Observation, estimate: PhotometricRedshift | None
+) -> list[PublishedRedshift]:
+    if estimate is None:
+        return []
+    return [
+        PublishedRedshift(
+            estimate.method,
+            observation.time_mjd,
+            observation.observation_id,
+            estimate.redshift,
+            estimate.lower_68,
+            estimate.upper_68,
+            estimate.grid_redshift,
+            estimate.grid_density,
+        )
+    ]
+
+
+def _position_sums(position: Position) -> Floats:
+    weight = position.error_arcsec**-2
+    vector = unit_vectors(position.right_ascension_deg, position.declination_deg)
+    return np.append(weight * vector, weight)
+
+
+def _acquisition(observation: Observation) -> AcquisitionStatistics:
+    how = observation.acquisition
+    return AcquisitionStatistics(
+        observations=1,
+        spectra=int(observation.spectrum is not None),
+        maps=int(observation.continuum_map is not None),
+        photometry=int(observation.photometry is not None),
+        photometric_redshifts=int(observation.photometric_redshift is not None),
+        documents=int(observation.document is not None),
+        simulated=int(observation.simulated),
+        quality_pass=int(how.quality == "PASS"),
+        quality_semipass=int(how.quality == "SEMIPASS"),
+        quality_fail=int(how.quality == "FAIL"),
+        calibration_known=int(how.calibration is not None),
+        project_known=int(how.project is not None or how.bibcode is not None),
+        open_data=int(how.data_url is not None or how.bibcode is not None),
+        array_known=int(how.array is not None and how.integration_time_s is not None),
+        integration_time_s=how.integration_time_s or 0.0,
+        first_mjd=observation.time_mjd,
+        last_mjd=observation.time_mjd,
+    )

@@ -1,0 +1,123 @@
+"""Flux density, peak and extent of the source in a small map."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+from astropy.stats import mad_std
+from astropy.utils.exceptions import AstropyWarning
+from astropy.wcs import WCS
+from astropy.wcs.utils import proj_plane_pixel_scales
+
+from schemas.events import ContinuumMap, Floats, MapStatistics
+
+MAP_FREQUENCY_STEP = 0.05
+"""Maps within so much in ln(frequency) are merged."""
+
+DETECTION_SIGMAS = 5.0
+"""The extent of a source is measured only above this signal-to-noise ratio of its peak."""
+
+APERTURE_FWHM = 1.0
+"""Radius of the aperture in units of the beam's full width at half maximum."""
+
+_POINT_SOURCE_FRACTION = 1.0 - 2.0 ** (-4.0 * APERTURE_FWHM**2)
+"""Share of a Gaussian beam within the aperture."""
+
+_FWHM_PER_SIGMA = math.sqrt(8.0 * math.log(2.0))
+
+
+class UnusableError(ValueError):
+    """A well-formed observation that nothing can be made of; the message says why."""
+
+
+def measure(
+    continuum_map: ContinuumMap, right_ascension_deg: float, declination_deg: float
+) -> MapStatistics:
+    """Measure the source at a position.
+
+    The flux density is summed in a circle whose radius is the beam's full width at half maximum,
+    and divided by the share of a point source that falls into it: right for compact sources, low
+    for much extended ones. The noise is the map's own where none is stated.
+
+    Args:
+        continuum_map: the map.
+        right_ascension_deg: ICRS right ascension of the source in degrees.
+        declination_deg: ICRS declination of the source in degrees.
+
+    Raises:
+        UnusableError: the WCS cannot be read, or the aperture lies outside of what was observed.
+    """
+    image = continuum_map.image.astype(float)
+    wcs = _celestial_wcs(continuum_map.wcs_header)
+    pixel_arcsec = float(np.sqrt(np.prod(proj_plane_pixel_scales(wcs)))) * 3600.0
+    x, y = (float(each) for each in wcs.world_to_pixel_values(right_ascension_deg, declination_deg))
+    beam_arcsec = math.sqrt(continuum_map.beam_major_arcsec * continuum_map.beam_minor_arcsec)
+    rows, columns = np.indices(image.shape)
+    distance_arcsec = np.hypot(columns - x, rows - y) * pixel_arcsec
+    aperture = (distance_arcsec <= APERTURE_FWHM * beam_arcsec) & np.isfinite(image)
+    if not aperture.any():
+        raise UnusableError(
+            f"continuum_map has no observed pixel within {APERTURE_FWHM * beam_arcsec:.3g} arcsec "
+            f"of right ascension {right_ascension_deg:.6f}, declination {declination_deg:.6f}"
+        )
+    noise = continuum_map.noise_jy_per_beam or _noise(image, distance_arcsec, beam_arcsec)
+    pixels_per_beam = 2 * math.pi * (beam_arcsec / _FWHM_PER_SIGMA / pixel_arcsec) ** 2
+    beams = max(aperture.sum() / pixels_per_beam, 1.0)
+    flux = float(image[aperture].sum()) / pixels_per_beam / _POINT_SOURCE_FRACTION
+    error = noise * math.sqrt(beams) / _POINT_SOURCE_FRACTION
+    peak = float(image[aperture].max())
+    extent = 0.0
+    if peak >= DETECTION_SIGMAS * noise:
+        extent = _deconvolved_fwhm(image, aperture, distance_arcsec, beam_arcsec)
+    weight = error**-2
+    return MapStatistics(
+        frequency_bin=math.floor(math.log(continuum_map.frequency_hz) / MAP_FREQUENCY_STEP),
+        weight=weight,
+        weighted_frequency=weight * continuum_map.frequency_hz,
+        weighted_flux=weight * flux,
+        weighted_square=weight * flux**2,
+        weighted_peak=weight * peak,
+        weighted_extent=weight * extent,
+        smallest_beam_arcsec=beam_arcsec,
+        count=1,
+    )
+
+
+def _celestial_wcs(header: str) -> WCS:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AstropyWarning)
+        try:
+            wcs = WCS(header, naxis=2)
+        except Exception as error:  # wcslib raises many kinds
+            raise UnusableError(f"continuum_map.wcs_header cannot be read: {error}") from error
+    if not wcs.has_celestial:
+        raise UnusableError(f"continuum_map.wcs_header has no celestial axes: {header[:80]!r}")
+    return wcs
+
+
+def _noise(image: Floats, distance_arcsec: Floats, beam_arcsec: float) -> float:
+    """1 sigma noise away from the source, robust against other sources in the map."""
+    away = image[(distance_arcsec > 2 * beam_arcsec) & np.isfinite(image)]
+    sample = away if away.size >= 16 else image[np.isfinite(image)]
+    noise = float(mad_std(sample))
+    if not noise > 0:
+        raise UnusableError("continuum_map.noise_jy_per_beam is unknown and the map has no noise")
+    return noise
+
+
+def _deconvolved_fwhm(
+    image: Floats, aperture: np.ndarray[tuple[int, ...], np.dtype[np.bool_]],
+    distance_arcsec: Floats, beam_arcsec: float,
+) -> float:  # fmt: skip
+    """Full width at half maximum in arcsec from second moments, beam taken off in quadrature.
+
+    The aperture cuts the moments of beam and source alike, so the beam's is measured in the same
+    pixels.
+    """
+    radius_squared = distance_arcsec[aperture] ** 2
+    beam = np.exp(-0.5 * radius_squared * (_FWHM_PER_SIGMA / beam_arcsec) ** 2)
+    light = np.clip(image[aperture], 0.0, None)
+    variance = [float((each * radius_squared).sum() / each.sum() / 2) for each in (light, beam)]
+    return _FWHM_PER_SIGMA * math.sqrt(max(variance[0] - variance[1], 0.0))
