@@ -1,0 +1,234 @@
+"""First stage: observations in, whole new fingerprints out. The only stage with galaxy state.
+
+A batch is associated, merged, archived and counted in one transaction of the store, then the new
+fingerprints are published. A crash between the two is repaired by the redelivery: its observations
+are repeats by then, and a repeat publishes its galaxy again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from processors import fingerprint as fingerprints
+from processors.contribution import Contribution, contribution, observation_hash
+from processors.fingerprint import FingerprintFullError
+from processors.map_photometry import UnusableError
+from processors.sky import associate
+from processors.validation import problems
+from schemas.codec import Codec, MalformedEventError
+from schemas.events import Fingerprint, Observation, Source
+
+from .accounting import Account
+from .messages import OBSERVED_AT, Outgoing, Processed, Received
+from .stage import RefusedError, Stage
+from .store import Archived, Reading, Writing
+
+NAME = "build-fingerprints"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A valid observation with what it contributes; None when it is a withdrawal."""
+
+    observation: Observation
+    contribution: Contribution | None
+
+
+class BuildFingerprints(Stage):
+    """The stage."""
+
+    name = NAME
+
+    @property
+    def sources(self) -> Sequence[str]:
+        """The observations."""
+        return [self.topics.observations]
+
+    def process(self, batch: Sequence[Received]) -> Processed:
+        """Merge a batch of observations; see ``stage.Stage``."""
+        prepared = [prepare(self.codec, event.value) for event in batch]
+        refused: list[Outgoing] = []
+        observed_at: dict[str, bytes] = {}
+        with self.store.writing() as writing:
+            account = Account(NAME, writing)
+            galaxies = _Galaxies(writing, self.codec)
+            for event, each in zip(batch, prepared, strict=True):
+                try:
+                    if isinstance(each, RefusedError):
+                        raise each
+                    outcome, touched = _take_in(event, each, galaxies, writing, self.codec)
+                    observed_at.update(dict.fromkeys(touched, event.observed_at))
+                except RefusedError as error:
+                    outcome = error.outcome
+                    refused.append(self.quarantined(event, error))
+                account.add(event, outcome)
+            encoded = galaxies.store(observed_at)
+            account.store(writing)
+        published = {galaxy_id: version for galaxy_id, (version, _) in encoded.items()}
+        messages = [
+            self._message(galaxy_id, data, observed_at[galaxy_id])
+            for galaxy_id, (_, data) in encoded.items()
+        ]
+        return Processed(refused + messages, lambda: self._moved_on(published, observed_at))
+
+    def _message(self, galaxy_id: str, encoded: bytes, observed_at: bytes) -> Outgoing:
+        headers = {OBSERVED_AT: observed_at}
+        return Outgoing(self.topics.fingerprints, galaxy_id.encode(), encoded, headers)
+
+    def _moved_on(self, published: dict[str, int], observed_at: dict[str, bytes]) -> list[Outgoing]:
+        """Fingerprints that another worker changed while this one published.
+
+        Whoever publishes looks afterwards, so the last message of a galaxy is its newest state,
+        in whichever order two workers' messages arrive.
+        """
+        messages = []
+        with self.store.reading() as reading:
+            for galaxy_id, version in published.items():
+                newest = reading.version(galaxy_id)
+                encoded = reading.fingerprint(galaxy_id)
+                if newest > version and encoded is not None:
+                    published[galaxy_id] = newest
+                    messages.append(self._message(galaxy_id, encoded, observed_at[galaxy_id]))
+        return messages
+
+
+def prepare(codec: Codec, data: bytes | None) -> Prepared | RefusedError:
+    """Decode and check an observation and work out what it contributes, or say why not."""
+    try:
+        observation = codec.decode_as(Observation, data)
+        wrong = problems(observation)
+        if wrong:
+            return RefusedError("invalid", "; ".join(wrong))
+        if observation.is_withdrawal:
+            return Prepared(observation, None)
+        return Prepared(observation, contribution(observation))
+    except MalformedEventError as error:
+        return RefusedError("undecodable", str(error))
+    except UnusableError as error:
+        return RefusedError("unusable", str(error))
+
+
+def rebuild(reading: Reading, codec: Codec, galaxy_id: str) -> Fingerprint:
+    """The fingerprint made again from the archived observations, in the order of merging.
+
+    Its version counts these observations only.
+    """
+    rebuilt = fingerprints.empty(galaxy_id)
+    for hashed in reading.history(galaxy_id):
+        archived = reading.archived(hashed)
+        assert archived is not None, f"{galaxy_id} has an observation that is not archived"
+        observation = codec.decode_as(Observation, archived.data)
+        rebuilt = fingerprints.merge(
+            rebuilt, contribution(observation), archived.source, archived.candidates
+        )
+    return rebuilt
+
+
+class _Galaxies:
+    """The fingerprints that a transaction has read or changed."""
+
+    def __init__(self, writing: Writing, codec: Codec) -> None:
+        self._writing = writing
+        self._codec = codec
+        self._loaded: dict[str, Fingerprint] = {}
+        self._changed: set[str] = set()
+
+    def __getitem__(self, galaxy_id: str) -> Fingerprint:
+        if galaxy_id not in self._loaded:
+            encoded = self._writing.fingerprint(galaxy_id)
+            self._loaded[galaxy_id] = (
+                fingerprints.empty(galaxy_id)
+                if encoded is None
+                else self._codec.decode_as(Fingerprint, encoded)
+            )
+        return self._loaded[galaxy_id]
+
+    def change(self, fingerprint: Fingerprint) -> None:
+        """Keep a new fingerprint; later observations of the batch are associated with it."""
+        self._loaded[fingerprint.galaxy_id] = fingerprint
+        self._changed.add(fingerprint.galaxy_id)
+        known = fingerprint.acquisition.observations > 0
+        where = fingerprints.position(fingerprint) if known else None
+        self._writing.put_position(fingerprint.galaxy_id, where)
+
+    def store(self, touched: dict[str, bytes]) -> dict[str, tuple[int, bytes]]:
+        """Store what changed; (version, encoded fingerprint) of every galaxy touched."""
+        encoded = {}
+        for galaxy_id in touched:
+            fingerprint = self[galaxy_id]
+            data = self._codec.encode(fingerprint)
+            encoded[galaxy_id] = fingerprint.version, data
+            if galaxy_id in self._changed:
+                self._writing.put_fingerprint(galaxy_id, fingerprint.version, data)
+        return encoded
+
+
+def _take_in(
+    event: Received, prepared: Prepared, galaxies: _Galaxies, writing: Writing, codec: Codec
+) -> tuple[str, list[str]]:
+    """Merge one observation; what became of it, and the galaxies whose state is to be published.
+
+    Raises:
+        RefusedError: its galaxy's fingerprint cannot hold it; nothing has changed.
+    """
+    observation = prepared.observation
+    hashed = observation_hash(observation.observation_id)
+    known = writing.archived(hashed)
+    if known is not None and known.status == "awaited":
+        replaced = dataclasses.replace(known, status="replaced", data=event.value or b"")
+        writing.archive(hashed, replaced)
+        return "superseded", []
+    if known is not None:
+        return "repeated", [known.galaxy_id] if known.status == "merged" else []
+
+    source = Source(observation.observation_id, event.topic, event.partition, event.offset)
+    touched: list[str] = []
+    if prepared.contribution is None:
+        archived = Archived("replaced", source=source, data=event.value or b"")
+    else:
+        archived = _merge(event, prepared.contribution, source, galaxies, writing, observation)
+        touched.append(archived.galaxy_id)
+    writing.archive(hashed, archived)
+    if observation.replaces is None:
+        return "merged", touched
+    touched += _replace(observation.replaces, galaxies, writing, codec)
+    return "withdrawn" if observation.is_withdrawal else "corrected", touched
+
+
+def _merge(
+    event: Received,
+    added: Contribution,
+    source: Source,
+    galaxies: _Galaxies,
+    writing: Writing,
+    observation: Observation,
+) -> Archived:
+    association = associate(added.position, writing.neighbours(added.position))
+    galaxy_id = association.galaxy_id or fingerprints.galaxy_id(observation.observation_id)
+    try:
+        merged = fingerprints.merge(galaxies[galaxy_id], added, source, association.candidates)
+    except FingerprintFullError as error:
+        raise RefusedError("fingerprint-full", f"{galaxy_id}: {error}") from error
+    galaxies.change(merged)
+    return Archived("merged", galaxy_id, source, association.candidates, event.value or b"")
+
+
+def _replace(observation_id: str, galaxies: _Galaxies, writing: Writing, codec: Codec) -> list[str]:
+    """Take a corrected or withdrawn observation out of its galaxy, which is rebuilt without it."""
+    hashed = observation_hash(observation_id)
+    replaced = writing.archived(hashed)
+    if replaced is None:
+        writing.archive(hashed, Archived("awaited"))
+        return []
+    if replaced.status != "merged":
+        return []
+    writing.archive(hashed, dataclasses.replace(replaced, status="replaced"))
+    writing.forget(replaced.galaxy_id, hashed)
+    before = galaxies[replaced.galaxy_id]
+    rebuilt = rebuild(writing, codec, replaced.galaxy_id)
+    if not rebuilt.acquisition.observations:
+        rebuilt = fingerprints.vacated(before)
+    galaxies.change(dataclasses.replace(rebuilt, version=before.version + 1))
+    return [replaced.galaxy_id]

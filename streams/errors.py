@@ -1,0 +1,5 @@
+"""Errors that several modules share."""
+
+
+class InfrastructureError(RuntimeError):
+    """Kafka, the store or Triton is away; the message says which. Trying again may help."""

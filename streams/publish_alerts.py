@@ -1,0 +1,157 @@
+"""Third stage: scored galaxies in, alerts out.
+
+What a stream last said of a galaxy is remembered after the alert is durable in Kafka: a crash in
+between makes the same alert again, under the same id.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from processors import ranking
+from processors.alerts import AlertStream, Decision, LastAlert, alert_id, decide
+from schemas.codec import MalformedEventError
+from schemas.events import Alert, ScoredGalaxy
+
+from .accounting import Account
+from .messages import OBSERVED_AT, Headers, Outgoing, Processed, Received
+from .stage import RefusedError, Stage
+from .store import Reading
+
+NAME = "publish-alerts"
+FORMAT_HEADERS: dict[str, Headers] = {
+    "container": {"_format": b"avro"},
+    "json": {"_format": b"json"},
+}
+"""The header by which hop clients know how to decode."""
+
+
+class PublishAlerts(Stage):
+    """The stage; its streams are those that ``topics`` declares."""
+
+    name = NAME
+
+    @property
+    def sources(self) -> Sequence[str]:
+        """The scored galaxies."""
+        return [self.topics.scored]
+
+    def process(self, batch: Sequence[Received]) -> Processed:
+        """Make the alerts of a batch of scored galaxies; see ``stage.Stage``."""
+        messages: list[Outgoing] = []
+        outcomes: list[str] = []
+        with self.store.reading() as reading:
+            said = {stream.name: _Said(stream, reading) for stream in self.topics.alert_streams}
+            for event in batch:
+                try:
+                    galaxy = self.codec.decode_as(ScoredGalaxy, event.value)
+                except MalformedEventError as error:
+                    refused = RefusedError("undecodable", str(error))
+                    outcomes.append(refused.outcome)
+                    messages.append(self.quarantined(event, refused))
+                    continue
+                made = [stream.decide(galaxy, event.observed_at) for stream in said.values()]
+                outcomes.append("alerted" if any(made) else "unchanged")
+        messages += [self._message(*alert) for each in said.values() for alert in each.alerts()]
+        return Processed(messages, lambda: self._finish(batch, outcomes, list(said.values())))
+
+    def _message(self, stream: AlertStream, alert: Alert, observed_at: bytes) -> Outgoing:
+        return Outgoing(
+            self.topics.alerts(stream.name),
+            alert.galaxy.galaxy_id.encode(),
+            self.codec.encode(alert, stream.format),
+            {**FORMAT_HEADERS[stream.format], OBSERVED_AT: observed_at},
+        )
+
+    def _finish(
+        self, batch: Sequence[Received], outcomes: Sequence[str], said: Sequence[_Said]
+    ) -> list[Outgoing]:
+        with self.store.writing() as writing:
+            account = Account(NAME, writing)
+            for event, outcome in zip(batch, outcomes, strict=True):
+                account.add(event, outcome)
+            for stream in said:
+                for galaxy_id, last in stream.new.items():
+                    writing.put_alert(stream.name, galaxy_id, last)
+                if stream.places:
+                    writing.rank(ranking_name(stream.name), stream.places)
+                writing.account(f"{NAME}/{stream.name}", {}, stream.counts)
+            account.store(writing)
+        return []
+
+
+def ranking_name(stream: str) -> str:
+    """Name of the ranking within an alert stream."""
+    return f"alerts/{stream}"
+
+
+class _Said:
+    """What one stream says during a batch, on top of what it said before."""
+
+    def __init__(self, stream: AlertStream, reading: Reading) -> None:
+        self.name = stream.name
+        self.new: dict[str, LastAlert] = {}
+        self.places: dict[str, tuple[int, int | None]] = {}
+        self.counts: Counter[str] = Counter()
+        self._stream = stream
+        self._reading = reading
+        self._histogram = reading.ranking(ranking_name(stream.name))
+        self._made: list[tuple[ScoredGalaxy, Decision, LastAlert | None, LastAlert, bytes]] = []
+
+    def decide(self, galaxy: ScoredGalaxy, observed_at: bytes) -> bool:
+        """Decide on one galaxy; whether there is an alert."""
+        last = self.new.get(galaxy.galaxy_id)
+        if last is None:
+            last = self._reading.last_alert(self.name, galaxy.galaxy_id)
+        if last is not None and galaxy.version < last.version:
+            return False
+        decision = decide(galaxy, self._stream, last)
+        if decision is None:
+            return False
+        now = LastAlert(
+            alert_id=alert_id(galaxy, self._stream, decision.alert_type),
+            version=galaxy.version,
+            active=decision.alert_type != "RETRACTION",
+            redshift=galaxy.redshift.best,
+            probability=galaxy.probability,
+            hyperscore=galaxy.hyperscore,
+        )
+        self.new[galaxy.galaxy_id] = now
+        self._place(galaxy, now)
+        self.counts[decision.alert_type.lower()] += 1
+        self._made.append((galaxy, decision, last, now, observed_at))
+        return True
+
+    def alerts(self) -> list[tuple[AlertStream, Alert, bytes]]:
+        """The alerts of the batch, ranked as of its end."""
+        count = int(self._histogram.sum())
+        return [
+            (
+                self._stream,
+                Alert(
+                    alert_id=now.alert_id,
+                    stream=self.name,
+                    alert_type=decision.alert_type,
+                    supersedes=None if last is None else last.alert_id,
+                    reasons=decision.reasons,
+                    stream_rank=self._rank(now),
+                    stream_galaxies=count,
+                    galaxy=galaxy,
+                ),
+                observed_at,
+            )
+            for galaxy, decision, last, now, observed_at in self._made
+        ]
+
+    def _rank(self, alert: LastAlert) -> int:
+        if not alert.active:
+            return 0
+        return ranking.rank(self._histogram, ranking.bin_of(alert.probability))
+
+    def _place(self, galaxy: ScoredGalaxy, now: LastAlert) -> None:
+        name = galaxy.galaxy_id
+        before = self.places.get(name) or self._reading.ranked(ranking_name(self.name), name)
+        after = ranking.bin_of(now.probability) if now.active else None
+        ranking.move(self._histogram, None if before is None else before[1], after)
+        self.places[name] = galaxy.version, after

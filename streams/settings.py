@@ -1,0 +1,222 @@
+"""The one settings object.
+
+A value comes from, in this order: the environment (``MMBROKER_KAFKA__BOOTSTRAP_SERVERS``), the TOML
+file that ``MMBROKER_CONFIG`` names (``mmbroker.toml`` by default), a local stack that runs in the
+data directory, the default.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from deploy.local import LocalStack, StackError
+from processors.alerts import AlertStream
+from processors.hyperscore import Form
+
+from .topics import Topics
+
+
+class SettingsError(ValueError):
+    """A setting is missing or wrong; the message names it."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KafkaSettings(_Section):
+    """How to reach Kafka."""
+
+    bootstrap_servers: str = "127.0.0.1:9092"
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+    ssl_ca_location: Path | None = None
+    ssl_certificate_location: Path | None = None
+    ssl_key_location: Path | None = None
+    topic_prefix: str = "mm"
+    partitions: int = Field(default=4, ge=1)
+    replication_factor: int = Field(default=1, ge=1)
+
+    def client(self) -> dict[str, Any]:
+        """The librdkafka configuration that these settings amount to."""
+        config: dict[str, Any] = {
+            "bootstrap.servers": self.bootstrap_servers,
+            "security.protocol": self.security_protocol,
+        }
+        if self.security_protocol.startswith("SASL"):
+            if not self.sasl_username or self.sasl_password is None:
+                raise SettingsError(
+                    f"kafka.security_protocol = {self.security_protocol} needs "
+                    "kafka.sasl_username and kafka.sasl_password"
+                )
+            config["sasl.mechanism"] = self.sasl_mechanism
+            config["sasl.username"] = self.sasl_username
+            config["sasl.password"] = self.sasl_password.get_secret_value()
+        for name, path in (
+            ("ssl.ca.location", self.ssl_ca_location),
+            ("ssl.certificate.location", self.ssl_certificate_location),
+            ("ssl.key.location", self.ssl_key_location),
+        ):
+            if path is not None:
+                config[name] = str(path)
+        return config
+
+
+class TritonSettings(_Section):
+    """How to reach Triton."""
+
+    url: str = "127.0.0.1:8001"
+    critic: str = "critic"
+    deadline_s: float = Field(default=10.0, gt=0)
+    retries: int = Field(default=3, ge=0)
+
+
+class StageSettings(_Section):
+    """How the stages run."""
+
+    batch_events: int = Field(default=500, ge=1)
+    batch_wait_s: float = Field(default=0.05, ge=0)
+    fetch_bytes: int = Field(default=8 * 2**20, ge=2**16)
+    session_timeout_s: float = Field(default=30.0, ge=6)
+    give_up_after_s: float = Field(default=300.0, gt=0)
+    workers: int = Field(default=1, ge=1)
+
+
+class ScoringSettings(_Section):
+    """How galaxies are scored."""
+
+    hyperscore_form: Form = "plus-gamma"
+
+
+DEFAULT_ALERT_STREAMS = (
+    AlertStream(name="confident", minimum_probability=0.8),
+    AlertStream(name="high-redshift", format="json", minimum_redshift=4.0, minimum_probability=0.3),
+)
+
+
+class Settings(BaseSettings):
+    """Everything that can be set."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MMBROKER_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    data_directory: Path = Path(".mmbroker")
+    kafka: KafkaSettings = KafkaSettings()
+    triton: TritonSettings = TritonSettings()
+    stage: StageSettings = StageSettings()
+    scoring: ScoringSettings = ScoringSettings()
+    alert_streams: list[AlertStream] = Field(default_factory=lambda: list(DEFAULT_ALERT_STREAMS))
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment before file; see the module's docstring."""
+        file = TomlConfigSettingsSource(settings_cls, config_file())
+        return init_settings, env_settings, file
+
+    @field_validator("alert_streams")
+    @classmethod
+    def _names_are_topic_names(cls, streams: list[AlertStream]) -> list[AlertStream]:
+        names = [stream.name for stream in streams]
+        for name in names:
+            if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,60}", name):
+                raise ValueError(f"name {name!r}: use lower-case letters, digits and hyphens")
+            if names.count(name) > 1:
+                raise ValueError(f"name {name!r} is used twice")
+        return streams
+
+    @property
+    def topics(self) -> Topics:
+        """The topics of these settings."""
+        return Topics(self.kafka.topic_prefix, self.alert_streams)
+
+    @property
+    def store_directory(self) -> Path:
+        """Where the store lives."""
+        return self.data_directory / "store"
+
+    @property
+    def stack_directory(self) -> Path:
+        """Where a local stack lives."""
+        return self.data_directory / "stack"
+
+    def alert_stream(self, name: str) -> AlertStream:
+        """The alert stream of that name.
+
+        Raises:
+            SettingsError: there is none; the message lists those there are.
+        """
+        for stream in self.alert_streams:
+            if stream.name == name:
+                return stream
+        known = ", ".join(stream.name for stream in self.alert_streams) or "none"
+        raise SettingsError(f"there is no alert stream {name!r}; declared are: {known}")
+
+
+def config_file() -> Path:
+    """The TOML file with settings; need not exist."""
+    return Path(os.environ.get("MMBROKER_CONFIG", "mmbroker.toml"))
+
+
+def load() -> Settings:
+    """The settings in force.
+
+    Raises:
+        SettingsError: a setting is wrong, or the file cannot be read.
+    """
+    if "MMBROKER_CONFIG" in os.environ and not config_file().is_file():
+        raise SettingsError(f"MMBROKER_CONFIG = {config_file()}: there is no such file")
+    try:
+        settings = Settings()
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{config_file()}: {error}") from error
+    except ValidationError as error:
+        problems = (
+            f"{'.'.join(map(str, each['loc']))} = {each['input']!r}: {each['msg']}"
+            for each in error.errors()
+        )
+        raise SettingsError("; ".join(problems)) from error
+    return _with_local_stack(settings)
+
+
+def _with_local_stack(settings: Settings) -> Settings:
+    """Fill in the addresses of a local stack where nothing else names a server."""
+    wanted = [
+        ("kafka", "bootstrap_servers", settings.kafka),
+        ("triton", "url", settings.triton),
+    ]
+    missing = [each for each in wanted if each[1] not in each[2].model_fields_set]
+    if not missing or not settings.stack_directory.is_dir():
+        return settings
+    try:
+        stack = LocalStack.attach(settings.stack_directory, quiet=True)
+    except StackError:
+        return settings
+    found = {"kafka": stack.bootstrap_servers, "triton": stack.triton_url}
+    return settings.model_copy(
+        update={
+            section: value.model_copy(update={name: found[section]})
+            for section, name, value in missing
+        }
+    )

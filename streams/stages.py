@@ -1,0 +1,42 @@
+"""The stages by name, made from the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from schemas.codec import Codec
+
+from . import build_fingerprints, publish_alerts, score_galaxies
+from .build_fingerprints import BuildFingerprints
+from .publish_alerts import PublishAlerts
+from .score_galaxies import ScoreGalaxies
+from .scorer import make_critic, make_scorer
+from .settings import Settings
+from .stage import Stage
+from .store import LMDBStore
+
+
+def _build_fingerprints(settings: Settings) -> Stage:
+    return BuildFingerprints(LMDBStore(settings.store_directory), settings.topics, Codec())
+
+
+def _score_galaxies(settings: Settings) -> Stage:
+    return ScoreGalaxies(
+        LMDBStore(settings.store_directory),
+        settings.topics,
+        Codec(),
+        make_scorer(settings),
+        make_critic(settings),
+    )
+
+
+def _publish_alerts(settings: Settings) -> Stage:
+    return PublishAlerts(LMDBStore(settings.store_directory), settings.topics, Codec())
+
+
+STAGES: dict[str, Callable[[Settings], Stage]] = {
+    build_fingerprints.NAME: _build_fingerprints,
+    score_galaxies.NAME: _score_galaxies,
+    publish_alerts.NAME: _publish_alerts,
+}
+"""In the order of the flow."""

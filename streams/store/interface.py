@@ -1,0 +1,172 @@
+"""What a store can do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from processors.alerts import LastAlert
+from processors.ranking import Histogram
+from processors.sky import Neighbour, Position
+from schemas.events import Source
+
+from ..errors import InfrastructureError
+
+Status = Literal["merged", "replaced", "awaited"]
+"""``merged``: in its galaxy's fingerprint. ``replaced``: was, until it was corrected or withdrawn.
+``awaited``: replaced before it arrived; it will not be merged when it does."""
+
+
+class StoreError(InfrastructureError):
+    """The store cannot be used; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Archived:
+    """An observation in the archive.
+
+    Attributes:
+        status: what became of it.
+        galaxy_id: the galaxy it was merged into; empty when it never was.
+        source: where it was read.
+        candidates: the other galaxies it could have belonged to.
+        data: the event's bytes as they were read; empty while it is awaited.
+    """
+
+    status: Status
+    galaxy_id: str = ""
+    source: Source = field(default_factory=lambda: Source("", "", 0, 0))
+    candidates: list[str] = field(default_factory=list)
+    data: bytes = b""
+
+
+class Reading(Protocol):
+    """Reads the store as it is at one moment."""
+
+    def fingerprint(self, galaxy_id: str) -> bytes | None:
+        """The newest encoded fingerprint of a galaxy."""
+        ...
+
+    def version(self, galaxy_id: str) -> int:
+        """The version of a galaxy's newest fingerprint; 0 when it is unknown."""
+        ...
+
+    def galaxy_ids(self) -> Iterator[str]:
+        """All galaxies, ascending."""
+        ...
+
+    def galaxies(self) -> int:
+        """How many galaxies there are."""
+        ...
+
+    def neighbours(self, position: Position) -> list[Neighbour]:
+        """The galaxies that an observation at a position might belong to, and some more."""
+        ...
+
+    def archived(self, observation_hash: bytes) -> Archived | None:
+        """An observation by the hash of its id."""
+        ...
+
+    def history(self, galaxy_id: str) -> list[bytes]:
+        """Hashes of the observations merged into a galaxy, in the order of merging."""
+        ...
+
+    def next_offset(self, stage: str, topic: str, partition: int) -> int:
+        """The offset after the last event that a stage has accounted for; 0 for none."""
+        ...
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """How many events of each stage came to which outcome."""
+        ...
+
+    def last_alert(self, stream: str, galaxy_id: str) -> LastAlert | None:
+        """What an alert stream last said of a galaxy."""
+        ...
+
+    def ranking(self, name: str) -> Histogram:
+        """How the members of a ranking are distributed over its bins."""
+        ...
+
+    def ranked(self, name: str, galaxy_id: str) -> tuple[int, int] | None:
+        """The version and bin under which a galaxy stands in a ranking."""
+        ...
+
+
+class Writing(Reading, Protocol):
+    """Reads and changes the store."""
+
+    def put_fingerprint(self, galaxy_id: str, version: int, encoded: bytes) -> None:
+        """Keep a galaxy's newest fingerprint."""
+        ...
+
+    def put_position(self, galaxy_id: str, position: Position | None) -> None:
+        """Keep where a galaxy is; without a position no observation is associated with it."""
+        ...
+
+    def archive(self, observation_hash: bytes, archived: Archived) -> None:
+        """Keep an observation; one that is merged also ends its galaxy's history."""
+        ...
+
+    def forget(self, galaxy_id: str, observation_hash: bytes) -> None:
+        """Take an observation out of a galaxy's history; the archive keeps it."""
+        ...
+
+    def account(
+        self,
+        stage: str,
+        next_offsets: Mapping[tuple[str, int], int],
+        outcomes: Mapping[str, int],
+    ) -> None:
+        """Add to the counts of a stage and remember how far it has read.
+
+        Args:
+            stage: the stage.
+            next_offsets: the offset after the last event, by (topic, partition).
+            outcomes: number of events by outcome.
+        """
+        ...
+
+    def put_alert(self, stream: str, galaxy_id: str, alert: LastAlert) -> None:
+        """Remember what an alert stream said of a galaxy."""
+        ...
+
+    def rank(self, name: str, places: Mapping[str, tuple[int, int | None]]) -> None:
+        """Enter galaxies in a ranking, move them, or with None for the bin take them out.
+
+        A version older than the one that stands there changes nothing.
+
+        Args:
+            name: the ranking.
+            places: (version, bin) by galaxy id.
+        """
+        ...
+
+
+class Store(Protocol):
+    """A store of one broker."""
+
+    def reading(self) -> AbstractContextManager[Reading]:
+        """A transaction that reads.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        ...
+
+    def writing(self) -> AbstractContextManager[Writing]:
+        """A transaction that writes: durable at its end, or without any effect if it raises.
+
+        Raises:
+            StoreError: the store cannot be written, for instance because the disk is full.
+        """
+        ...
+
+    def size_bytes(self) -> int:
+        """Space in use."""
+        ...
+
+    def close(self) -> None:
+        """Release the store."""
+        ...

@@ -1,0 +1,283 @@
+"""The store on one machine: LMDB, an embedded key-value store with transactions.
+
+Any number of processes may read, one at a time writes; a crash leaves the last whole transaction.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import numpy as np
+
+from processors import ranking
+from processors.alerts import LastAlert
+from processors.sky import LEVELS, Neighbour, Position, cell_of, cells_to_search, level_of
+from schemas.events import Source
+
+from .interface import Archived, StoreError, Writing
+
+MAP_BYTES = 2**40
+"""Address space set aside; the file is only as large as what is in it."""
+
+_TABLES = (
+    "fingerprints",  # galaxy id -> version, encoded fingerprint
+    "positions",  # level, cell, galaxy id -> right ascension, declination, error
+    "places",  # galaxy id -> its key in positions
+    "observations",  # observation hash -> archived observation
+    "history",  # galaxy id, sequence number -> observation hash
+    "offsets",  # stage, topic, partition -> next offset
+    "counts",  # stage, outcome -> number
+    "alerts",  # stream, galaxy id -> last alert
+    "rankings",  # name -> histogram
+    "ranked",  # name, galaxy id -> version, bin
+)
+_NUMBER = struct.Struct(">Q")
+_POSITION = struct.Struct(">ddd")
+_CELL = struct.Struct(">BQ")
+_VERSION_AND_BIN = struct.Struct(">QI")
+_SEPARATOR = b"\x00"
+
+
+class LMDBStore:
+    """A store in a directory.
+
+    Args:
+        directory: where it lives; made when it is missing.
+
+    Raises:
+        StoreError: the directory cannot be used or does not hold a store.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._environment = lmdb.open(
+                str(directory), map_size=MAP_BYTES, max_dbs=len(_TABLES), max_readers=512
+            )
+            self._tables = {name: self._environment.open_db(name.encode()) for name in _TABLES}
+        except (OSError, lmdb.Error) as error:
+            raise StoreError(
+                f"the store in {directory} cannot be opened: {error}; "
+                "restore it from a backup, or move it away and rebuild it from Kafka"
+            ) from error
+
+    @contextmanager
+    def reading(self) -> Iterator[LMDBTransaction]:
+        """See ``interface.Store``."""
+        with self._transaction(write=False) as transaction:
+            yield transaction
+
+    @contextmanager
+    def writing(self) -> Iterator[LMDBTransaction]:
+        """See ``interface.Store``."""
+        with self._transaction(write=True) as transaction:
+            yield transaction
+
+    @contextmanager
+    def _transaction(self, write: bool) -> Iterator[LMDBTransaction]:
+        try:
+            with self._environment.begin(write=write) as transaction:
+                yield LMDBTransaction(transaction, self._tables)
+        except lmdb.DiskError as error:
+            raise StoreError(f"the disk of the store {self._directory} is full") from error
+        except lmdb.Error as error:
+            raise StoreError(f"the store in {self._directory} failed: {error}") from error
+
+    def size_bytes(self) -> int:
+        """See ``interface.Store``."""
+        return int(self._environment.info()["last_pgno"]) * int(self._environment.stat()["psize"])
+
+    def close(self) -> None:
+        """See ``interface.Store``."""
+        self._environment.close()
+
+
+class LMDBTransaction(Writing):
+    """One transaction; methods as in ``interface.Reading`` and ``interface.Writing``."""
+
+    def __init__(self, transaction: Any, tables: Mapping[str, Any]) -> None:
+        self._transaction = transaction
+        self._tables = tables
+
+    def fingerprint(self, galaxy_id: str) -> bytes | None:
+        value = self._get("fingerprints", galaxy_id.encode())
+        return None if value is None else value[_NUMBER.size :]
+
+    def version(self, galaxy_id: str) -> int:
+        return _number(self._get("fingerprints", galaxy_id.encode()))
+
+    def galaxy_ids(self) -> Iterator[str]:
+        with self._transaction.cursor(self._tables["fingerprints"]) as cursor:
+            for key in cursor.iternext(values=False):
+                yield key.decode()
+
+    def galaxies(self) -> int:
+        return int(self._transaction.stat(self._tables["fingerprints"])["entries"])
+
+    def neighbours(self, position: Position) -> list[Neighbour]:
+        found = []
+        for number, level in enumerate(LEVELS):
+            for cell in cells_to_search(position, level):
+                prefix = _CELL.pack(number, cell)
+                found += [
+                    Neighbour(key[len(prefix) :].decode(), Position(*_POSITION.unpack(value)))
+                    for key, value in self._with_prefix("positions", prefix)
+                ]
+        return found
+
+    def archived(self, observation_hash: bytes) -> Archived | None:
+        value = self._get("observations", observation_hash)
+        if value is None:
+            return None
+        length = _NUMBER.unpack_from(value)[0] + _NUMBER.size
+        header = json.loads(value[_NUMBER.size : length])
+        header["source"] = Source(*header["source"])
+        return Archived(**header, data=value[length:])
+
+    def history(self, galaxy_id: str) -> list[bytes]:
+        return [value for _, value in self._with_prefix("history", _joined(galaxy_id) + _SEPARATOR)]
+
+    def next_offset(self, stage: str, topic: str, partition: int) -> int:
+        return _number(self._get("offsets", _joined(stage, topic, str(partition))))
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        found = {}
+        with self._transaction.cursor(self._tables["counts"]) as cursor:
+            for key, value in cursor:
+                stage, outcome = key.decode().split("\x00")
+                found[stage, outcome] = _number(value)
+        return found
+
+    def last_alert(self, stream: str, galaxy_id: str) -> LastAlert | None:
+        value = self._get("alerts", _joined(stream, galaxy_id))
+        return None if value is None else LastAlert(**json.loads(value))
+
+    def ranking(self, name: str) -> ranking.Histogram:
+        value = self._get("rankings", name.encode())
+        if value is None:
+            return ranking.empty_histogram()
+        return np.frombuffer(value, "<i8").astype(np.int64)
+
+    def ranked(self, name: str, galaxy_id: str) -> tuple[int, int] | None:
+        value = self._get("ranked", _joined(name, galaxy_id))
+        return None if value is None else _VERSION_AND_BIN.unpack(value)
+
+    def put_fingerprint(self, galaxy_id: str, version: int, encoded: bytes) -> None:
+        self._put("fingerprints", galaxy_id.encode(), _NUMBER.pack(version) + encoded)
+
+    def put_position(self, galaxy_id: str, position: Position | None) -> None:
+        key = galaxy_id.encode()
+        previous = self._get("places", key)
+        if position is None:
+            self._delete("places", key)
+            if previous is not None:
+                self._delete("positions", previous)
+            return
+        place = _place(galaxy_id, position)
+        if previous != place:
+            if previous is not None:
+                self._delete("positions", previous)
+            self._put("places", key, place)
+        self._put("positions", place, _POSITION.pack(*dataclasses.astuple(position)))
+
+    def archive(self, observation_hash: bytes, archived: Archived) -> None:
+        header = json.dumps(
+            {
+                "status": archived.status,
+                "galaxy_id": archived.galaxy_id,
+                "source": dataclasses.astuple(archived.source),
+                "candidates": archived.candidates,
+            }
+        ).encode()
+        value = _NUMBER.pack(len(header)) + header + archived.data
+        self._put("observations", observation_hash, value)
+        if archived.status == "merged":
+            prefix = _joined(archived.galaxy_id) + _SEPARATOR
+            sequence = _NUMBER.pack(self._last_sequence(prefix) + 1)
+            self._put("history", prefix + sequence, observation_hash)
+
+    def forget(self, galaxy_id: str, observation_hash: bytes) -> None:
+        for key, value in self._with_prefix("history", _joined(galaxy_id) + _SEPARATOR):
+            if value == observation_hash:
+                self._delete("history", key)
+
+    def account(
+        self,
+        stage: str,
+        next_offsets: Mapping[tuple[str, int], int],
+        outcomes: Mapping[str, int],
+    ) -> None:
+        for (topic, partition), offset in next_offsets.items():
+            key = _joined(stage, topic, str(partition))
+            furthest = max(offset, _number(self._get("offsets", key)))
+            self._put("offsets", key, _NUMBER.pack(furthest))
+        for outcome, count in outcomes.items():
+            key = _joined(stage, outcome)
+            self._put("counts", key, _NUMBER.pack(count + _number(self._get("counts", key))))
+
+    def put_alert(self, stream: str, galaxy_id: str, alert: LastAlert) -> None:
+        value = json.dumps(dataclasses.asdict(alert)).encode()
+        self._put("alerts", _joined(stream, galaxy_id), value)
+
+    def rank(self, name: str, places: Mapping[str, tuple[int, int | None]]) -> None:
+        histogram = self.ranking(name)
+        for galaxy_id, (version, bin_index) in places.items():
+            before = self.ranked(name, galaxy_id)
+            if before is not None and before[0] > version:
+                continue
+            ranking.move(histogram, None if before is None else before[1], bin_index)
+            key = _joined(name, galaxy_id)
+            if bin_index is None:
+                self._delete("ranked", key)
+            else:
+                self._put("ranked", key, _VERSION_AND_BIN.pack(version, bin_index))
+        self._put("rankings", name.encode(), histogram.astype("<i8").tobytes())
+
+    def _get(self, table: str, key: bytes) -> bytes | None:
+        value: bytes | None = self._transaction.get(key, db=self._tables[table])
+        return value
+
+    def _put(self, table: str, key: bytes, value: bytes) -> None:
+        self._transaction.put(key, value, db=self._tables[table])
+
+    def _delete(self, table: str, key: bytes) -> None:
+        self._transaction.delete(key, db=self._tables[table])
+
+    def _with_prefix(self, table: str, prefix: bytes) -> list[tuple[bytes, bytes]]:
+        found = []
+        with self._transaction.cursor(self._tables[table]) as cursor:
+            if cursor.set_range(prefix):
+                for key, value in cursor:
+                    if not key.startswith(prefix):
+                        break
+                    found.append((key, value))
+        return found
+
+    def _last_sequence(self, prefix: bytes) -> int:
+        """The last sequence number of a history, found from its end, however long it is."""
+        with self._transaction.cursor(self._tables["history"]) as cursor:
+            beyond = prefix + b"\xff" * (_NUMBER.size + 1)
+            found = cursor.prev() if cursor.set_range(beyond) else cursor.last()
+            key: bytes = cursor.key() if found else b""
+        return _number(key[len(prefix) :]) if key.startswith(prefix) else 0
+
+
+def _joined(*parts: str) -> bytes:
+    return _SEPARATOR.join(part.encode() for part in parts)
+
+
+def _number(value: bytes | None) -> int:
+    return 0 if value is None else int(_NUMBER.unpack_from(value)[0])
+
+
+def _place(galaxy_id: str, position: Position) -> bytes:
+    level = level_of(position)
+    return _CELL.pack(LEVELS.index(level), cell_of(position, level)) + galaxy_id.encode()

@@ -1,0 +1,179 @@
+"""Reading topics along: for people, and in three lines for programs.
+
+for received in read(load(), "confident", until_end=True):
+    print(received.event)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
+
+from schemas.codec import Codec, MalformedEventError, readable
+from schemas.events import Alert, Event, ScoredGalaxy
+
+from .kafka import METADATA_TIMEOUT_S, KafkaUnavailableError, consumer, existing_topics
+from .settings import Settings, SettingsError
+
+POLL_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A message read along.
+
+    Attributes:
+        topic: its topic.
+        partition: its partition.
+        offset: its offset.
+        timestamp_ms: when Kafka took it.
+        key: its key.
+        value: its bytes.
+        event: what it holds; None for a JSON message.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes
+    value: bytes
+    event: Event | None
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """The event as plain JSON values, without binary grids."""
+        if self.event is None:
+            content: dict[str, Any] = json.loads(self.value)
+            return content
+        return readable(self.event)
+
+    @property
+    def galaxy(self) -> ScoredGalaxy | None:
+        """The scored galaxy in it, if any."""
+        if isinstance(self.event, Alert):
+            return self.event.galaxy
+        return self.event if isinstance(self.event, ScoredGalaxy) else None
+
+
+def topic_of(settings: Settings, stream: str) -> str:
+    """The topic of an alert stream, or of ``scored``, ``fingerprints``, ``quarantine`` and so on.
+
+    Raises:
+        SettingsError: there is no such stream; the message lists those there are.
+    """
+    topic = settings.topics.by_name(stream)
+    if topic is None:
+        known = ", ".join([*(each.name for each in settings.alert_streams), "scored"])
+        raise SettingsError(
+            f"there is no stream {stream!r}; there are {known}, and observations, fingerprints, "
+            "followup, outcomes, quarantine"
+        )
+    return topic
+
+
+def start_of(text: str) -> datetime | int:
+    """Where to start: ``earliest``, ``latest``, or an ISO 8601 time, UTC unless it says otherwise.
+
+    Returns:
+        A time, or one of confluent-kafka's ``OFFSET_BEGINNING`` and ``OFFSET_END``.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if text in ("earliest", "latest"):
+        return int(OFFSET_BEGINNING if text == "earliest" else OFFSET_END)
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(
+            f"--from {text!r} is neither earliest, latest nor a time such as 2026-05-01T12:00"
+        ) from None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def read(
+    settings: Settings, stream: str, start: str = "earliest", until_end: bool = False
+) -> Iterator[Read]:
+    """Read a stream along, without joining a consumer group.
+
+    Args:
+        settings: the settings.
+        stream: as for ``topic_of``.
+        start: as for ``start_of``.
+        until_end: stop at the end that each partition has when it is reached.
+
+    Raises:
+        SettingsError: there is no such stream.
+        KafkaUnavailableError: Kafka or the topic cannot be reached.
+    """
+    topic = topic_of(settings, stream)
+    codec = Codec()
+    reader = consumer(settings.kafka)
+    try:
+        partitions = _positions(reader, settings, topic, start_of(start))
+        reader.assign(partitions)
+        open_partitions = {each.partition for each in partitions}
+        while open_partitions:
+            message = reader.poll(POLL_S)
+            if message is None:
+                continue
+            error = message.error()
+            if error is None:
+                yield _read(message, codec)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                if until_end:
+                    open_partitions.discard(message.partition())
+            elif not error.retriable():
+                raise KafkaUnavailableError(f"{topic}: {error.str()}")
+    finally:
+        reader.close()
+
+
+def _positions(
+    reader: Consumer, settings: Settings, topic: str, start: datetime | int
+) -> list[TopicPartition]:
+    count = existing_topics(settings.kafka).get(topic)
+    if count is None:
+        raise KafkaUnavailableError(
+            f"topic {topic} does not exist on {settings.kafka.bootstrap_servers}; "
+            "create it with: mmbroker check --create-topics"
+        )
+    if isinstance(start, int):
+        return [TopicPartition(topic, number, start) for number in range(count)]
+    time_ms = int(start.timestamp() * 1000)
+    wanted = [TopicPartition(topic, number, time_ms) for number in range(count)]
+    try:
+        return list(reader.offsets_for_times(wanted, timeout=METADATA_TIMEOUT_S))
+    except KafkaException as error:
+        raise KafkaUnavailableError(f"{topic}: {error.args[0].str()}") from error
+
+
+def _read(message: Any, codec: Codec) -> Read:
+    value = message.value() or b""
+    try:
+        event = None if value[:1] == b"{" else codec.decode(value)
+    except MalformedEventError:
+        event = None
+        value = json.dumps({"undecodable": repr(value[:200])}).encode()
+    return Read(
+        message.topic(),
+        message.partition(),
+        message.offset(),
+        message.timestamp()[1],
+        message.key() or b"",
+        value,
+        event,
+    )

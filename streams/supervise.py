@@ -1,0 +1,125 @@
+"""Runs the stages as separate processes and starts again what stops."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+
+from .settings import Settings
+from .stages import STAGES
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE_S = 1.0
+LONGEST_PAUSE_S = 30.0
+STABLE_AFTER_S = 60.0
+"""A process that ran for so long is started again without a pause."""
+
+STOP_TIMEOUT_S = 40.0
+POLL_S = 0.2
+SUPERVISOR_VARIABLE = "MMBROKER_SUPERVISOR"
+
+
+@dataclass
+class _Worker:
+    """One process of one stage."""
+
+    stage: str
+    instance: str
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    start_at: float = 0.0
+    pause: float = FIRST_PAUSE_S
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "streams.cli", "stage", self.stage]
+        command += ["--instance", self.instance]
+        environment = {**os.environ, SUPERVISOR_VARIABLE: str(os.getpid())}
+        # A group of its own: Ctrl-C in the terminal reaches the supervisor, which stops it orderly.
+        self.process = subprocess.Popen(command, env=environment, start_new_session=True)
+        self.started = time.monotonic()
+        log.info("%s started as process %d", self.instance, self.process.pid)
+
+    def watch(self) -> None:
+        """Start it when it is due, note when it ended."""
+        now = time.monotonic()
+        if self.process is None:
+            if now >= self.start_at:
+                self.start()
+            return
+        code = self.process.poll()
+        if code is None:
+            return
+        if now - self.started > STABLE_AFTER_S:
+            self.pause = FIRST_PAUSE_S
+        log.warning("%s ended with %d; starts again in %.3g s", self.instance, code, self.pause)
+        self.process = None
+        self.start_at = now + self.pause
+        self.pause = min(2 * self.pause, LONGEST_PAUSE_S)
+
+
+@dataclass
+class Supervisor:
+    """The processes of all stages.
+
+    Args:
+        settings: the settings; ``stage.workers`` processes of each stage are run.
+    """
+
+    settings: Settings
+    _workers: list[_Worker] = field(default_factory=list)
+    _stopping: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        prefix = self.settings.kafka.topic_prefix
+        self._workers = [
+            _Worker(stage, f"{prefix}-{stage}-{number}")
+            for stage in STAGES
+            for number in range(self.settings.stage.workers)
+        ]
+
+    def run(self) -> None:
+        """Run until SIGTERM or SIGINT, then stop all processes orderly."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._stopping.set())
+        try:
+            while not self._stopping.is_set():
+                for worker in self._workers:
+                    worker.watch()
+                self._stopping.wait(POLL_S)
+        finally:
+            self._stop()
+
+    def _stop(self) -> None:
+        running = [worker.process for worker in self._workers if worker.process is not None]
+        for process in running:
+            process.terminate()
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        for process in running:
+            try:
+                process.wait(max(deadline - time.monotonic(), 0.0))
+            except subprocess.TimeoutExpired:
+                log.warning("process %d does not stop: killed", process.pid)
+                process.kill()
+                process.wait()
+        log.info("all stages have stopped")
+
+
+def end_with_supervisor() -> None:
+    """End this process when the supervisor that started it is gone, however that came about."""
+    supervisor = os.environ.get(SUPERVISOR_VARIABLE)
+    if supervisor is None:
+        return
+
+    def watch() -> None:
+        while os.getppid() == int(supervisor):
+            time.sleep(1.0)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="supervisor-watch", daemon=True).start()

@@ -1,0 +1,99 @@
+"""The one place that names topics, keys and consumer groups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from processors.alerts import AlertStream
+from processors.sky import publishing_cell
+from schemas.events import Observation
+
+DAY_MS = 24 * 3600 * 1000
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic with the policy it is created with."""
+
+    name: str
+    config: dict[str, str] = field(default_factory=dict)
+    partitions: int | None = None
+    """None: as the settings say."""
+
+
+@dataclass(frozen=True)
+class Topics:
+    """Every topic of one broker.
+
+    Attributes:
+        prefix: what all names begin with; several brokers can share a Kafka.
+        alert_streams: the alert streams, a topic each.
+    """
+
+    prefix: str = "mm"
+    alert_streams: Sequence[AlertStream] = ()
+
+    @property
+    def observations(self) -> str:
+        """Observations, keyed by sky cell."""
+        return f"{self.prefix}.observations.v1"
+
+    @property
+    def fingerprints(self) -> str:
+        """The newest fingerprint of every galaxy, keyed by galaxy id."""
+        return f"{self.prefix}.fingerprints.v1"
+
+    @property
+    def scored(self) -> str:
+        """The newest score of every galaxy, keyed by galaxy id."""
+        return f"{self.prefix}.scored.v1"
+
+    @property
+    def followup(self) -> str:
+        """Requests for follow-up."""
+        return f"{self.prefix}.followup.v1"
+
+    @property
+    def outcomes(self) -> str:
+        """What follow-up found."""
+        return f"{self.prefix}.outcomes.v1"
+
+    @property
+    def quarantine(self) -> str:
+        """Events that could not be processed, with the reason."""
+        return f"{self.prefix}.quarantine.v1"
+
+    def alerts(self, stream: str) -> str:
+        """Alerts of one stream, keyed by galaxy id."""
+        return f"{self.prefix}.alerts.{stream}.v1"
+
+    def by_name(self, short_name: str) -> str | None:
+        """The topic for ``scored``, ``fingerprints`` and so on, or for an alert stream."""
+        fixed = ("observations", "fingerprints", "scored", "followup", "outcomes", "quarantine")
+        if short_name in fixed:
+            return str(getattr(self, short_name))
+        if any(stream.name == short_name for stream in self.alert_streams):
+            return self.alerts(short_name)
+        return None
+
+    def all(self) -> list[Topic]:
+        """Every topic with its policy."""
+        compacted = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.2"}
+        month = {"cleanup.policy": "delete", "retention.ms": str(30 * DAY_MS)}
+        year = {"cleanup.policy": "delete", "retention.ms": str(365 * DAY_MS)}
+        return [
+            Topic(self.observations, month),
+            Topic(self.fingerprints, compacted),
+            Topic(self.scored, compacted),
+            *(Topic(self.alerts(stream.name), month, 1) for stream in self.alert_streams),
+            Topic(self.followup, month, 1),
+            Topic(self.outcomes, year, 1),
+            Topic(self.quarantine, year, 1),
+        ]
+
+
+def observation_key(observation: Observation) -> bytes:
+    """Key of an observation: its sky cell, so that neighbours mostly share a partition."""
+    cell = publishing_cell(observation.right_ascension_deg, observation.declination_deg)
+    return str(cell).encode()
