@@ -1,0 +1,55 @@
+# The two commands of the README: make demo, make test. Nothing has to be installed before.
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint model bench clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(firstword $(foreach name,python3.12 python3.11 python3.13 python3,\
+  $(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && command -v $(name))))
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+  --constraint deploy/constraints.txt
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "mmbroker needs Python 3.11 or newer: apt-get install python3"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "Python cannot make virtual environments: apt-get install python3-venv"; exit 1; }
+
+$(VENV)/installed: pyproject.toml deploy/constraints.txt | $(BIN)/python
+	@echo "installing mmbroker into $(VENV)"
+	@$(PIP_INSTALL) --editable .
+	@touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	@echo "installing what the tests need"
+	@$(PIP_INSTALL) --editable '.[test]'
+	@touch $@
+
+$(VENV)/installed-train: $(VENV)/installed
+	@echo "installing what training needs: torch, several gigabytes"
+	@$(PIP_INSTALL) --editable '.[train]'
+	@touch $@
+
+install: $(VENV)/installed ## install the mmbroker command into .venv, and the local servers
+	@$(BIN)/python -m deploy.local install
+
+demo: $(VENV)/installed ## publish the demo sample and watch it ranked; ONCE=1 ends by itself
+	@$(BIN)/mmbroker demo $(if $(ONCE),--once)
+
+test: $(VENV)/installed-test ## run the tests on real servers
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/installed-test ## check style, format and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+model: $(VENV)/installed-train ## train the critic again and write its weights
+	@$(BIN)/python -m models.train_critic $(ARGS)
+
+clean: ## stop the local stack and forget its data; the virtual environment stays
+	@test ! -x $(BIN)/mmbroker || $(BIN)/mmbroker stack down
+	rm -rf .mmbroker

@@ -1,0 +1,98 @@
+"""Whether everything that the settings name is reachable and right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from models.critic import CriticUnavailable
+from processors.scoring import Scorer
+from schemas.codec import Codec
+
+from .errors import InfrastructureError
+from .kafka import existing_topics, topic_config
+from .scorer import make_critic, make_scorer
+from .settings import Settings
+from .store import LMDBStore
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found.
+
+    Attributes:
+        subject: what was checked.
+        good: whether it is as it should be.
+        detail: what it is, or what is wrong and how to mend it.
+    """
+
+    subject: str
+    good: bool
+    detail: str
+
+
+def check(settings: Settings) -> Iterator[Finding]:
+    """Check Kafka, topics, schemas, Triton, the weights and the store, in this order."""
+    yield from _kafka(settings)
+    codec = Codec()
+    yield Finding("schemas", True, ", ".join(codec.describe()))
+    yield _try("scorer", lambda: _scorer(settings))
+    yield _try("triton", lambda: _triton(settings))
+    yield _try("store", lambda: _store(settings))
+
+
+def _try(subject: str, examine: Callable[[], str]) -> Finding:
+    try:
+        return Finding(subject, True, examine())
+    except (InfrastructureError, CriticUnavailable, OSError, ValueError) as error:
+        return Finding(subject, False, str(error))
+
+
+def _kafka(settings: Settings) -> Iterator[Finding]:
+    try:
+        existing = existing_topics(settings.kafka)
+    except InfrastructureError as error:
+        yield Finding("kafka", False, str(error))
+        return
+    yield Finding("kafka", True, f"{settings.kafka.bootstrap_servers}, {len(existing)} topics")
+    for topic in settings.topics.all():
+        subject = f"topic {topic.name}"
+        partitions = existing.get(topic.name)
+        if partitions is None:
+            yield Finding(subject, False, "missing; mmbroker check --create-topics makes it")
+            continue
+        actual = topic_config(settings.kafka, topic.name)
+        different = [
+            f"{key} is {actual.get(key)}, should be {value}"
+            for key, value in topic.config.items()
+            if actual.get(key) != value
+        ]
+        policy = ", ".join(f"{key}={value}" for key, value in topic.config.items())
+        detail = "; ".join(different) or f"{partitions} partitions, {policy}"
+        yield Finding(subject, not different, detail)
+
+
+def _scorer(settings: Settings) -> str:
+    scorer: Scorer = make_scorer(settings)
+    return f"redshift {scorer.redshift.identity}, calibration {scorer.calibration_id}"
+
+
+def _triton(settings: Settings) -> str:
+    critic = make_critic(settings)
+    if critic is None:
+        return "no critic is configured: its output is absent"
+    return (
+        f"{settings.triton.url}, model {settings.triton.critic} version {critic.model_version}, "
+        f"SHA-256 {critic.model_hash[:16]}..."
+    )
+
+
+def _store(settings: Settings) -> str:
+    store = LMDBStore(settings.store_directory)
+    try:
+        with store.reading() as reading:
+            galaxies = reading.galaxies()
+        size = store.size_bytes() / 1e6
+        return f"{settings.store_directory}, {galaxies:,} galaxies, {size:.1f} MB"
+    finally:
+        store.close()

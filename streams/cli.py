@@ -1,0 +1,396 @@
+"""The command line: ``mmbroker --help``."""
+
+from __future__ import annotations
+
+import os
+
+# One thread for linear algebra: the stages scale by processes, and a result must not depend on how
+# many cores share a sum. It has to be said before numpy is loaded.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum, StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.table import Table
+
+from deploy.local import LocalStack, StackError, StackStatus
+from models.critic import CriticUnavailable
+from models.repository import write_repository
+from schemas import __version__
+
+from . import settings as settings_module
+from .errors import InfrastructureError
+from .settings import Settings
+from .stages import STAGES
+
+app = typer.Typer(
+    name="mmbroker",
+    help="An event-driven alert broker for millimetre-wave galaxies.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+stack_app = typer.Typer(
+    help="A real Kafka and a real Triton on this machine.", no_args_is_help=True
+)
+evaluate_app = typer.Typer(help="How good the science is, on real galaxies.", no_args_is_help=True)
+app.add_typer(stack_app, name="stack")
+app.add_typer(evaluate_app, name="evaluate")
+
+console = Console()
+errors = Console(stderr=True, highlight=False)
+
+EXPECTED_ERRORS = (
+    InfrastructureError,
+    CriticUnavailable,
+    StackError,
+    OSError,
+    ValueError,
+)
+"""What a user can mend: shown as one line. Everything else is a fault of this program."""
+
+
+def main() -> None:
+    """Entry point."""
+    try:
+        app()
+    except EXPECTED_ERRORS as error:
+        errors.print(f"[red]mmbroker:[/] {error}", soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+@app.callback(invoke_without_command=True)
+def common(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
+) -> None:
+    """Settings come from the environment (MMBROKER_...) and from mmbroker.toml."""
+    if version:
+        console.print(f"mmbroker {__version__}")
+        raise typer.Exit
+    _set_up_logging(verbose)
+
+
+class Server(StrEnum):
+    """Servers of a local stack."""
+
+    kafka = "kafka"
+    triton = "triton"
+
+
+StageName = Enum("StageName", {name: name for name in STAGES}, type=str)  # type: ignore[misc]
+
+
+# Local stack --------------------------------------------------------------------------------------
+
+
+@stack_app.command("up")
+def stack_up() -> None:
+    """Start Kafka and Triton, detached, and install them first if need be."""
+    settings = _settings()
+    repository = settings.data_directory / "models"
+    write_repository(repository, "embedded")
+    stack = LocalStack(settings.stack_directory, model_repository=repository).up()
+    _show_stack(stack.status())
+
+
+@stack_app.command("down")
+def stack_down() -> None:
+    """Stop them; their data stay."""
+    LocalStack(_settings().stack_directory).down()
+
+
+@stack_app.command("status")
+def stack_status() -> None:
+    """Show what runs where. Exit status 1 when something does not."""
+    status = LocalStack(_settings().stack_directory, quiet=True).status()
+    _show_stack(status)
+    if not status.ready:
+        raise typer.Exit(1)
+
+
+@stack_app.command("logs")
+def stack_logs(
+    component: Annotated[Server, typer.Argument(help="Which server.")],
+    lines: Annotated[int, typer.Option(help="How many of the last lines.")] = 100,
+) -> None:
+    """Print the end of a server's log."""
+    stack = LocalStack(_settings().stack_directory, quiet=True)
+    sys.stdout.write(stack.logs(component.value, lines) + "\n")
+
+
+def _show_stack(status: StackStatus) -> None:
+    if not status.components:
+        console.print(f"no stack in {status.directory}; start one with: mmbroker stack up")
+        return
+    table = Table("server", "state", "address", "process", "memory", title=str(status.directory))
+    for each in status.components:
+        state = (
+            "[green]ready" if each.ready else "[yellow]starting" if each.running else "[red]down"
+        )
+        memory = f"{each.memory_bytes / 1e6:.0f} MB" if each.running else ""
+        table.add_row(each.name, state, each.address, str(each.pid or ""), memory)
+    console.print(table)
+
+
+# Running ------------------------------------------------------------------------------------------
+
+
+@app.command()
+def run() -> None:
+    """Run all stages as separate processes until Ctrl-C or SIGTERM."""
+    from .kafka import create_topics
+    from .supervise import Supervisor, end_with_supervisor
+
+    end_with_supervisor()
+    settings = _settings()
+    for name in create_topics(settings.kafka, settings.topics.all()):
+        logging.getLogger(__name__).info("topic %s created", name)
+    Supervisor(settings).run()
+
+
+@app.command()
+def demo(
+    once: Annotated[
+        bool, typer.Option("--once", help="End when every observation is accounted for.")
+    ] = False,
+) -> None:
+    """Run everything on this machine with the demo sample, and watch the ranked galaxies."""
+    from .demo import run_demo
+
+    if not run_demo(console, once):
+        raise typer.Exit(1)
+
+
+@app.command()
+def stage(
+    name: Annotated[StageName, typer.Argument(help="Which stage.")],
+    instance: Annotated[
+        str | None,
+        typer.Option(help="Names this process among those of its stage; keep it over restarts."),
+    ] = None,
+) -> None:
+    """Run one stage alone, as a container does."""
+    from .runner import run_stage
+    from .supervise import end_with_supervisor
+
+    settings = _settings()
+    end_with_supervisor()
+    made = STAGES[name.value](settings)
+    run_stage(made, settings, instance or f"{settings.kafka.topic_prefix}-{name.value}-0")
+
+
+@app.command()
+def check(
+    create_topics: Annotated[
+        bool, typer.Option("--create-topics", help="Create the topics that are missing, first.")
+    ] = False,
+) -> None:
+    """Say whether everything that the settings name is reachable and right."""
+    from . import check as checks
+    from . import kafka
+
+    settings = _settings()
+    if create_topics:
+        kafka.create_topics(settings.kafka, settings.topics.all())
+    good = True
+    for finding in checks.check(settings):
+        mark = "[green]good[/]" if finding.good else "[red]bad [/]"
+        console.print(f"{mark} [bold]{finding.subject}[/]: {finding.detail}", soft_wrap=True)
+        good &= finding.good
+    if not good:
+        raise typer.Exit(1)
+
+
+# Publishing and subscribing -----------------------------------------------------------------------
+
+
+@app.command()
+def publish(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Tables (ECSV, FITS, CSV, VOTable), spectra, maps (FITS)."),
+    ] = None,
+    mapping: Annotated[
+        str | None,
+        typer.Option(help="Which columns mean what: a TOML file, or the name of an included one."),
+    ] = None,
+    rate: Annotated[float | None, typer.Option(help="At most so many observations/s.")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Validate everything, send nothing.")
+    ] = False,
+    simulated: Annotated[
+        int | None, typer.Option(help="Also send observations of so many SIMULATED galaxies.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 0,
+) -> None:
+    """Publish observations. Ids are deterministic: publishing twice changes nothing."""
+    from .mapping import load_mapping
+    from .publish import publish_files, publish_simulated
+
+    settings = _settings()
+    if not files and simulated is None:
+        raise ValueError("nothing to publish: name files, or --simulated N")
+    summaries = []
+    if files:
+        chosen = None if mapping is None else load_mapping(mapping)
+        summaries.append(publish_files(files, chosen, rate, check, True, settings))
+    if simulated is not None:
+        summaries.append(publish_simulated(simulated, seed, rate, check, True, settings))
+    for summary in summaries:
+        for problem in summary.problems:
+            errors.print(f"[red]problem[/] {problem}", soft_wrap=True)
+        console.print(summary.table())
+    if any(summary.problems for summary in summaries):
+        raise typer.Exit(1)
+
+
+@app.command()
+def subscribe(
+    stream: Annotated[
+        str, typer.Argument(help="An alert stream; or scored, fingerprints, quarantine, ...")
+    ],
+    start: Annotated[
+        str, typer.Option("--from", help="earliest, latest, or a time as 2026-05-01T12:00.")
+    ] = "latest",
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line.")] = False,
+    as_table: Annotated[bool, typer.Option("--table", help="A row a message.")] = False,
+    until_end: Annotated[bool, typer.Option(help="Stop at the end of the stream.")] = False,
+) -> None:
+    """Print a stream: a table on a terminal, JSON otherwise."""
+    from .subscribe import read, row
+
+    if as_json and as_table:
+        raise ValueError("--json and --table exclude each other")
+    tabular = as_table or (not as_json and sys.stdout.isatty())
+    for message in read(_settings(), stream, start, until_end):
+        line = row(message) if tabular else json.dumps(message.plain, ensure_ascii=False)
+        try:
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:  # the reader, such as head, has had enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return
+
+
+@app.command()
+def top(
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Follow the changes until Ctrl-C.")
+    ] = False,
+    rows: Annotated[int, typer.Option(help="How many galaxies.")] = 20,
+) -> None:
+    """Show the best galaxies, ranked."""
+    from . import top as standings
+
+    settings = _settings()
+    if watch:
+        standings.watch(settings, console, rows)
+    else:
+        console.print(standings.render(standings.collect(settings), rows))
+
+
+@app.command()
+def explain(galaxy: Annotated[str, typer.Argument(help="Id of the galaxy.")]) -> None:
+    """Show in words and numbers how a galaxy's score came about."""
+    from . import explain as explaining
+
+    console.print(explaining.explain(explaining.published(_settings(), galaxy)))
+
+
+@app.command()
+def verify(galaxy: Annotated[str, typer.Argument(help="Id of the galaxy.")]) -> None:
+    """Make a galaxy's fingerprint and score again from its observations, compare bit for bit."""
+    from . import explain as explaining
+
+    same = True
+    for comparison in explaining.verify(_settings(), galaxy):
+        mark = "[green]identical[/]" if comparison.same else "[red]different[/]"
+        console.print(f"{mark} [bold]{comparison.subject}[/]: {comparison.detail}", soft_wrap=True)
+        same &= comparison.same
+    if not same:
+        raise typer.Exit(1)
+
+
+@app.command()
+def ledger(
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Account for every event of every stage. Exit status 1 while it does not add up."""
+    from . import ledger as accounts
+
+    with _reading() as (settings, reading):
+        entries = accounts.ledger(settings, reading)
+    if as_json:
+        sys.stdout.write(json.dumps([accounts.as_json(entry) for entry in entries]) + "\n")
+    else:
+        console.print(accounts.render(entries))
+    if not all(entry.closes for entry in entries):
+        raise typer.Exit(1)
+
+
+@evaluate_app.command("redshift")
+def evaluate_redshift(
+    table: Annotated[Path, typer.Argument(help="Table with spectroscopic redshifts.")],
+    mapping: Annotated[
+        str | None, typer.Option(help="A TOML file, or the name of an included mapping.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Write a plot to this PNG file.")] = None,
+) -> None:
+    """Compare the stream's redshifts with spectroscopic ones, beside the published estimate's."""
+    from . import evaluate
+
+    results = evaluate.evaluate_redshift(table, mapping)
+    if as_json:
+        sys.stdout.write(json.dumps(results.as_json(), indent=2) + "\n")
+    else:
+        console.print(evaluate.render(results))
+    if plot is not None:
+        evaluate.plot(results, plot)
+
+
+def _settings() -> Settings:
+    return settings_module.load()
+
+
+@contextmanager
+def _reading() -> Iterator[tuple[Settings, Any]]:
+    from .store import LMDBStore
+
+    settings = _settings()
+    store = LMDBStore(settings.store_directory)
+    try:
+        with store.reading() as reading:
+            yield settings, reading
+    finally:
+        store.close()
+
+
+def _set_up_logging(verbose: bool) -> None:
+    if sys.stderr.isatty():
+        handler: logging.Handler = RichHandler(console=errors, show_path=False)
+        text = "%(message)s"
+    else:
+        handler = logging.StreamHandler()
+        text = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    logging.basicConfig(level=logging.INFO, format=text, handlers=[handler], force=True)
+    quiet = logging.DEBUG if verbose else logging.WARNING
+    for name in ("faust", "aiokafka", "mode", "matplotlib"):
+        logging.getLogger(name).setLevel(quiet)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,235 @@
+"""How a score came about, in words and numbers; and the same score made again."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from processors.scoring import fingerprint_hash, with_rank
+from schemas.codec import Codec
+from schemas.events import Fingerprint, ScoredGalaxy
+from schemas.records import to_record
+
+from .build_fingerprints import rebuild
+from .messages import Received
+from .score_galaxies import ScoreGalaxies
+from .scorer import make_critic, make_scorer
+from .settings import Settings, SettingsError
+from .store import LMDBStore, Reading
+from .subscribe import read
+
+PROVENANCE_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One comparison of what was published with what was made again.
+
+    Attributes:
+        subject: what was compared.
+        same: whether it is the same, bit for bit.
+        detail: the hash, or where it differs.
+    """
+
+    subject: str
+    same: bool
+    detail: str
+
+
+def published(settings: Settings, galaxy_id: str) -> ScoredGalaxy:
+    """The newest published score of a galaxy, read from Kafka.
+
+    Raises:
+        SettingsError: there is none.
+        KafkaUnavailableError: Kafka cannot be reached.
+    """
+    found: ScoredGalaxy | None = None
+    for each in read(settings, "scored", until_end=True):
+        galaxy = each.galaxy if each.key == galaxy_id.encode() else None
+        if galaxy is not None and (found is None or galaxy.version >= found.version):
+            found = galaxy
+    if found is None:
+        raise SettingsError(
+            f"no score of galaxy {galaxy_id!r} was published; mmbroker top lists galaxies"
+        )
+    return found
+
+
+def verify(settings: Settings, galaxy_id: str) -> Iterator[Comparison]:
+    """Make a galaxy's fingerprint and score again from the archived observations and compare.
+
+    Raises:
+        SettingsError: the galaxy is unknown.
+        InfrastructureError: Kafka, Triton or the store is away.
+    """
+    codec = Codec()
+    store = LMDBStore(settings.store_directory)
+    try:
+        with store.reading() as reading:
+            encoded = reading.fingerprint(galaxy_id)
+            if encoded is None:
+                raise SettingsError(f"the store knows no galaxy {galaxy_id!r}")
+            again = _rebuilt(reading, codec, galaxy_id, encoded)
+        yield _compare_fingerprints(encoded, again)
+        score = published(settings, galaxy_id)
+        if score.provenance.fingerprint_hash != fingerprint_hash(encoded):
+            detail = f"version {score.version} was scored and the store has moved on"
+            yield Comparison("score", False, detail)
+            return
+        stage = ScoreGalaxies(
+            store, settings.topics, codec, make_scorer(settings), make_critic(settings)
+        )
+        fingerprint = codec.decode_as(Fingerprint, again)
+        event = Received("", 0, 0, 0, again)
+        yield _compare_scores(score, stage.score([(fingerprint, event)])[0])
+    finally:
+        store.close()
+
+
+def _rebuilt(reading: Reading, codec: Codec, galaxy_id: str, encoded: bytes) -> bytes:
+    """The galaxy's fingerprint from its archived observations, under the version it stands at."""
+    version = codec.decode_as(Fingerprint, encoded).version
+    return codec.encode(dataclasses.replace(rebuild(reading, codec, galaxy_id), version=version))
+
+
+def _compare_fingerprints(stored: bytes, again: bytes) -> Comparison:
+    same = stored == again
+    detail = f"hash {fingerprint_hash(stored)}"
+    if not same:
+        detail += f", made again it is {fingerprint_hash(again)}"
+    return Comparison("fingerprint", same, detail)
+
+
+def _compare_scores(score: ScoredGalaxy, again: ScoredGalaxy) -> Comparison:
+    """Compare everything but the ranks, which depend on the other galaxies."""
+    if again.provenance.scorer_hash != score.provenance.scorer_hash:
+        detail = (
+            f"it was scored by {score.provenance.scorer_hash} and {again.provenance.scorer_hash} "
+            "is in force: roll out the score again, or verify with the former version"
+        )
+        return Comparison("score", False, detail)
+    before, after = (to_record(with_rank(each, 0, 0)) for each in (score, again))
+    different = [name for name, value in before.items() if value != after[name]]
+    detail = f"scorer {score.provenance.scorer_hash}"
+    if different:
+        detail = "different: " + ", ".join(
+            f"{name} was {_short(before[name])}, is {_short(after[name])}" for name in different
+        )
+    return Comparison("score", not different, detail)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def explain(galaxy: ScoredGalaxy) -> RenderableType:
+    """A page on one scored galaxy."""
+    return Group(
+        _heading(galaxy), _redshift(galaxy), _features(galaxy), _value(galaxy), _origin(galaxy)
+    )
+
+
+def _heading(galaxy: ScoredGalaxy) -> Text:
+    lines = Text()
+    lines.append(f"{galaxy.galaxy_id}", style="bold")
+    lines.append(
+        f"  version {galaxy.version}, "
+        f"rank {galaxy.rank} of {galaxy.ranked_galaxies} by probability\n"
+        f"ICRS {galaxy.right_ascension_deg:.6f} {galaxy.declination_deg:+.6f} "
+        f"+- {galaxy.position_error_arcsec:.2g} arcsec\n"
+    )
+    if galaxy.simulated:
+        lines.append("contains SIMULATED observations\n", style="yellow")
+    if galaxy.ambiguous:
+        others = ", ".join(galaxy.candidates)
+        lines.append(f"ambiguous: may be confused with {others}\n", style="yellow")
+    return lines
+
+
+def _redshift(galaxy: ScoredGalaxy) -> RenderableType:
+    posterior = galaxy.redshift
+    table = Table(title="redshift", title_justify="left")
+    for name in ("mode", "probability", "lines"):
+        table.add_column(name, justify="left" if name == "lines" else "right")
+    for mode in posterior.identifications:
+        pairs = zip(mode.lines, mode.observed_frequencies_hz, strict=True)
+        lines = ", ".join(f"{line} at {frequency / 1e9:.2f} GHz" for line, frequency in pairs)
+        table.add_row(f"{mode.redshift:.4f}", f"{mode.probability:.3f}", lines or "no line")
+    text = Text(
+        f"z = {posterior.best:.4f}, 68 % in [{posterior.interval_68.lower:.4f}, "
+        f"{posterior.interval_68.upper:.4f}], 95 % in [{posterior.interval_95.lower:.4f}, "
+        f"{posterior.interval_95.upper:.4f}], from {', '.join(posterior.inputs) or 'nothing'}\n"
+        f"The redshift is right within 0.05 (1 + z) with probability {galaxy.probability:.3f}.\n"
+    )
+    return Group(table, text)
+
+
+def _features(galaxy: ScoredGalaxy) -> RenderableType:
+    table = Table(title="features", title_justify="left")
+    for name in ("kind", "name", "GHz", "mJy", "Jy km/s", "km/s", "S/N"):
+        table.add_column(name, justify="left" if name in ("kind", "name") else "right")
+    for feature in galaxy.features:
+        table.add_row(
+            feature.kind,
+            feature.name,
+            _number(feature.frequency_hz, 1e-9),
+            _number(feature.flux_density_jy, 1e3),
+            _number(feature.line_flux_jy_km_s),
+            _number(feature.line_width_km_s),
+            _number(feature.signal_to_noise),
+        )
+    return table if galaxy.features else Text("no significant feature\n")
+
+
+def _number(value: float | None, factor: float = 1.0) -> str:
+    return "" if value is None else f"{value * factor:.4g}"
+
+
+def _value(galaxy: ScoredGalaxy) -> RenderableType:
+    table = Table(title="evaluations", title_justify="left")
+    for name in ("evaluation", "score", "weight", "what it rests on"):
+        table.add_column(name, justify="right" if name in ("score", "weight") else "left")
+    for each in galaxy.evaluations:
+        evidence = ", ".join(f"{name} {value:.3g}" for name, value in each.evidence.items())
+        table.add_row(
+            each.name,
+            "absent" if each.score is None else f"{each.score:.3f}",
+            f"{each.weight:.2f}",
+            f"{each.reason}: {evidence}" if evidence else each.reason,
+        )
+    critic = galaxy.critic
+    said = (
+        f"absent ({critic.reason})"
+        if critic.genuine_probability is None
+        else f"{critic.genuine_probability:.3f} (output {critic.output:.4g})"
+    )
+    text = Text(
+        f"Critic's probability that the fingerprint is that of a real galaxy: {said}\n"
+        f"V = weighted mean of the scores present x critic = {galaxy.value:.4f}\n"
+        f"HyperScore ({galaxy.hyperscore_form}) = {galaxy.hyperscore:.2f}\n"
+    )
+    return Group(table, text)
+
+
+def _origin(galaxy: ScoredGalaxy) -> Text:
+    provenance = galaxy.provenance
+    text = Text()
+    text.append("provenance\n", style="italic")
+    text.append(
+        f"{provenance.observation_count} observations, digest {provenance.observation_digest}\n"
+        f"fingerprint {provenance.fingerprint_hash}, schema {provenance.schema_id}, "
+        f"code {provenance.code_version}\n"
+        f"model {provenance.model_hash or 'none'}\n"
+        f"calibration {provenance.calibration_id}, scorer {provenance.scorer_hash}\n"
+    )
+    for source in provenance.recent_sources[-PROVENANCE_SHOWN:]:
+        text.append(
+            f"  {source.observation_id} from {source.topic}/{source.partition}/{source.offset}\n"
+        )
+    return text

@@ -1,0 +1,183 @@
+"""What goes on the wire comes back; what does not belong there is refused with a reason."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import struct
+from pathlib import Path
+
+import fastavro
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.codec import MAX_EVENT_BYTES, Codec, MalformedEventError, manifest, readable
+from schemas.events import Event, Fingerprint, Observation
+from schemas.records import to_record
+
+from ..strategies import observations
+
+SAMPLES = Path(__file__).parent / "samples"
+codec = Codec()
+
+
+@given(event=observations(), framing=st.sampled_from(["confluent", "container"]))
+def test_an_event_comes_back_as_it_was(event: Observation, framing: str) -> None:
+    again = codec.decode(codec.encode(event, framing))  # type: ignore[arg-type]
+    assert isinstance(again, Observation)
+    assert to_record(again) == to_record(event)
+
+
+@given(event=observations())
+def test_json_holds_everything_but_the_arrays(event: Observation) -> None:
+    plain = json.loads(codec.encode(event, "json"))
+    assert plain["observation_id"] == event.observation_id
+    assert "frequency_hz" not in (plain["spectrum"] or {})
+
+
+def test_json_has_null_for_what_is_not_finite(empty_fingerprint: Fingerprint) -> None:
+    assert readable(empty_fingerprint)["acquisition"]["first_mjd"] is None
+
+
+@pytest.mark.parametrize("version", manifest(), ids=lambda each: f"{each.name}-v{each.version}")
+@pytest.mark.parametrize("framing", ["confluent", "container"])
+def test_the_current_reader_reads_every_version_ever_written(version: object, framing: str) -> None:
+    name = f"{version.name}.v{version.version}"  # type: ignore[attr-defined]
+    event = codec.decode((SAMPLES / f"{name}.{framing}").read_bytes())
+    expected = json.loads((SAMPLES / f"{name}.json").read_text())
+    plain = readable(event)
+    assert {key: plain[key] for key in expected} == expected
+
+
+def test_every_field_says_its_meaning() -> None:
+    def undocumented(schema: object, path: str) -> list[str]:
+        if isinstance(schema, list):
+            return [found for each in schema for found in undocumented(each, path)]
+        if not isinstance(schema, dict):
+            return []
+        found = [] if schema["type"] != "record" or schema.get("doc") else [path]
+        for field in schema.get("fields", []):
+            where = f"{path}.{field['name']}"
+            found += [] if field.get("doc") else [where]
+            found += undocumented(field["type"], where)
+        return found + undocumented(schema.get("items"), path)
+
+    for version in manifest():
+        assert undocumented(json.loads(version.text), version.name) == []
+
+
+# Malformed bytes --------------------------------------------------------------------------------
+
+
+def refused(data: bytes) -> str:
+    with pytest.raises(MalformedEventError) as error:
+        codec.decode(data)
+    return str(error.value)
+
+
+@given(st.binary(max_size=2000))
+def test_random_bytes_are_refused(data: bytes) -> None:
+    assert refused(data)
+
+
+@given(st.integers(0, 5).map(lambda id_: struct.pack(">bI", 0, id_ + 1)), st.binary(max_size=3000))
+@settings(max_examples=300)
+def test_random_bytes_behind_a_known_schema_id_never_escape(header: bytes, data: bytes) -> None:
+    with contextlib.suppress(MalformedEventError):
+        codec.decode(header + data)
+
+
+@given(event=observations(), data=st.data())
+def test_a_truncated_event_is_refused(event: Observation, data: st.DataObject) -> None:
+    whole = codec.encode(event)
+    assert refused(whole[: data.draw(st.integers(0, len(whole) - 1))])
+
+
+@given(event=observations(), data=st.data())
+def test_a_flipped_byte_never_escapes(event: Observation, data: st.DataObject) -> None:
+    framing = data.draw(st.sampled_from(["confluent", "container"]))
+    whole = bytearray(codec.encode(event, framing))
+    whole[data.draw(st.integers(0, len(whole) - 1))] ^= data.draw(st.integers(1, 255))
+    with contextlib.suppress(MalformedEventError):
+        codec.decode(bytes(whole))
+
+
+@given(event=observations(), extra=st.binary(min_size=1, max_size=20))
+def test_trailing_bytes_are_refused(event: Observation, extra: bytes) -> None:
+    assert "follow the Observation record" in refused(codec.encode(event) + extra)
+
+
+def test_an_unknown_schema_id_is_named() -> None:
+    assert refused(struct.pack(">bI", 0, 4711) + b"x") == "schema id 4711 is unknown"
+
+
+def test_a_huge_message_is_refused_unread() -> None:
+    assert "more than" in refused(b"\x00" * (MAX_EVENT_BYTES + 1))
+
+
+def test_an_array_that_claims_to_be_huge_costs_nothing() -> None:
+    event = codec.encode(
+        Observation("a", "b", 1.0, 2.0, 0.5, 59000.0)
+    )  # ends in five null payloads
+    lengths = b"\xfe\xff\xff\xff\xff\xff\xff\xff\x7f"  # a count of 2**62
+    for payload in range(5):
+        claimed = event[: -5 + payload] + b"\x02" + lengths
+        assert refused(claimed)
+
+
+def test_a_container_with_a_foreign_schema_is_refused() -> None:
+    buffer = io.BytesIO()
+    schema = {"type": "record", "name": "Observation", "fields": [{"name": "x", "type": "null"}]}
+    fastavro.writer(buffer, schema, [{"x": None}])
+    assert refused(buffer.getvalue()) == "the container's schema is unknown"
+
+
+def test_a_container_with_a_deeply_nested_schema_is_refused() -> None:
+    deep: object = "null"
+    for _ in range(2000):
+        deep = f'{{"type":"array","items":{deep}}}' if deep != "null" else '{"type":"null"}'
+    header = {"avro.schema": str(deep).encode(), "avro.codec": b"null"}
+    buffer = io.BytesIO(b"Obj\x01")
+    buffer.seek(4)
+    fastavro.schemaless_writer(buffer, {"type": "map", "values": "bytes"}, header)
+    buffer.write(b"s" * 16)
+    assert "cannot be read" in refused(buffer.getvalue())
+
+
+def test_a_compressed_container_is_refused() -> None:
+    observation = Observation("a", "b", 1.0, 2.0, 0.5, 59000.0)
+    buffer = io.BytesIO()
+    schema = json.loads(manifest()[0].text)
+    fastavro.writer(buffer, schema, [to_record(observation)], codec="deflate")
+    assert "compressed with deflate" in refused(buffer.getvalue())
+
+
+def test_arrays_that_are_not_whole_numbers_of_elements_are_refused() -> None:
+    schema = json.loads(manifest()[0].text)
+    record = to_record(Observation("a", "b", 1.0, 2.0, 0.5, 59000.0))
+    record["spectrum"] = {
+        "frequency_hz": b"\0" * 15,
+        "frame": "LSRK",
+        "flux_density_jy": b"\0" * 8,
+        "flux_error_jy": b"\0" * 8,
+    }
+    buffer = io.BytesIO()
+    buffer.write(struct.pack(">bI", 0, 1))
+    fastavro.schemaless_writer(buffer, schema, record)
+    assert "frequency_hz" in refused(buffer.getvalue())
+
+
+def test_an_event_that_does_not_fit_its_schema_cannot_be_encoded() -> None:
+    wrong: Event = Observation("a", "b", None, 2.0, 0.5, 59000.0)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="Observation does not fit its schema"):
+        codec.encode(wrong)
+
+
+def test_arrays_are_little_endian_on_the_wire() -> None:
+    from schemas.events import Spectrum
+
+    spectrum = Spectrum(np.array([1.0, 2.0], ">f8"), "LSRK", np.zeros(2, ">f4"), np.ones(2, ">f4"))
+    assert to_record(spectrum)["frequency_hz"] == np.array([1.0, 2.0], "<f8").tobytes()
