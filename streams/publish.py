@@ -1,0 +1,413 @@
+"""Publishing observations.
+
+In a survey's own pipeline::
+
+    from streams.publish import Publisher
+
+    with Publisher() as publisher:
+        publisher.send(observation)
+
+and for files of published measurements ``publish_files``.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from astropy.io import fits
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from processors.validation import InvalidObservation, problems
+from schemas.codec import Codec, Framing
+from schemas.events import Observation
+
+from .errors import InfrastructureError
+from .headers import Given, HeaderError
+from .maps import read_map
+from .settings import Settings, load
+from .spectra import read_spectrum
+from .tables import Mapping, MappingError, find_mapping, read_table
+from .topics import observation_key
+
+__all__ = [
+    "InvalidObservation",
+    "Problem",
+    "Publisher",
+    "PublishingError",
+    "Summary",
+    "publish_files",
+]
+
+log = logging.getLogger(__name__)
+
+_PRODUCER_CONFIG: dict[str, Any] = {
+    "enable.idempotence": True,
+    "compression.type": "lz4",
+    "linger.ms": 10,
+    "message.max.bytes": 16 * 2**20,
+    "delivery.timeout.ms": 120_000,
+}
+REACHABLE_WITHIN_S = 15.0
+_ERRORS_SHOWN = 5
+
+
+class PublishingError(InfrastructureError):
+    """Kafka cannot be reached, or did not take some of the observations."""
+
+
+class Publisher:
+    """Validates observations and sends them to the broker.
+
+    Delivery is confirmed by ``flush``, which leaving the block does; until then an observation may
+    still be on its way. Sending an observation again changes nothing, so that what failed can
+    simply be repeated.
+
+    Args:
+        settings: where Kafka is; by default as the environment says.
+        framing: of the messages.
+
+    Raises:
+        PublishingError: Kafka cannot be reached, or has no topic for observations.
+    """
+
+    def __init__(self, settings: Settings | None = None, framing: Framing = "confluent") -> None:
+        settings = settings or load()
+        self._topic = settings.topics.observations
+        self._codec = Codec()
+        self._framing = framing
+        self._undelivered: list[str] = []
+        self._undelivered_count = 0
+        self._producer = Producer(settings.kafka.client() | _PRODUCER_CONFIG | {"logger": log})
+        self._require_topic(settings.kafka.bootstrap_servers)
+
+    def send(self, observation: Observation) -> None:
+        """Hand an observation over for delivery; waits only while the queue is full.
+
+        Raises:
+            InvalidObservation: it breaks a rule; names each field and value.
+        """
+        if broken := problems(observation):
+            raise InvalidObservation(observation.observation_id, broken)
+        self.send_unchecked(observation, observation_key(observation))
+
+    def send_unchecked(self, observation: Observation, key: bytes | None = None) -> None:
+        """Hand over an observation that was validated already, or that is to be refused."""
+        message = self._codec.encode(observation, self._framing)
+        while True:
+            try:
+                self._producer.produce(self._topic, message, key, on_delivery=self._delivered)
+                break
+            except BufferError:
+                self._producer.poll(0.1)
+        self._producer.poll(0)
+
+    def flush(self) -> None:
+        """Wait until everything is delivered.
+
+        Raises:
+            PublishingError: something could not be; says what and why.
+        """
+        self._producer.flush()
+        if self._undelivered_count:
+            count, reasons = self._undelivered_count, "; ".join(self._undelivered)
+            self._undelivered, self._undelivered_count = [], 0
+            raise PublishingError(f"{count} observations were not delivered: {reasons}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self.flush()
+        except PublishingError as undelivered:
+            if error is None:
+                raise
+            error.add_note(str(undelivered))
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            return
+        self._undelivered_count += 1
+        if len(self._undelivered) < _ERRORS_SHOWN:
+            self._undelivered.append(f"key {message.key()!r}: {error.str()}")
+
+    def _require_topic(self, servers: str) -> None:
+        try:
+            topics = self._producer.list_topics(timeout=REACHABLE_WITHIN_S).topics
+        except KafkaException as error:
+            raise PublishingError(
+                f"kafka.bootstrap_servers = {servers}: Kafka cannot be reached: {error}"
+            ) from error
+        if self._topic not in topics:
+            raise PublishingError(
+                f"kafka.bootstrap_servers = {servers}: there is no topic {self._topic}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that cannot be published.
+
+    Attributes:
+        file: where it is; None for a simulation.
+        row: row of the table, counted from 1; None for a file with one observation.
+        observation_id: of the observation; None when the row yields none.
+        message: field and value.
+    """
+
+    file: Path | None
+    row: int | None
+    observation_id: str | None
+    message: str
+
+    def __str__(self) -> str:
+        row = None if self.row is None else f"row {self.row}"
+        place = ", ".join(str(part) for part in (self.file, row, self.observation_id) if part)
+        return f"{place}: {self.message}"
+
+
+@dataclass(slots=True)
+class Summary:
+    """What became of some files.
+
+    Attributes:
+        sent: observations delivered; with ``check``, those that would have been.
+        by_instrument: of these, the number by instrument.
+        problems: everything that was not, each with file, row and field.
+        seconds: how long it took.
+        check: whether nothing was sent.
+    """
+
+    check: bool = False
+    sent: int = 0
+    by_instrument: Counter[str] = field(default_factory=Counter)
+    problems: list[Problem] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def table(self) -> Table:
+        """The numbers as a table for the terminal."""
+        table = Table("Instrument", title="valid" if self.check else "sent")
+        table.add_column("Observations", justify="right")
+        for instrument, count in self.by_instrument.most_common():
+            table.add_row(instrument, f"{count:,}")
+        table.add_section()
+        table.add_row("all", f"{self.sent:,}")
+        if self.problems:
+            table.add_row("problems", f"{len(self.problems):,}")
+        table.caption = f"{self.seconds:.1f} s"
+        return table
+
+
+Item = tuple[Path | None, int | None, Observation | None, list[str]]
+"""File, row, observation, and the problems of reading it."""
+
+
+def publish_files(
+    paths: Iterable[str | Path],
+    mapping: Mapping | None = None,
+    rate: float | None = None,
+    check: bool = False,
+    progress: bool = True,
+    settings: Settings | None = None,
+    given: Given | None = None,
+) -> Summary:
+    """Publish the observations in some files: tables with a mapping, spectra, maps.
+
+    An observation with a problem is left out and told; the others are sent.
+
+    Args:
+        paths: the files.
+        mapping: what the columns of the tables mean; by default the mapping found for each.
+        rate: highest number of observations a second.
+        check: validate everything and send nothing; Kafka is not needed.
+        progress: show a progress bar on standard error.
+        settings: where Kafka is; by default as the environment says.
+        given: what takes precedence over the headers of spectra and maps.
+
+    Raises:
+        MappingError, HeaderError: a file cannot be read as what it is.
+        PublishingError: Kafka cannot be reached, or did not take some of the observations.
+        ValueError: the rate is not positive.
+    """
+    items = (
+        (Path(path), *item)
+        for path in paths
+        for item in _observations(Path(path), mapping, given or Given())
+    )
+    return _publish(items, rate, check, progress, settings)
+
+
+def publish_simulated(
+    galaxies: int,
+    seed: int = 0,
+    rate: float | None = None,
+    check: bool = False,
+    progress: bool = True,
+    settings: Settings | None = None,
+) -> Summary:
+    """Publish observations of simulated galaxies, labelled so.
+
+    Args:
+        galaxies: how many.
+        seed: of the simulation; the same seed gives the same observations.
+        rate: highest number of observations a second.
+        check: validate everything and send nothing; Kafka is not needed.
+        progress: show a progress bar on standard error.
+        settings: where Kafka is; by default as the environment says.
+
+    Raises:
+        PublishingError: Kafka cannot be reached, or did not take some of the observations.
+        ValueError: the rate or the number of galaxies is not positive.
+    """
+    from models.simulator import simulate  # heavy, and a survey's own pipeline does without
+
+    items: Iterator[Item] = (
+        (None, None, observation, []) for observation in simulate(galaxies, seed)
+    )
+    return _publish(items, rate, check, progress, settings)
+
+
+def _publish(
+    items: Iterable[Item],
+    rate: float | None,
+    check: bool,
+    progress: bool,
+    settings: Settings | None,
+) -> Summary:
+    pace = _Pace(rate)
+    summary = Summary(check)
+    with ExitStack() as stack:
+        publisher = None if check else stack.enter_context(Publisher(settings))
+        bar = stack.enter_context(_progress_bar(progress))
+        task = bar.add_task("checking" if check else "publishing", total=None)
+        start = time.monotonic()
+        for file, row, observation, told in items:
+            broken = told if observation is None else [*told, *problems(observation)]
+            name = None if observation is None else observation.observation_id
+            summary.problems += (Problem(file, row, name, message) for message in broken)
+            if observation is None or broken:
+                continue
+            if publisher is not None:
+                publisher.send_unchecked(observation, observation_key(observation))
+            summary.sent += 1
+            summary.by_instrument[observation.instrument] += 1
+            bar.update(task, completed=summary.sent)
+            if publisher is not None:
+                pace.keep()
+    summary.seconds = time.monotonic() - start
+    return summary
+
+
+class _Pace:
+    """Keeps to a rate, without making up for more than a moment of delay.
+
+    Args:
+        rate: times a second; None for no limit.
+
+    Raises:
+        ValueError: the rate is not positive.
+    """
+
+    LARGEST_DELAY_S = 0.1
+    SHORTEST_SLEEP_S = 0.005
+    """A shorter sleep would take much longer than asked for."""
+
+    def __init__(self, rate: float | None) -> None:
+        if rate is not None and not rate > 0:
+            raise ValueError(f"rate = {rate} is not positive")
+        self._interval = 0.0 if rate is None else 1.0 / rate
+        self._due = 0.0
+
+    def keep(self) -> None:
+        """Wait until the next one is due."""
+        now = time.monotonic()
+        self._due = max(self._due + self._interval, now - self.LARGEST_DELAY_S)
+        if self._due - now > self.SHORTEST_SLEEP_S:
+            time.sleep(self._due - now)
+
+
+def publish_unchecked(
+    path: str | Path, mapping: Mapping | None = None, settings: Settings | None = None
+) -> int:
+    """Send what a table holds, valid or not, to see quarantine at work; returns how many."""
+    path = Path(path)
+    sent = 0
+    with Publisher(settings) as publisher:
+        for row in read_table(path, mapping or find_mapping(path)):
+            for observation in row.observations:
+                publisher.send_unchecked(observation)
+                sent += 1
+    return sent
+
+
+def _observations(
+    path: Path, mapping: Mapping | None, given: Given
+) -> Iterator[tuple[int | None, Observation | None, list[str]]]:
+    """Row number, observation and problems of everything in a file."""
+    kind = _kind(path)
+    if kind == "map":
+        yield None, read_map(path, given), []
+        return
+    if kind == "table":
+        try:
+            mapping = mapping or find_mapping(path)
+        except MappingError as no_mapping:
+            if path.suffix not in (".ecsv", ".fits", ".fit"):
+                raise
+            try:
+                yield None, read_spectrum(path, given), []
+            except HeaderError as no_spectrum:
+                raise MappingError(f"{no_mapping}; as a spectrum: {no_spectrum}") from no_spectrum
+            return
+        for row in read_table(path, mapping):
+            if row.problems:
+                yield row.number, None, row.problems
+            for observation in row.observations:
+                yield row.number, observation, []
+        return
+    yield None, read_spectrum(path, given), []
+
+
+def _kind(path: Path) -> str:
+    """``table``, ``spectrum`` or ``map``."""
+    if not path.is_file():
+        raise MappingError(f"{path}: there is no such file")
+    if not {".fits", ".fit", ".fz"} & set(path.suffixes):
+        return "table"
+    try:
+        with fits.open(path) as extensions:
+            for extension in extensions:
+                if extension.is_image and extension.header["NAXIS"] > 0:
+                    axes = [length for length in extension.shape if length > 1]
+                    return "spectrum" if len(axes) == 1 else "map"
+    except OSError as error:
+        raise HeaderError(f"{path} cannot be read: {error}") from error
+    return "table"
+
+
+def _progress_bar(shown: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        disable=not shown,
+        transient=True,
+    )

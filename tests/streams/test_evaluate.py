@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from processors import metrics
+from streams.evaluate import (
+    CONVENTIONAL,
+    FAR_INFRARED,
+    Evaluation,
+    evaluate_redshift,
+    plot,
+    render,
+    to_json,
+)
+
+FIGURES = {"n", "mae", "nmad", "outliers", "coverage68", "coverage95"}
+SPT = "spt_dndz_tab_a1.txt"
+
+
+@pytest.fixture(scope="module")
+def goodsn(shared_data: Path) -> Evaluation:
+    return evaluate_redshift(shared_data / "goodsn.ecsv")
+
+
+def published(evaluation: Evaluation) -> list[str]:
+    return [name for name in evaluation.estimates if name.startswith("published ")]
+
+
+def test_every_estimator_is_judged_on_the_same_galaxies(goodsn: Evaluation) -> None:
+    results = json.loads(to_json(goodsn))
+    assert set(results) == {"all", "faint", "faint positive"}
+    for estimators in results.values():
+        assert {CONVENTIONAL, FAR_INFRARED} < set(estimators)
+        assert len(estimators) == 4
+        assert len({figures["n"] for figures in estimators.values()}) == 1
+        assert all(set(figures) == FIGURES for figures in estimators.values())
+    assert [results[subset][CONVENTIONAL]["n"] for subset in results] == [717, 711, 72]
+
+
+def test_published_figures_are_those_of_the_catalogue(goodsn: Evaluation) -> None:
+    """The published redshifts of GOODS-N at S500 < 15 mJy, computed independently."""
+    faint = goodsn.results()["faint"]
+    figures = [faint[name] for name in published(goodsn)]
+    best = min(figures, key=lambda each: each["mae"] or np.inf)
+    assert best["mae"] == pytest.approx(0.0461, abs=1e-4)
+    assert best["nmad"] == pytest.approx(0.0264, abs=1e-4)
+    assert best["outliers"] == pytest.approx(0.056, abs=1e-3)
+
+
+def test_the_conventional_redshift_is_no_worse_than_the_published(goodsn: Evaluation) -> None:
+    for chosen in goodsn.subsets.values():
+        delta = {
+            name: metrics.deviation(one.redshift[chosen], goodsn.truth[chosen])
+            for name, one in goodsn.estimates.items()
+        }
+        for name in published(goodsn):
+            for measure in (metrics.mae, metrics.nmad, metrics.outliers):
+                low, _ = metrics.paired_bootstrap(measure, delta[CONVENTIONAL], delta[name])
+                assert low <= 0
+
+
+def test_the_68_per_cent_interval_holds_68_per_cent(goodsn: Evaluation) -> None:
+    covered = goodsn.results()["all"][CONVENTIONAL]["coverage68"]
+    assert covered is not None
+    assert 0.63 <= covered <= 0.73
+
+
+def test_far_infrared_photometry_alone_places_the_spt_sources(shared_data: Path) -> None:
+    evaluation = evaluate_redshift(shared_data / SPT)
+    figures = evaluation.results()["all"][FAR_INFRARED]
+    assert figures["n"] == 46
+    assert figures["nmad"] is not None
+    assert figures["nmad"] <= 0.12
+
+
+def test_the_output_states_what_the_figures_are_and_are_not(
+    goodsn: Evaluation, tmp_path: Path
+) -> None:
+    text = io.StringIO()
+    render(goodsn, Console(file=text, width=200))
+    assert "brighter in the optical" in text.getvalue()
+    assert "1.4826" in text.getvalue()
+    picture = tmp_path / "redshift.png"
+    plot(goodsn, picture)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_table_without_spectroscopic_redshifts_is_refused(tmp_path: Path) -> None:
+    table = tmp_path / "survey.csv"
+    table.write_text("id,ra,dec,f,e,z\n1,10.0,2.0,5.0,1.0,-99\n")
+    table.with_suffix(".toml").write_text(
+        'name = "survey"\nid = "{id}"\ntime = 2020-01-01\nmissing = [-99]\n'
+        '[position]\nright_ascension = "ra"\ndeclination = "dec"\nerror_arcsec = 1.0\n'
+        '[[photometry]]\ninstrument = "X"\nunit = "mJy"\n'
+        'bands = [{ name = "850", wavelength = "850 um", flux = "f", error = "e" }]\n'
+        '[truth]\nredshift = "z"\n'
+    )
+    with pytest.raises(ValueError, match="no row has a positive 'z'"):
+        evaluate_redshift(table)
