@@ -237,7 +237,7 @@ def publish(
     seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 0,
 ) -> None:
     """Publish observations. Ids are deterministic: publishing twice changes nothing."""
-    from .mapping import load_mapping
+    from .files.mapping import load_mapping
     from .publish import publish_files, publish_simulated
 
     settings = _settings()

@@ -154,7 +154,8 @@ def create_topics(settings: KafkaSettings, topics: Iterable[Topic]) -> list[str]
     ]
     if not missing:
         return []
-    for name, future in admin(settings).create_topics(missing).items():
+    client = admin(settings)  # a client that is collected cancels what it was asked
+    for name, future in client.create_topics(missing).items():
         try:
             future.result()
         except KafkaException as error:
@@ -168,5 +169,6 @@ def create_topics(settings: KafkaSettings, topics: Iterable[Topic]) -> list[str]
 def topic_config(settings: KafkaSettings, name: str) -> dict[str, str]:
     """The configuration that Kafka has in force for a topic."""
     resource = ConfigResource(ResourceType.TOPIC, name)
-    future = admin(settings).describe_configs([resource])[resource]
+    client = admin(settings)  # a client that is collected cancels what it was asked
+    future = client.describe_configs([resource])[resource]
     return {key: entry.value for key, entry in future.result().items()}

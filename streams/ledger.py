@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from confluent_kafka import KafkaException, TopicPartition
 from rich.table import Table
@@ -93,6 +94,11 @@ def end_offsets(settings: Settings, topic: str) -> dict[int, int]:
         raise KafkaUnavailableError(f"{topic}: {error.args[0].str()}") from error
     finally:
         reader.close()
+
+
+def as_json(entry: Entry) -> dict[str, Any]:
+    """An entry as plain JSON values."""
+    return {**asdict(entry), "accounted": entry.accounted, "closes": entry.closes}
 
 
 def render(entries: list[Entry]) -> Table:

@@ -33,11 +33,11 @@ from schemas.codec import Codec, Framing
 from schemas.events import Observation
 
 from .errors import InfrastructureError
-from .headers import Given, HeaderError
-from .maps import read_map
+from .files.headers import Given, HeaderError
+from .files.maps import read_map
+from .files.spectra import read_spectrum
+from .files.tables import Mapping, MappingError, find_mapping, read_table
 from .settings import Settings, load
-from .spectra import read_spectrum
-from .tables import Mapping, MappingError, find_mapping, read_table
 from .topics import observation_key
 
 __all__ = [

@@ -54,9 +54,14 @@ def run_stage(stage: Stage, settings: Settings, instance: str) -> None:
                 await app.crash(error)
                 await asyncio.sleep(float("inf"))
 
-    faust.Worker(
-        app, loglevel=logging.INFO, logging_config=None, redirect_stdouts=False, quiet=True
-    ).execute_from_commandline()
+    _Worker(app, redirect_stdouts=False, quiet=True).execute_from_commandline()
+
+
+class _Worker(faust.Worker):  # type: ignore[misc]
+    """A worker that leaves logging as the command line has set it up."""
+
+    def _setup_logging(self) -> None:
+        pass
 
 
 async def _until_done(
@@ -103,6 +108,8 @@ def process_durably(stage: Stage, producer: DurableProducer, batch: Sequence[Rec
 
 def _application(stage: Stage, settings: Settings, instance: str) -> faust.App:
     kafka = settings.kafka
+    directory = settings.data_directory / "faust" / instance
+    directory.mkdir(parents=True, exist_ok=True)
     return faust.App(
         f"{kafka.topic_prefix}.{stage.name}",
         broker=[f"kafka://{server.strip()}" for server in kafka.bootstrap_servers.split(",")],
@@ -125,7 +132,7 @@ def _application(stage: Stage, settings: Settings, instance: str) -> faust.App:
         topic_allow_declare=False,
         table_standby_replicas=0,
         web_enabled=False,
-        datadir=str(settings.data_directory / "faust" / instance),
+        datadir=str(directory),
     )
 
 

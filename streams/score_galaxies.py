@@ -7,15 +7,16 @@ ranks and counts alone, so a new model is rolled out by reading the fingerprints
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
+from models.critic import Critic, CriticUnavailable
 from processors import ranking
 from processors.scoring import NO_CRITIC, Judged, Scorer, with_rank
-from processors.vector import FingerprintVectors, condition, vectors
+from processors.vector import condition, vectors
 from schemas.codec import Codec, MalformedEventError
-from schemas.events import Fingerprint, Floats, ScoredGalaxy
+from schemas.events import Fingerprint, ScoredGalaxy
 
 from .accounting import Account
+from .errors import InfrastructureError
 from .messages import OBSERVED_AT, Outgoing, Processed, Received
 from .stage import RefusedError, Stage
 from .store import Store
@@ -23,19 +24,6 @@ from .topics import Topics
 
 NAME = "score-galaxies"
 RANKING = "scored"
-
-
-class Critic(Protocol):
-    """Judges vectors of fingerprints."""
-
-    @property
-    def model_hash(self) -> str:
-        """SHA-256 of the network."""
-        ...
-
-    def score(self, vectors: FingerprintVectors, conditions: Floats) -> Floats:
-        """Raw outputs, float32, shape (N,)."""
-        ...
 
 
 class ScoreGalaxies(Stage):
@@ -99,8 +87,11 @@ class ScoreGalaxies(Stage):
         posteriors = self._scorer.redshift.estimate(decoded)
         judged = NO_CRITIC
         if self._critic is not None:
-            outputs = self._critic.score(vectors(decoded), condition(posteriors))
-            judged = Judged(outputs, self._critic.model_hash)
+            try:
+                outputs = self._critic.score(vectors(decoded), condition(posteriors))
+                judged = Judged(outputs, self._critic.model_hash)
+            except CriticUnavailable as error:
+                raise InfrastructureError(str(error)) from error
         return self._scorer.score(
             decoded,
             [event.value or b"" for _, event in fingerprints],

@@ -27,7 +27,7 @@ def make_critic(settings: Settings) -> Critic | None:
     triton = settings.triton
     if not triton.critic:
         return None
-    return Critic(triton.url, triton.critic, triton.deadline_s, triton.retries)
+    return Critic(triton.url, triton.critic, deadline_s=triton.deadline_s, retries=triton.retries)
 
 
 def _calibration(name: str) -> Calibration:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -26,6 +27,8 @@ from processors.alerts import AlertStream
 from processors.hyperscore import Form
 
 from .topics import Topics
+
+DATA_DIRECTORY = Path(".mmbroker")
 
 
 class SettingsError(ValueError):
@@ -108,6 +111,28 @@ DEFAULT_ALERT_STREAMS = (
 )
 
 
+class _LocalStackSource(PydanticBaseSettingsSource):
+    """The addresses of a local stack that runs in the data directory."""
+
+    def __call__(self) -> dict[str, Any]:
+        directory = stack_directory(Path(self.current_state.get("data_directory", DATA_DIRECTORY)))
+        if not directory.is_dir():
+            return {}
+        try:
+            stack = LocalStack.attach(directory, quiet=True)
+        except StackError:
+            return {}
+        found: dict[str, Any] = {}
+        for variable, value in stack.environment().items():
+            section, name = variable.removeprefix("MMBROKER_").lower().split("__")
+            found.setdefault(section, {})[name] = value
+        return found
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Not used: all values come at once."""
+        return None, field_name, False
+
+
 class Settings(BaseSettings):
     """Everything that can be set."""
 
@@ -115,7 +140,7 @@ class Settings(BaseSettings):
         env_prefix="MMBROKER_", env_nested_delimiter="__", extra="forbid", frozen=True
     )
 
-    data_directory: Path = Path(".mmbroker")
+    data_directory: Path = DATA_DIRECTORY
     kafka: KafkaSettings = KafkaSettings()
     triton: TritonSettings = TritonSettings()
     stage: StageSettings = StageSettings()
@@ -133,7 +158,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Environment before file; see the module's docstring."""
         file = TomlConfigSettingsSource(settings_cls, config_file())
-        return init_settings, env_settings, file
+        return init_settings, env_settings, file, _LocalStackSource(settings_cls)
 
     @field_validator("alert_streams")
     @classmethod
@@ -159,7 +184,7 @@ class Settings(BaseSettings):
     @property
     def stack_directory(self) -> Path:
         """Where a local stack lives."""
-        return self.data_directory / "stack"
+        return stack_directory(self.data_directory)
 
     def alert_stream(self, name: str) -> AlertStream:
         """The alert stream of that name.
@@ -172,6 +197,11 @@ class Settings(BaseSettings):
                 return stream
         known = ", ".join(stream.name for stream in self.alert_streams) or "none"
         raise SettingsError(f"there is no alert stream {name!r}; declared are: {known}")
+
+
+def stack_directory(data_directory: Path) -> Path:
+    """Where a local stack lives."""
+    return data_directory / "stack"
 
 
 def config_file() -> Path:
@@ -188,7 +218,7 @@ def load() -> Settings:
     if "MMBROKER_CONFIG" in os.environ and not config_file().is_file():
         raise SettingsError(f"MMBROKER_CONFIG = {config_file()}: there is no such file")
     try:
-        settings = Settings()
+        return Settings()
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{config_file()}: {error}") from error
     except ValidationError as error:
@@ -197,26 +227,3 @@ def load() -> Settings:
             for each in error.errors()
         )
         raise SettingsError("; ".join(problems)) from error
-    return _with_local_stack(settings)
-
-
-def _with_local_stack(settings: Settings) -> Settings:
-    """Fill in the addresses of a local stack where nothing else names a server."""
-    wanted = [
-        ("kafka", "bootstrap_servers", settings.kafka),
-        ("triton", "url", settings.triton),
-    ]
-    missing = [each for each in wanted if each[1] not in each[2].model_fields_set]
-    if not missing or not settings.stack_directory.is_dir():
-        return settings
-    try:
-        stack = LocalStack.attach(settings.stack_directory, quiet=True)
-    except StackError:
-        return settings
-    found = {"kafka": stack.bootstrap_servers, "triton": stack.triton_url}
-    return settings.model_copy(
-        update={
-            section: value.model_copy(update={name: found[section]})
-            for section, name, value in missing
-        }
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from schemas.codec import MAX_EVENT_BYTES, Codec
 from schemas.events import Quarantine
@@ -67,21 +67,27 @@ class Stage(ABC):
             InfrastructureError: the infrastructure failed; the same batch can be tried again.
         """
 
-    def process_safely(self, batch: Sequence[Received]) -> list[Processed]:
+    def process_safely(self, batch: Sequence[Received]) -> Iterator[Processed]:
         """Process a batch; an event that makes ``process`` fail costs that event alone.
+
+        Each part has to be sent and finished before the next is asked for: offsets are accounted
+        in their order.
 
         Raises:
             InfrastructureError: the infrastructure failed; the same batch can be tried again.
         """
         try:
-            return [self.process(batch)]
+            processed = self.process(batch)
         except InfrastructureError:
             raise
         except Exception as error:
             log.exception("%s failed on a batch of %d", self.name, len(batch))
             if len(batch) > 1:
-                return [each for event in batch for each in self.process_safely([event])]
-            return [self._set_aside(batch[0], error)]
+                for event in batch:
+                    yield from self.process_safely([event])
+                return
+            processed = self._set_aside(batch[0], error)
+        yield processed
 
     def quarantined(self, event: Received, refused: RefusedError) -> Outgoing:
         """The message that keeps a refused event with the reason.

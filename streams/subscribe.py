@@ -7,7 +7,7 @@ for received in read(load(), "confident", until_end=True):
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -28,6 +28,7 @@ from .kafka import METADATA_TIMEOUT_S, KafkaUnavailableError, consumer, existing
 from .settings import Settings, SettingsError
 
 POLL_S = 0.5
+MAX_ROW = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,29 @@ class Read:
         return self.event if isinstance(self.event, ScoredGalaxy) else None
 
 
+def row(message: Read) -> str:
+    """A message on one line, for people."""
+    when = datetime.fromtimestamp(message.timestamp_ms / 1000, UTC)
+    parts = [f"{when:%Y-%m-%d %H:%M:%S}"]
+    content = message.plain
+    if "alert_type" in content:
+        parts.append(f"{content['alert_type']:10}")
+    galaxy = content.get("galaxy", content)
+    if "hyperscore" in galaxy:
+        redshift = galaxy["redshift"]
+        interval = redshift["interval_68"]
+        parts.append(
+            f"{galaxy['galaxy_id']} v{galaxy['version']:<4} "
+            f"z={redshift['best']:.3f} [{interval['lower']:.2f}, {interval['upper']:.2f}] "
+            f"P={galaxy['probability']:.3f} HyperScore={galaxy['hyperscore']:.1f} "
+            f"rank={content.get('stream_rank', galaxy['rank'])}"
+        )
+        parts += content.get("reasons", [])[:1]
+    else:
+        parts.append(json.dumps(content, ensure_ascii=False)[:MAX_ROW])
+    return "  ".join(parts)
+
+
 def topic_of(settings: Settings, stream: str) -> str:
     """The topic of an alert stream, or of ``scored``, ``fingerprints``, ``quarantine`` and so on.
 
@@ -105,7 +129,11 @@ def start_of(text: str) -> datetime | int:
 
 
 def read(
-    settings: Settings, stream: str, start: str = "earliest", until_end: bool = False
+    settings: Settings,
+    stream: str,
+    start: str = "earliest",
+    until_end: bool = False,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Read]:
     """Read a stream along, without joining a consumer group.
 
@@ -114,6 +142,7 @@ def read(
         stream: as for ``topic_of``.
         start: as for ``start_of``.
         until_end: stop at the end that each partition has when it is reached.
+        stop: asked between messages whether to stop.
 
     Raises:
         SettingsError: there is no such stream.
@@ -126,7 +155,7 @@ def read(
         partitions = _positions(reader, settings, topic, start_of(start))
         reader.assign(partitions)
         open_partitions = {each.partition for each in partitions}
-        while open_partitions:
+        while open_partitions and not stop():
             message = reader.poll(POLL_S)
             if message is None:
                 continue

@@ -97,18 +97,20 @@ def watch(
         stop: asked between refreshes.
     """
     standings = Standings()
-    reader = threading.Thread(
-        target=_follow, args=(standings, read(settings, "scored")), daemon=True
-    )
+    ended = threading.Event()
+    messages = read(settings, "scored", stop=ended.is_set)
+    reader = threading.Thread(target=_follow, args=(standings, messages), daemon=True)
     reader.start()
-    pause = threading.Event()
     with Live(render(standings, count), console=console, auto_refresh=False) as live:
         try:
             while reader.is_alive() and not stop():
                 live.update(render(standings, count), refresh=True)
-                pause.wait(1 / REFRESH_PER_S)
+                ended.wait(1 / REFRESH_PER_S)
         except KeyboardInterrupt:
             pass
+        finally:
+            ended.set()
+            reader.join()
         live.update(render(standings, count), refresh=True)
     return standings
 

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from deploy.local import LocalStack
+from models.repository import write_repository
 from processors.fingerprint import empty
 from schemas.codec import Codec
-from schemas.events import Fingerprint, ScoredGalaxy
+from schemas.events import Fingerprint, Observation, ScoredGalaxy
+from streams.kafka import DurableProducer, existing_topics
+from streams.ledger import Entry, ledger
+from streams.messages import Outgoing
+from streams.publish import Publisher
+from streams.settings import Settings, load
+from streams.store import LMDBStore
+from streams.subscribe import Read, read
 
 DATA_VARIABLE = "MMBROKER_DATA"
 REPOSITORY = Path(__file__).parents[1]
@@ -29,8 +41,6 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     """A real Kafka and a real Triton that serves the critic."""
-    from models.repository import write_repository
-
     directory = tmp_path_factory.mktemp("stack")
     write_repository(directory / "models", "embedded")
     with LocalStack(
@@ -58,3 +68,132 @@ def scored() -> ScoredGalaxy:
         Path(__file__).parent / "schemas" / "samples" / "ScoredGalaxy.v1.confluent"
     ).read_bytes()
     return Codec().decode_as(ScoredGalaxy, data)
+
+
+@dataclass
+class Broker:
+    """The three stages as processes, on topics and a store of their own."""
+
+    settings: Settings
+    environment: dict[str, str]
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the stages and wait until their topics are there."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "streams.cli", "run"],
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+            )
+        wanted = {topic.name for topic in self.settings.topics.all()}
+        wait_until(lambda: wanted <= existing_topics(self.settings.kafka).keys(), "no topics")
+
+    def stop(self) -> None:
+        """Stop the stages orderly."""
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(60)
+
+    def command(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run ``mmbroker`` with some arguments."""
+        result = subprocess.run(
+            [sys.executable, "-m", "streams.cli", *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert not check or result.returncode == 0, result.stdout + result.stderr
+        return result
+
+    def ledger(self) -> list[Entry]:
+        """The ledger as it is now."""
+        store = LMDBStore(self.settings.store_directory)
+        try:
+            with store.reading() as reading:
+                return ledger(self.settings, reading)
+        finally:
+            store.close()
+
+    def publish(self, observations: Iterable[Observation | bytes], settle: bool = True) -> int:
+        """Publish observations, or bytes as they are, and wait until the ledger closes."""
+        before = self.ledger()[0].received
+        count = 0
+        topic = self.settings.topics.observations
+        with Publisher(self.settings) as publisher:
+            for each in observations:
+                if isinstance(each, bytes):
+                    DurableProducer(self.settings.kafka).send([Outgoing(topic, b"", each)])
+                else:
+                    publisher.send(each)
+                count += 1
+        if settle:
+            self.settle(before + count)
+        return count
+
+    def settle(self, received: int, timeout_s: float = 120.0) -> None:
+        """Wait until so many observations, and all that came of them, are accounted for."""
+        last: list[list[Entry]] = [[]]
+
+        def settled() -> bool:
+            entries = self.ledger()
+            same = entries == last[0]
+            last[0] = entries
+            return same and entries[0].received == received and all(e.closes for e in entries)
+
+        wait_until(settled, f"the ledger does not close; see {self.log}", timeout_s)
+
+    def read(self, stream: str) -> list[Read]:
+        """All messages of a stream."""
+        return list(read(self.settings, stream, until_end=True))
+
+
+def wait_until(condition: Callable[[], bool], problem: str, timeout_s: float = 60.0) -> None:
+    """Wait for a condition, or fail with what is wrong."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(problem)
+        time.sleep(0.3)
+
+
+@pytest.fixture(scope="session")
+def make_broker(
+    stack: LocalStack, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Broker]]:
+    """Makes brokers on the session's servers; each has a topic prefix and a store of its own."""
+    made: list[Broker] = []
+
+    def make(config: str = "", **variables: str) -> Broker:
+        directory = tmp_path_factory.mktemp("broker")
+        file = directory / "mmbroker.toml"
+        file.write_text(config)
+        environment = {
+            **os.environ,
+            **stack.environment(),
+            "MMBROKER_CONFIG": str(file),
+            "MMBROKER_DATA_DIRECTORY": str(directory),
+            "MMBROKER_KAFKA__TOPIC_PREFIX": f"test{len(made)}",
+            **variables,
+        }
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            settings = load()
+        made.append(Broker(settings, environment, directory / "stages.log"))
+        made[-1].start()
+        return made[-1]
+
+    yield make
+    for broker in made:
+        broker.stop()
+
+
+@pytest.fixture(scope="session")
+def broker(make_broker: Callable[..., Broker]) -> Broker:
+    """A broker with the default settings that tests share."""
+    return make_broker()

@@ -1,7 +1,7 @@
 """Galaxy state, the archive of observations, and what the stages have counted.
 
-Everything is reached through transactions: a ``Reading`` sees one moment, a ``Writing`` happens wholly or not at all and is
-durable when it is done. Several processes may hold the same store.
+Everything is reached through transactions: a ``Reading`` sees one moment, a ``Writing`` happens
+wholly or not at all and is durable when it is done. Several processes may hold the same store.
 """
 
 from .interface import Archived, Reading, Status, Store, StoreError, Writing

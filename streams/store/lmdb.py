@@ -198,8 +198,9 @@ class LMDBTransaction(Writing):
             }
         ).encode()
         value = _NUMBER.pack(len(header)) + header + archived.data
+        before = self.archived(observation_hash)
         self._put("observations", observation_hash, value)
-        if archived.status == "merged":
+        if archived.status == "merged" and (before is None or before.status != "merged"):
             prefix = _joined(archived.galaxy_id) + _SEPARATOR
             sequence = _NUMBER.pack(self._last_sequence(prefix) + 1)
             self._put("history", prefix + sequence, observation_hash)

@@ -17,6 +17,7 @@ from deploy.local import LocalStack
 from processors.validation import InvalidObservation, problems
 from schemas.codec import Codec
 from schemas.events import BandMeasurement, Observation, Photometry
+from streams.files.tables import MappingError, Row, find_mapping, load_mapping, read_table
 from streams.kafka import create_topics
 from streams.publish import (
     Publisher,
@@ -26,7 +27,6 @@ from streams.publish import (
     publish_unchecked,
 )
 from streams.settings import KafkaSettings, Settings
-from streams.tables import MappingError, Row, find_mapping, load_mapping, read_table
 from streams.topics import observation_key
 
 DEMO = Path(__file__).parents[2] / "deploy" / "demo"

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from processors.relations import SPEED_OF_LIGHT_KM_S
 from processors.validation import problems
-from streams.headers import Given, HeaderError
-from streams.maps import read_map
-from streams.spectra import read_spectrum
+from streams.files.headers import Given, HeaderError
+from streams.files.maps import read_map
+from streams.files.spectra import read_spectrum
 
 POSITION = {"RA": 150.0, "DEC": 2.0}
 HEADER: dict[str, Any] = POSITION | {

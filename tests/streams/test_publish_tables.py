@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from processors.relations import LINES_HZ, SPEED_OF_LIGHT_KM_S
 from processors.validation import problems
 from schemas.events import Observation
-from streams.designations import position_in
-from streams.mapping import included
-from streams.tables import Mapping, MappingError, Row, find_mapping, load_mapping, read_table
+from streams.files.designations import position_in
+from streams.files.mapping import included
+from streams.files.tables import Mapping, MappingError, Row, find_mapping, load_mapping, read_table
 
 MAPPING = """
 name = "survey"

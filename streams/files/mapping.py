@@ -378,7 +378,7 @@ def included() -> list[str]:
 
 
 def _included_files() -> Iterator[Traversable]:
-    folder = resources.files("streams") / "mappings"
+    folder = resources.files("streams.files") / "mappings"
     yield from sorted(
         (file for file in folder.iterdir() if file.name.endswith(".toml")),
         key=lambda file: file.name,

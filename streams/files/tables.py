@@ -1,7 +1,7 @@
 """Tables of published measurements to observations.
 
 ``read_table`` reads ECSV, FITS, CSV, VOTable and plain text with ``astropy.table``; what the
-columns mean is said by a mapping (``streams.mapping``). Each row becomes one observation for each
+columns mean is said by a mapping (``mapping``). Each row becomes one observation for each
 instrument in it, and one for each published redshift. Ids follow from the names of mapping, row
 and instrument, so that publishing a table twice changes nothing.
 """

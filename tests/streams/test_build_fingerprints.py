@@ -1,0 +1,365 @@
+"""The first stage on a real store, without Kafka: batches in, messages out."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from processors import fingerprint as fingerprints
+from processors.contribution import observation_hash
+from schemas.codec import Codec
+from schemas.events import (
+    BandMeasurement,
+    Fingerprint,
+    Observation,
+    Photometry,
+    Quarantine,
+    Spectrum,
+)
+from schemas.records import to_record
+from streams.build_fingerprints import BuildFingerprints, rebuild
+from streams.messages import Outgoing, Received
+from streams.store import LMDBStore, StoreError
+from streams.topics import Topics
+
+from ..strategies import observations
+
+codec = Codec()
+topics = Topics()
+near = st.lists(observations(), min_size=1, max_size=8, unique_by=lambda o: o.observation_id)
+
+
+class Feed:
+    """A stage with the topic that it reads."""
+
+    def __init__(self, store: Path | LMDBStore) -> None:
+        self.store = LMDBStore(store) if isinstance(store, Path) else store
+        self.stage = BuildFingerprints(self.store, topics, codec)
+        self.topic: list[bytes] = []
+
+    def send(self, *events: Observation | bytes) -> list[Outgoing]:
+        """Append events to the topic and process them as one batch."""
+        data = [each if isinstance(each, bytes) else codec.encode(each) for each in events]
+        self.topic += data
+        return self.deliver(range(len(self.topic) - len(data), len(self.topic)))
+
+    def deliver(self, offsets: Sequence[int]) -> list[Outgoing]:
+        """Process what stands at some offsets, perhaps again."""
+        batch = [
+            Received(topics.observations, 0, offset, 1000 + offset, self.topic[offset])
+            for offset in offsets
+        ]
+        messages = []
+        for processed in self.stage.process_safely(batch):
+            messages += processed.messages
+            while more := processed.finish():
+                messages += more
+        return messages
+
+    def outcomes(self) -> dict[str, int]:
+        with self.store.reading() as reading:
+            return {name: count for (_, name), count in reading.counts().items()}
+
+    def galaxies(self) -> list[Fingerprint]:
+        with self.store.reading() as reading:
+            encoded = [reading.fingerprint(each) for each in reading.galaxy_ids()]
+        return [codec.decode_as(Fingerprint, each) for each in encoded]
+
+    def members(self) -> set[frozenset[bytes]]:
+        """The galaxies as sets of their observations."""
+        return {
+            frozenset(each.observation_hashes[start : start + 16]
+                      for start in range(0, len(each.observation_hashes), 16))
+            for each in self.galaxies()
+            if each.acquisition.observations
+        }  # fmt: skip
+
+
+@pytest.fixture
+def feed(tmp_path: Path) -> Iterator[Feed]:
+    made = Feed(tmp_path / "store")
+    yield made
+    made.store.close()
+
+
+def at(
+    name: str,
+    right_ascension: float = 150.0,
+    declination: float = 2.0,
+    error: float = 0.3,
+    flux: float = 0.01,
+    replaces: str | None = None,
+) -> Observation:
+    measured = BandMeasurement("SCUBA2-850", 352.7e9, flux, 1e-3)
+    return Observation(
+        name, "SCUBA-2", right_ascension % 360, declination, error, 59000.0,
+        replaces=replaces, photometry=Photometry([measured]),
+    )  # fmt: skip
+
+
+def published(messages: Iterable[Outgoing]) -> list[Fingerprint]:
+    return [
+        codec.decode_as(Fingerprint, each.value)
+        for each in messages
+        if each.topic == topics.fingerprints
+    ]
+
+
+def quarantined(messages: Iterable[Outgoing]) -> list[Quarantine]:
+    return [
+        codec.decode_as(Quarantine, each.value)
+        for each in messages
+        if each.topic == topics.quarantine
+    ]
+
+
+# Repeats, redeliveries, order -------------------------------------------------------------------
+
+
+@given(near, st.randoms(use_true_random=False))
+@settings(max_examples=25, deadline=None)
+def test_batches_repeats_and_redeliveries_change_nothing(
+    events: list[Observation], chance: random.Random
+) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        whole, parts = Feed(Path(directory, "whole")), Feed(Path(directory, "parts"))
+        whole.send(*events)
+        for event in events:
+            parts.send(event)
+            parts.deliver([chance.randrange(len(parts.topic))])  # redelivered after a crash
+            parts.send(chance.choice(events[: events.index(event) + 1]))  # published again
+        assert whole.members() == parts.members()
+        one, other = whole.galaxies()[0], parts.galaxies()[0]
+        assert one.digest == other.digest
+        assert parts.outcomes() == {"merged": len(events), "repeated": len(events)}
+        whole.store.close()
+        parts.store.close()
+
+
+def test_a_repeat_publishes_its_galaxy_again(feed: Feed) -> None:
+    (first,) = published(feed.send(at("a")))
+    (again,) = published(feed.deliver([0]))
+    assert to_record(first) == to_record(again)
+    assert feed.outcomes() == {"merged": 1}
+
+
+def test_a_galaxy_is_published_once_a_batch_with_the_version_of_its_last_change(feed: Feed) -> None:
+    (fingerprint,) = published(feed.send(at("a"), at("b"), at("c")))
+    assert (fingerprint.version, fingerprint.acquisition.observations) == (3, 3)
+    assert fingerprint.galaxy_id == fingerprints.galaxy_id("a")
+
+
+# Association ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("right_ascension", "declination"),
+    [(0.0, 0.0), (359.99999, 30.0), (0.0, 90.0), (77.0, -90.0), (45.0, 41.8103148957786)],
+)
+def test_observations_of_one_galaxy_meet_wherever_it_is(
+    feed: Feed, right_ascension: float, declination: float
+) -> None:
+    step = 0.2 / 3600
+    inward = -1 if declination > 0 else 1
+    feed.send(
+        at("a", right_ascension, declination),
+        at("b", right_ascension + step, declination),
+        at("c", right_ascension - step, declination),
+        at("d", right_ascension, declination + inward * step),
+    )
+    assert len(feed.members()) == 1
+
+
+def test_around_the_pole_right_ascension_means_nothing(feed: Feed) -> None:
+    feed.send(*(at(str(angle), angle, 90.0 - 0.1 / 3600) for angle in range(0, 360, 60)))
+    assert len(feed.members()) == 1
+
+
+def test_two_galaxies_closer_than_the_errors_are_flagged(feed: Feed) -> None:
+    feed.send(at("a", error=0.2), at("b", declination=2.0 + 2.5 / 3600, error=0.2))
+    assert len(feed.members()) == 2
+    (fingerprint,) = published(feed.send(at("c", declination=2.0 + 1.25 / 3600, error=2.0)))
+    assert fingerprint.acquisition.ambiguous == 1
+    others = {fingerprints.galaxy_id("a"), fingerprints.galaxy_id("b")} - {fingerprint.galaxy_id}
+    assert set(fingerprint.candidates) == others
+
+
+def test_a_wide_beam_finds_a_precise_galaxy_and_the_other_way_round(feed: Feed) -> None:
+    feed.send(at("alma", error=0.1), at("spire", declination=2.0 + 2.0 / 3600, error=3.0))
+    assert len(feed.members()) == 1
+    feed.send(at("wide", 10.0, error=4.0), at("narrow", 10.0 + 2.0 / 3600, error=0.1))
+    assert len(feed.members()) == 2
+
+
+def test_two_workers_on_neighbouring_cells_make_one_galaxy(tmp_path: Path) -> None:
+    one = Feed(tmp_path)
+    other = Feed(one.store)
+    edge = 45.0  # an edge between base cells of the sphere
+    for number in range(10):
+        one.send(at(f"a{number}", edge - 0.01 / 3600, 0.0))
+        other.send(at(f"b{number}", edge + 0.01 / 3600, 0.0))
+    (members,) = one.members()
+    assert len(members) == 20
+    one.store.close()
+
+
+def test_a_worker_publishes_what_another_changed_meanwhile(tmp_path: Path) -> None:
+    one = Feed(tmp_path)
+    other = Feed(one.store)
+    data = codec.encode(at("a"))
+    batch = [Received(topics.observations, 0, 0, 0, data)]
+    first = one.stage.process(batch)
+    second = other.stage.process([Received(topics.observations, 1, 0, 0, codec.encode(at("b")))])
+    assert second.finish() == []  # it published the newest state
+    (late,) = published(first.finish())  # this one did not: it publishes that state after its own
+    assert late.version == 2
+    assert first.finish() == []
+    one.store.close()
+
+
+# Corrections and withdrawals ----------------------------------------------------------------------
+
+
+def test_a_correction_rebuilds_the_galaxy_without_what_it_replaces(feed: Feed) -> None:
+    feed.send(at("a", flux=0.01), at("b", flux=0.02))
+    (fingerprint,) = published(feed.send(at("c", flux=0.03, replaces="a")))
+    assert (fingerprint.version, fingerprint.acquisition.observations) == (4, 2)
+    (band,) = fingerprint.bands
+    assert band.weighted_flux / band.weight == pytest.approx(0.025)
+    assert feed.outcomes() == {"merged": 2, "corrected": 1}
+
+
+def test_a_withdrawal_leaves_what_remains(feed: Feed) -> None:
+    feed.send(at("a"), at("b"))
+    withdrawal = dataclasses.replace(at("w", replaces="a"), photometry=None)
+    (fingerprint,) = published(feed.send(withdrawal))
+    assert fingerprints.contains(fingerprint, observation_hash("b"))
+    assert not fingerprints.contains(fingerprint, observation_hash("a"))
+    assert feed.outcomes() == {"merged": 2, "withdrawn": 1}
+
+
+def test_a_galaxy_whose_last_observation_is_withdrawn_is_empty_and_no_longer_found(
+    feed: Feed,
+) -> None:
+    feed.send(at("a"))
+    withdrawal = dataclasses.replace(at("w", replaces="a"), photometry=None)
+    (fingerprint,) = published(feed.send(withdrawal))
+    assert fingerprint.acquisition.observations == 0
+    assert fingerprint.right_ascension_deg == pytest.approx(150.0)
+    (new,) = published(feed.send(at("b")))
+    assert new.galaxy_id != fingerprint.galaxy_id
+
+
+def test_a_correction_that_arrives_before_what_it_corrects_wins_all_the_same(feed: Feed) -> None:
+    feed.send(at("c", flux=0.03, replaces="a"))
+    assert published(feed.send(at("a", flux=0.01))) == []
+    (fingerprint,) = feed.galaxies()
+    assert fingerprint.bands[0].weighted_flux / fingerprint.bands[0].weight == pytest.approx(0.03)
+    assert feed.outcomes() == {"corrected": 1, "superseded": 1}
+
+
+def test_what_was_corrected_does_not_come_back_by_a_repeat(feed: Feed) -> None:
+    feed.send(at("a"), at("c", replaces="a"))
+    feed.send(at("a"))
+    assert feed.members() == {frozenset([observation_hash("c")])}
+
+
+@given(near, st.data())
+@settings(max_examples=25, deadline=None)
+def test_corrections_equal_never_having_seen_what_they_replace(
+    events: list[Observation], data: st.DataObject
+) -> None:
+    replaced = data.draw(st.sampled_from(events))
+    correction = at("the correction", replaces=replaced.observation_id)
+    with tempfile.TemporaryDirectory() as directory:
+        feed = Feed(Path(directory))
+        order = data.draw(st.permutations([*events, correction]))
+        for event in order:
+            feed.send(event)
+        remaining = {observation_hash(o.observation_id) for o in order if o is not replaced}
+        assert frozenset.union(*feed.members()) == remaining
+        with feed.store.reading() as reading:
+            for fingerprint in feed.galaxies():
+                if fingerprint.acquisition.observations:
+                    again = rebuild(reading, codec, fingerprint.galaxy_id)
+                    again = dataclasses.replace(again, version=fingerprint.version)
+                    assert codec.encode(again) == codec.encode(fingerprint)
+        feed.store.close()
+
+
+# Bad events ---------------------------------------------------------------------------------------
+
+
+def test_a_bad_event_costs_one_quarantine_message_and_nothing_else(feed: Feed) -> None:
+    impossible = dataclasses.replace(at("x"), declination_deg=123.4)
+    spectrum = Spectrum([1e9, 2e9], "LSRK", [1.0, 1.0], [1.0, 1.0])  # type: ignore[arg-type]
+    unusable = dataclasses.replace(at("y"), photometry=None, spectrum=spectrum)
+    messages = feed.send(at("a"), b"rubbish", impossible, b"", unusable, at("b"))
+    reasons = [each.reason for each in quarantined(messages)]
+    assert reasons == ["undecodable", "invalid", "undecodable", "unusable"]
+    details = [each.detail for each in quarantined(messages)]
+    assert "declination_deg = 123.4" in details[1]
+    assert quarantined(messages)[0].original == b"rubbish"
+    assert len(feed.members()) == 1
+    assert sum(feed.outcomes().values()) == 6
+
+
+def test_an_event_that_meets_a_fault_of_the_program_costs_that_event_alone(
+    feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from streams import build_fingerprints
+
+    real = build_fingerprints.contribution
+
+    def faulty(observation: Observation) -> object:
+        if observation.observation_id == "poison":
+            raise ZeroDivisionError("a fault")
+        return real(observation)
+
+    monkeypatch.setattr(build_fingerprints, "contribution", faulty)
+    messages = feed.send(at("a"), at("poison"), at("b"))
+    (kept,) = quarantined(messages)
+    assert (kept.reason, kept.detail) == ("internal-error", "ZeroDivisionError: a fault")
+    assert feed.outcomes() == {"merged": 2, "quarantined: internal-error": 1}
+
+
+# The store ----------------------------------------------------------------------------------------
+
+
+def test_a_transaction_that_fails_leaves_no_trace(feed: Feed) -> None:
+    def fail() -> None:
+        with feed.store.writing() as writing:
+            writing.put_fingerprint("g", 1, b"x")
+            writing.account("s", {("t", 0): 5}, {"merged": 5})
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    with feed.store.reading() as reading:
+        assert reading.fingerprint("g") is None
+        assert reading.counts() == {}
+
+
+def test_a_store_that_is_not_one_is_said_clearly(tmp_path: Path) -> None:
+    (tmp_path / "data.mdb").write_bytes(b"not a store" * 1000)
+    with pytest.raises(StoreError, match="cannot be opened"):
+        LMDBStore(tmp_path)
+
+
+def test_a_store_outlives_its_process(tmp_path: Path) -> None:
+    first = Feed(tmp_path)
+    first.send(at("a"))
+    first.store.close()
+    second = Feed(tmp_path)
+    second.topic = first.topic
+    second.send(at("b"))
+    (members,) = second.members()
+    assert len(members) == 2
+    second.store.close()
