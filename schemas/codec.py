@@ -106,6 +106,10 @@ class Codec:
         """Id of the newest schema of an event type."""
         return self._newest[event_type.__name__].id
 
+    def describe(self) -> list[str]:
+        """Name, version and id of the newest schemas, a phrase each."""
+        return [f"{each.name} v{each.version} (id {each.id})" for each in self._newest.values()]
+
     def encode(self, event: Event, framing: Framing = "confluent") -> bytes:
         """The bytes of an event.
 

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum, StrEnum
+from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -360,6 +361,40 @@ def evaluate_redshift(
         console.print(evaluate.render(results))
     if plot is not None:
         evaluate.plot(results, plot)
+
+
+@evaluate_app.command("tune")
+def evaluate_tune(
+    tables: Annotated[list[Path], typer.Argument(help="Tables with spectroscopic redshifts.")],
+) -> None:
+    """Tune the redshift's constants by cross-validation, then its probability. Takes minutes.
+
+    Writes processors/redshift/tuned.json and models/weights/redshift_calibration.json.
+    """
+    from . import evaluate
+
+    figures = evaluate.tune_redshift(tables, _packaged("processors.redshift", "tuned.json"))
+    console.print_json(data=figures)
+    evaluate_calibrate(tables)
+
+
+@evaluate_app.command("calibrate")
+def evaluate_calibrate(
+    tables: Annotated[list[Path], typer.Argument(help="Tables with spectroscopic redshifts.")],
+) -> None:
+    """Calibrate the probability that a redshift is right.
+
+    Writes models/weights/redshift_calibration.json.
+    """
+    from . import evaluate
+
+    path = _packaged("models.weights", "redshift_calibration.json")
+    console.print_json(data=evaluate.calibrate_redshift(tables, path))
+
+
+def _packaged(package: str, name: str) -> Path:
+    """A data file of a working copy."""
+    return Path(str(resources.files(package) / name))
 
 
 def _settings() -> Settings:

@@ -14,16 +14,20 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
+from rich.box import SIMPLE
+from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.table import Table
 
 from models.tune_redshift import Sample, cross_validate, fold_of, tune
 from processors import fingerprint, metrics
+from processors.calibration import fit_logistic
 from processors.contribution import contribution
 from processors.map_photometry import UnusableError
 from processors.redshift import ConventionalRedshift
 from processors.redshift.published import independent
 from processors.redshift.tuned import Tuned, packaged
+from processors.scoring import REDSHIFT_TOLERANCE, mass_around_best
 from schemas.events import Fingerprint, Observation, RedshiftPosterior
 
 from .files.mapping import Mapping, find_mapping, load_mapping
@@ -35,6 +39,9 @@ Results = dict[str, dict[str, dict[str, float | int | None]]]
 
 CONVENTIONAL = "conventional"
 FAR_INFRARED = "conventional far-infrared"
+PUBLISHED = "published "
+"""Prefix of the published redshifts' names."""
+
 FAINT_JY = 15e-3
 _S500_HZ = 299_792.458e9 / 500
 _BATCH = 500
@@ -104,23 +111,22 @@ class Evaluation:
             return {"n": 0, **dict.fromkeys(_FIGURES)}
         delta = metrics.deviation(one.redshift, truth)
         values = (
-            float(metrics.mae(delta)),
-            float(metrics.nmad(delta)),
-            float(metrics.outliers(delta)),
+            *(float(measure(delta)) for measure in _MEASURES),
             metrics.coverage(one.lower_68, one.upper_68, truth),
             metrics.coverage(one.lower_95, one.upper_95, truth),
         )
         named = zip(_FIGURES, values, strict=True)
         return {"n": len(truth), **{name: _or_none(value) for name, value in named}}
 
-    def results(self) -> Results:
-        """Figures by subset and estimator."""
+    def as_json(self) -> Results:
+        """``{subset: {estimator: {n, mae, nmad, outliers, coverage68, coverage95}}}``."""
         return {
             subset: {estimator: self.figures(subset, estimator) for estimator in self.estimates}
             for subset in self.subsets
         }
 
 
+_MEASURES = (metrics.mae, metrics.nmad, metrics.outliers)
 _FIGURES = ("mae", "nmad", "outliers", "coverage68", "coverage95")
 
 
@@ -225,7 +231,7 @@ def evaluate_redshift(table: str | Path, mapping: str | Path | None = None) -> E
         without = [replace(one, photometric_redshifts=[]) for one in fingerprints]
         estimates[FAR_INFRARED] = _of_posteriors(_estimate(estimator, without))
     for name, one in galaxies.published.items():
-        estimates[f"published {name}"] = one.select(complete)
+        estimates[f"{PUBLISHED}{name}"] = one.select(complete)
     s500 = galaxies.s500_jy[complete]
     faint = ~(s500 >= FAINT_JY)
     return Evaluation(
@@ -264,64 +270,56 @@ def _of_posteriors(posteriors: Sequence[RedshiftPosterior]) -> Estimates:
     )
 
 
-def to_json(evaluation: Evaluation) -> str:
-    """``{subset: {estimator: {n, mae, nmad, outliers, coverage68, coverage95}}}``."""
-    return json.dumps(evaluation.results(), indent=2)
-
-
-def render(evaluation: Evaluation, console: Console) -> None:
-    """Print the figures, and how the conventional estimate compares with the published."""
-    console.print(_figures_table(evaluation))
-    differences = _differences_table(evaluation)
-    if differences.row_count:
-        console.print(differences)
-    console.print(
+def render(evaluation: Evaluation) -> Group:
+    """The figures to print, and how the conventional estimate compares with the published."""
+    parts: list[RenderableType] = []
+    for subset, chosen in evaluation.subsets.items():
+        if chosen.any():
+            parts += [_figures_table(evaluation, subset), _differences_table(evaluation, subset)]
+    if not any(name.startswith(PUBLISHED) for name in evaluation.estimates):
+        parts = parts[::2]
+    parts += [
         "Δ = (z - z_spec) / (1 + z_spec). MAE: mean |Δ|. NMAD: 1.4826 median|Δ - median Δ|. "
         "Outliers: |Δ| > 0.15. Coverage: spectroscopic redshifts within the stated interval. "
         "Faint: not 15 mJy or more at 500 µm, which includes what was not observed there; faint "
-        "positive: 0 < S500 < 15 mJy."
-    )
-    console.print(
-        f"Constants {evaluation.identity} were tuned on tables of this kind by cross-validation; "
-        "figures of galaxies left out are in tuned.json."
-    )
-    console.print(f"[bold]{CAVEAT}[/bold]")
+        "positive: 0 < S500 < 15 mJy.",
+        f"Constants {evaluation.identity} were tuned on tables of this kind; figures of galaxies "
+        "left out of the tuning are in processors/redshift/tuned.json.",
+        f"[bold]{CAVEAT}[/bold]",
+    ]
     if evaluation.problems:
-        console.print(f"{len(evaluation.problems)} problems, the first: {evaluation.problems[0]}")
+        parts.append(
+            f"{len(evaluation.problems)} problems, the first: {escape(evaluation.problems[0])}"
+        )
+    return Group(*parts)
 
 
-def _figures_table(evaluation: Evaluation) -> Table:
-    table = Table(title=f"Redshifts of {evaluation.table} (95 % bootstrap intervals)")
-    for heading in ("subset", "estimator"):
-        table.add_column(heading)
-    for heading in ("n", "MAE", "NMAD", "outliers", "68 %", "95 %", "CRPS"):
-        table.add_column(heading, justify="right")
-    for subset, estimators in evaluation.results().items():
-        chosen = evaluation.subsets[subset]
-        for estimator, figures in estimators.items():
-            if not figures["n"]:
-                continue
-            delta = metrics.deviation(
-                evaluation.estimates[estimator].redshift[chosen], evaluation.truth[chosen]
-            )
-            measured = [
-                _with_interval(measure, delta)
-                for measure in (metrics.mae, metrics.nmad, metrics.outliers)
-            ]
-            covered = [_percent(figures[name]) for name in ("coverage68", "coverage95")]
-            score = _crps(evaluation, chosen) if estimator == CONVENTIONAL else ""
-            table.add_row(subset, estimator, str(figures["n"]), *measured, *covered, score)
-        table.add_section()
+def _figures_table(evaluation: Evaluation, subset: str) -> Table:
+    chosen = evaluation.subsets[subset]
+    table = Table(
+        title=f"{evaluation.table}: {subset}, {chosen.sum()} galaxies (95 % bootstrap below)",
+        box=SIMPLE,
+    )
+    table.add_column("redshift")
+    for heading in ("MAE", "NMAD", "outliers", "68 %", "95 %", "CRPS"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for estimator, one in evaluation.estimates.items():
+        delta = metrics.deviation(one.redshift[chosen], evaluation.truth[chosen])
+        measured = [_with_interval(measure, delta) for measure in _MEASURES]
+        figures = evaluation.figures(subset, estimator)
+        covered = [_percent(figures[name]) for name in ("coverage68", "coverage95")]
+        score = _crps(evaluation, chosen) if estimator == CONVENTIONAL else ""
+        table.add_row(estimator, *measured, *covered, score)
     return table
 
 
 def _with_interval(measure: metrics.Measure, delta: Array) -> str:
     low, high = metrics.bootstrap(measure, delta)
-    return f"{float(measure(delta)):.4f} ({low:.4f}–{high:.4f})"
+    return f"{float(measure(delta)):.4f}\n{low:.3f}–{high:.3f}"
 
 
 def _percent(value: float | int | None) -> str:
-    return "" if value is None else f"{100 * value:.1f} %"
+    return "" if value is None else f"{100 * value:.1f}"
 
 
 def _crps(evaluation: Evaluation, chosen: NDArray[np.bool_]) -> str:
@@ -331,28 +329,28 @@ def _crps(evaluation: Evaluation, chosen: NDArray[np.bool_]) -> str:
     return f"{metrics.crps(grid, probability, evaluation.truth[chosen]).mean():.3f}"
 
 
-def _differences_table(evaluation: Evaluation) -> Table:
-    table = Table(title="Conventional minus published, 95 % paired bootstrap (negative is better)")
-    for heading in ("subset", "published"):
-        table.add_column(heading)
+def _differences_table(evaluation: Evaluation, subset: str) -> Table:
+    chosen = evaluation.subsets[subset]
+    delta = {
+        name: metrics.deviation(one.redshift[chosen], evaluation.truth[chosen])
+        for name, one in evaluation.estimates.items()
+    }
+    table = Table(
+        title="conventional minus published, negative is better (95 % paired bootstrap below)",
+        box=SIMPLE,
+    )
+    table.add_column("published")
     for heading in ("MAE", "NMAD", "outliers"):
-        table.add_column(heading, justify="right")
-    for subset, chosen in evaluation.subsets.items():
-        if not chosen.any():
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, reference in delta.items():
+        if not name.startswith(PUBLISHED):
             continue
-        delta = {
-            name: metrics.deviation(one.redshift[chosen], evaluation.truth[chosen])
-            for name, one in evaluation.estimates.items()
-        }
-        for name in delta:
-            if not name.startswith("published "):
-                continue
-            cells = []
-            for measure in (metrics.mae, metrics.nmad, metrics.outliers):
-                value = float(measure(delta[CONVENTIONAL]) - measure(delta[name]))
-                low, high = metrics.paired_bootstrap(measure, delta[CONVENTIONAL], delta[name])
-                cells.append(f"{value:+.4f} ({low:+.4f} to {high:+.4f})")
-            table.add_row(subset, name.removeprefix("published "), *cells)
+        cells = []
+        for measure in _MEASURES:
+            value = float(measure(delta[CONVENTIONAL]) - measure(reference))
+            low, high = metrics.paired_bootstrap(measure, delta[CONVENTIONAL], reference)
+            cells.append(f"{value:+.4f}\n{low:+.4f} to {high:+.4f}")
+        table.add_row(name.removeprefix(PUBLISHED), *cells)
     return table
 
 
@@ -475,3 +473,41 @@ def tune_redshift(
     }
     path.write_text(json.dumps(content, indent=2) + "\n")
     return figures
+
+
+def calibrate_redshift(tables: Sequence[str | Path], path: Path, folds: int = 5) -> Figures:
+    """Calibrate the probability that a published redshift is right, and write the calibration.
+
+    The posterior's mass within 0.05 (1 + z) of the best redshift becomes the share of galaxies for
+    which the best redshift was that close. Every galaxy counts with all that is known of it and
+    once more with its far-infrared photometry alone.
+
+    Args:
+        tables: paths of tables with spectroscopic redshifts.
+        path: file to write, ``models/weights/redshift_calibration.json`` of a working copy.
+        folds: of the cross-validation over galaxies.
+
+    Returns:
+        How many there were, their share of right redshifts, and the Brier scores of the posterior's
+        own mass and, out of fold, of the calibrated probability.
+    """
+    estimator = ConventionalRedshift()
+    masses, right, fold = [], [], []
+    for sample in samples(tables, folds):
+        posteriors = _estimate(estimator, sample.fingerprints)
+        best = np.array([one.best for one in posteriors])
+        masses.append([mass_around_best(one) for one in posteriors])
+        right.append(np.abs(metrics.deviation(best, sample.truth)) <= REDSHIFT_TOLERANCE)
+        fold.append(sample.fold)
+    mass, is_right, of_fold = (np.concatenate(each) for each in (masses, right, fold))
+    held = np.empty(len(mass))
+    for number in range(folds):
+        out = of_fold == number
+        held[out] = fit_logistic(mass[~out], is_right[~out]).apply(mass[out])
+    path.write_text(fit_logistic(mass, is_right).to_json())
+    return {
+        "n": len(mass),
+        "right": float(is_right.mean()),
+        "brier_of_mass": float(np.mean((mass - is_right) ** 2)),
+        "brier_calibrated": float(np.mean((held - is_right) ** 2)),
+    }

@@ -16,7 +16,6 @@ from streams.evaluate import (
     evaluate_redshift,
     plot,
     render,
-    to_json,
 )
 
 FIGURES = {"n", "mae", "nmad", "outliers", "coverage68", "coverage95"}
@@ -33,7 +32,7 @@ def published(evaluation: Evaluation) -> list[str]:
 
 
 def test_every_estimator_is_judged_on_the_same_galaxies(goodsn: Evaluation) -> None:
-    results = json.loads(to_json(goodsn))
+    results = json.loads(json.dumps(goodsn.as_json()))
     assert set(results) == {"all", "faint", "faint positive"}
     for estimators in results.values():
         assert {CONVENTIONAL, FAR_INFRARED} < set(estimators)
@@ -45,7 +44,7 @@ def test_every_estimator_is_judged_on_the_same_galaxies(goodsn: Evaluation) -> N
 
 def test_published_figures_are_those_of_the_catalogue(goodsn: Evaluation) -> None:
     """The published redshifts of GOODS-N at S500 < 15 mJy, computed independently."""
-    faint = goodsn.results()["faint"]
+    faint = goodsn.as_json()["faint"]
     figures = [faint[name] for name in published(goodsn)]
     best = min(figures, key=lambda each: each["mae"] or np.inf)
     assert best["mae"] == pytest.approx(0.0461, abs=1e-4)
@@ -66,14 +65,14 @@ def test_the_conventional_redshift_is_no_worse_than_the_published(goodsn: Evalua
 
 
 def test_the_68_per_cent_interval_holds_68_per_cent(goodsn: Evaluation) -> None:
-    covered = goodsn.results()["all"][CONVENTIONAL]["coverage68"]
+    covered = goodsn.as_json()["all"][CONVENTIONAL]["coverage68"]
     assert covered is not None
     assert 0.63 <= covered <= 0.73
 
 
 def test_far_infrared_photometry_alone_places_the_spt_sources(shared_data: Path) -> None:
     evaluation = evaluate_redshift(shared_data / SPT)
-    figures = evaluation.results()["all"][FAR_INFRARED]
+    figures = evaluation.as_json()["all"][FAR_INFRARED]
     assert figures["n"] == 46
     assert figures["nmad"] is not None
     assert figures["nmad"] <= 0.12
@@ -83,7 +82,7 @@ def test_the_output_states_what_the_figures_are_and_are_not(
     goodsn: Evaluation, tmp_path: Path
 ) -> None:
     text = io.StringIO()
-    render(goodsn, Console(file=text, width=200))
+    Console(file=text, width=200).print(render(goodsn))
     assert "brighter in the optical" in text.getvalue()
     assert "1.4826" in text.getvalue()
     picture = tmp_path / "redshift.png"

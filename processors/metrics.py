@@ -1,0 +1,122 @@
+"""Measures of redshift estimates against spectroscopic redshifts.
+
+With Δ = (z - z_true) / (1 + z_true): NMAD = 1.4826 median|Δ - median Δ|, the robust dispersion of
+Δ about its median; MAE = mean |Δ|; outliers, the share with |Δ| > 0.15. Coverage is the share of
+true redshifts inside the stated interval. CRPS is that of the posterior in z. Lower is better for
+all but coverage, which should equal its nominal value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Measure = Callable[[Array], Array]
+
+OUTLIER = 0.15
+NMAD_FACTOR = 1.4826
+"""Makes the median absolute deviation of a Gaussian its standard deviation."""
+
+
+def deviation(redshift: Array, truth: Array) -> Array:
+    """Δ = (z - z_true) / (1 + z_true), shape of the inputs."""
+    return np.asarray((redshift - truth) / (1 + truth))
+
+
+def mae(delta: Array) -> Array:
+    """Mean |Δ| over the last axis."""
+    return np.asarray(np.abs(delta).mean(axis=-1))
+
+
+def nmad(delta: Array) -> Array:
+    """1.4826 median|Δ - median Δ| over the last axis."""
+    centre = np.median(delta, axis=-1, keepdims=True)
+    return np.asarray(NMAD_FACTOR * np.median(np.abs(delta - centre), axis=-1))
+
+
+def outliers(delta: Array) -> Array:
+    """Share of |Δ| > 0.15 over the last axis."""
+    return np.asarray((np.abs(delta) > OUTLIER).mean(axis=-1))
+
+
+def coverage(lower: Array, upper: Array, truth: Array) -> float:
+    """Share of truths within [lower, upper], of those that have an interval; NaN if none has."""
+    stated = np.isfinite(lower) & np.isfinite(upper)
+    if not stated.any():
+        return float("nan")
+    return float(((truth >= lower) & (truth <= upper))[stated].mean())
+
+
+def crps(grid: Array, probability: Array, truth: Array) -> Array:
+    """Continuous ranked probability score of discrete posteriors.
+
+    Args:
+        grid: ascending redshifts, shape (points,).
+        probability: shape (galaxies, points), each row summing to 1.
+        truth: shape (galaxies,).
+
+    Returns:
+        Integral over z of (cumulative probability - step at the truth)**2, shape (galaxies,).
+    """
+    cumulative = np.cumsum(probability, axis=1)[:, :-1]
+    lower, upper = grid[:-1], grid[1:]
+    above = np.clip(upper - np.maximum(lower, truth[:, None]), 0, upper - lower)
+    below = (upper - lower) - above
+    inside = (below * cumulative**2 + above * (1 - cumulative) ** 2).sum(axis=1)
+    outside = np.maximum(truth - grid[-1], 0) + np.maximum(grid[0] - truth, 0)
+    return np.asarray(inside + outside)
+
+
+def bootstrap(
+    measure: Measure, delta: Array, level: float = 0.95, draws: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """Percentile interval of a measure over resampled galaxies.
+
+    Args:
+        measure: a function over the last axis, e.g. ``nmad``.
+        delta: shape (galaxies,).
+        level: probability within the interval.
+        draws: number of resamples.
+        seed: of the random numbers.
+    """
+    sampled = measure(delta[_resamples(len(delta), draws, seed)])
+    return _interval(sampled, level)
+
+
+def paired_bootstrap(
+    measure: Measure,
+    delta: Array,
+    reference: Array,
+    level: float = 0.95,
+    draws: int = 1000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Percentile interval of measure(delta) - measure(reference) on the same galaxies.
+
+    Args:
+        measure: a function over the last axis.
+        delta: of one estimator, shape (galaxies,).
+        reference: of the other on the same galaxies in the same order.
+        level: probability within the interval.
+        draws: number of resamples.
+        seed: of the random numbers.
+
+    Raises:
+        ValueError: the two have different lengths.
+    """
+    if len(delta) != len(reference):
+        raise ValueError(f"{len(delta)} and {len(reference)} galaxies are not pairs")
+    index = _resamples(len(delta), draws, seed)
+    return _interval(measure(delta[index]) - measure(reference[index]), level)
+
+
+def _resamples(size: int, draws: int, seed: int) -> NDArray[np.int64]:
+    return np.random.default_rng(seed).integers(0, size, (draws, size))
+
+
+def _interval(values: Array, level: float) -> tuple[float, float]:
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

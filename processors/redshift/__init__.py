@@ -1,0 +1,5 @@
+"""The conventional redshift of a fingerprint."""
+
+from .estimator import ConventionalRedshift
+
+__all__ = ["ConventionalRedshift"]

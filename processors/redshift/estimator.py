@@ -1,0 +1,377 @@
+"""The conventional redshift: every piece of evidence on one grid of trial redshift."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.events import (
+    Feature,
+    Fingerprint,
+    Interval,
+    LineIdentification,
+    RedshiftPosterior,
+)
+
+from . import dust, grids, lines, published, radio
+from .dust import Dust
+from .grids import COARSE, FINE, NODES, NODES_TO_COARSE, PUBLISHED, Array
+from .tuned import Tuned, packaged
+
+_MODE_BINS = 4  # fine cells on either side of a line identification: 1000 km/s
+_LEAST_MODE = 0.005
+_SIGNIFICANT_CONTINUUM = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Bands:
+    """Continuum of a batch by distinct frequency; arrays have shape (galaxies, bands)."""
+
+    log_frequency: Array
+    flux: Array
+    weight: Array
+    limit: Array
+    limit_error: Array
+
+    def between(self, lowest_hz: float, highest_hz: float) -> _Bands:
+        frequency = np.exp(self.log_frequency)
+        inside = (frequency > lowest_hz) & (frequency <= highest_hz)
+        return _Bands(
+            self.log_frequency[inside],
+            *(array[:, inside] for array in (self.flux, self.weight, self.limit, self.limit_error)),
+        )
+
+    def with_limits_as_zero(self) -> _Bands:
+        """Upper limits replaced by a flux density of zero with the noise behind the limit."""
+        limited = np.isfinite(self.limit)
+        weight = np.where(limited, self.limit_error**-2.0, self.weight)
+        flux = np.where(limited, 0.0, self.flux)
+        none = np.full_like(self.limit, np.nan)
+        return _Bands(self.log_frequency, flux, weight, none, self.limit_error)
+
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        """Which galaxies have a measurement or a limit."""
+        used = (self.weight > 0) | np.isfinite(self.limit)
+        return np.asarray(np.any(used, axis=1))
+
+
+class ConventionalRedshift:
+    """Redshift posteriors of fingerprints from published relations alone.
+
+    Args:
+        tuned: the tuned constants; by default those packaged with the module.
+    """
+
+    def __init__(self, tuned: Tuned | None = None) -> None:
+        self._tuned = packaged() if tuned is None else tuned
+        self._dust = Dust(self._tuned)
+        self._comb = lines.Comb()
+        nothing = np.zeros((1, 0))
+        self._prior = self._dust.posterior(
+            np.zeros(0), nothing, nothing, np.full((1, 0), np.nan), nothing
+        )
+        constants = {
+            "tuned": asdict(self._tuned),
+            "grid": [grids.FINE_POINTS, grids.FINE_PER_COARSE, grids.COARSE_PER_NODE],
+            "step": float(FINE[1] - FINE[0]),
+        }
+        text = json.dumps(constants, sort_keys=True).encode()
+        self.identity: str = hashlib.blake2b(text, digest_size=8).hexdigest()
+        """Hash over the tuned constants and the grid, hexadecimal."""
+
+    def estimate(self, fingerprints: Sequence[Fingerprint]) -> list[RedshiftPosterior]:
+        """The posterior of each fingerprint, in order."""
+        if not fingerprints:
+            return []
+        log_posterior, dust_posterior, inputs = self._coarse(fingerprints)
+        probability = _normalised(log_posterior)
+        posteriors: list[RedshiftPosterior] = []
+        edges = _edges(COARSE)
+        quantiles = _quantiles(probability, edges)
+        cells = probability.reshape(len(fingerprints), len(PUBLISHED), -1).sum(axis=2)
+        for row, fingerprint in enumerate(fingerprints):
+            if len(fingerprint.chunk_index):
+                posterior = self._with_lines(
+                    fingerprint, log_posterior[row], dust_posterior, row, inputs[row]
+                )
+            else:
+                posterior = _posterior(quantiles[row], cells[row], [], inputs[row])
+            posteriors.append(posterior)
+        return posteriors
+
+    def log_posterior(self, fingerprints: Sequence[Fingerprint]) -> Array:
+        """The ln of the unnormalised posterior without lines, float64, shape (galaxies, COARSE)."""
+        return self._coarse(fingerprints)[0]
+
+    def log_continuum(self, fingerprints: Sequence[Fingerprint]) -> Array:
+        """The same without published redshifts: prior, dust and radio."""
+        return self._continuum(fingerprints)[0]
+
+    def _coarse(
+        self, fingerprints: Sequence[Fingerprint]
+    ) -> tuple[Array, dust.DustPosterior, list[list[str]]]:
+        total, dust_posterior, inputs = self._continuum(fingerprints)
+        estimates = [
+            published.independent(one.photometric_redshifts, "dust" in used)
+            for one, used in zip(fingerprints, inputs, strict=True)
+        ]
+        total = total + published.log_likelihood(self._tuned, estimates)
+        inputs = [
+            (["photometric-redshift"] if many else []) + used or ["prior"]
+            for many, used in zip(estimates, inputs, strict=True)
+        ]
+        return total, dust_posterior, inputs
+
+    def _continuum(
+        self, fingerprints: Sequence[Fingerprint]
+    ) -> tuple[Array, dust.DustPosterior, list[list[str]]]:
+        bands = _gather(fingerprints)
+        far_infrared = bands.between(dust.LOWEST_FREQUENCY_HZ, dust.HIGHEST_FREQUENCY_HZ)
+        radio_bands = bands.between(0.0, radio.HIGHEST_FREQUENCY_HZ).with_limits_as_zero()
+        rows = np.flatnonzero(far_infrared.present)
+        log_likelihood = np.repeat(self._prior.log_likelihood, len(fingerprints), axis=0)
+        log_luminosity = np.repeat(self._prior.log_luminosity, len(fingerprints), axis=0)
+        variance = np.repeat(self._prior.log_luminosity_variance, len(fingerprints), axis=0)
+        if len(rows):
+            measured = self._dust.posterior(
+                far_infrared.log_frequency,
+                far_infrared.flux[rows],
+                far_infrared.weight[rows],
+                far_infrared.limit[rows],
+                far_infrared.limit_error[rows],
+            )
+            log_likelihood[rows] = measured.log_likelihood
+            log_luminosity[rows] = measured.log_luminosity
+            variance[rows] = measured.log_luminosity_variance
+        dust_posterior = dust.DustPosterior(log_likelihood, log_luminosity, variance)
+        at_nodes = self._or_neighbour(
+            log_likelihood
+            + radio.log_likelihood(
+                self._tuned,
+                dust_posterior,
+                radio_bands.log_frequency,
+                radio_bands.flux,
+                radio_bands.weight,
+            )
+        )
+        total = at_nodes @ NODES_TO_COARSE
+        radio_present = radio_bands.present
+        inputs = [
+            _inputs(one, bool(far), bool(near))
+            for one, far, near in zip(
+                fingerprints, far_infrared.present, radio_present, strict=True
+            )
+        ]
+        return total, dust_posterior, inputs
+
+    def _or_neighbour(self, log_posterior: Array) -> Array:
+        """Leave a small share to the prior alone: the continuum may be that of a neighbour.
+
+        Args:
+            log_posterior: ln of prior times likelihood of the continuum, shape (galaxies, NODES).
+        """
+        share = self._tuned.dust_mismatch
+        prior = self._prior.log_likelihood
+        normalised = log_posterior - np.logaddexp.reduce(log_posterior, axis=1)[:, None]
+        prior_share = prior - np.logaddexp.reduce(prior, axis=1)[:, None]
+        return np.asarray(np.logaddexp(np.log1p(-share) + normalised, np.log(share) + prior_share))
+
+    def _with_lines(
+        self,
+        fingerprint: Fingerprint,
+        log_coarse: Array,
+        dust_posterior: dust.DustPosterior,
+        row: int,
+        inputs: list[str],
+    ) -> RedshiftPosterior:
+        observed = lines.residual(fingerprint)
+        copies = lines.filtered(observed)
+        known = "dust" in inputs
+        luminosity = variance = None
+        if known:
+            luminosity = np.interp(FINE, NODES, dust_posterior.log_luminosity[row])
+            variance = np.interp(FINE, NODES, dust_posterior.log_luminosity_variance[row])
+        log_fine = np.interp(FINE, COARSE, log_coarse)
+        log_fine += self._comb.log_likelihood(observed, copies, luminosity, variance)
+        probability = _normalised(log_fine[None, :])
+        quantiles = _quantiles(probability, _edges(FINE))[0]
+        cells = probability.reshape(len(PUBLISHED), -1).sum(axis=1)
+        modes = _identify(probability[0], lines.significant(observed, copies))
+        return _posterior(quantiles, cells, modes, inputs)
+
+    def features(self, fingerprint: Fingerprint, posterior: RedshiftPosterior) -> list[Feature]:
+        """Significant spectral lines, then the continuum by band and map."""
+        found: list[Feature] = []
+        if len(fingerprint.chunk_index):
+            observed = lines.residual(fingerprint)
+            named: dict[float, str] = {}
+            if posterior.identifications:
+                best = posterior.identifications[0]
+                named = dict(zip(best.observed_frequencies_hz, best.lines, strict=True))
+            found += [
+                Feature(
+                    kind="line",
+                    name=named.get(line.frequency_hz, "unidentified"),
+                    frequency_hz=line.frequency_hz,
+                    flux_density_jy=line.peak_jy,
+                    line_flux_jy_km_s=line.flux_jy_km_s,
+                    line_width_km_s=line.width_km_s,
+                    signal_to_noise=line.signal_to_noise,
+                )
+                for line in lines.significant(observed, lines.filtered(observed))
+            ]
+        for band in fingerprint.bands:
+            if band.weight > 0:
+                found.append(
+                    _continuum(band.band, band.frequency_hz, band.weight, band.weighted_flux)
+                )
+        for image in fingerprint.maps:
+            if image.weight <= 0:
+                continue
+            frequency = image.weighted_frequency / image.weight
+            name = f"map at {frequency / 1e9:.1f} GHz"
+            found.append(_continuum(name, frequency, image.weight, image.weighted_flux))
+        return found
+
+
+def _continuum(name: str, frequency_hz: float, weight: float, weighted_flux: float) -> Feature:
+    return Feature(
+        kind="continuum",
+        name=name,
+        frequency_hz=frequency_hz,
+        flux_density_jy=weighted_flux / weight,
+        signal_to_noise=weighted_flux / weight**0.5,
+    )
+
+
+def _gather(fingerprints: Sequence[Fingerprint]) -> _Bands:
+    """Bands and maps of a batch, to the far infrared, on the set of their distinct frequencies."""
+    rows: list[int] = []
+    values: list[tuple[float, float, float, float, float]] = []
+    nan = float("nan")
+    for row, one in enumerate(fingerprints):
+        for band in one.bands:
+            if band.frequency_hz > dust.HIGHEST_FREQUENCY_HZ:
+                continue
+            limited = band.weight <= 0 and band.upper_limit_jy is not None
+            limit = band.upper_limit_jy if limited and band.upper_limit_jy is not None else nan
+            error = band.upper_limit_error_jy or (limit / 3 if limited else 1.0)
+            rows.append(row)
+            values.append((band.frequency_hz, band.weight, band.weighted_flux, limit, error))
+        for image in one.maps:
+            if image.weight <= 0:
+                continue
+            rows.append(row)
+            frequency = image.weighted_frequency / image.weight
+            values.append((frequency, image.weight, image.weighted_flux, nan, 1.0))
+    table = np.array(values, dtype=float).reshape(-1, 5)
+    log_frequency, column = np.unique(np.log(table[:, 0]), return_inverse=True)
+    shape = (len(fingerprints), len(log_frequency))
+    weight = np.zeros(shape)
+    total = np.zeros(shape)
+    limit_array = np.full(shape, nan)
+    limit_error = np.ones(shape)
+    index = (np.array(rows, dtype=int), column)
+    np.add.at(weight, index, table[:, 1])
+    np.add.at(total, index, table[:, 2])
+    limited = np.isfinite(table[:, 3])
+    which = (index[0][limited], index[1][limited])
+    limit_array[which] = table[limited, 3]
+    limit_error[which] = table[limited, 4]
+    return _Bands(
+        log_frequency,
+        np.divide(total, weight, out=np.zeros(shape), where=weight > 0),
+        weight,
+        limit_array,
+        limit_error,
+    )
+
+
+def _inputs(fingerprint: Fingerprint, far_infrared: bool, radio_present: bool) -> list[str]:
+    named = {
+        "dust": far_infrared,
+        "radio": radio_present,
+        "lines": bool(len(fingerprint.chunk_index)),
+    }
+    return [name for name, used in named.items() if used]
+
+
+def _normalised(log_posterior: Array) -> Array:
+    probability = np.exp(log_posterior - log_posterior.max(axis=1, keepdims=True))
+    return np.asarray(probability / probability.sum(axis=1, keepdims=True))
+
+
+def _edges(grid: Array) -> Array:
+    step = grid[1] - grid[0]
+    return np.asarray(np.maximum(np.concatenate([grid - step / 2, [grid[-1] + step / 2]]), 0.0))
+
+
+_LEVELS: Array = np.array([0.025, 0.16, 0.5, 0.84, 0.975])
+
+
+def _quantiles(probability: Array, edges: Array) -> Array:
+    """Redshifts at ``_LEVELS`` of the cumulative probability, shape (galaxies, 5)."""
+    cumulative = np.cumsum(probability, axis=1)
+    cell = np.array([np.searchsorted(row, _LEVELS) for row in cumulative])
+    cell = np.minimum(cell, probability.shape[1] - 1)
+    inside = np.take_along_axis(probability, cell, axis=1)
+    before = np.take_along_axis(cumulative, cell, axis=1) - inside
+    fraction = np.clip((_LEVELS - before) / np.maximum(inside, 1e-300), 0, 1)
+    return np.asarray(np.expm1(edges[cell] + fraction * (edges[cell + 1] - edges[cell])))
+
+
+def _posterior(
+    quantiles: Array,
+    cells: Array,
+    modes: list[LineIdentification],
+    inputs: list[str],
+) -> RedshiftPosterior:
+    low95, low68, median, high68, high95 = (float(value) for value in quantiles)
+    return RedshiftPosterior(
+        best=median,
+        interval_68=Interval(low68, high68),
+        interval_95=Interval(low95, high95),
+        grid_redshift=np.expm1(PUBLISHED).astype(np.float32),
+        grid_probability=cells.astype(np.float32),
+        identifications=modes,
+        inputs=inputs,
+    )
+
+
+def _identify(probability: Array, found: list[lines.Line]) -> list[LineIdentification]:
+    """Modes of the posterior at which lines of the comb fall on significant features."""
+    if not found:
+        return []
+    step = FINE[1] - FINE[0]
+    cells = np.unique(np.rint(lines.candidate_redshifts(found) / step).astype(int))
+    starts = np.maximum(cells - _MODE_BINS, 0)
+    stops = np.minimum(cells + _MODE_BINS + 1, len(probability))
+    cumulative = np.concatenate([[0.0], np.cumsum(probability)])
+    inside = cumulative[stops] - cumulative[starts]
+    modes: list[LineIdentification] = []
+    taken = np.zeros(len(probability), bool)
+    for order in np.argsort(-inside):
+        if inside[order] < _LEAST_MODE:
+            break
+        mode = slice(int(starts[order]), int(stops[order]))
+        if taken[mode].any():
+            continue
+        taken[mode] = True
+        share = probability[mode]
+        redshift = float(np.expm1(np.sum(share * FINE[mode]) / share.sum()))
+        named = lines.names_at(redshift, found)
+        modes.append(
+            LineIdentification(
+                redshift=redshift,
+                probability=float(min(share.sum(), 1.0)),
+                lines=[name for name, _ in named],
+                observed_frequencies_hz=[frequency for _, frequency in named],
+            )
+        )
+    return modes

@@ -1,0 +1,356 @@
+"""The comb of CO, [CI] and [CII] lines against the spectrum.
+
+The spectrum, freed of its continuum, is filtered with the profile of a line; at each bin this
+leaves the flux of a line there, and its error. Trial redshifts move every line by whole bins, so
+the comb is a sum of shifted copies of one table: bins against the brightness of the galaxy. A line
+that should be there and is not counts against a redshift as much as one that is there counts for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from schemas.events import CHUNK_BINS, Fingerprint
+
+from .. import relations
+from ..frequency_grid import BIN_WIDTH_KM_S, CENTRES_HZ, LOG_EDGES, LOG_STEP
+from . import luminosity
+from .grids import FINE, FINE_POINTS, NODES, Array, Array32
+
+SIGNIFICANT = 5.0
+"""Signal-to-noise ratio of a line that is reported."""
+
+WIDTHS_KM_S = (350.0, 700.0)
+"""Trial full widths at half maximum, around the 510 km/s of submillimetre galaxies (Bothwell et al.
+2013, MNRAS 429 3047)."""
+
+_FINE_WIDTHS_KM_S = tuple(np.geomspace(150.0, 1500.0, 12).tolist())
+_LINE_REACH = 24  # bins on either side in which a line is measured
+_CONTINUUM_BINS = 2 * CHUNK_BINS
+_ABSENT = 0.05  # share of lines outside the scatter: absorbed, lensed apart, an odd ratio
+_TRUSTED = 8.0  # signal-to-noise ratio
+
+_STEP = 0.4
+"""Step in ln(brightness) and ln(flux), below the scatter of line ratios."""
+
+_BRIGHTNESS: Array = np.arange(np.log(1e9), np.log(1e13), _STEP)
+"""ln(L'_CO(1-0) / K km/s pc2), apparent where lensed; shape (brightnesses,)."""
+
+_LOG_FLUX: Array = np.arange(np.log(1e-5), np.log(1e5), _STEP)
+_FLUX: Array = np.exp(_LOG_FLUX)
+"""Line fluxes in Jy km/s that are tabulated, shape (fluxes,)."""
+
+_NAMES = tuple(relations.LINES_HZ)
+_REST_HZ: Array = np.array([relations.LINES_HZ[name] for name in _NAMES])
+_LOG_RATIO: Array = np.log([relations.LINE_RATIOS[name] for name in _NAMES])
+
+_BLENDED = np.append(False, np.diff(np.log(_REST_HZ)) < 1500.0 / relations.SPEED_OF_LIGHT_KM_S)
+"""Whether a line is blended with the one before, shape (lines,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A significant line of the spectrum."""
+
+    bin: int
+    frequency_hz: float
+    flux_jy_km_s: float
+    peak_jy: float
+    width_km_s: float
+    signal_to_noise: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Residual:
+    """A spectrum without its continuum, from its first observed chunk to its last.
+
+    The arrays are float64, of shape (bins,).
+    """
+
+    first_bin: int
+    flux: Array
+    """Flux density in Jy; 0 where nothing was observed."""
+
+    weight: Array
+    """Inverse variance in Jy**-2; 0 where nothing was observed."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Filtered:
+    """A residual spectrum filtered with the profile of a line; arrays have shape (bins,)."""
+
+    flux: Array
+    """Flux in Jy km/s of a line centred on each bin; 0 where nothing was observed."""
+
+    inverse_variance: Array
+    """Of that flux; 0 where nothing was observed."""
+
+    width_km_s: float
+
+    @property
+    def signal_to_noise(self) -> Array:
+        """Of a line centred on each bin."""
+        return np.asarray(self.flux * np.sqrt(self.inverse_variance))
+
+
+def residual(fingerprint: Fingerprint) -> Residual:
+    """The spectrum of a fingerprint without its continuum."""
+    chunks = np.asarray(fingerprint.chunk_index)
+    first = int(chunks.min())
+    shape = (int(chunks.max()) - first + 1, CHUNK_BINS)
+    weight, weighted_flux = np.zeros(shape), np.zeros(shape)
+    weight[chunks - first] = fingerprint.chunk_weight
+    weighted_flux[chunks - first] = fingerprint.chunk_weighted_flux
+    flux = np.divide(weighted_flux, weight, out=np.zeros(shape), where=weight > 0)
+    continuum_free = subtract_continuum(flux.ravel(), weight.ravel())
+    return Residual(first * CHUNK_BINS, continuum_free, weight.ravel())
+
+
+def subtract_continuum(flux: Array, weight: Array) -> Array:
+    """The spectrum without its continuum: a running straight line, from which lines are clipped.
+
+    Args:
+        flux: flux density in Jy, shape (bins,).
+        weight: inverse variance, shape (bins,); 0 where nothing was observed.
+    """
+    used = weight
+    continuum = np.zeros_like(flux)
+    for _ in range(4):
+        # Where everything around was clipped, what was found before stays.
+        known = _running_sum((used > 0).astype(float)) > 0
+        continuum = np.where(known, _running_line(flux, used), continuum)
+        significance = (flux - continuum) * np.sqrt(weight)
+        clipped = np.where(_spread(np.abs(significance) > 3), 0.0, weight)
+        if (clipped == used).all():
+            break
+        used = clipped
+    return np.where(weight > 0, flux - continuum, 0.0)
+
+
+def _running_line(flux: Array, weight: Array) -> Array:
+    """A weighted straight line, or mean where there are few bins, through the bins around each."""
+    index = np.arange(len(flux), dtype=float)
+    moments = np.stack(
+        [
+            weight,
+            weight * flux,
+            weight * index,
+            weight * index**2,
+            weight * index * flux,
+            weight > 0,
+        ]
+    )
+    total, flux_sum, index_sum, square_sum, product_sum, count = _running_sum(moments)
+    safe = np.where(total > 0, total, 1)
+    mean, centre = flux_sum / safe, index_sum / safe
+    variance = square_sum / safe - centre**2
+    covariance = product_sum / safe - centre * mean
+    steady = count >= _CONTINUUM_BINS / 4
+    slope = np.where(steady, covariance / np.maximum(variance, 1), 0)
+    return np.asarray(mean + slope * (index - centre))
+
+
+def _running_sum(values: Array) -> Array:
+    """Sum over the window of the continuum around each bin, along the last axis."""
+    bins = values.shape[-1]
+    cumulative = np.zeros((*values.shape[:-1], bins + 1))
+    np.cumsum(values, axis=-1, out=cumulative[..., 1:])
+    index = np.arange(bins)
+    half = _CONTINUUM_BINS // 2
+    upper = np.minimum(index + half + 1, bins)
+    return np.asarray(cumulative[..., upper] - cumulative[..., np.maximum(index - half, 0)])
+
+
+def _spread(flag: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Flag the two neighbours of a flagged bin too: the wings of its line."""
+    wide = flag.copy()
+    for shift in (1, 2):
+        wide[shift:] |= flag[:-shift]
+        wide[:-shift] |= flag[shift:]
+    return wide
+
+
+def matched_filter(flux_density: Array, weight: Array, width_km_s: float) -> Filtered:
+    """Flux and error of a Gaussian line of the given full width at half maximum at each bin."""
+    profile = _profile(width_km_s)
+    signal = np.convolve(weight * flux_density, profile, mode="same")
+    inverse = np.convolve(weight, profile**2, mode="same")
+    # The line's centre must have been observed.
+    covered = (inverse > 0) & (weight > 0)
+    flux = np.where(covered, signal / np.where(covered, inverse, 1), 0.0)
+    return Filtered(flux, np.where(covered, inverse, 0.0), width_km_s)
+
+
+@cache
+def _profile(width_km_s: float) -> Array:
+    """Flux density per bin of a line of 1 Jy km/s, in Jy, shape (odd,)."""
+    sigma = np.hypot(width_km_s / np.sqrt(8 * np.log(2)), BIN_WIDTH_KM_S / np.sqrt(12))
+    reach = int(np.ceil(3 * sigma / BIN_WIDTH_KM_S))
+    velocity = np.arange(-reach, reach + 1) * BIN_WIDTH_KM_S
+    shape = np.exp(-0.5 * np.square(velocity / sigma))
+    return np.asarray(shape / (shape.sum() * BIN_WIDTH_KM_S))
+
+
+def filtered(observed: Residual) -> list[Filtered]:
+    """The spectrum filtered with each trial width."""
+    return [matched_filter(observed.flux, observed.weight, width) for width in WIDTHS_KM_S]
+
+
+def significant(observed: Residual, copies: list[Filtered]) -> list[Line]:
+    """Lines by falling signal-to-noise ratio, none within another's width."""
+    best = np.max([copy.signal_to_noise for copy in copies], axis=0)
+    taken = np.zeros(len(best), bool)
+    found: list[Line] = []
+    bright = np.flatnonzero(best >= SIGNIFICANT)
+    for index in bright[np.argsort(-best[bright])]:
+        if taken[index]:
+            continue
+        line = _measured(observed, int(index))
+        reach = int(np.ceil(line.width_km_s / BIN_WIDTH_KM_S)) + 1
+        taken[max(index - reach, 0) : index + reach + 1] = True
+        found.append(line)
+    return found
+
+
+def _measured(observed: Residual, index: int) -> Line:
+    """The line around a bin, with the width of the highest signal-to-noise ratio."""
+    start = max(index - _LINE_REACH, 0)
+    window = slice(start, index + _LINE_REACH + 1)
+    place = index - start
+    trials = [
+        matched_filter(observed.flux[window], observed.weight[window], width)
+        for width in _FINE_WIDTHS_KM_S
+    ]
+    ratios = [one.signal_to_noise[place] for one in trials]
+    best = int(np.argmax(ratios))
+    flux, width = float(trials[best].flux[place]), trials[best].width_km_s
+    absolute = observed.first_bin + index
+    return Line(
+        bin=absolute,
+        frequency_hz=float(CENTRES_HZ[absolute]),
+        flux_jy_km_s=flux,
+        peak_jy=flux * float(_profile(width).max()),
+        width_km_s=width,
+        signal_to_noise=float(ratios[best]),
+    )
+
+
+class Comb:
+    """The comb at every trial redshift of the fine grid."""
+
+    def __init__(self) -> None:
+        # F = L' nu_rest**2 (1+z) / (3.25e7 D_L**2), from the definition of L'. D_L / ln(1+z) is
+        # smooth enough to interpolate.
+        log_distance = np.log(luminosity.LUMINOSITY_DISTANCE_MPC / NODES)
+        log_distance = np.interp(FINE, NODES, log_distance) + np.log(FINE + 0.5 * LOG_STEP)
+        scale = FINE - 2 * log_distance - np.log(relations.LINE_LUMINOSITY_FACTOR)
+        strength = 2 * np.log(_REST_HZ / 1e9) + _LOG_RATIO
+        log_flux = scale[:, None] + strength[None, :] + _BRIGHTNESS[0] - _LOG_FLUX[0]
+        self._column = np.clip(
+            np.rint(log_flux / _STEP), 0, len(_LOG_FLUX) - len(_BRIGHTNESS)
+        ).astype(int)
+        """Column of the table of fluxes for the faintest brightness, shape (FINE_POINTS, lines)."""
+        self._bin = np.floor((np.log(_REST_HZ) - FINE[0] - LOG_EDGES[0]) / LOG_STEP).astype(int)
+        """Bin of each line at the first trial redshift, one lower with the next; shape (lines,)."""
+        scatter = relations.LINE_RATIO_SCATTER_DEX * np.log(10)
+        steps = _LOG_FLUX[:, None] - _LOG_FLUX[None, :]
+        spread = np.exp(-0.5 * np.square(steps / scatter))
+        self._spread = spread / spread.sum(axis=0)
+
+    def log_likelihood(
+        self,
+        observed: Residual,
+        copies: list[Filtered],
+        log_luminosity: Array | None,
+        variance: Array | None,
+    ) -> Array:
+        """The ln of the likelihood ratio against a spectrum without lines, shape (FINE_POINTS,).
+
+        All lines of a galaxy have one width: that of its clearest line.
+
+        Args:
+            observed: the spectrum.
+            copies: the spectrum filtered with each trial width.
+            log_luminosity: mean of ln(L_IR / Lsun) at each fine redshift; None where unknown.
+            variance: its variance.
+        """
+        copy = max(copies, key=lambda one: float(one.signal_to_noise.max()))
+        seen = np.flatnonzero(copy.inverse_variance)
+        result = np.zeros(FINE_POINTS)
+        shift = self._bin[:, None] - (observed.first_bin + seen)[None, :]
+        line, row = np.nonzero((shift >= 0) & (shift < FINE_POINTS))
+        if not len(line):
+            return result
+        trial = shift[line, row]
+        order = np.argsort(trial, kind="stable")  # by trial redshift, then by line
+        trial, line, row = trial[order], line[order], row[order]
+        table = self._line_ratio(copy.flux[seen], copy.inverse_variance[seen])
+        windows = sliding_window_view(table, len(_BRIGHTNESS), axis=1)
+        each = windows[row, self._column[trial, line]]
+        # Two lines of a blend see the same photons: the better one counts.
+        together = (np.diff(trial) == 0) & (np.diff(line) == 1) & _BLENDED[line[1:]]
+        second = 1 + np.flatnonzero(together)
+        each[second - 1] = np.maximum(each[second - 1], each[second])
+        each[second] = 0
+        starts = np.flatnonzero(np.diff(trial, prepend=-1))
+        covered = trial[starts]
+        joint = np.add.reduceat(each, starts, axis=0)
+        joint += _log_brightness_prior(covered, log_luminosity, variance)
+        largest = joint.max(axis=1)
+        result[covered] = largest + np.log(np.exp(joint - largest[:, None]).sum(axis=1))
+        return result
+
+    def _line_ratio(self, measured: Array, inverse: Array) -> Array32:
+        """The ln of p(data | line of about a flux) / p(data | no line), shape (bins, fluxes).
+
+        A line scatters about its expected flux; a few are absent, whatever the ratio says.
+        """
+        significance = np.abs(measured) * np.sqrt(inverse)
+        # A very bright line departs from any template by more than its noise: beyond this
+        # signal-to-noise ratio, what it weighs grows only with the logarithm.
+        excess = np.maximum(significance / _TRUSTED, 1)
+        trusted = inverse * np.square((1 + 0.25 * np.log(excess)) / excess)
+        exponent = trusted[:, None] * _FLUX * (measured[:, None] - 0.5 * _FLUX)
+        ratio = np.exp(np.maximum(exponent, -700)) @ self._spread
+        return np.asarray(np.log((1 - _ABSENT) * ratio + _ABSENT), np.float32)
+
+
+def _log_brightness_prior(
+    trial: NDArray[np.int64], log_luminosity: Array | None, variance: Array | None
+) -> Array32:
+    """The ln of the prior share of each brightness, shape (1 or trials, brightnesses)."""
+    if log_luminosity is None or variance is None:
+        return np.full((1, len(_BRIGHTNESS)), -np.log(len(_BRIGHTNESS)), np.float32)
+    dex = np.log(10)
+    slope = relations.CO_LUMINOSITY_SLOPE
+    mean = (log_luminosity[trial] - relations.CO_LUMINOSITY_INTERCEPT * dex) / slope
+    total = variance[trial] / slope**2 + (relations.CO_LUMINOSITY_SCATTER_DEX * dex) ** 2
+    log_share = -0.5 * np.square(_BRIGHTNESS[None, :] - mean[:, None]) / total[:, None]
+    log_share -= np.log(np.exp(log_share).sum(axis=1, keepdims=True) + 1e-300)
+    return np.asarray(log_share, np.float32)
+
+
+def names_at(
+    redshift: float, lines: list[Line], tolerance_bins: float = 2.5
+) -> list[tuple[str, float]]:
+    """The comb's lines that fall on significant features at a redshift, with their frequencies."""
+    expected = (np.log(_REST_HZ / (1 + redshift)) - LOG_EDGES[0]) / LOG_STEP - 0.5
+    matched = []
+    for name, place in zip(_NAMES, expected, strict=True):
+        near = [line for line in lines if abs(line.bin - place) <= tolerance_bins]
+        if near:
+            nearest = min(near, key=lambda line: abs(line.bin - place))
+            matched.append((name, nearest.frequency_hz))
+    return matched
+
+
+def candidate_redshifts(lines: list[Line]) -> Array:
+    """ln(1 + z) of each significant line taken for each line of the comb, ascending."""
+    frequencies = np.array([line.frequency_hz for line in lines])
+    shifts = np.log(_REST_HZ[:, None] / frequencies[None, :]).ravel()
+    return np.sort(shifts[(shifts >= 0) & (shifts <= FINE[-1])])

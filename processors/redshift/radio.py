@@ -1,0 +1,112 @@
+"""Far-infrared-radio correlation: radio flux densities against the infrared luminosity."""
+
+from __future__ import annotations
+
+import numpy as np
+from astropy import units as u
+
+from .. import relations
+from . import luminosity
+from .dust import DustPosterior
+from .grids import NODES, Array
+from .tuned import Tuned
+
+HIGHEST_FREQUENCY_HZ = 10e9
+"""Above it free-free emission and dust take over."""
+
+_REFERENCE_HZ = 1.4e9
+_W_PER_HZ_IN_JY_MPC2 = (1 * u.W / u.Hz).to_value("Jy Mpc2")
+_LOG_STELLAR_MASS = 10.5  # of a typical galaxy of the infrared luminosity function
+_EXCESS_DEX = 0.7
+_EXCESS_SCATTER_DEX = 0.7  # radio-loud galaxies lie up to a hundred times above the correlation
+_QUADRATURE = 15
+
+
+def log_likelihood(
+    tuned: Tuned, dust: DustPosterior, log_frequency: Array, flux: Array, weight: Array
+) -> Array:
+    """The ln of the likelihood of the radio bands at each redshift node.
+
+    Bands are brought to 1.4 GHz with the mean spectral index, whose scatter enters their errors.
+
+    Args:
+        tuned: the tuned constants.
+        dust: what the dust continuum says of the luminosity.
+        log_frequency: ln(frequency / Hz), shape (bands,).
+        flux: flux densities in Jy, shape (galaxies, bands).
+        weight: inverse variances in Jy**-2, shape (galaxies, bands); 0 where not measured.
+
+    Returns:
+        float64, shape (galaxies, NODES); 0 where nothing was measured.
+    """
+    lever = log_frequency - np.log(_REFERENCE_HZ)
+    to_reference = np.exp(relations.RADIO_SPECTRAL_INDEX * lever)
+    spread = relations.RADIO_SPECTRAL_INDEX_SCATTER * np.abs(lever)
+    error = np.where(weight > 0, weight, np.inf) ** -0.5
+    scaled_error = np.where(
+        weight > 0, np.hypot(error, spread * np.maximum(flux, 0)) * to_reference, np.inf
+    )
+    inverse = scaled_error**-2.0
+    total = inverse.sum(axis=1)
+    measured = total > 0
+    result = np.zeros((len(flux), len(NODES)))
+    if not measured.any():
+        return result
+    mean = (inverse * np.where(weight > 0, flux * to_reference, 0)).sum(axis=1)[measured]
+    mean /= total[measured]
+    sigma = total[measured] ** -0.5
+    expected = dust.log_luminosity[measured] + _log_flux_per_luminosity()
+    dex = np.log(10)
+    variance = dust.log_luminosity_variance[measured]
+    forming = _log_normal_likelihood(
+        mean, sigma, expected, variance + (relations.RADIO_Q_SCATTER_DEX * dex) ** 2
+    )
+    active = _log_normal_likelihood(
+        mean, sigma, expected + _EXCESS_DEX * dex, variance + (_EXCESS_SCATTER_DEX * dex) ** 2
+    )
+    share = tuned.radio_excess
+    both = np.logaddexp(np.log1p(-share) + forming, np.log(share) + active)
+    result[measured] = tuned.radio_temper * both
+    return result
+
+
+def _log_flux_per_luminosity() -> Array:
+    """ln(flux density at observed 1.4 GHz in Jy per Lsun), shape (NODES,)."""
+    q = relations.RADIO_Q * np.exp(
+        NODES * relations.RADIO_Q_REDSHIFT_EXPONENT
+    ) + relations.RADIO_Q_MASS_SLOPE * (_LOG_STELLAR_MASS - 10)
+    per_hz = relations.SOLAR_LUMINOSITY_W / relations.Q_REFERENCE_FREQUENCY_HZ / 10**q
+    growth = np.exp(NODES * (1 - relations.RADIO_SPECTRAL_INDEX))
+    area = 4 * np.pi * luminosity.LUMINOSITY_DISTANCE_MPC**2
+    return np.asarray(np.log(per_hz * _W_PER_HZ_IN_JY_MPC2 * growth / area))
+
+
+def _log_normal_likelihood(flux: Array, sigma: Array, mean: Array, variance: Array) -> Array:
+    """The ln of the density of a flux whose truth is log-normal and whose error is Gaussian.
+
+    A clear detection is log-normal as a whole; otherwise the truth is integrated numerically.
+
+    Args:
+        flux: shape (galaxies,).
+        sigma: error of the flux, shape (galaxies,).
+        mean: mean of ln(true flux), shape (galaxies, NODES).
+        variance: its variance, shape (galaxies, NODES).
+    """
+    ratio = flux / sigma
+    clear = ratio > 3
+    result = np.empty_like(mean)
+    if clear.any():
+        total = variance[clear] + (ratio[clear] ** -2)[:, None]
+        offset = np.log(flux[clear])[:, None] - mean[clear]
+        log_normal = -0.5 * (np.square(offset) / total + np.log(total))
+        result[clear] = log_normal - np.log(ratio[clear])[:, None]
+    faint = ~clear
+    if faint.any():
+        points = np.linspace(-4, 4, _QUADRATURE)
+        shares = np.exp(-0.5 * points**2)
+        shares /= shares.sum()
+        truth = np.exp(mean[faint][:, :, None] + np.sqrt(variance[faint])[:, :, None] * points)
+        offset = ratio[faint][:, None, None] - truth / sigma[faint][:, None, None]
+        exponent = -0.5 * np.square(offset)
+        result[faint] = np.log(np.exp(exponent) @ shares + 1e-30)
+    return result

@@ -1,0 +1,64 @@
+"""The constants that are tuned on real galaxies, with their packaged values."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib import resources
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """Constants tuned by cross-validation over galaxies; see ``models.tune_redshift``.
+
+    All widths of published redshifts are in ln(1 + z).
+    """
+
+    published_inflation: float
+    """Factor on the published 68 % half-width."""
+
+    published_floor: float
+    """Added to it in quadrature."""
+
+    published_default: float
+    """Width where none is published."""
+
+    published_degrees: float
+    """Degrees of freedom of the Student t that is the core."""
+
+    published_outliers: float
+    """Share of catastrophic failures."""
+
+    published_correlation: float
+    """Of two methods on one galaxy: n methods count as n / (1 + correlation (n - 1))."""
+
+    dust_temper: float
+    """Exponent of the likelihood of the dust continuum."""
+
+    dust_error: float
+    """Fractional error of the modified black body beyond its peak."""
+
+    dust_wien_error: float
+    """Growth of that error per e-fold of rest wavelength below 60 um."""
+
+    dust_peak_scatter: float
+    """Scatter of ln(peak wavelength) at given infrared luminosity."""
+
+    dust_mismatch: float
+    """Share of galaxies whose far-infrared and radio continuum is that of a neighbour."""
+
+    luminosity_limit: float
+    """L_IR in Lsun at z = 1 below which galaxies are missing from the surveys that feed the prior;
+    at other redshifts the same flux."""
+
+    radio_temper: float
+    """Exponent of the likelihood of the radio continuum."""
+
+    radio_excess: float
+    """Share of galaxies whose radio emission is dominated by an active nucleus."""
+
+
+def packaged() -> Tuned:
+    """The tuned constants in force, from ``tuned.json`` beside this module."""
+    text = resources.files(__package__).joinpath("tuned.json").read_text()
+    return Tuned(**json.loads(text)["constants"])

@@ -1,0 +1,235 @@
+"""A fingerprint becomes a scored galaxy: redshift, features, evaluations, critic, HyperScore.
+
+Everything but the critic's network is computed here. Ranks are left at 0: they depend on the other
+galaxies and are filled in by whoever knows them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from schemas import __version__
+from schemas.events import (
+    CriticOutput,
+    EvaluationScore,
+    Fingerprint,
+    Floats,
+    Provenance,
+    RedshiftPosterior,
+    ScoredGalaxy,
+)
+
+from .calibration import Calibration
+from .evaluation import EQUAL_WEIGHTS, EVALUATIONS, Evaluation, Subject
+from .hyperscore import Form, hyperscore, renormalised, value
+from .redshift import ConventionalRedshift
+
+REDSHIFT_TOLERANCE = 0.05
+"""A redshift is right when |dz| / (1 + z) is at most this."""
+
+SUBMILLIMETRE_HZ = (80e9, 1e12)
+SIGNIFICANT_SIGMAS = 3.0
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a critic said of a batch.
+
+    Attributes:
+        outputs: raw outputs, float32, shape (N,); None without a critic.
+        model_hash: SHA-256 of the network, empty without one.
+        reason: why there is none, empty otherwise.
+    """
+
+    outputs: Floats | None
+    model_hash: str = ""
+    reason: str = ""
+
+
+NO_CRITIC = Judged(None, reason="absent: no critic is configured")
+
+
+class Scorer:
+    """Scores galaxies; what it is made of is named by its ``identity``.
+
+    Args:
+        redshift: estimates redshifts.
+        critic_calibration: critic's output to the probability of being genuine.
+        redshift_calibration: posterior mass around the best redshift to the probability that it is
+            right.
+        form: form of the HyperScore.
+        evaluations: the evaluations.
+        weights: their Shapley weights, by name.
+    """
+
+    def __init__(
+        self,
+        redshift: ConventionalRedshift,
+        critic_calibration: Calibration,
+        redshift_calibration: Calibration,
+        form: Form = "plus-gamma",
+        evaluations: Sequence[Evaluation] = EVALUATIONS,
+        weights: Mapping[str, float] = EQUAL_WEIGHTS,
+    ) -> None:
+        self.redshift = redshift
+        self._critic_calibration = critic_calibration
+        self._redshift_calibration = redshift_calibration
+        self._form = form
+        self._evaluations = evaluations
+        self._weights = weights
+
+    @property
+    def calibration_id(self) -> str:
+        """Names both calibrations in force."""
+        return f"{self._redshift_calibration.calibration_id}+{self._critic_calibration.calibration_id}"
+
+    def identity(self, model_hash: str) -> str:
+        """Hash over everything that a score depends on besides the fingerprint."""
+        parts = [
+            model_hash,
+            self.redshift.identity,
+            self.calibration_id,
+            self._form,
+            __version__,
+            *(f"{name}={weight!r}" for name, weight in sorted(self._weights.items())),
+        ]
+        return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
+
+    def score(
+        self,
+        fingerprints: Sequence[Fingerprint],
+        encoded: Sequence[bytes],
+        posteriors: Sequence[RedshiftPosterior],
+        judged: Judged,
+        schema_id: int,
+    ) -> list[ScoredGalaxy]:
+        """Score a batch.
+
+        Args:
+            fingerprints: of the galaxies.
+            encoded: the same as they were read, for their hashes.
+            posteriors: what ``redshift`` estimated for them.
+            judged: what the critic said of them.
+            schema_id: id of the fingerprints' schema.
+        """
+        subjects = [Subject(*pair) for pair in zip(fingerprints, posteriors, strict=True)]
+        evaluations = self._evaluate(subjects)
+        critics = self._critics(len(subjects), judged)
+        values = [
+            value(
+                {each.name: each.weight for each in scores},
+                {each.name: each.score for each in scores},
+                critic.genuine_probability,
+            )
+            for scores, critic in zip(evaluations, critics, strict=True)
+        ]
+        hyperscores = hyperscore(np.array(values), self._form)
+        probabilities = self._redshift_calibration.apply(
+            np.array([mass_around_best(posterior) for posterior in posteriors])
+        )
+        identity = self.identity(judged.model_hash)
+        return [
+            ScoredGalaxy(
+                galaxy_id=fingerprint.galaxy_id,
+                version=fingerprint.version,
+                right_ascension_deg=fingerprint.right_ascension_deg,
+                declination_deg=fingerprint.declination_deg,
+                position_error_arcsec=fingerprint.position_error_arcsec,
+                redshift=posterior,
+                features=self.redshift.features(fingerprint, posterior),
+                evaluations=evaluations[index],
+                critic=critics[index],
+                value=values[index],
+                hyperscore=float(hyperscores[index]),
+                hyperscore_form=self._form,
+                probability=float(probabilities[index]),
+                rank=0,
+                ranked_galaxies=0,
+                simulated=fingerprint.acquisition.simulated > 0,
+                ambiguous=fingerprint.acquisition.ambiguous > 0,
+                candidates=fingerprint.candidates,
+                peak_flux_density_jy=peak_flux_density_jy(fingerprint),
+                provenance=Provenance(
+                    fingerprint_hash=fingerprint_hash(encoded[index]),
+                    observation_count=fingerprint.acquisition.observations,
+                    observation_digest=fingerprint.digest.hex(),
+                    recent_sources=fingerprint.recent_sources,
+                    model_hash=judged.model_hash,
+                    calibration_id=self.calibration_id,
+                    schema_id=schema_id,
+                    code_version=__version__,
+                    scorer_hash=identity,
+                ),
+            )
+            for index, (fingerprint, posterior) in enumerate(
+                zip(fingerprints, posteriors, strict=True)
+            )
+        ]
+
+    def _evaluate(self, subjects: Sequence[Subject]) -> list[list[EvaluationScore]]:
+        columns = [evaluation.evaluate(subjects) for evaluation in self._evaluations]
+        names = [evaluation.name for evaluation in self._evaluations]
+        rows = []
+        for row in zip(*columns, strict=True):
+            scores = dict(zip(names, (each.score for each in row), strict=True))
+            weights = renormalised(self._weights, scores)
+            rows.append(
+                [
+                    EvaluationScore(name, each.score, weights[name], each.evidence, each.reason)
+                    for name, each in zip(names, row, strict=True)
+                ]
+            )
+        return rows
+
+    def _critics(self, count: int, judged: Judged) -> list[CriticOutput]:
+        if judged.outputs is None:
+            return [CriticOutput(None, None, judged.reason)] * count
+        genuine = self._critic_calibration.apply(np.asarray(judged.outputs, dtype=float))
+        return [
+            CriticOutput(float(output), float(probability), "")
+            for output, probability in zip(judged.outputs, genuine, strict=True)
+        ]
+
+
+def with_rank(galaxy: ScoredGalaxy, rank: int, ranked_galaxies: int) -> ScoredGalaxy:
+    """The scored galaxy with its rank."""
+    return dataclasses.replace(galaxy, rank=rank, ranked_galaxies=ranked_galaxies)
+
+
+def fingerprint_hash(encoded: bytes) -> str:
+    """Hexadecimal BLAKE2b-128 of an encoded fingerprint."""
+    return hashlib.blake2b(encoded, digest_size=16).hexdigest()
+
+
+def mass_around_best(posterior: RedshiftPosterior) -> float:
+    """Posterior probability of |z - best| <= 0.05 (1 + z)."""
+    grid = np.asarray(posterior.grid_redshift, dtype=float)
+    cumulative = np.cumsum(posterior.grid_probability, dtype=float)
+    middles = np.log1p(grid[:-1]) / 2 + np.log1p(grid[1:]) / 2
+    one_plus_best = 1.0 + posterior.best
+    low = np.log(one_plus_best / (1 + REDSHIFT_TOLERANCE))
+    high = np.log(one_plus_best / (1 - REDSHIFT_TOLERANCE))
+    below = np.interp([low, high], middles, cumulative[:-1], left=0.0, right=cumulative[-1])
+    return float(np.clip((below[1] - below[0]) / cumulative[-1], 0.0, 1.0))
+
+
+def peak_flux_density_jy(fingerprint: Fingerprint) -> float | None:
+    """Largest flux density of at least 3 sigma between 80 GHz and 1 THz in Jy; None without one."""
+    measured = [
+        (each.weighted_flux, each.weight)
+        for each in fingerprint.bands
+        if SUBMILLIMETRE_HZ[0] <= each.frequency_hz <= SUBMILLIMETRE_HZ[1] and each.weight > 0
+    ] + [
+        (each.weighted_flux, each.weight)
+        for each in fingerprint.maps
+        if SUBMILLIMETRE_HZ[0] <= each.weighted_frequency / each.weight <= SUBMILLIMETRE_HZ[1]
+    ]
+    significant = [
+        flux / weight for flux, weight in measured if flux >= SIGNIFICANT_SIGMAS * weight**0.5
+    ]
+    return max(significant, default=None)

@@ -1,0 +1,110 @@
+"""Where settings come from, and how wrong ones are said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deploy.local import LocalStack
+from streams.settings import Settings, SettingsError, load
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def write(text: str) -> None:
+    Path("mmbroker.toml").write_text(text)
+
+
+def test_without_anything_the_defaults_hold() -> None:
+    settings = load()
+    assert settings.kafka.bootstrap_servers == "127.0.0.1:9092"
+    assert settings.topics.observations == "mm.observations.v1"
+    assert [stream.name for stream in settings.alert_streams] == ["confident", "high-redshift"]
+
+
+def test_the_environment_comes_before_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    write('[kafka]\nbootstrap_servers = "file:1"\npartitions = 7\n')
+    monkeypatch.setenv("MMBROKER_KAFKA__BOOTSTRAP_SERVERS", "environment:1")
+    kafka = load().kafka
+    assert (kafka.bootstrap_servers, kafka.partitions) == ("environment:1", 7)
+
+
+def test_a_running_local_stack_is_found_unless_a_server_is_named(
+    stack: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("data").mkdir()
+    Path("data/stack").symlink_to(stack.directory)
+    monkeypatch.setenv("MMBROKER_DATA_DIRECTORY", "data")
+    assert load().kafka.bootstrap_servers == stack.bootstrap_servers
+    assert load().triton.url == stack.triton_url
+    write('[kafka]\nbootstrap_servers = "file:1"\n')
+    assert load().kafka.bootstrap_servers == "file:1"
+    assert load().triton.url == stack.triton_url
+
+
+def test_alert_streams_are_declared_without_code() -> None:
+    write(
+        '[[alert_streams]]\nname = "south"\nformat = "json"\nminimum_probability = 0.5\n'
+        "region = {right_ascension_deg = 53.1, declination_deg = -27.8, radius_deg = 0.5}\n"
+        "update = {redshift = 0.1}\n"
+    )
+    (stream,) = load().alert_streams
+    assert stream.region is not None
+    assert (stream.format, stream.region.radius_deg, stream.update.redshift) == ("json", 0.5, 0.1)
+    assert load().topics.alerts("south") == "mm.alerts.south.v1"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[kafka]\npartitions = 0\n", r"kafka\.partitions = 0"),
+        ("[kafka]\nbootstrap_server = 'x'\n", r"kafka\.bootstrap_server = 'x'"),
+        ("[[alert_streams]]\nname = 'No Name'\n", "lower-case letters, digits and hyphens"),
+        ("[[alert_streams]]\nname = 'a'\n[[alert_streams]]\nname = 'a'\n", "is used twice"),
+        ("[[alert_streams]]\nname = 'a'\nminimum_redshfit = 3\n", "minimum_redshfit"),
+        ("kafka = [", "mmbroker.toml"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_value(text: str, said: str) -> None:
+    write(text)
+    with pytest.raises(SettingsError, match=said):
+        load()
+
+
+def test_a_named_file_must_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MMBROKER_CONFIG", "nowhere.toml")
+    with pytest.raises(SettingsError, match=r"nowhere\.toml: there is no such file"):
+        load()
+
+
+def test_sasl_and_tls_reach_the_client() -> None:
+    write(
+        '[kafka]\nsecurity_protocol = "SASL_SSL"\nsasl_username = "u"\nsasl_password = "p"\n'
+        'ssl_ca_location = "ca.pem"\n'
+    )
+    client = load().kafka.client()
+    assert client["sasl.username"] == "u"
+    assert client["sasl.password"] == "p"
+    assert client["ssl.ca.location"] == "ca.pem"
+
+
+def test_a_password_is_not_shown() -> None:
+    write(
+        '[kafka]\nsecurity_protocol = "SASL_SSL"\nsasl_username = "u"\nsasl_password = "secret"\n'
+    )
+    assert "secret" not in repr(load())
+
+
+def test_sasl_without_a_name_is_said() -> None:
+    write('[kafka]\nsecurity_protocol = "SASL_SSL"\n')
+    with pytest.raises(SettingsError, match=r"needs kafka\.sasl_username"):
+        load().kafka.client()
+
+
+def test_unknown_streams_are_said_with_the_known_ones() -> None:
+    with pytest.raises(SettingsError, match="declared are: confident, high-redshift"):
+        Settings().alert_stream("nothing")
