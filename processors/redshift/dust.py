@@ -110,7 +110,9 @@ class Dust:
         signal = np.where(weight > 0, flux, 0).astype(np.float32)
         cross = np.matmul(by_node * signal, bands_first)
         square = np.matmul(by_node, np.square(bands_first))
-        constant = -0.5 * np.einsum("ngb,gb->gn", by_node, np.square(signal))
+        # Band after band, so that bands of other galaxies, which add zeros, do not change a bit.
+        weighted_square = inverse * np.square(signal)[:, :, None]
+        constant = -0.5 * np.add.reduce(weighted_square, axis=1, dtype=np.float64)
         constant += tuned.dust_temper * normalisation
         return self._marginal(cross, square, constant, model, limit, limit_error)
 

@@ -18,6 +18,7 @@ from schemas.events import (
     RedshiftPosterior,
 )
 
+from ..fingerprint import empty
 from . import dust, grids, lines, published, radio
 from .dust import Dust
 from .grids import COARSE, FINE, NODES, NODES_TO_COARSE, PUBLISHED, Array
@@ -61,6 +62,11 @@ class _Bands:
         return np.asarray(np.any(used, axis=1))
 
 
+_ROWS = 8
+"""Batches are filled up to a multiple of so many rows: linear algebra takes other ways, with other
+rounding, for single rows, and a result shall not depend on the batch that it was computed in."""
+
+
 class ConventionalRedshift:
     """Redshift posteriors of fingerprints from published relations alone.
 
@@ -86,15 +92,16 @@ class ConventionalRedshift:
         """Hash over the tuned constants and the grid, hexadecimal."""
 
     def estimate(self, fingerprints: Sequence[Fingerprint]) -> list[RedshiftPosterior]:
-        """The posterior of each fingerprint, in order."""
+        """The posterior of each fingerprint, in order; the same to the bit in whichever batch."""
         if not fingerprints:
             return []
-        log_posterior, dust_posterior, inputs = self._coarse(fingerprints)
+        filled = [*fingerprints, *[empty("")] * (-len(fingerprints) % _ROWS)]
+        log_posterior, dust_posterior, inputs = self._coarse(filled)
         probability = _normalised(log_posterior)
         posteriors: list[RedshiftPosterior] = []
         edges = _edges(COARSE)
         quantiles = _quantiles(probability, edges)
-        cells = probability.reshape(len(fingerprints), len(PUBLISHED), -1).sum(axis=2)
+        cells = probability.reshape(len(filled), len(PUBLISHED), -1).sum(axis=2)
         for row, fingerprint in enumerate(fingerprints):
             if len(fingerprint.chunk_index):
                 posterior = self._with_lines(
@@ -135,20 +142,22 @@ class ConventionalRedshift:
         far_infrared = bands.between(dust.LOWEST_FREQUENCY_HZ, dust.HIGHEST_FREQUENCY_HZ)
         radio_bands = bands.between(0.0, radio.HIGHEST_FREQUENCY_HZ).with_limits_as_zero()
         rows = np.flatnonzero(far_infrared.present)
+        count = len(rows)
+        padded = np.append(rows, np.flatnonzero(~far_infrared.present)[: -count % _ROWS])
         log_likelihood = np.repeat(self._prior.log_likelihood, len(fingerprints), axis=0)
         log_luminosity = np.repeat(self._prior.log_luminosity, len(fingerprints), axis=0)
         variance = np.repeat(self._prior.log_luminosity_variance, len(fingerprints), axis=0)
-        if len(rows):
+        if count:
             measured = self._dust.posterior(
                 far_infrared.log_frequency,
-                far_infrared.flux[rows],
-                far_infrared.weight[rows],
-                far_infrared.limit[rows],
-                far_infrared.limit_error[rows],
+                far_infrared.flux[padded],
+                far_infrared.weight[padded],
+                far_infrared.limit[padded],
+                far_infrared.limit_error[padded],
             )
-            log_likelihood[rows] = measured.log_likelihood
-            log_luminosity[rows] = measured.log_luminosity
-            variance[rows] = measured.log_luminosity_variance
+            log_likelihood[rows] = measured.log_likelihood[:count]
+            log_luminosity[rows] = measured.log_luminosity[:count]
+            variance[rows] = measured.log_luminosity_variance[:count]
         dust_posterior = dust.DustPosterior(log_likelihood, log_luminosity, variance)
         at_nodes = self._or_neighbour(
             log_likelihood
