@@ -1,1 +1,1 @@
-"""."""
+"""Networks: what they are trained on, how, and how they are served and asked."""

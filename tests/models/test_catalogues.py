@@ -1,0 +1,69 @@
+"""Published tables as observations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from models.catalogues import RealGalaxy, cosmos, goods_north, read_catalogues, spt
+from processors.fingerprint import build
+from processors.validation import problems
+
+
+@pytest.fixture(scope="module")
+def galaxies(shared_data: Path) -> list[RealGalaxy]:
+    return read_catalogues(shared_data)
+
+
+def test_every_galaxy_of_the_tables_is_read(galaxies: list[RealGalaxy]) -> None:
+    tables = [galaxy.name.split()[0] for galaxy in galaxies]
+    assert tables.count("GOODS-N") == 1668
+    assert tables.count("COSMOS") == 314
+    assert tables.count("SPT") >= 45
+    assert len({galaxy.name for galaxy in galaxies}) == len(galaxies)
+
+
+def test_every_observation_is_valid_real_and_says_where_it_is_from(
+    galaxies: list[RealGalaxy],
+) -> None:
+    observations = [each for galaxy in galaxies for each in galaxy.observations]
+    assert [problem for each in observations for problem in problems(each)] == []
+    assert not any(each.simulated for each in observations)
+    assert all(each.acquisition.bibcode for each in observations)
+    assert len({each.observation_id for each in observations}) == len(observations)
+
+
+def test_what_was_not_observed_is_no_measurement(galaxies: list[RealGalaxy]) -> None:
+    for galaxy in galaxies:
+        for band in build(galaxy.name, galaxy.observations).bands:
+            if band.weight:
+                mean, error = band.weighted_flux / band.weight, band.weight**-0.5
+                assert mean > -0.05
+                assert error < 1.0
+
+
+def test_fluxes_are_those_of_the_tables(shared_data: Path) -> None:
+    def flux(galaxy: RealGalaxy, band: str) -> float | None:
+        photometry = galaxy.observations[0].photometry
+        assert photometry is not None
+        return next(each.flux_density_jy for each in photometry.measurements if each.band == band)
+
+    first = goods_north(shared_data)[0]
+    assert first.name == "GOODS-N 6"
+    assert flux(first, "SPIRE-250") == pytest.approx(12.7e-3)
+    assert flux(first, "VLA-1.4GHz") == pytest.approx(11.49e-6)
+    assert first.spectroscopic_redshift == pytest.approx(1.035)
+    lensed = next(each for each in spt(shared_data) if each.name == "SPT SPT0418-47")
+    assert flux(lensed, "LABOCA-870") == pytest.approx(0.1084)
+    assert flux(lensed, "PACS-100") is None
+    assert lensed.spectroscopic_redshift == pytest.approx(4.225)
+    far = cosmos(shared_data)[0]
+    assert flux(far, "MIPS-24") == pytest.approx(0.361e-3)
+    assert flux(far, "Subaru-r") == pytest.approx(3631 * 10 ** (-0.4 * 20.939), rel=1e-3)
+    assert far.spectroscopic_redshift == pytest.approx(0.4721)
+
+
+def test_a_folder_without_tables_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"goodsn\.ecsv, cosmos_fir\.ecsv"):
+        read_catalogues(tmp_path)
