@@ -12,6 +12,10 @@ from tritonclient.utils import InferenceServerException
 from processors import vector
 from processors.vector import FingerprintVectors, Float32
 
+ROWS = 8
+"""Requests are filled up to a multiple of so many rows: a server rounds single rows otherwise, and
+an output shall not depend on the batch that it was asked for in."""
+
 
 class CriticUnavailable(RuntimeError):  # noqa: N818 - reads better where it is caught
     """The server is away, not ready, too slow, or answers with something else than outputs."""
@@ -126,10 +130,12 @@ class Critic:
         return outputs
 
     def _request(self, batch: dict[str, Float32], give_up: float) -> Float32:
+        count = len(batch["values"])
         inputs = []
         for name, array in batch.items():
-            tensor = grpc.InferInput(name, list(array.shape), "FP32")
-            tensor.set_data_from_numpy(np.ascontiguousarray(array, np.float32))
+            filled = np.pad(array, ((0, -count % ROWS), (0, 0)))
+            tensor = grpc.InferInput(name, list(filled.shape), "FP32")
+            tensor.set_data_from_numpy(np.ascontiguousarray(filled, np.float32))
             inputs.append(tensor)
         pause = self.first_pause_s
         for attempt in range(self.retries + 1):
@@ -146,11 +152,12 @@ class Critic:
                     ) from error
             time.sleep(pause)
             pause *= 2
-        return self._checked(result, len(batch["values"]))
+        return self._checked(result, count)
 
     def _checked(self, result: grpc.InferResult, count: int) -> Float32:
         output = result.as_numpy("critic")
-        if output is None or output.shape != (count, 1) or not np.isfinite(output).all():
+        rows = count + -count % ROWS
+        if output is None or output.shape != (rows, 1) or not np.isfinite(output).all():
             shape = None if output is None else output.shape
             raise CriticUnavailable(
                 f"model {self.model!r} at {self.url} answered with an output of shape {shape} for "
@@ -160,7 +167,7 @@ class Critic:
         if version != self._version:
             # Another version is served since: what is known of the former no longer holds.
             self._version, self._parameters = version, {}
-        return np.asarray(output[:, 0], np.float32)
+        return np.asarray(output[:count, 0], np.float32)
 
     def _known(self) -> dict[str, str]:
         if not self._parameters:

@@ -41,7 +41,8 @@ class Judged:
     """What a critic said of a batch.
 
     Attributes:
-        outputs: raw outputs, float32, shape (N,); None without a critic.
+        outputs: raw outputs, float32, shape (N,), NaN where there was nothing to judge; None
+            without a critic.
         model_hash: SHA-256 of the network, empty without one.
         reason: why there is none, empty otherwise.
     """
@@ -51,6 +52,7 @@ class Judged:
     reason: str = ""
 
 
+NOTHING_TO_JUDGE = "absent: no flux density, spectrum or map was observed"
 NO_CRITIC = Judged(None, reason="absent: no critic is configured")
 
 
@@ -86,7 +88,8 @@ class Scorer:
     @property
     def calibration_id(self) -> str:
         """Names both calibrations in force."""
-        return f"{self._redshift_calibration.calibration_id}+{self._critic_calibration.calibration_id}"
+        calibrations = (self._redshift_calibration, self._critic_calibration)
+        return "+".join(each.calibration_id for each in calibrations)
 
     def identity(self, model_hash: str) -> str:
         """Hash over everything that a score depends on besides the fingerprint."""
@@ -192,6 +195,8 @@ class Scorer:
         genuine = self._critic_calibration.apply(np.asarray(judged.outputs, dtype=float))
         return [
             CriticOutput(float(output), float(probability), "")
+            if np.isfinite(output)
+            else CriticOutput(None, None, NOTHING_TO_JUDGE)
             for output, probability in zip(judged.outputs, genuine, strict=True)
         ]
 

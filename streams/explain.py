@@ -142,7 +142,7 @@ def _heading(galaxy: ScoredGalaxy) -> Text:
         f"  version {galaxy.version}, "
         f"rank {galaxy.rank} of {galaxy.ranked_galaxies} by probability\n"
         f"ICRS {galaxy.right_ascension_deg:.6f} {galaxy.declination_deg:+.6f} "
-        f"+- {galaxy.position_error_arcsec:.2g} arcsec\n"
+        f"± {galaxy.position_error_arcsec:.2g} arcsec\n"
     )
     if galaxy.simulated:
         lines.append("contains SIMULATED observations\n", style="yellow")
@@ -154,20 +154,21 @@ def _heading(galaxy: ScoredGalaxy) -> Text:
 
 def _redshift(galaxy: ScoredGalaxy) -> RenderableType:
     posterior = galaxy.redshift
-    table = Table(title="redshift", title_justify="left")
-    for name in ("mode", "probability", "lines"):
+    table = Table(title="lines that fit", title_justify="left")
+    for name in ("redshift", "probability", "lines"):
         table.add_column(name, justify="left" if name == "lines" else "right")
     for mode in posterior.identifications:
         pairs = zip(mode.lines, mode.observed_frequencies_hz, strict=True)
         lines = ", ".join(f"{line} at {frequency / 1e9:.2f} GHz" for line, frequency in pairs)
-        table.add_row(f"{mode.redshift:.4f}", f"{mode.probability:.3f}", lines or "no line")
+        table.add_row(f"{mode.redshift:.4f}", f"{mode.probability:.3f}", Text(lines or "no line"))
     text = Text(
-        f"z = {posterior.best:.4f}, 68 % in [{posterior.interval_68.lower:.4f}, "
-        f"{posterior.interval_68.upper:.4f}], 95 % in [{posterior.interval_95.lower:.4f}, "
-        f"{posterior.interval_95.upper:.4f}], from {', '.join(posterior.inputs) or 'nothing'}\n"
-        f"The redshift is right within 0.05 (1 + z) with probability {galaxy.probability:.3f}.\n"
+        f"z = {posterior.best:.4f}   68 % in [{posterior.interval_68.lower:.4f}, "
+        f"{posterior.interval_68.upper:.4f}]   95 % in [{posterior.interval_95.lower:.4f}, "
+        f"{posterior.interval_95.upper:.4f}]\n"
+        f"from {', '.join(posterior.inputs) or 'nothing'}; right within 0.05 (1 + z) "
+        f"with probability {galaxy.probability:.3f}\n"
     )
-    return Group(table, text)
+    return Group(text, table if posterior.identifications else Text("no line identifies it\n"))
 
 
 def _features(galaxy: ScoredGalaxy) -> RenderableType:
@@ -177,7 +178,7 @@ def _features(galaxy: ScoredGalaxy) -> RenderableType:
     for feature in galaxy.features:
         table.add_row(
             feature.kind,
-            feature.name,
+            Text(feature.name),
             _number(feature.frequency_hz, 1e-9),
             _number(feature.flux_density_jy, 1e3),
             _number(feature.line_flux_jy_km_s),
@@ -188,7 +189,10 @@ def _features(galaxy: ScoredGalaxy) -> RenderableType:
 
 
 def _number(value: float | None, factor: float = 1.0) -> str:
-    return "" if value is None else f"{value * factor:.4g}"
+    if value is None:
+        return ""
+    scaled = value * factor
+    return f"{scaled:,.0f}" if abs(scaled) >= 1e4 else f"{scaled:.4g}"
 
 
 def _value(galaxy: ScoredGalaxy) -> RenderableType:
@@ -197,11 +201,12 @@ def _value(galaxy: ScoredGalaxy) -> RenderableType:
         table.add_column(name, justify="right" if name in ("score", "weight") else "left")
     for each in galaxy.evaluations:
         evidence = ", ".join(f"{name} {value:.3g}" for name, value in each.evidence.items())
+        absent = each.score is None
         table.add_row(
             each.name,
-            "absent" if each.score is None else f"{each.score:.3f}",
-            f"{each.weight:.2f}",
-            f"{each.reason}: {evidence}" if evidence else each.reason,
+            "absent" if absent else f"{each.score:.3f}",
+            "" if absent else f"{each.weight:.2f}",
+            Text(f"{each.reason}: {evidence}" if evidence else each.reason),
         )
     critic = galaxy.critic
     said = (
@@ -210,26 +215,33 @@ def _value(galaxy: ScoredGalaxy) -> RenderableType:
         else f"{critic.genuine_probability:.3f} (output {critic.output:.4g})"
     )
     text = Text(
-        f"Critic's probability that the fingerprint is that of a real galaxy: {said}\n"
-        f"V = weighted mean of the scores present x critic = {galaxy.value:.4f}\n"
+        f"critic: real galaxy with probability {said}\n"
+        f"V = weighted mean of the scores present × critic = {galaxy.value:.4f}\n"
         f"HyperScore ({galaxy.hyperscore_form}) = {galaxy.hyperscore:.2f}\n"
     )
     return Group(table, text)
 
 
-def _origin(galaxy: ScoredGalaxy) -> Text:
+def _origin(galaxy: ScoredGalaxy) -> Table:
     provenance = galaxy.provenance
-    text = Text()
-    text.append("provenance\n", style="italic")
-    text.append(
-        f"{provenance.observation_count} observations, digest {provenance.observation_digest}\n"
-        f"fingerprint {provenance.fingerprint_hash}, schema {provenance.schema_id}, "
-        f"code {provenance.code_version}\n"
-        f"model {provenance.model_hash or 'none'}\n"
-        f"calibration {provenance.calibration_id}, scorer {provenance.scorer_hash}\n"
+    table = Table(
+        "",
+        "",
+        title="provenance",
+        title_justify="left",
+        box=None,
+        show_header=False,
+        pad_edge=False,
     )
+    for name, value in (
+        ("observations", f"{provenance.observation_count}, digest {provenance.observation_digest}"),
+        ("fingerprint", f"{provenance.fingerprint_hash}, schema {provenance.schema_id}"),
+        ("model", provenance.model_hash or "none"),
+        ("calibration", provenance.calibration_id),
+        ("scorer", f"{provenance.scorer_hash}, code {provenance.code_version}"),
+    ):
+        table.add_row(name, Text(value, overflow="fold"))
     for source in provenance.recent_sources[-PROVENANCE_SHOWN:]:
-        text.append(
-            f"  {source.observation_id} from {source.topic}/{source.partition}/{source.offset}\n"
-        )
-    return text
+        place = f"{source.topic}/{source.partition}/{source.offset}"
+        table.add_row("read from", Text(f"{place}: {source.observation_id}", overflow="fold"))
+    return table

@@ -57,7 +57,7 @@ def run_stage(stage: Stage, settings: Settings, instance: str) -> None:
     _Worker(app, redirect_stdouts=False, quiet=True).execute_from_commandline()
 
 
-class _Worker(faust.Worker):  # type: ignore[misc]
+class _Worker(faust.Worker):
     """A worker that leaves logging as the command line has set it up."""
 
     def _setup_logging(self) -> None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from models.critic import Critic, CriticUnavailable
 from processors import ranking
 from processors.scoring import NO_CRITIC, Judged, Scorer, with_rank
-from processors.vector import condition, vectors
+from processors.vector import FingerprintVectors, condition, vectors
 from schemas.codec import Codec, MalformedEventError
-from schemas.events import Fingerprint, ScoredGalaxy
+from schemas.events import Fingerprint, RedshiftPosterior, ScoredGalaxy
 
 from .accounting import Account
 from .errors import InfrastructureError
@@ -87,11 +89,7 @@ class ScoreGalaxies(Stage):
         posteriors = self._scorer.redshift.estimate(decoded)
         judged = NO_CRITIC
         if self._critic is not None:
-            try:
-                outputs = self._critic.score(vectors(decoded), condition(posteriors))
-                judged = Judged(outputs, self._critic.model_hash)
-            except CriticUnavailable as error:
-                raise InfrastructureError(str(error)) from error
+            judged = _judge(self._critic, decoded, posteriors)
         return self._scorer.score(
             decoded,
             [event.value or b"" for _, event in fingerprints],
@@ -138,6 +136,22 @@ class ScoreGalaxies(Stage):
             writing.rank(RANKING, places)
             account.store(writing)
         return []
+
+
+def _judge(
+    critic: Critic, fingerprints: Sequence[Fingerprint], posteriors: Sequence[RedshiftPosterior]
+) -> Judged:
+    """What the critic says of the fingerprints in which something was observed."""
+    seen = vectors(fingerprints)
+    outputs = np.full(len(fingerprints), np.nan, np.float32)
+    chosen = np.flatnonzero(seen.observed)
+    try:
+        if chosen.size:
+            part = FingerprintVectors(seen.values[chosen], seen.mask[chosen])
+            outputs[chosen] = critic.score(part, condition([posteriors[row] for row in chosen.tolist()]))
+        return Judged(outputs, critic.model_hash)
+    except CriticUnavailable as error:
+        raise InfrastructureError(str(error)) from error
 
 
 def _outcome(scored: bool) -> str:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from rich.console import Console
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, ConsoleOptions, JustifyMethod, RenderableType
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from schemas.events import ScoredGalaxy
 
@@ -15,6 +19,8 @@ from .settings import Settings
 from .subscribe import Read, read
 
 REFRESH_PER_S = 2.0
+WIDE = 110
+"""A terminal of so many columns has room for positions."""
 
 
 class Standings:
@@ -44,35 +50,80 @@ class Standings:
         return len(self._galaxies)
 
 
-def render(standings: Standings, count: int) -> Table:
-    """The standings as a table."""
-    table = Table(
-        title=f"{len(standings):,} galaxies by the probability that their redshift is right",
-        caption="P: |dz| <= 0.05 (1+z), calibrated.  * contains simulated data  ? ambiguous",
-    )
-    columns = ("rank", "galaxy", "RA deg", "Dec deg", "z", "68 %", "lines", "critic", "HyperScore")
-    for name in (*columns, "P"):
-        table.add_column(name, justify="left" if name in ("galaxy", "lines") else "right")
-    for rank, galaxy in enumerate(standings.best(count), start=1):
-        table.add_row(*_row(rank, galaxy))
-    return table
+def render(standings: Standings, count: int) -> RenderableType:
+    """The standings as a table, a line a galaxy, as wide as the terminal then is."""
+    return _Ranking(standings, count)
+
+
+@dataclass(frozen=True)
+class _Ranking:
+    standings: Standings
+    count: int
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
+        wide = options.max_width >= WIDE
+        table = Table(
+            title=f"{len(self.standings):,} galaxies by the probability that their redshift is "
+            "right",
+            caption="P: calibrated probability of |Δz| ≤ 0.05 (1 + z)   ±: half the 68 % interval\n"
+            "* contains simulated data   ? ambiguous position",
+            box=SIMPLE_HEAD,
+            padding=(0, 1, 0, 0) if wide else 0,
+            show_edge=False,
+        )
+        shown = [column for column in COLUMNS if wide or not column.only_wide]
+        for column in shown:
+            table.add_column(column.title, justify=column.justify, no_wrap=column.title != "lines")
+        for rank, galaxy in enumerate(self.standings.best(self.count), start=1):
+            cells = zip(COLUMNS, _row(rank, galaxy), strict=True)
+            table.add_row(
+                *(
+                    Text(cell, no_wrap=True, overflow="ellipsis")
+                    for column, cell in cells
+                    if column in shown
+                )
+            )
+        yield table
+
+
+class _Column(NamedTuple):
+    title: str
+    justify: JustifyMethod = "right"
+    only_wide: bool = False
+
+
+COLUMNS = (
+    _Column("rank"),
+    _Column("galaxy", "left"),
+    _Column("", "left"),
+    _Column("RA deg", only_wide=True),
+    _Column("Dec deg", only_wide=True),
+    _Column("z"),
+    _Column("±"),
+    _Column("lines", "left"),
+    _Column("critic"),
+    _Column("HyperScore"),
+    _Column("P"),
+)
+"""The table's columns. That of the lines gives way, the others keep their width."""
 
 
 def _row(rank: int, galaxy: ScoredGalaxy) -> list[str]:
-    marks = ("*" if galaxy.simulated else "") + ("?" if galaxy.ambiguous else "")
+    """A cell for each of the columns."""
     interval = galaxy.redshift.interval_68
     modes = galaxy.redshift.identifications
     genuine = galaxy.critic.genuine_probability
     return [
         str(rank),
-        galaxy.galaxy_id + marks,
+        galaxy.galaxy_id,
+        ("*" if galaxy.simulated else " ") + ("?" if galaxy.ambiguous else " "),
         f"{galaxy.right_ascension_deg:.4f}",
         f"{galaxy.declination_deg:+.4f}",
         f"{galaxy.redshift.best:.3f}",
-        f"{interval.lower:.2f}-{interval.upper:.2f}",
+        f"{(interval.upper - interval.lower) / 2:.3f}",
         " ".join(modes[0].lines) if modes else "",
         "absent" if genuine is None else f"{genuine:.2f}",
-        f"{galaxy.hyperscore:.1f}",
+        f"{galaxy.hyperscore:.2f}",
         f"{galaxy.probability:.3f}",
     ]
 

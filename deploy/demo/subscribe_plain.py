@@ -1,0 +1,81 @@
+"""Prints the alerts of a stream.
+
+    pip install confluent-kafka fastavro
+    python subscribe_plain.py BOOTSTRAP TOPIC [--until-end]
+
+Nothing of mmbroker is needed: copy this file and make it yours.
+"""
+
+import argparse
+import io
+import json
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import fastavro
+from confluent_kafka import Consumer, KafkaError, KafkaException
+
+
+def decode(headers: dict[str, bytes], value: bytes) -> Any:
+    """An alert: Avro with its schema in front, or JSON; the header says which."""
+    if headers["_format"] == b"json":
+        return json.loads(value)
+    return next(fastavro.reader(io.BytesIO(value)))
+
+
+def alerts(bootstrap: str, topic: str, until_end: bool) -> Iterator[Any]:
+    """The alerts of a topic from its beginning."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": f"plain-{uuid.uuid4()}",  # under a lasting name, it goes on where it ended
+            "auto.offset.reset": "earliest",
+            "enable.partition.eof": until_end,
+        }
+    )
+    consumer.subscribe([topic])
+    ended: set[int] = set()
+    try:
+        while not ended or len(ended) < len(consumer.assignment()):
+            message: Any = consumer.poll(1.0)
+            if message is None:
+                continue
+            error = message.error()
+            if error is None:
+                yield decode(dict(message.headers() or []), message.value())
+            elif error.code() == KafkaError._PARTITION_EOF:
+                ended.add(message.partition())
+            else:
+                raise KafkaException(error)
+    finally:
+        consumer.close()
+
+
+def main() -> None:
+    """Print every alert that says something new."""
+    parser = argparse.ArgumentParser(description="Print the alerts of a stream.")
+    parser.add_argument("bootstrap", help="HOST:PORT of a Kafka broker")
+    parser.add_argument("topic", help="the stream's topic, such as mm.alerts.confident.v1")
+    parser.add_argument("--until-end", action="store_true", help="stop at the end of the topic")
+    arguments = parser.parse_args()
+    newest: dict[str, int] = {}
+    for alert in alerts(arguments.bootstrap, arguments.topic, arguments.until_end):
+        galaxy = alert["galaxy"]
+        if galaxy["version"] < newest.get(galaxy["galaxy_id"], 0):
+            continue  # sent again after a failure: a newer one is known
+        newest[galaxy["galaxy_id"]] = galaxy["version"]
+        redshift = galaxy["redshift"]
+        print(
+            f"{alert['alert_type']:10} {galaxy['galaxy_id']}",
+            f"{galaxy['right_ascension_deg']:9.5f} {galaxy['declination_deg']:+9.5f}",
+            f"z = {redshift['best']:.4f}, 68 % in "
+            f"[{redshift['interval_68']['lower']:.4f}, {redshift['interval_68']['upper']:.4f}]",
+            f"P = {galaxy['probability']:.3f}",
+            "SIMULATED" if galaxy["simulated"] else "",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
