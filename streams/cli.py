@@ -28,6 +28,7 @@ from deploy.local import LocalStack, StackError, StackStatus
 from models.critic import CriticUnavailable
 from models.repository import write_repository
 from schemas import __version__
+from schemas.events import SpectralFrame
 
 from . import settings as settings_module
 from .errors import InfrastructureError
@@ -90,6 +91,16 @@ class Server(StrEnum):
     kafka = "kafka"
     triton = "triton"
 
+
+class Frame(StrEnum):
+    """Rest frames of a spectrum."""
+
+    barycentric = "BARYCENTRIC"
+    lsrk = "LSRK"
+    topocentric = "TOPOCENTRIC"
+
+
+HEADER: dict[str, Any] = {"rich_help_panel": "Spectra and maps: instead of what the header says"}
 
 StageName = Enum("StageName", {name: name for name in STAGES}, type=str)  # type: ignore[misc]
 
@@ -236,8 +247,29 @@ def publish(
         int | None, typer.Option(help="Also send observations of so many SIMULATED galaxies.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 0,
+    instrument: Annotated[str | None, typer.Option(help="Instrument.", **HEADER)] = None,
+    right_ascension: Annotated[
+        float | None, typer.Option(help="ICRS right ascension in degrees.", **HEADER)
+    ] = None,
+    declination: Annotated[
+        float | None, typer.Option(help="ICRS declination in degrees.", **HEADER)
+    ] = None,
+    position_error: Annotated[
+        float | None, typer.Option(help="1 sigma position error in arcsec.", **HEADER)
+    ] = None,
+    time_mjd: Annotated[
+        float | None, typer.Option(help="Mid-point of the observation, MJD in UTC.", **HEADER)
+    ] = None,
+    project: Annotated[str | None, typer.Option(help="Project id.", **HEADER)] = None,
+    frame: Annotated[
+        Frame | None, typer.Option(help="Rest frame of a spectrum's axis.", **HEADER)
+    ] = None,
+    frequency_ghz: Annotated[
+        float | None, typer.Option(help="Effective frequency of a map in GHz.", **HEADER)
+    ] = None,
 ) -> None:
     """Publish observations. Ids are deterministic: publishing twice changes nothing."""
+    from .files.headers import Given
     from .files.mapping import load_mapping
     from .publish import publish_files, publish_simulated
 
@@ -247,7 +279,17 @@ def publish(
     summaries = []
     if files:
         chosen = None if mapping is None else load_mapping(mapping)
-        summaries.append(publish_files(files, chosen, rate, check, True, settings))
+        given = Given(
+            instrument=instrument,
+            right_ascension_deg=right_ascension,
+            declination_deg=declination,
+            position_error_arcsec=position_error,
+            time_mjd=time_mjd,
+            project=project,
+            frame=_frame(frame),
+            frequency_hz=None if frequency_ghz is None else frequency_ghz * 1e9,
+        )
+        summaries.append(publish_files(files, chosen, rate, check, True, settings, given))
     if simulated is not None:
         summaries.append(publish_simulated(simulated, seed, rate, check, True, settings))
     for summary in summaries:
@@ -256,6 +298,15 @@ def publish(
         console.print(summary.table())
     if any(summary.problems for summary in summaries):
         raise typer.Exit(1)
+
+
+def _frame(frame: Frame | None) -> SpectralFrame | None:
+    frames: dict[Frame, SpectralFrame] = {
+        Frame.barycentric: "BARYCENTRIC",
+        Frame.lsrk: "LSRK",
+        Frame.topocentric: "TOPOCENTRIC",
+    }
+    return None if frame is None else frames[frame]
 
 
 @app.command()
@@ -423,8 +474,15 @@ def _set_up_logging(verbose: bool) -> None:
         text = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     logging.basicConfig(level=logging.INFO, format=text, handlers=[handler], force=True)
     quiet = logging.DEBUG if verbose else logging.WARNING
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_is_news)
     for name in ("faust", "aiokafka", "mode", "matplotlib"):
         logging.getLogger(name).setLevel(quiet)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """All but what every new broker answers its first idempotent producer, which tries again."""
+    return "Coordinator load in progress" not in record.getMessage()
 
 
 if __name__ == "__main__":

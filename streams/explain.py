@@ -168,7 +168,7 @@ def _redshift(galaxy: ScoredGalaxy) -> RenderableType:
         f"from {', '.join(posterior.inputs) or 'nothing'}; right within 0.05 (1 + z) "
         f"with probability {galaxy.probability:.3f}\n"
     )
-    return Group(text, table if posterior.identifications else Text("no line identifies it\n"))
+    return Group(text, table if posterior.identifications else Text("no line identified\n"))
 
 
 def _features(galaxy: ScoredGalaxy) -> RenderableType:
@@ -202,11 +202,12 @@ def _value(galaxy: ScoredGalaxy) -> RenderableType:
     for each in galaxy.evaluations:
         evidence = ", ".join(f"{name} {value:.3g}" for name, value in each.evidence.items())
         absent = each.score is None
+        reason = each.reason.removeprefix("absent: ")
         table.add_row(
             each.name,
             "absent" if absent else f"{each.score:.3f}",
             "" if absent else f"{each.weight:.2f}",
-            Text(f"{each.reason}: {evidence}" if evidence else each.reason),
+            Text(f"{reason}: {evidence}" if evidence else reason),
         )
     critic = galaxy.critic
     said = (
@@ -224,15 +225,8 @@ def _value(galaxy: ScoredGalaxy) -> RenderableType:
 
 def _origin(galaxy: ScoredGalaxy) -> Table:
     provenance = galaxy.provenance
-    table = Table(
-        "",
-        "",
-        title="provenance",
-        title_justify="left",
-        box=None,
-        show_header=False,
-        pad_edge=False,
-    )
+    table = Table(title="provenance", title_justify="left", box=None, show_header=False)
+    table.pad_edge = False
     for name, value in (
         ("observations", f"{provenance.observation_count}, digest {provenance.observation_digest}"),
         ("fingerprint", f"{provenance.fingerprint_hash}, schema {provenance.schema_id}"),

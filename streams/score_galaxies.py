@@ -148,7 +148,9 @@ def _judge(
     try:
         if chosen.size:
             part = FingerprintVectors(seen.values[chosen], seen.mask[chosen])
-            outputs[chosen] = critic.score(part, condition([posteriors[row] for row in chosen.tolist()]))
+            outputs[chosen] = critic.score(
+                part, condition([posteriors[row] for row in chosen.tolist()])
+            )
         return Judged(outputs, critic.model_hash)
     except CriticUnavailable as error:
         raise InfrastructureError(str(error)) from error

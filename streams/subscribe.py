@@ -70,26 +70,39 @@ class Read:
 
 
 def row(message: Read) -> str:
-    """A message on one line, for people."""
+    """A message on one line, for people: what matters most within 80 columns, then the rest.
+
+    A ``*`` marks simulated data, a ``?`` an ambiguous position.
+    """
     when = datetime.fromtimestamp(message.timestamp_ms / 1000, UTC)
-    parts = [f"{when:%Y-%m-%d %H:%M:%S}"]
     content = message.plain
+    galaxy = content.get("galaxy", content)
+    parts = [f"{when:%Y-%m-%d %H:%M:%S}"]
     if "alert_type" in content:
         parts.append(f"{content['alert_type']:10}")
-    galaxy = content.get("galaxy", content)
     if "hyperscore" in galaxy:
-        redshift = galaxy["redshift"]
-        interval = redshift["interval_68"]
-        parts.append(
-            f"{galaxy['galaxy_id']} v{galaxy['version']:<4} "
-            f"z={redshift['best']:.3f} [{interval['lower']:.2f}, {interval['upper']:.2f}] "
-            f"P={galaxy['probability']:.3f} HyperScore={galaxy['hyperscore']:.1f} "
-            f"rank={content.get('stream_rank', galaxy['rank'])}"
-        )
-        parts += content.get("reasons", [])[:1]
+        interval = galaxy["redshift"]["interval_68"]
+        marks = ("*" if galaxy["simulated"] else " ") + ("?" if galaxy["ambiguous"] else " ")
+        rank = content.get("stream_rank", galaxy["rank"])
+        count = content.get("stream_galaxies", galaxy["ranked_galaxies"])
+        parts += [
+            f"{galaxy['galaxy_id']}{marks}",
+            f"z={galaxy['redshift']['best']:.3f}",
+            f"P={galaxy['probability']:.3f}",
+            f"68 % in [{interval['lower']:.3f}, {interval['upper']:.3f}]",
+            f"HyperScore={galaxy['hyperscore']:.2f}",
+            f"v{galaxy['version']}",
+            f"rank {rank} of {count}" if rank else "out",
+            "; ".join(content.get("reasons", [])),
+        ]
     else:
-        parts.append(json.dumps(content, ensure_ascii=False)[:MAX_ROW])
-    return "  ".join(parts)
+        plain = [
+            f"{key}={round(each, 6) if isinstance(each, float) else each}"
+            for key, each in content.items()
+            if isinstance(each, str | int | float)
+        ]
+        parts.append(" ".join(plain)[:MAX_ROW])
+    return "  ".join(parts).rstrip()
 
 
 def topic_of(settings: Settings, stream: str) -> str:
@@ -192,11 +205,12 @@ def _positions(
 
 def _read(message: Any, codec: Codec) -> Read:
     value = message.value() or b""
-    try:
-        event = None if value[:1] == b"{" else codec.decode(value)
-    except MalformedEventError:
-        event = None
-        value = json.dumps({"undecodable": repr(value[:200])}).encode()
+    event = None
+    if not _is_json_object(value):
+        try:
+            event = codec.decode(value)
+        except MalformedEventError as error:
+            value = json.dumps({"undecodable": str(error), "begins": repr(value[:200])}).encode()
     return Read(
         message.topic(),
         message.partition(),
@@ -206,3 +220,10 @@ def _read(message: Any, codec: Codec) -> Read:
         value,
         event,
     )
+
+
+def _is_json_object(value: bytes) -> bool:
+    try:
+        return value[:1] == b"{" and isinstance(json.loads(value), dict)
+    except ValueError:
+        return False

@@ -11,6 +11,9 @@ import threading
 import time
 from dataclasses import dataclass, field
 
+from filelock import FileLock, Timeout
+
+from .errors import InfrastructureError
 from .settings import Settings
 from .stages import STAGES
 
@@ -85,7 +88,22 @@ class Supervisor:
         ]
 
     def run(self) -> None:
-        """Run until SIGTERM or SIGINT, then stop all processes orderly."""
+        """Run until SIGTERM or SIGINT, then stop all processes orderly.
+
+        Raises:
+            InfrastructureError: the stages run already on this data directory.
+        """
+        directory = self.settings.data_directory
+        directory.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(directory / "run.lock", timeout=0):
+                self._run()
+        except Timeout:
+            raise InfrastructureError(
+                f"the stages run already in {directory}; stop them, or set another data_directory"
+            ) from None
+
+    def _run(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stopping.set())
         try:

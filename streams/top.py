@@ -65,7 +65,7 @@ class _Ranking:
         table = Table(
             title=f"{len(self.standings):,} galaxies by the probability that their redshift is "
             "right",
-            caption="P: calibrated probability of |Δz| ≤ 0.05 (1 + z)   ±: half the 68 % interval\n"
+            caption="P: calibrated probability of |Δz| ≤ 0.05 (1 + z)\n"
             "* contains simulated data   ? ambiguous position",
             box=SIMPLE_HEAD,
             padding=(0, 1, 0, 0) if wide else 0,
@@ -99,7 +99,7 @@ COLUMNS = (
     _Column("RA deg", only_wide=True),
     _Column("Dec deg", only_wide=True),
     _Column("z"),
-    _Column("±"),
+    _Column("68 %"),
     _Column("lines", "left"),
     _Column("critic"),
     _Column("HyperScore"),
@@ -120,7 +120,7 @@ def _row(rank: int, galaxy: ScoredGalaxy) -> list[str]:
         f"{galaxy.right_ascension_deg:.4f}",
         f"{galaxy.declination_deg:+.4f}",
         f"{galaxy.redshift.best:.3f}",
-        f"{(interval.upper - interval.lower) / 2:.3f}",
+        f"{interval.lower:.2f}-{interval.upper:.2f}",
         " ".join(modes[0].lines) if modes else "",
         "absent" if genuine is None else f"{genuine:.2f}",
         f"{galaxy.hyperscore:.2f}",

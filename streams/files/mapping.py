@@ -169,6 +169,7 @@ class PhotometryGroup(_Group):
             table states.
         missing: values, in flux or error, that mean *not observed*; those of the mapping unless
             set. NaN and masked values always do, but see ``limit_sigma``.
+        largest_error: an error above this, in the unit of the column, means *not observed* too.
         limit_sigma: set where a flux of NaN beside an error is a non-detection: its upper limit is
             this many errors.
     """
@@ -176,6 +177,7 @@ class PhotometryGroup(_Group):
     bands: list[Band] = Field(min_length=1)
     unit: str | None = None
     missing: list[float] | None = None
+    largest_error: float | None = Field(default=None, gt=0)
     limit_sigma: float | None = Field(default=None, gt=0)
 
 

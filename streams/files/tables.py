@@ -397,6 +397,8 @@ class _Band:
         limit = np.full(columns.rows, np.nan)
         if band.limit is not None:
             limit = columns.measured(f"{key}.limit", band.limit, group.missing)
+        if group.largest_error is not None:
+            absent |= error > group.largest_error
         unit = _unit(columns, key, band, group)
         flux, error, limit = _in_jansky(flux, error, limit, unit, key, band, columns)
         flux, error = np.where(absent, np.nan, flux), np.where(absent, np.nan, error)
