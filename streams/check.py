@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from models.critic import CriticUnavailable
 from processors.scoring import Scorer
-from schemas.codec import Codec
 
 from .errors import InfrastructureError
 from .kafka import existing_topics, topic_config
+from .registry import make_codec
 from .scorer import make_critic, make_scorer
 from .settings import Settings
 from .store import LMDBStore
@@ -34,8 +34,7 @@ class Finding:
 def check(settings: Settings) -> Iterator[Finding]:
     """Check Kafka, topics, schemas, Triton, the weights and the store, in this order."""
     yield from _kafka(settings)
-    codec = Codec()
-    yield Finding("schemas", True, ", ".join(codec.describe()))
+    yield _try("schemas", lambda: _schemas(settings))
     yield _try("scorer", lambda: _scorer(settings))
     yield _try("triton", lambda: _triton(settings))
     yield _try("store", lambda: _store(settings))
@@ -70,6 +69,11 @@ def _kafka(settings: Settings) -> Iterator[Finding]:
         policy = ", ".join(f"{key}={value}" for key, value in topic.config.items())
         detail = "; ".join(different) or f"{partitions} partitions, {policy}"
         yield Finding(subject, not different, detail)
+
+
+def _schemas(settings: Settings) -> str:
+    source = "manifest" if settings.registry.url is None else f"registry {settings.registry.url}"
+    return f"ids from the {source}: {', '.join(make_codec(settings).describe())}"
 
 
 def _scorer(settings: Settings) -> str:

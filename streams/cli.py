@@ -22,6 +22,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.markup import escape
 from rich.table import Table
 
 from deploy.local import LocalStack, StackError, StackStatus
@@ -67,7 +68,7 @@ def main() -> None:
     try:
         app()
     except EXPECTED_ERRORS as error:
-        errors.print(f"[red]mmbroker:[/] {error}", soft_wrap=True)
+        errors.print(f"[red]mmbroker:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -294,7 +295,7 @@ def publish(
         summaries.append(publish_simulated(simulated, seed, rate, check, True, settings))
     for summary in summaries:
         for problem in summary.problems:
-            errors.print(f"[red]problem[/] {problem}", soft_wrap=True)
+            errors.print(f"[red]problem[/] {escape(str(problem))}", soft_wrap=True)
         console.print(summary.table())
     if any(summary.problems for summary in summaries):
         raise typer.Exit(1)

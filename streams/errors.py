@@ -2,4 +2,4 @@
 
 
 class InfrastructureError(RuntimeError):
-    """Kafka, the store or Triton is away; the message says which. Trying again may help."""
+    """Kafka, the schema registry, the store or Triton is away; the message says which. Trying again may help."""

@@ -17,6 +17,7 @@ from schemas.records import to_record
 
 from .build_fingerprints import rebuild
 from .messages import Received
+from .registry import make_codec
 from .score_galaxies import ScoreGalaxies
 from .scorer import make_critic, make_scorer
 from .settings import Settings, SettingsError
@@ -67,7 +68,7 @@ def verify(settings: Settings, galaxy_id: str) -> Iterator[Comparison]:
         SettingsError: the galaxy is unknown.
         InfrastructureError: Kafka, Triton or the store is away.
     """
-    codec = Codec()
+    codec = make_codec(settings)
     store = LMDBStore(settings.store_directory)
     try:
         with store.reading() as reading:

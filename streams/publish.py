@@ -29,7 +29,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from processors.validation import InvalidObservation, problems
-from schemas.codec import Codec, Framing
+from schemas.codec import Framing
 from schemas.events import Observation
 
 from .errors import InfrastructureError
@@ -37,6 +37,7 @@ from .files.headers import Given, HeaderError
 from .files.maps import read_map
 from .files.spectra import read_spectrum
 from .files.tables import Mapping, MappingError, find_mapping, read_table
+from .registry import make_codec
 from .settings import Settings, load
 from .topics import observation_key
 
@@ -79,12 +80,13 @@ class Publisher:
 
     Raises:
         PublishingError: Kafka cannot be reached, or has no topic for observations.
+        InfrastructureError: a schema registry is configured and cannot be reached.
     """
 
     def __init__(self, settings: Settings | None = None, framing: Framing = "confluent") -> None:
         settings = settings or load()
         self._topic = settings.topics.observations
-        self._codec = Codec()
+        self._codec = make_codec(settings)
         self._framing = framing
         self._undelivered: list[str] = []
         self._undelivered_count = 0

@@ -79,6 +79,39 @@ class KafkaSettings(_Section):
         return config
 
 
+class RegistrySettings(_Section):
+    """How to reach a schema registry; without a URL the ids are those of the manifest.
+
+    To be decided before the first message: what is in Kafka and in the store keeps its meaning only
+    as long as its ids come from the same place.
+    """
+
+    url: str | None = Field(default=None, pattern=r"^https?://[^@\s]+$")
+    username: str | None = None
+    password: SecretStr | None = None
+    ssl_ca_location: Path | None = None
+    subject_prefix: str = ""
+    timeout_s: float = Field(default=10.0, gt=0)
+
+    def client(self) -> dict[str, Any]:
+        """The configuration of confluent-kafka's registry client that these settings amount to."""
+        # Few and quick retries: who asks tries again, or shows at once that nobody answers.
+        config: dict[str, Any] = {
+            "url": self.url,
+            "timeout": self.timeout_s,
+            "max.retries": 2,
+            "retries.wait.ms": 200,
+        }
+        if (self.username is None) != (self.password is None):
+            raise SettingsError("registry.username and registry.password need each other")
+        if self.username is not None and self.password is not None:
+            secret = self.password.get_secret_value()
+            config["basic.auth.user.info"] = f"{self.username}:{secret}"
+        if self.ssl_ca_location is not None:
+            config["ssl.ca.location"] = str(self.ssl_ca_location)
+        return config
+
+
 class TritonSettings(_Section):
     """How to reach Triton."""
 
@@ -142,6 +175,7 @@ class Settings(BaseSettings):
 
     data_directory: Path = DATA_DIRECTORY
     kafka: KafkaSettings = KafkaSettings()
+    registry: RegistrySettings = RegistrySettings()
     triton: TritonSettings = TritonSettings()
     stage: StageSettings = StageSettings()
     scoring: ScoringSettings = ScoringSettings()

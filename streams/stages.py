@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from schemas.codec import Codec
-
 from . import build_fingerprints, publish_alerts, score_galaxies
 from .build_fingerprints import BuildFingerprints
 from .publish_alerts import PublishAlerts
+from .registry import make_codec
 from .score_galaxies import ScoreGalaxies
 from .scorer import make_critic, make_scorer
 from .settings import Settings
@@ -17,21 +16,21 @@ from .store import LMDBStore
 
 
 def _build_fingerprints(settings: Settings) -> Stage:
-    return BuildFingerprints(LMDBStore(settings.store_directory), settings.topics, Codec())
+    return BuildFingerprints(LMDBStore(settings.store_directory), settings.topics, make_codec(settings))
 
 
 def _score_galaxies(settings: Settings) -> Stage:
     return ScoreGalaxies(
         LMDBStore(settings.store_directory),
         settings.topics,
-        Codec(),
+        make_codec(settings),
         make_scorer(settings),
         make_critic(settings),
     )
 
 
 def _publish_alerts(settings: Settings) -> Stage:
-    return PublishAlerts(LMDBStore(settings.store_directory), settings.topics, Codec())
+    return PublishAlerts(LMDBStore(settings.store_directory), settings.topics, make_codec(settings))
 
 
 STAGES: dict[str, Callable[[Settings], Stage]] = {

@@ -25,6 +25,7 @@ from schemas.codec import Codec, MalformedEventError, readable
 from schemas.events import Alert, Event, ScoredGalaxy
 
 from .kafka import METADATA_TIMEOUT_S, KafkaUnavailableError, consumer, existing_topics
+from .registry import make_codec
 from .settings import Settings, SettingsError
 
 POLL_S = 0.5
@@ -162,7 +163,7 @@ def read(
         KafkaUnavailableError: Kafka or the topic cannot be reached.
     """
     topic = topic_of(settings, stream)
-    codec = Codec()
+    codec = make_codec(settings)
     reader = consumer(settings.kafka)
     try:
         partitions = _positions(reader, settings, topic, start_of(start))
