@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
@@ -17,16 +14,12 @@ from deploy.local import LocalStack
 from models.repository import write_repository
 
 from . import ledger, settings, top
-from .errors import InfrastructureError
-from .kafka import existing_topics
+from .embedded import Settled, ledger_now, stages_running
 from .publish import publish_files, publish_unchecked
 from .settings import Settings
-from .store import LMDBStore
-from .supervise import SUPERVISOR_VARIABLE
 
 ROWS = 20
 SETTLE_TIMEOUT_S = 240.0
-STOP_TIMEOUT_S = 45.0
 POLL_S = 1.0
 
 
@@ -44,13 +37,15 @@ def run_demo(console: Console, once: bool) -> bool:
         StackError: the servers cannot run on this machine.
         InfrastructureError: they did not answer in time.
     """
-    with _stack(console), _stages(console) as log:
+    with _stack(console):
         now = settings.load()
-        _wait_for_topics(now, log)
-        console.print(f"published {_publish(now)} observations of the demo sample")
-        closed = _Closed(now)
-        top.watch(now, console, ROWS, stop=closed if once else lambda: False)
-        entries = closed.entries()
+        log = now.data_directory / "stages.log"
+        console.print(f"the stages start; their log is {log}")
+        with stages_running(now, log):
+            console.print(f"published {_publish(now)} observations of the demo sample")
+            settled = _Patiently(Settled(now))
+            top.watch(now, console, ROWS, stop=settled if once else lambda: False)
+            entries = ledger_now(now)
         console.print(ledger.render(entries))
         return all(entry.closes for entry in entries)
 
@@ -65,31 +60,20 @@ def _publish(now: Settings) -> int:
     return sent + sum(publish_unchecked(table, settings=now) for table in malformed)
 
 
-class _Closed:
-    """Whether the ledger has closed and stays so, or it is time to give up waiting."""
+class _Patiently:
+    """Asks a condition now and then; also true when it is time to give up waiting."""
 
-    def __init__(self, now: Settings) -> None:
-        self._settings = now
+    def __init__(self, condition: Callable[[], bool]) -> None:
+        self._condition = condition
         self._deadline = time.monotonic() + SETTLE_TIMEOUT_S
         self._next = 0.0
-        self._before: list[ledger.Entry] | None = None
 
     def __call__(self) -> bool:
-        if time.monotonic() < self._next:
+        now = time.monotonic()
+        if now < self._next:
             return False
-        self._next = time.monotonic() + POLL_S
-        entries = self.entries()
-        settled = all(entry.closes for entry in entries) and entries == self._before
-        self._before = entries
-        return settled or time.monotonic() > self._deadline
-
-    def entries(self) -> list[ledger.Entry]:
-        store = LMDBStore(self._settings.store_directory)
-        try:
-            with store.reading() as reading:
-                return ledger.ledger(self._settings, reading)
-        finally:
-            store.close()
+        self._next = now + POLL_S
+        return self._condition() or now > self._deadline
 
 
 @contextmanager
@@ -105,38 +89,3 @@ def _stack(console: Console) -> Iterator[None]:
     write_repository(repository, "embedded")
     with LocalStack(now.stack_directory, model_repository=repository):
         yield
-
-
-@contextmanager
-def _stages(console: Console) -> Iterator[Path]:
-    """The stages as a process of their own, with a log file."""
-    log = settings.load().data_directory / "stages.log"
-    environment = {**os.environ, SUPERVISOR_VARIABLE: str(os.getpid())}
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "streams.cli", "run"],
-            stdout=file,
-            stderr=file,
-            env=environment,
-            start_new_session=True,
-        )
-    console.print(f"the stages run; their log is {log}")
-    try:
-        yield log
-    finally:
-        process.terminate()
-        process.wait(STOP_TIMEOUT_S)
-
-
-def _wait_for_topics(now: Settings, log: Path) -> None:
-    """Wait until the stages' process has made the topics.
-
-    Raises:
-        InfrastructureError: it has not, within the time that starting takes at most.
-    """
-    wanted = {topic.name for topic in now.topics.all()}
-    deadline = time.monotonic() + STOP_TIMEOUT_S
-    while not wanted <= existing_topics(now.kafka).keys():
-        if time.monotonic() > deadline:
-            raise InfrastructureError(f"the stages do not start; see {log}")
-        time.sleep(POLL_S / 4)

@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import OffsetSpec
 from rich.table import Table
 
-from .kafka import METADATA_TIMEOUT_S, KafkaUnavailableError, consumer, existing_topics
+from .kafka import METADATA_TIMEOUT_S, KafkaUnavailableError, admin, existing_topics
 from .settings import Settings
 from .store import Reading
 from .topics import Topics
@@ -82,18 +83,18 @@ def end_offsets(settings: Settings, topic: str) -> dict[int, int]:
         KafkaUnavailableError: Kafka cannot be reached.
     """
     partitions = existing_topics(settings.kafka).get(topic, 0)
-    reader = consumer(settings.kafka)
+    wanted = {
+        TopicPartition(topic, number): OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        for number in range(partitions)
+    }
+    if not wanted:
+        return {}
+    client = admin(settings.kafka)
     try:
-        return {
-            partition: reader.get_watermark_offsets(
-                TopicPartition(topic, partition), timeout=METADATA_TIMEOUT_S
-            )[1]
-            for partition in range(partitions)
-        }
+        futures = client.list_offsets(wanted, request_timeout=METADATA_TIMEOUT_S)
+        return {place.partition: future.result().offset for place, future in futures.items()}
     except KafkaException as error:
         raise KafkaUnavailableError(f"{topic}: {error.args[0].str()}") from error
-    finally:
-        reader.close()
 
 
 def as_json(entry: Entry) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +19,12 @@ from models.repository import write_repository
 from processors.fingerprint import empty
 from schemas.codec import Codec
 from schemas.events import Fingerprint, Observation, ScoredGalaxy
-from streams.kafka import DurableProducer, existing_topics
-from streams.ledger import Entry, ledger
+from streams.embedded import Settled, ledger_now, stages_running
+from streams.kafka import DurableProducer
+from streams.ledger import Entry
 from streams.messages import Outgoing
 from streams.publish import Publisher
 from streams.settings import Settings, load
-from streams.store import LMDBStore
 from streams.subscribe import Read, read
 
 DATA_VARIABLE = "MMBROKER_DATA"
@@ -76,26 +78,7 @@ class Broker:
 
     settings: Settings
     environment: dict[str, str]
-    log: Path
-    process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start the stages and wait until their topics are there."""
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "streams.cli", "run"],
-                env=self.environment,
-                stdout=log,
-                stderr=log,
-            )
-        wanted = {topic.name for topic in self.settings.topics.all()}
-        wait_until(lambda: wanted <= existing_topics(self.settings.kafka).keys(), "no topics")
-
-    def stop(self) -> None:
-        """Stop the stages orderly."""
-        if self.process is not None:
-            self.process.terminate()
-            self.process.wait(60)
+    process: subprocess.Popen[bytes]
 
     def command(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run ``mmbroker`` with some arguments."""
@@ -112,12 +95,7 @@ class Broker:
 
     def ledger(self) -> list[Entry]:
         """The ledger as it is now."""
-        store = LMDBStore(self.settings.store_directory)
-        try:
-            with store.reading() as reading:
-                return ledger(self.settings, reading)
-        finally:
-            store.close()
+        return ledger_now(self.settings)
 
     def publish(self, observations: Iterable[Observation | bytes], settle: bool = True) -> int:
         """Publish observations, or bytes as they are, and wait until the ledger closes."""
@@ -137,15 +115,8 @@ class Broker:
 
     def settle(self, received: int, timeout_s: float = 120.0) -> None:
         """Wait until so many observations, and all that came of them, are accounted for."""
-        last: list[list[Entry]] = [[]]
-
-        def settled() -> bool:
-            entries = self.ledger()
-            same = entries == last[0]
-            last[0] = entries
-            return same and entries[0].received == received and all(e.closes for e in entries)
-
-        wait_until(settled, f"the ledger does not close; see {self.log}", timeout_s)
+        settled = Settled(self.settings, received)
+        wait_until(settled, f"the ledger does not close: {self.ledger()}", timeout_s)
 
     def read(self, stream: str) -> list[Read]:
         """All messages of a stream."""
@@ -166,31 +137,29 @@ def make_broker(
     stack: LocalStack, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., Broker]]:
     """Makes brokers on the session's servers; each has a topic prefix and a store of its own."""
-    made: list[Broker] = []
+    with ExitStack() as running:
+        prefixes = (f"test{number}" for number in itertools.count())
 
-    def make(config: str = "", **variables: str) -> Broker:
-        directory = tmp_path_factory.mktemp("broker")
-        file = directory / "mmbroker.toml"
-        file.write_text(config)
-        environment = {
-            **os.environ,
-            **stack.environment(),
-            "MMBROKER_CONFIG": str(file),
-            "MMBROKER_DATA_DIRECTORY": str(directory),
-            "MMBROKER_KAFKA__TOPIC_PREFIX": f"test{len(made)}",
-            **variables,
-        }
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in environment.items():
-                patch.setenv(name, value)
-            settings = load()
-        made.append(Broker(settings, environment, directory / "stages.log"))
-        made[-1].start()
-        return made[-1]
+        def make(config: str = "", **variables: str) -> Broker:
+            directory = tmp_path_factory.mktemp("broker")
+            file = directory / "mmbroker.toml"
+            file.write_text(config)
+            environment = {
+                **os.environ,
+                **stack.environment(),
+                "MMBROKER_CONFIG": str(file),
+                "MMBROKER_DATA_DIRECTORY": str(directory),
+                "MMBROKER_KAFKA__TOPIC_PREFIX": next(prefixes),
+                **variables,
+            }
+            with pytest.MonkeyPatch.context() as patch:
+                for name, value in environment.items():
+                    patch.setenv(name, value)
+                settings = load()
+            stages = stages_running(settings, directory / "stages.log", environment)
+            return Broker(settings, environment, running.enter_context(stages))
 
-    yield make
-    for broker in made:
-        broker.stop()
+        yield make
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,6 @@ KILLS = 6
 
 def stage_processes(broker: Broker) -> list[psutil.Process]:
     """The running stage processes of a broker."""
-    assert broker.process is not None
     children = psutil.Process(broker.process.pid).children(recursive=True)
     return [each for each in children if set(STAGES) & set(each.cmdline())]
 

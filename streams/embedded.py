@@ -1,0 +1,102 @@
+"""The stages beside the own process: for the demo, the benchmark and the tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from . import ledger
+from .errors import InfrastructureError
+from .kafka import existing_topics
+from .ledger import Entry
+from .settings import Settings
+from .store import LMDBStore
+from .supervise import SUPERVISOR_VARIABLE
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 45.0
+POLL_S = 0.3
+
+
+@contextmanager
+def stages_running(
+    settings: Settings, log: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the stages until the end of the block, or of this process.
+
+    Args:
+        settings: the settings that the environment gives.
+        log: file that their log is appended to.
+        environment: variables for the stages; by default this process's own.
+
+    Yields:
+        The process of the supervisor; the topics are there.
+
+    Raises:
+        InfrastructureError: they did not start.
+    """
+    variables = {**(environment or os.environ), SUPERVISOR_VARIABLE: str(os.getpid())}
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "streams.cli", "run"],
+            stdout=file,
+            stderr=file,
+            env=variables,
+            start_new_session=True,
+        )
+    try:
+        _wait_for_topics(settings, process, log)
+        yield process
+    finally:
+        process.terminate()
+        process.wait(STOP_TIMEOUT_S)
+
+
+def ledger_now(settings: Settings) -> list[Entry]:
+    """The ledger as it is now.
+
+    Raises:
+        InfrastructureError: Kafka or the store cannot be reached.
+    """
+    store = LMDBStore(settings.store_directory)
+    try:
+        with store.reading() as reading:
+            return ledger.ledger(settings, reading)
+    finally:
+        store.close()
+
+
+class Settled:
+    """Tells whether so many observations, and all that came of them, are accounted for.
+
+    Args:
+        settings: the settings.
+        received: how many observations; None for whatever there are.
+    """
+
+    def __init__(self, settings: Settings, received: int | None = None) -> None:
+        self._settings = settings
+        self._received = received
+        self._before: list[Entry] = []
+
+    def __call__(self) -> bool:
+        """Whether the ledger closes and has not changed since the last call."""
+        entries = ledger_now(self._settings)
+        same, self._before = entries == self._before, entries
+        enough = self._received is None or entries[0].received >= self._received
+        return same and enough and all(entry.closes for entry in entries)
+
+
+def _wait_for_topics(settings: Settings, process: subprocess.Popen[bytes], log: Path) -> None:
+    wanted = {topic.name for topic in settings.topics.all()}
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not wanted <= existing_topics(settings.kafka).keys():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise InfrastructureError(f"the stages do not start; see {log}")
+        time.sleep(POLL_S)
