@@ -50,6 +50,9 @@ lint: $(VENV)/installed-test ## check style, format and types
 model: $(VENV)/installed-train ## train the critic again and write its weights
 	@$(BIN)/python -m models.train_critic $(ARGS)
 
+bench: $(VENV)/installed ## measure rates and latencies; QUICK=1 for under five minutes
+	@$(BIN)/python -m streams.benchmark $(if $(QUICK),--quick)
+
 clean: ## stop the local stack and forget its data; the virtual environment stays
 	@test ! -x $(BIN)/mmbroker || $(BIN)/mmbroker stack down
 	rm -rf .mmbroker

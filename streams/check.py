@@ -9,7 +9,7 @@ from models.critic import CriticUnavailable
 from processors.scoring import Scorer
 
 from .errors import InfrastructureError
-from .kafka import existing_topics, topic_config
+from .kafka import existing_topics, topic_config, why_missing
 from .registry import make_codec
 from .scorer import make_critic, make_scorer
 from .settings import Settings
@@ -54,13 +54,20 @@ def _kafka(settings: Settings) -> Iterator[Finding]:
         yield Finding("kafka", False, str(error))
         return
     yield Finding("kafka", True, f"{settings.kafka.bootstrap_servers}, {len(existing)} topics")
-    for topic in settings.topics.all():
+    wanted = settings.topics.all()
+    absent = [topic.name for topic in wanted if topic.name not in existing]
+    reasons = why_missing(settings.kafka, absent) if absent else {}
+    for topic in wanted:
         subject = f"topic {topic.name}"
-        partitions = existing.get(topic.name)
-        if partitions is None:
-            yield Finding(subject, False, "missing; mmbroker check --create-topics makes it")
+        if topic.name in reasons:
+            yield Finding(subject, False, reasons[topic.name])
             continue
-        actual = topic_config(settings.kafka, topic.name)
+        partitions = existing[topic.name]
+        try:
+            actual = topic_config(settings.kafka, topic.name)
+        except InfrastructureError as error:
+            yield Finding(subject, False, str(error))
+            continue
         different = [
             f"{key} is {actual.get(key)}, should be {value}"
             for key, value in topic.config.items()

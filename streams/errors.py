@@ -2,4 +2,7 @@
 
 
 class InfrastructureError(RuntimeError):
-    """Kafka, the schema registry, the store or Triton is away; the message says which. Trying again may help."""
+    """Kafka, the schema registry, the store or Triton is away; the message says which.
+
+    Trying again may help.
+    """

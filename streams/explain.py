@@ -66,7 +66,7 @@ def verify(settings: Settings, galaxy_id: str) -> Iterator[Comparison]:
 
     Raises:
         SettingsError: the galaxy is unknown.
-        InfrastructureError: Kafka, Triton or the store is away.
+        InfrastructureError: Kafka, the schema registry, Triton or the store is away.
     """
     codec = make_codec(settings)
     store = LMDBStore(settings.store_directory)

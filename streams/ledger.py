@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from confluent_kafka import KafkaException, TopicPartition
-from confluent_kafka.admin import OffsetSpec
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 from rich.table import Table
 
 from .kafka import METADATA_TIMEOUT_S, KafkaUnavailableError, admin, existing_topics
 from .settings import Settings
 from .store import Reading
 from .topics import Topics
+
+WITHOUT_LEADER = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+)
+LEADER_PAUSE_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -76,25 +84,37 @@ def flow(topics: Topics) -> list[tuple[str, str]]:
     ]
 
 
-def end_offsets(settings: Settings, topic: str) -> dict[int, int]:
+def end_offsets(
+    settings: Settings, topic: str, client: AdminClient | None = None
+) -> dict[int, int]:
     """The offset after the last message of every partition; empty for a missing topic.
+
+    Args:
+        settings: how to reach Kafka.
+        topic: name of the topic.
+        client: asks; by default a client of its own.
 
     Raises:
         KafkaUnavailableError: Kafka cannot be reached.
     """
-    partitions = existing_topics(settings.kafka).get(topic, 0)
+    client = admin(settings.kafka) if client is None else client
+    partitions = existing_topics(settings.kafka, client).get(topic, 0)
     wanted = {
         TopicPartition(topic, number): OffsetSpec.latest()  # type: ignore[no-untyped-call]
         for number in range(partitions)
     }
     if not wanted:
         return {}
-    client = admin(settings.kafka)
-    try:
-        futures = client.list_offsets(wanted, request_timeout=METADATA_TIMEOUT_S)
-        return {place.partition: future.result().offset for place, future in futures.items()}
-    except KafkaException as error:
-        raise KafkaUnavailableError(f"{topic}: {error.args[0].str()}") from error
+    deadline = time.monotonic() + METADATA_TIMEOUT_S
+    while True:
+        try:
+            futures = client.list_offsets(wanted, request_timeout=METADATA_TIMEOUT_S)
+            return {place.partition: future.result().offset for place, future in futures.items()}
+        except KafkaException as error:
+            # The partitions of a new topic, or after a broker's restart, have no leader at first.
+            if error.args[0].code() not in WITHOUT_LEADER or time.monotonic() > deadline:
+                raise KafkaUnavailableError(f"{topic}: {error.args[0].str()}") from error
+        time.sleep(LEADER_PAUSE_S)
 
 
 def as_json(entry: Entry) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from astropy.io import fits
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, Message, Producer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -37,6 +37,8 @@ from .files.headers import Given, HeaderError
 from .files.maps import read_map
 from .files.spectra import read_spectrum
 from .files.tables import Mapping, MappingError, find_mapping, read_table
+from .kafka import KafkaUnavailableError, partitions_of
+from .refusal import complaint
 from .registry import make_codec
 from .settings import Settings, load
 from .topics import observation_key
@@ -59,7 +61,6 @@ _PRODUCER_CONFIG: dict[str, Any] = {
     "message.max.bytes": 16 * 2**20,
     "delivery.timeout.ms": 120_000,
 }
-REACHABLE_WITHIN_S = 15.0
 _ERRORS_SHOWN = 5
 
 
@@ -90,8 +91,12 @@ class Publisher:
         self._framing = framing
         self._undelivered: list[str] = []
         self._undelivered_count = 0
+        self._kafka = settings.kafka
+        try:
+            partitions_of(settings.kafka, self._topic)
+        except KafkaUnavailableError as error:
+            raise PublishingError(str(error)) from error
         self._producer = Producer(settings.kafka.client() | _PRODUCER_CONFIG | {"logger": log})
-        self._require_topic(settings.kafka.bootstrap_servers)
 
     def send(self, observation: Observation) -> None:
         """Hand an observation over for delivery; waits only while the queue is full.
@@ -147,19 +152,7 @@ class Publisher:
             return
         self._undelivered_count += 1
         if len(self._undelivered) < _ERRORS_SHOWN:
-            self._undelivered.append(f"key {message.key()!r}: {error.str()}")
-
-    def _require_topic(self, servers: str) -> None:
-        try:
-            topics = self._producer.list_topics(timeout=REACHABLE_WITHIN_S).topics
-        except KafkaException as error:
-            raise PublishingError(
-                f"kafka.bootstrap_servers = {servers}: Kafka cannot be reached: {error}"
-            ) from error
-        if self._topic not in topics:
-            raise PublishingError(
-                f"kafka.bootstrap_servers = {servers}: there is no topic {self._topic}"
-            )
+            self._undelivered.append(complaint(self._kafka, error, f"key {message.key()!r}"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,9 +79,7 @@ def _client(registry: RegistrySettings) -> SchemaRegistryClient:
         ) from error
 
 
-def _id_of(
-    version: SchemaVersion, client: SchemaRegistryClient, registry: RegistrySettings
-) -> int:
+def _id_of(version: SchemaVersion, client: SchemaRegistryClient, registry: RegistrySettings) -> int:
     from confluent_kafka.schema_registry import Schema, SchemaRegistryError
 
     subject = registry.subject_prefix + version.definition["name"]

@@ -16,7 +16,9 @@ from .store import LMDBStore
 
 
 def _build_fingerprints(settings: Settings) -> Stage:
-    return BuildFingerprints(LMDBStore(settings.store_directory), settings.topics, make_codec(settings))
+    return BuildFingerprints(
+        LMDBStore(settings.store_directory), settings.topics, make_codec(settings)
+    )
 
 
 def _score_galaxies(settings: Settings) -> Stage:

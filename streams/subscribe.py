@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,11 +24,15 @@ from confluent_kafka import (
 from schemas.codec import Codec, MalformedEventError, readable
 from schemas.events import Alert, Event, ScoredGalaxy
 
-from .kafka import METADATA_TIMEOUT_S, KafkaUnavailableError, consumer, existing_topics
+from .kafka import METADATA_TIMEOUT_S, KafkaUnavailableError, consumer, partitions_of
+from .messages import Headers
+from .refusal import complaint
 from .registry import make_codec
 from .settings import Settings, SettingsError
 
 POLL_S = 0.5
+END_WAIT_MS = 50
+FOLLOW_WAIT_MS = 500
 MAX_ROW = 200
 
 
@@ -44,6 +48,7 @@ class Read:
         key: its key.
         value: its bytes.
         event: what it holds; None for a JSON message.
+        headers: its headers.
     """
 
     topic: str
@@ -53,6 +58,7 @@ class Read:
     key: bytes
     value: bytes
     event: Event | None
+    headers: Headers = field(default_factory=dict)
 
     @property
     def plain(self) -> dict[str, Any]:
@@ -70,10 +76,14 @@ class Read:
         return self.event if isinstance(self.event, ScoredGalaxy) else None
 
 
-def row(message: Read) -> str:
+def row(message: Read, columns: int | None = None) -> str:
     """A message on one line, for people: what matters most within 80 columns, then the rest.
 
     A ``*`` marks simulated data, a ``?`` an ambiguous position.
+
+    Args:
+        message: the message.
+        columns: cut the line to so many; None leaves it whole.
     """
     when = datetime.fromtimestamp(message.timestamp_ms / 1000, UTC)
     content = message.plain
@@ -103,7 +113,8 @@ def row(message: Read) -> str:
             if isinstance(each, str | int | float)
         ]
         parts.append(" ".join(plain)[:MAX_ROW])
-    return "  ".join(parts).rstrip()
+    line = "  ".join(parts).rstrip()
+    return line if columns is None or len(line) <= columns else line[: columns - 1] + "…"
 
 
 def topic_of(settings: Settings, stream: str) -> str:
@@ -161,10 +172,14 @@ def read(
     Raises:
         SettingsError: there is no such stream.
         KafkaUnavailableError: Kafka or the topic cannot be reached.
+        InfrastructureError: a schema registry is configured and cannot be reached.
     """
     topic = topic_of(settings, stream)
     codec = make_codec(settings)
-    reader = consumer(settings.kafka)
+    # Kafka tells that a partition has ended only after it has waited so long for more.
+    reader = consumer(
+        settings.kafka, fetch_wait_max_ms=END_WAIT_MS if until_end else FOLLOW_WAIT_MS
+    )
     try:
         partitions = _positions(reader, settings, topic, start_of(start))
         reader.assign(partitions)
@@ -180,7 +195,7 @@ def read(
                 if until_end:
                     open_partitions.discard(message.partition())
             elif not error.retriable():
-                raise KafkaUnavailableError(f"{topic}: {error.str()}")
+                raise KafkaUnavailableError(complaint(settings.kafka, error, f"topic {topic}"))
     finally:
         reader.close()
 
@@ -188,12 +203,7 @@ def read(
 def _positions(
     reader: Consumer, settings: Settings, topic: str, start: datetime | int
 ) -> list[TopicPartition]:
-    count = existing_topics(settings.kafka).get(topic)
-    if count is None:
-        raise KafkaUnavailableError(
-            f"topic {topic} does not exist on {settings.kafka.bootstrap_servers}; "
-            "create it with: mmbroker check --create-topics"
-        )
+    count = partitions_of(settings.kafka, topic, reader)
     if isinstance(start, int):
         return [TopicPartition(topic, number, start) for number in range(count)]
     time_ms = int(start.timestamp() * 1000)
@@ -220,6 +230,7 @@ def _read(message: Any, codec: Codec) -> Read:
         message.key() or b"",
         value,
         event,
+        dict(message.headers() or []),
     )
 
 

@@ -33,6 +33,7 @@ from models.simulator import simulate
 from schemas.codec import readable
 from schemas.events import Alert, BandMeasurement, Observation, Photometry
 from streams import cli
+from streams.kafka import KafkaUnavailableError
 from streams.messages import OBSERVED_AT
 
 from ..conftest import REPOSITORY, Broker, wait_until
@@ -91,11 +92,20 @@ class Filled:
 @pytest.fixture(scope="module")
 def filled(make_broker: Callable[..., Broker]) -> Filled:
     broker = make_broker(STREAMS)
+    wait_until(lambda: answers(broker), "the new topics have no leaders")
     broker.publish(simulate(30, seed=5))
     first = {str(read.plain["alert_id"]) for read in broker.read("anything")}
     between = datetime.now(UTC)
     broker.publish([bright("second/1", 34.0), bright("second/2", 35.0)])
     return Filled(broker, between, first)
+
+
+def answers(broker: Broker) -> bool:
+    """Whether every partition has a leader; one just made has none for a moment."""
+    try:
+        return bool(broker.ledger())
+    except KafkaUnavailableError:
+        return False
 
 
 def run(*command: str | Path, **environment: str) -> str:
@@ -122,7 +132,7 @@ def test_hop_decodes_every_alert_of_a_container_stream(filled: Filled) -> None:
     expected = filled.alerts()
     assert [each["alert_id"] for each in decoded] == [each.alert_id for each in expected]
     for content, alert in zip(decoded, expected, strict=True):
-        assert content["alert_type"] == "INITIAL"
+        assert content["alert_type"] == alert.alert_type
         assert content["galaxy"]["galaxy_id"] == alert.galaxy.galaxy_id
         assert content["galaxy"]["redshift"]["best"] == alert.galaxy.redshift.best
         probability = np.frombuffer(content["galaxy"]["redshift"]["grid_probability"], "<f4")
@@ -152,7 +162,7 @@ def test_a_copied_script_with_kafka_and_avro_libraries_alone_decodes_alerts(
     alerts = filled.alerts()
     assert len(printed) == len(alerts)
     for line, alert in zip(printed, alerts, strict=True):
-        assert line.startswith(f"INITIAL    {alert.galaxy.galaxy_id}")
+        assert line.startswith(f"{alert.alert_type:10} {alert.galaxy.galaxy_id} ")
         assert f"z = {alert.galaxy.redshift.best:.4f}" in line
         assert ("SIMULATED" in line) == alert.galaxy.simulated
 
@@ -368,7 +378,7 @@ def test_what_is_not_an_event_does_not_end_a_subscription(filled: Filled) -> Non
 # Terminals ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("columns", [80, 110, 140])
+@pytest.mark.parametrize("columns", [80, 110])
 def test_the_ranked_table_fits_the_terminal_with_a_line_a_galaxy(
     filled: Filled, columns: int
 ) -> None:
@@ -390,11 +400,12 @@ def test_the_ranked_table_fits_the_terminal_with_a_line_a_galaxy(
 
 
 def test_an_explanation_fits_80_columns(filled: Filled) -> None:
-    galaxy = filled.alerts()[0].galaxy
+    galaxy = filled.broker.read("scored")[-1].galaxy
+    assert galaxy is not None
     page = filled.at_width(80).command("explain", galaxy.galaxy_id).stdout
     assert max(map(len, page.splitlines())) <= 80
     for said in (
-        f"version {galaxy.version}", "SIMULATED", f"z = {galaxy.redshift.best:.4f}",
+        f"version {galaxy.version}", f"z = {galaxy.redshift.best:.4f}",
         f"HyperScore (plus-gamma) = {galaxy.hyperscore:.2f}", galaxy.provenance.scorer_hash,
     ):  # fmt: skip
         assert said in page

@@ -1,0 +1,523 @@
+"""The benchmark: ``make bench``, or ``make bench QUICK=1`` for a smaller run.
+
+Everything runs on a Kafka and a Triton of its own, with one process per stage. Rates are quoted
+beside a floor measured in the same run: a loop that does nothing but consume, decode, encode and
+produce. All observations are simulated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from deploy.local import LocalStack
+from models.repository import write_repository
+from models.simulator import galaxy_number, simulate
+from processors import fingerprint as fingerprints
+from processors.sky import Position, unit_vectors
+from schemas.codec import Codec
+from schemas.events import BandMeasurement, Fingerprint, Observation, Photometry, Spectrum
+
+from . import settings as settings_module
+from .build_fingerprints import BuildFingerprints
+from .embedded import Settled, ledger_now, stages_running
+from .kafka import DurableProducer, consumer, create_topics
+from .messages import OBSERVED_AT, Outgoing, Received
+from .settings import Settings
+from .stages import STAGES
+from .store import LMDBStore
+from .subscribe import read
+from .topics import Topics, observation_key
+
+FIELD_SIDE_DEG = 10.0
+"""Existing galaxies are strewn over a field of this side: 1,000 per square degree at 100,000."""
+
+SHARE_OF_EXISTING = 0.8
+"""Share of the observations that fall on existing galaxies; the others found new ones."""
+
+TEMPLATES = 500
+"""Existing galaxies are copies of so many different fingerprints at other positions."""
+
+HISTORY_LENGTHS = (1, 10, 100, 1000)
+SETTLE_TIMEOUT_S = 900.0
+BANDS = {"250": 1.199e12, "350": 8.565e11, "500": 5.996e11, "850": 3.527e11}
+CONFIG = """
+[[alert_streams]]
+name = "everything"
+update = {redshift = 0.0, probability = 0.0, hyperscore = 0.0}
+"""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured.
+
+    Attributes:
+        events: observations of each rate.
+        existing: galaxies in the store before each end-to-end rate.
+        steady_s: how long 100 observations/s are kept up.
+        burst: observations of the burst, and the seconds that they take to arrive.
+        updates: updates timed at each length of history.
+    """
+
+    events: int = 20_000
+    existing: tuple[int, ...] = (0, 10_000, 100_000)
+    steady_s: float = 60.0
+    burst: tuple[int, float] = (10_000, 39.0)
+    updates: int = 60
+
+
+QUICK = Sizes(3_000, (0, 10_000, 100_000), 12.0, (2_500, 9.75), 20)
+
+
+@dataclass
+class Report:
+    """What was measured; ``figures`` are the keys at the top of the JSON."""
+
+    figures: dict[str, float] = field(default_factory=dict)
+    stages: dict[str, float] = field(default_factory=dict)
+    cpu_ms_per_observation: dict[str, float] = field(default_factory=dict)
+    memory_mb: dict[str, float] = field(default_factory=dict)
+    update_ms: dict[str, float] = field(default_factory=dict)
+    latencies_ms: dict[str, list[float]] = field(default_factory=dict)
+    machine: dict[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything as plain values; the latencies as percentiles."""
+        content = dataclasses.asdict(self)
+        latencies = content.pop("latencies_ms")
+        content["latency_percentiles_ms"] = {
+            name: {str(each): float(np.percentile(values, each)) for each in (5, 50, 95, 99, 100)}
+            for name, values in latencies.items()
+        }
+        return {**content.pop("figures"), **content}
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a smaller run, under five minutes")
+    parser.add_argument("--output", type=Path, default=Path(".mmbroker/bench"))
+    arguments = parser.parse_args()
+    console = Console()
+    report = run(QUICK if arguments.quick else Sizes(), console)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    file = arguments.output / "report.json"
+    file.write_text(json.dumps(report.as_json(), indent=2) + "\n")
+    plot(report, arguments.output / "report.png")
+    console.print(render(report))
+    console.print(f"written: {file} and {arguments.output / 'report.png'}")
+
+
+def run(sizes: Sizes, console: Console) -> Report:
+    """Measure everything."""
+    report = Report(machine=_machine(sizes))
+    directory = Path(tempfile.mkdtemp(prefix="mmbroker-bench-"))
+    try:
+        write_repository(directory / "models", "embedded")
+        with LocalStack(directory / "stack", model_repository=directory / "models") as stack:
+            bench = _Bench(directory, stack, sizes, report, console)
+            bench.floor()
+            bench.each_stage_alone()
+            for existing in sizes.existing:
+                bench.end_to_end(existing)
+            bench.update_cost()
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    return report
+
+
+def _machine(sizes: Sizes) -> dict[str, Any]:
+    return {
+        "cores": os.cpu_count(),
+        "load_before": os.getloadavg()[0],
+        "sizes": dataclasses.asdict(sizes),
+    }
+
+
+class _Bench:
+    """The measurements, on one stack; each has topics and a store of its own."""
+
+    def __init__(
+        self, directory: Path, stack: LocalStack, sizes: Sizes, report: Report, console: Console
+    ) -> None:
+        self._directory = directory
+        self._stack = stack
+        self._sizes = sizes
+        self._report = report
+        self._say = console.print
+        self._codec = Codec()
+        self._numbers = itertools.count()
+
+    # Measurements ---------------------------------------------------------------------------------
+
+    def floor(self) -> None:
+        """The raw loop: consume, decode, encode, produce."""
+        now, _ = self._settings()
+        create_topics(now.kafka, now.topics.all())
+        events = self._events(self._sizes.events, [], seed=1)
+        self._send(now, events)
+        reader = consumer(now.kafka, group="floor", enable_partition_eof=False)
+        reader.subscribe([now.topics.observations])
+        producer = DurableProducer(now.kafka)
+        done, started = 0, 0.0
+        while done < len(events):
+            batch = reader.consume(now.stage.batch_events, timeout=1.0)
+            started = started or time.monotonic()
+            messages = [
+                Outgoing(
+                    now.topics.followup,
+                    message.key() or b"",
+                    self._codec.encode(self._codec.decode(message.value())),
+                )
+                for message in batch
+                if message.error() is None
+            ]
+            producer.send(messages)
+            done += len(messages)
+        self._figure("floor_rate", done / (time.monotonic() - started))
+        reader.close()
+
+    def each_stage_alone(self) -> None:
+        """Each stage by itself, on a topic that is full when it starts."""
+        now, environment = self._settings()
+        create_topics(now.kafka, now.topics.all())
+        self._send(now, self._events(self._sizes.events, [], seed=2))
+        for number, stage in enumerate(STAGES):
+            with _stage_process(stage, environment, self._directory / "alone.log"):
+                rate = _drain(now, number)
+            self._report.stages[stage] = rate
+            self._say(f"{stage} alone: {rate:.0f} events/s")
+
+    def end_to_end(self, existing: int) -> None:
+        """All stages at saturation; with the most galaxies also latencies, memory and CPU time."""
+        now, environment = self._settings()
+        places = self._fill(now, existing)
+        name = {0: "rate_0", 10_000: "rate_10k", 100_000: "rate_100k"}[existing]
+        with stages_running(now, self._directory / f"{name}.log", environment) as supervisor:
+            warm = self._events(500, places, seed=3)
+            self._send(now, warm)
+            self._settle(now, len(warm))
+            events = self._events(self._sizes.events, places, seed=4)
+            cpu_before = self._cpu_seconds(supervisor.pid)
+            started = time.monotonic()
+            self._send(now, events)
+            self._settle(now, len(warm) + len(events))
+            elapsed = time.monotonic() - started
+            self._figure(name, len(events) / elapsed)
+            if existing == max(self._sizes.existing):
+                cpu = self._cpu_seconds(supervisor.pid)
+                self._report.cpu_ms_per_observation = {
+                    process: 1000 * (seconds - cpu_before.get(process, 0.0)) / len(events)
+                    for process, seconds in cpu.items()
+                }
+                self._report.memory_mb = self._memory_mb(supervisor.pid)
+                self._latencies(now, places, len(warm) + len(events))
+
+    def _latencies(self, now: Settings, places: Sequence[Position], sent: int) -> None:
+        steady = self._events(int(100 * self._sizes.steady_s), places, seed=5)
+        latencies = self._paced(now, steady, self._sizes.steady_s, sent)
+        self._report.latencies_ms["100 observations/s"] = latencies
+        self._figure("latency_p50_ms", float(np.percentile(latencies, 50)))
+        self._figure("latency_p99_ms", float(np.percentile(latencies, 99)))
+        count, seconds = self._sizes.burst
+        burst = self._events(count, places, seed=6)
+        latencies = self._paced(now, burst, seconds, sent + len(steady))
+        self._report.latencies_ms[f"burst of {count:,} in {seconds:g} s"] = latencies
+        self._figure("burst_p99_s", float(np.percentile(latencies, 99)) / 1000)
+
+    def _paced(
+        self, now: Settings, events: Sequence[Outgoing], seconds: float, before: int
+    ) -> list[float]:
+        """Send events evenly over a time; ms from each observation to its alert."""
+        topic = now.topics.alerts("everything")
+        start_ms = time.time_ns() // 1_000_000
+        producer = DurableProducer(now.kafka)
+        started = time.monotonic()
+        step = max(1, round(len(events) / seconds * 0.02))  # every 20 ms
+        for first in range(0, len(events), step):
+            producer.send(events[first : first + step])
+            due = started + seconds * min(first + step, len(events)) / len(events)
+            time.sleep(max(0.0, due - time.monotonic()))
+        self._settle(now, before + len(events))
+        return [
+            float(message.timestamp_ms - int(message.headers[OBSERVED_AT]))
+            for message in read(now, "everything", until_end=True)
+            if message.topic == topic and int(message.headers[OBSERVED_AT]) >= start_ms
+        ]
+
+    def update_cost(self) -> None:
+        """Time to take in one more observation of a galaxy, by the length of its history."""
+        store = LMDBStore(self._directory / "update-store")
+        stage = BuildFingerprints(store, Topics(), self._codec)
+        offsets = itertools.count()
+
+        def take_in(observations: Sequence[Observation]) -> float:
+            batch = [
+                Received("observations", 0, next(offsets), 0, self._codec.encode(each))
+                for each in observations
+            ]
+            started = time.perf_counter()
+            for processed in stage.process_safely(batch):
+                processed.finish()
+            return time.perf_counter() - started
+
+        for length in HISTORY_LENGTHS:
+            times = []
+            for number in range(self._sizes.updates):
+                *history, one_more = _of_one_galaxy(f"{length}-{number}", length, number)
+                take_in(history)
+                times.append(take_in([one_more]))
+            self._report.update_ms[str(length)] = 1000 * statistics.median(times)
+        store.close()
+        costs = self._report.update_ms
+        self._figure("update_cost_ratio", costs[str(HISTORY_LENGTHS[-1])] / costs["1"])
+
+    # Helpers --------------------------------------------------------------------------------------
+
+    def _figure(self, name: str, value: float) -> None:
+        self._report.figures[name] = value
+        self._say(f"{name}: {value:.4g}")
+
+    def _settings(self) -> tuple[Settings, dict[str, str]]:
+        """Settings for topics and a store of their own, and the environment that gives them."""
+        prefix = f"bench{next(self._numbers)}"
+        directory = self._directory / prefix
+        directory.mkdir()
+        config = directory / "mmbroker.toml"
+        config.write_text(CONFIG)
+        variables = {
+            **self._stack.environment(),
+            "MMBROKER_CONFIG": str(config),
+            "MMBROKER_DATA_DIRECTORY": str(directory),
+            "MMBROKER_KAFKA__TOPIC_PREFIX": prefix,
+        }
+        os.environ.update(variables)
+        return settings_module.load(), dict(os.environ)
+
+    def _events(self, count: int, places: Sequence[Position], seed: int) -> list[Outgoing]:
+        """Encoded observations, most of them moved to existing galaxies."""
+        topic = settings_module.load().topics.observations
+        random = np.random.default_rng(seed)
+        observations = itertools.islice(simulate(count, seed), count)
+        messages = []
+        for each in observations:
+            # A map is tied to its own piece of sky and stays there.
+            if places and each.continuum_map is None and random.random() < SHARE_OF_EXISTING:
+                place = places[int(random.integers(len(places)))]
+                each = dataclasses.replace(
+                    each,
+                    right_ascension_deg=place.right_ascension_deg,
+                    declination_deg=place.declination_deg,
+                )
+            messages.append(Outgoing(topic, observation_key(each), self._codec.encode(each)))
+        return messages
+
+    def _send(self, now: Settings, events: Sequence[Outgoing]) -> None:
+        DurableProducer(now.kafka).send(events)
+
+    def _settle(self, now: Settings, received: int) -> None:
+        settled = Settled(now, received)
+        deadline = time.monotonic() + SETTLE_TIMEOUT_S
+        while not settled():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the ledger does not close: {ledger_now(now)}")
+            time.sleep(0.1)
+
+    def _fill(self, now: Settings, count: int) -> list[Position]:
+        """Put galaxies into the store, copies of some at other positions; where they are."""
+        if not count:
+            return []
+        templates = _templates()
+        random = np.random.default_rng(0)
+        store = LMDBStore(now.store_directory)
+        places = []
+        for first in range(0, count, 5000):
+            with store.writing() as writing:
+                for number in range(first, min(first + 5000, count)):
+                    copy = _moved(templates[number % len(templates)], number, random)
+                    place = fingerprints.position(copy)
+                    encoded = self._codec.encode(copy)
+                    writing.put_fingerprint(copy.galaxy_id, copy.version, encoded)
+                    writing.put_position(copy.galaxy_id, place)
+                    places.append(place)
+        store.close()
+        return places
+
+    def _processes(self, supervisor: int) -> Iterator[tuple[str, psutil.Process]]:
+        yield "kafka", psutil.Process(self._stack.kafka.pid)
+        triton = psutil.Process(self._stack.triton.pid)
+        for each in (triton, *triton.children(recursive=True)):
+            yield "triton", each
+        for each in psutil.Process(supervisor).children(recursive=True):
+            names = set(each.cmdline()) & set(STAGES)
+            if names:
+                yield names.pop(), each
+
+    def _cpu_seconds(self, supervisor: int) -> dict[str, float]:
+        used: dict[str, float] = {}
+        for name, process in self._processes(supervisor):
+            times = process.cpu_times()
+            used[name] = used.get(name, 0.0) + times.user + times.system
+        return used
+
+    def _memory_mb(self, supervisor: int) -> dict[str, float]:
+        used: dict[str, float] = {}
+        for name, process in self._processes(supervisor):
+            # Without the store's pages, which all processes share and the system can drop.
+            memory = process.memory_info()
+            used[name] = used.get(name, 0.0) + (memory.rss - memory.shared) / 1e6
+        return used
+
+
+def _templates() -> list[Fingerprint]:
+    by_galaxy: dict[str, list[Observation]] = {}
+    for each in simulate(TEMPLATES, seed=0):
+        by_galaxy.setdefault(str(galaxy_number(each.observation_id)), []).append(each)
+    return [fingerprints.build(name, members) for name, members in by_galaxy.items()]
+
+
+def _moved(template: Fingerprint, number: int, random: np.random.Generator) -> Fingerprint:
+    """A copy of a fingerprint somewhere else."""
+    right_ascension, declination = random.uniform(0, FIELD_SIDE_DEG, 2).tolist()
+    weight = template.position_sums[3]
+    vector = unit_vectors(right_ascension, declination)
+    return dataclasses.replace(
+        template,
+        galaxy_id=fingerprints.galaxy_id(f"existing {number}"),
+        right_ascension_deg=right_ascension,
+        declination_deg=declination,
+        position_sums=np.append(weight * vector, weight),
+    )
+
+
+def _of_one_galaxy(name: str, length: int, number: int) -> Iterator[Observation]:
+    """One more observation than the length: photometry in four bands, every fifth a spectrum."""
+    random = np.random.default_rng(number)
+    axis = np.linspace(84e9, 92e9, 1000)
+    for each in range(length + 1):
+        payload: dict[str, Any] = {
+            "photometry": Photometry(
+                [
+                    BandMeasurement(band, frequency, float(random.normal(1e-2, 1e-3)), 1e-3)
+                    for band, frequency in BANDS.items()
+                ]
+            )
+        }
+        if each % 5 == 1 and each != length:  # what is timed is photometry at every length
+            flux = random.normal(0, 1e-3, axis.size).astype(np.float32)
+            error = np.full(axis.size, 1e-3, np.float32)
+            payload = {"spectrum": Spectrum(axis, "BARYCENTRIC", flux, error)}
+        yield Observation(
+            f"{name}-{each}", "simulated", 10.0 + 0.01 * number, float(length % 89), 0.3, 59000.0,
+            simulated=True, **payload,
+        )  # fmt: skip
+
+
+@contextmanager
+def _stage_process(stage: str, environment: Mapping[str, str], log: Path) -> Iterator[None]:
+    command = [sys.executable, "-m", "streams.cli", "stage", stage]
+    with log.open("ab") as file:
+        process = subprocess.Popen(command, env=dict(environment), stdout=file, stderr=file)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _drain(now: Settings, number: int) -> float:
+    """Events/s of a stage from the first that it accounts for until none is left."""
+    samples: list[tuple[float, int]] = []
+    deadline = time.monotonic() + SETTLE_TIMEOUT_S
+    while time.monotonic() < deadline:
+        entry = ledger_now(now)[number]
+        if entry.accounted:
+            samples.append((time.monotonic(), entry.accounted))
+        if entry.accounted and not entry.waiting:
+            (first, before), (last, after) = samples[0], samples[-1]
+            return (after - before) / max(last - first, 1e-3)
+        time.sleep(0.1)
+    raise TimeoutError(f"{entry.stage} does not come to an end: {entry}")
+
+
+def render(report: Report) -> Table:
+    """The figures as a table."""
+    figures = report.figures
+    table = Table(title="benchmark (simulated observations)")
+    table.add_column("what")
+    table.add_column("figure", justify="right")
+    table.add_column("of the floor", justify="right")
+    floor = figures["floor_rate"]
+    table.add_row("raw loop (floor)", f"{floor:,.0f}/s", "1")
+    for stage, rate in report.stages.items():
+        table.add_row(f"{stage} alone", f"{rate:,.0f}/s", f"{rate / floor:.3f}")
+    for name, said in (("rate_0", "0"), ("rate_10k", "10,000"), ("rate_100k", "100,000")):
+        if name in figures:
+            rate = figures[name]
+            table.add_row(f"end to end, {said} galaxies", f"{rate:,.0f}/s", f"{rate / floor:.3f}")
+    table.add_row("latency at 100/s, p50", f"{figures['latency_p50_ms']:.0f} ms", "")
+    table.add_row("latency at 100/s, p99", f"{figures['latency_p99_ms']:.0f} ms", "")
+    table.add_row("burst, p99", f"{figures['burst_p99_s']:.2f} s", "")
+    for length, milliseconds in report.update_ms.items():
+        table.add_row(f"update after {length} observations", f"{milliseconds:.2f} ms", "")
+    for process, milliseconds in report.cpu_ms_per_observation.items():
+        memory = report.memory_mb.get(process, 0.0)
+        table.add_row(f"CPU of {process}", f"{milliseconds:.2f} ms/obs, {memory:.0f} MB", "")
+    return table
+
+
+def plot(report: Report, path: Path) -> None:
+    """The rates, the latencies and where the time goes, as a PNG."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    figure, (rates, latencies, time_spent) = pyplot.subplots(1, 3, figsize=(15, 4.5))
+    shown = {
+        "floor": report.figures["floor_rate"],
+        **{f"{name}\nalone": rate for name, rate in report.stages.items()},
+        **{name: value for name, value in report.figures.items() if name.startswith("rate_")},
+    }
+    rates.barh(list(shown), list(shown.values()))
+    rates.invert_yaxis()
+    rates.set(xlabel="events/s", xscale="log", title="rates")
+    rates.axvline(1000, color="tab:red", linestyle="--", label="target end to end")
+    rates.legend()
+    for name, values in report.latencies_ms.items():
+        ordered = np.sort(values)
+        latencies.plot(ordered, np.linspace(0, 1, len(ordered)), label=name)
+    latencies.set(xscale="log", xlabel="observation to alert, ms", ylabel="share", title="latency")
+    latencies.legend()
+    spent = report.cpu_ms_per_observation
+    time_spent.bar(list(spent), list(spent.values()))
+    time_spent.set(ylabel="CPU ms per observation", title="where the time goes")
+    time_spent.tick_params(axis="x", rotation=30)
+    figure.suptitle("simulated observations, one process per stage")
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
+if __name__ == "__main__":
+    main()
