@@ -17,6 +17,7 @@ from schemas import __version__
 from schemas.events import (
     CriticOutput,
     EvaluationScore,
+    Feature,
     Fingerprint,
     Floats,
     Provenance,
@@ -108,6 +109,7 @@ class Scorer:
         fingerprints: Sequence[Fingerprint],
         encoded: Sequence[bytes],
         posteriors: Sequence[RedshiftPosterior],
+        features: Sequence[list[Feature]],
         judged: Judged,
         schema_id: int,
     ) -> list[ScoredGalaxy]:
@@ -117,6 +119,7 @@ class Scorer:
             fingerprints: of the galaxies.
             encoded: the same as they were read, for their hashes.
             posteriors: what ``redshift`` estimated for them.
+            features: what it found in them.
             judged: what the critic said of them.
             schema_id: id of the fingerprints' schema.
         """
@@ -144,7 +147,7 @@ class Scorer:
                 declination_deg=fingerprint.declination_deg,
                 position_error_arcsec=fingerprint.position_error_arcsec,
                 redshift=posterior,
-                features=self.redshift.features(fingerprint, posterior),
+                features=features[index],
                 evaluations=evaluations[index],
                 critic=critics[index],
                 value=values[index],

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from astropy import units
+from astropy.units import Quantity
 from astropy_healpix.core import healpix_cone_search, lonlat_to_healpix
 
 from schemas.events import Floats
@@ -106,9 +107,9 @@ def cells_to_search(position: Position, level: CellLevel) -> list[int]:
     """Cells of a level that may hold a candidate for an observation at this position."""
     radius = SEARCH_SIGMAS * _combined_error(position.error_arcsec, level.largest_error_arcsec)
     cells = healpix_cone_search(
-        position.right_ascension_deg * units.deg,
-        position.declination_deg * units.deg,
-        radius * units.arcsec,
+        Quantity(position.right_ascension_deg, units.deg),
+        Quantity(position.declination_deg, units.deg),
+        Quantity(radius, units.arcsec),
         level.nside,
         order="nested",
     )
@@ -192,5 +193,8 @@ def _combined_error(*errors_arcsec: float) -> float:
 
 
 def _cell(right_ascension_deg: float, declination_deg: float, nside: int) -> int:
-    longitude, latitude = right_ascension_deg * units.deg, declination_deg * units.deg
+    longitude, latitude = (
+        Quantity(right_ascension_deg, units.deg),
+        Quantity(declination_deg, units.deg),
+    )
     return int(lonlat_to_healpix(longitude, latitude, nside, order="nested"))

@@ -58,18 +58,19 @@ class ScoreGalaxies(Stage):
         messages: list[Outgoing] = []
         outcomes: list[str] = []
         newest: dict[str, tuple[Fingerprint, Received]] = {}
-        for event in batch:
-            try:
-                fingerprint = self.codec.decode_as(Fingerprint, event.value)
-            except MalformedEventError as error:
-                refused = RefusedError("undecodable", str(error))
-                outcomes.append(refused.outcome)
-                messages.append(self.quarantined(event, refused))
-                continue
-            known = newest.get(fingerprint.galaxy_id)
-            if known is None or fingerprint.version >= known[0].version:
-                newest[fingerprint.galaxy_id] = fingerprint, event
-            outcomes.append(fingerprint.galaxy_id)
+        with self.metrics.part("decode"):
+            for event in batch:
+                try:
+                    fingerprint = self.codec.decode_as(Fingerprint, event.value)
+                except MalformedEventError as error:
+                    refused = RefusedError("undecodable", str(error))
+                    outcomes.append(refused.outcome)
+                    messages.append(self.quarantined(event, refused))
+                    continue
+                known = newest.get(fingerprint.galaxy_id)
+                if known is None or fingerprint.version >= known[0].version:
+                    newest[fingerprint.galaxy_id] = fingerprint, event
+                outcomes.append(fingerprint.galaxy_id)
         chosen = {id(event) for _, event in newest.values()}
         outcomes = [
             outcome if outcome.startswith("quarantined") else _outcome(id(event) in chosen)
@@ -80,23 +81,56 @@ class ScoreGalaxies(Stage):
             galaxy.galaxy_id: (galaxy.version, ranking.bin_of(galaxy.probability))
             for galaxy in galaxies
         }
-        messages += self._ranked(galaxies, places, {k: e for k, (_, e) in newest.items()})
-        return Processed(messages, lambda: self._finish(batch, outcomes, places))
+        with self.metrics.part("rank"):
+            messages += self._ranked(galaxies, places, {k: e for k, (_, e) in newest.items()})
+        return Processed(messages, lambda: self._finish(batch, outcomes, galaxies, places))
 
     def score(self, fingerprints: Sequence[tuple[Fingerprint, Received]]) -> list[ScoredGalaxy]:
         """Score fingerprints with the messages they came in; ranks are not yet known."""
         decoded = [fingerprint for fingerprint, _ in fingerprints]
-        posteriors = self._scorer.redshift.estimate(decoded)
+        with self.metrics.part("redshift"):
+            estimated = self._scorer.redshift.estimate_with_features(decoded)
+        posteriors = [posterior for posterior, _ in estimated]
         judged = NO_CRITIC
         if self._critic is not None:
-            judged = _judge(self._critic, decoded, posteriors)
-        return self._scorer.score(
-            decoded,
-            [event.value or b"" for _, event in fingerprints],
-            posteriors,
-            judged,
-            self.codec.schema_id(Fingerprint),
-        )
+            judged = self._judge(self._critic, decoded, posteriors)
+        with self.metrics.part("score"):
+            return self._scorer.score(
+                decoded,
+                [event.value or b"" for _, event in fingerprints],
+                posteriors,
+                [features for _, features in estimated],
+                judged,
+                self.codec.schema_id(Fingerprint),
+            )
+
+    def probe(self) -> None:
+        """See ``stage.Stage``: the critic."""
+        if self._critic is not None and not self._critic.ready():
+            raise InfrastructureError(
+                f"Triton at {self._critic.url} does not serve model {self._critic.model!r}"
+            )
+
+    def _judge(
+        self,
+        critic: Critic,
+        fingerprints: Sequence[Fingerprint],
+        posteriors: Sequence[RedshiftPosterior],
+    ) -> Judged:
+        """What the critic says of the fingerprints in which something was observed."""
+        seen = vectors(fingerprints)
+        outputs = np.full(len(fingerprints), np.nan, np.float32)
+        chosen = np.flatnonzero(seen.observed)
+        try:
+            if chosen.size:
+                part = FingerprintVectors(seen.values[chosen], seen.mask[chosen])
+                given = condition([posteriors[row] for row in chosen.tolist()])
+                with self.metrics.triton():
+                    outputs[chosen] = critic.score(part, given)
+            return Judged(outputs, critic.model_hash)
+        except CriticUnavailable as error:
+            self.metrics.triton_errors.inc()
+            raise InfrastructureError(str(error)) from error
 
     def _ranked(
         self,
@@ -127,33 +161,18 @@ class ScoreGalaxies(Stage):
         self,
         batch: Sequence[Received],
         outcomes: Sequence[str],
+        galaxies: Sequence[ScoredGalaxy],
         places: dict[str, tuple[int, int]],
     ) -> list[Outgoing]:
-        with self.store.writing() as writing:
+        with self.metrics.part("store"), self.store.writing() as writing:
             account = Account(NAME, writing)
             for event, outcome in zip(batch, outcomes, strict=True):
                 account.add(event, outcome)
             writing.rank(RANKING, places)
             account.store(writing)
+        self.metrics.accounted(account.outcomes)
+        self.metrics.scored(galaxies)
         return []
-
-
-def _judge(
-    critic: Critic, fingerprints: Sequence[Fingerprint], posteriors: Sequence[RedshiftPosterior]
-) -> Judged:
-    """What the critic says of the fingerprints in which something was observed."""
-    seen = vectors(fingerprints)
-    outputs = np.full(len(fingerprints), np.nan, np.float32)
-    chosen = np.flatnonzero(seen.observed)
-    try:
-        if chosen.size:
-            part = FingerprintVectors(seen.values[chosen], seen.mask[chosen])
-            outputs[chosen] = critic.score(
-                part, condition([posteriors[row] for row in chosen.tolist()])
-            )
-        return Judged(outputs, critic.model_hash)
-    except CriticUnavailable as error:
-        raise InfrastructureError(str(error)) from error
 
 
 def _outcome(scored: bool) -> str:

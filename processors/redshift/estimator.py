@@ -93,23 +93,39 @@ class ConventionalRedshift:
 
     def estimate(self, fingerprints: Sequence[Fingerprint]) -> list[RedshiftPosterior]:
         """The posterior of each fingerprint, in order; the same to the bit in whichever batch."""
+        return [posterior for posterior, _ in self._estimate(fingerprints)]
+
+    def estimate_with_features(
+        self, fingerprints: Sequence[Fingerprint]
+    ) -> list[tuple[RedshiftPosterior, list[Feature]]]:
+        """The posteriors, each with its features: significant lines, then continuum."""
+        return [
+            (posterior, [*_line_features(found, posterior), *_continuum_features(fingerprint)])
+            for fingerprint, (posterior, found) in zip(
+                fingerprints, self._estimate(fingerprints), strict=True
+            )
+        ]
+
+    def _estimate(
+        self, fingerprints: Sequence[Fingerprint]
+    ) -> list[tuple[RedshiftPosterior, list[lines.Line]]]:
         if not fingerprints:
             return []
         filled = [*fingerprints, *[empty("")] * (-len(fingerprints) % _ROWS)]
         log_posterior, dust_posterior, inputs = self._coarse(filled)
         probability = _normalised(log_posterior)
-        posteriors: list[RedshiftPosterior] = []
+        posteriors: list[tuple[RedshiftPosterior, list[lines.Line]]] = []
         edges = _edges(COARSE)
         quantiles = _quantiles(probability, edges)
         cells = probability.reshape(len(filled), len(PUBLISHED), -1).sum(axis=2)
         for row, fingerprint in enumerate(fingerprints):
             if len(fingerprint.chunk_index):
-                posterior = self._with_lines(
+                estimated = self._with_lines(
                     fingerprint, log_posterior[row], dust_posterior, row, inputs[row]
                 )
             else:
-                posterior = _posterior(quantiles[row], cells[row], [], inputs[row])
-            posteriors.append(posterior)
+                estimated = _posterior(quantiles[row], cells[row], [], inputs[row]), []
+            posteriors.append(estimated)
         return posteriors
 
     def log_posterior(self, fingerprints: Sequence[Fingerprint]) -> Array:
@@ -198,7 +214,7 @@ class ConventionalRedshift:
         dust_posterior: dust.DustPosterior,
         row: int,
         inputs: list[str],
-    ) -> RedshiftPosterior:
+    ) -> tuple[RedshiftPosterior, list[lines.Line]]:
         observed = lines.residual(fingerprint)
         copies = lines.filtered(observed)
         known = "dust" in inputs
@@ -211,42 +227,42 @@ class ConventionalRedshift:
         probability = _normalised(log_fine[None, :])
         quantiles = _quantiles(probability, _edges(FINE))[0]
         cells = probability.reshape(len(PUBLISHED), -1).sum(axis=1)
-        modes = _identify(probability[0], lines.significant(observed, copies))
-        return _posterior(quantiles, cells, modes, inputs)
+        found = lines.significant(observed, copies)
+        return _posterior(quantiles, cells, _identify(probability[0], found), inputs), found
 
-    def features(self, fingerprint: Fingerprint, posterior: RedshiftPosterior) -> list[Feature]:
-        """Significant spectral lines, then the continuum by band and map."""
-        found: list[Feature] = []
-        if len(fingerprint.chunk_index):
-            observed = lines.residual(fingerprint)
-            named: dict[float, str] = {}
-            if posterior.identifications:
-                best = posterior.identifications[0]
-                named = dict(zip(best.observed_frequencies_hz, best.lines, strict=True))
-            found += [
-                Feature(
-                    kind="line",
-                    name=named.get(line.frequency_hz, "unidentified"),
-                    frequency_hz=line.frequency_hz,
-                    flux_density_jy=line.peak_jy,
-                    line_flux_jy_km_s=line.flux_jy_km_s,
-                    line_width_km_s=line.width_km_s,
-                    signal_to_noise=line.signal_to_noise,
-                )
-                for line in lines.significant(observed, lines.filtered(observed))
-            ]
-        for band in fingerprint.bands:
-            if band.weight > 0:
-                found.append(
-                    _continuum(band.band, band.frequency_hz, band.weight, band.weighted_flux)
-                )
-        for image in fingerprint.maps:
-            if image.weight <= 0:
-                continue
+
+def _line_features(found: list[lines.Line], posterior: RedshiftPosterior) -> list[Feature]:
+    named: dict[float, str] = {}
+    if posterior.identifications:
+        best = posterior.identifications[0]
+        named = dict(zip(best.observed_frequencies_hz, best.lines, strict=True))
+    return [
+        Feature(
+            kind="line",
+            name=named.get(line.frequency_hz, "unidentified"),
+            frequency_hz=line.frequency_hz,
+            flux_density_jy=line.peak_jy,
+            line_flux_jy_km_s=line.flux_jy_km_s,
+            line_width_km_s=line.width_km_s,
+            signal_to_noise=line.signal_to_noise,
+        )
+        for line in found
+    ]
+
+
+def _continuum_features(fingerprint: Fingerprint) -> list[Feature]:
+    """One feature for each band and map."""
+    found = [
+        _continuum(band.band, band.frequency_hz, band.weight, band.weighted_flux)
+        for band in fingerprint.bands
+        if band.weight > 0
+    ]
+    for image in fingerprint.maps:
+        if image.weight > 0:
             frequency = image.weighted_frequency / image.weight
             name = f"map at {frequency / 1e9:.1f} GHz"
             found.append(_continuum(name, frequency, image.weight, image.weighted_flux))
-        return found
+    return found
 
 
 def _continuum(name: str, frequency_hz: float, weight: float, weighted_flux: float) -> Feature:

@@ -390,17 +390,16 @@ def test_a_very_bright_line_is_not_taken_for_a_blend_of_two(
 
 def test_a_spectrum_without_lines_identifies_nothing(estimator: ConventionalRedshift) -> None:
     blank = spectrum(2.5, 6.0, [(84, 115)])
-    posterior = only(estimator, blank)
+    ((posterior, features),) = estimator.estimate_with_features([blank])
     assert posterior.identifications == []
-    assert not [one for one in estimator.features(blank, posterior) if one.kind == "line"]
+    assert not [one for one in features if one.kind == "line"]
 
 
 def test_features_measure_lines_and_continuum(estimator: ConventionalRedshift) -> None:
     fingerprint = replace(
         spectrum(2.5, 11.0, [(84, 115), (129, 138)]), bands=[band(850, 0.01, 0.001)]
     )
-    posterior = only(estimator, fingerprint)
-    found = estimator.features(fingerprint, posterior)
+    ((_, found),) = estimator.estimate_with_features([fingerprint])
     measured = {one.name: one for one in found if one.kind == "line"}
     assert set(measured) == {"CO(3-2)", "CO(4-3)"}
     distance = Planck18.luminosity_distance(2.5).to_value("Mpc")
