@@ -97,8 +97,18 @@ class Critic:
 
     @property
     def model_version(self) -> str:
-        """Version of the model that answered last; empty before the first answer."""
-        return self._version
+        """Version of the model that answered last; before the first answer, the newest served.
+
+        Raises:
+            CriticUnavailable: the server does not answer.
+        """
+        if self._version:
+            return self._version
+        try:
+            metadata = self._client.get_model_metadata(self.model, client_timeout=self.deadline_s)
+        except InferenceServerException as error:
+            raise CriticUnavailable(f"model {self.model!r} at {self.url}: {error}") from error
+        return str(max(metadata.versions, key=int))
 
     def score(self, vectors: FingerprintVectors, condition: Float32) -> Float32:
         """The critic's outputs.
@@ -108,11 +118,12 @@ class Critic:
             condition: float32, shape (N, REDSHIFT_CELLS).
 
         Returns:
-            float32, shape (N,); larger looks more like a real galaxy, see ``calibration``.
+            float32, shape (N,); larger looks more like a real galaxy, see ``calibration``. Not
+            finite where the network cannot say.
 
         Raises:
-            ValueError: the shapes are not those of N galaxies.
-            CriticUnavailable: no answer within the deadline and retries, or not finite outputs.
+            ValueError: the shapes are not those of N galaxies, or the server refuses the request.
+            CriticUnavailable: no answer within the deadline and retries.
         """
         count = len(vectors)
         shapes = (vectors.values.shape, vectors.mask.shape, condition.shape)
@@ -144,8 +155,12 @@ class Critic:
                 result = self._client.infer(self.model, inputs, client_timeout=max(remaining, 1e-3))
                 break
             except InferenceServerException as error:
-                last = attempt == self.retries or time.monotonic() + pause >= give_up
-                if last or _is_our_fault(error):
+                self._parameters = {}  # another network may be served when it is back
+                if _is_our_fault(error):
+                    raise ValueError(
+                        f"model {self.model!r} refuses the request: {error}"
+                    ) from error
+                if attempt == self.retries or time.monotonic() + pause >= give_up:
                     raise CriticUnavailable(
                         f"model {self.model!r} at {self.url} failed after {attempt + 1} attempts "
                         f"within {self.deadline_s} s: {error}"
@@ -157,11 +172,11 @@ class Critic:
     def _checked(self, result: grpc.InferResult, count: int) -> Float32:
         output = result.as_numpy("critic")
         rows = count + -count % ROWS
-        if output is None or output.shape != (rows, 1) or not np.isfinite(output).all():
+        if output is None or output.shape != (rows, 1):
             shape = None if output is None else output.shape
             raise CriticUnavailable(
                 f"model {self.model!r} at {self.url} answered with an output of shape {shape} for "
-                f"{count} galaxies, or one that is not finite"
+                f"{count} galaxies"
             )
         version = str(result.get_response().model_version)
         if version != self._version:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import dataclass
 from typing import Literal
 
 from schemas.events import AlertType, ScoredGalaxy
 
-from .relations import ARCSEC_PER_RADIAN
+from .sky import separations_arcsec
 
 
 @dataclass(frozen=True)
@@ -124,24 +123,6 @@ def alert_id(galaxy: ScoredGalaxy, stream: AlertStream, alert_type: AlertType) -
     return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
 
 
-def separation_arcsec(
-    right_ascension_1_deg: float,
-    declination_1_deg: float,
-    right_ascension_2_deg: float,
-    declination_2_deg: float,
-) -> float:
-    """Great-circle distance in arcsec by the haversine formula, exact for small angles too."""
-    ra1, dec1, ra2, dec2 = map(
-        math.radians,
-        (right_ascension_1_deg, declination_1_deg, right_ascension_2_deg, declination_2_deg),
-    )
-    haversine = (
-        math.sin((dec2 - dec1) / 2) ** 2
-        + math.cos(dec1) * math.cos(dec2) * math.sin((ra2 - ra1) / 2) ** 2
-    )
-    return 2 * math.asin(min(1.0, math.sqrt(haversine))) * ARCSEC_PER_RADIAN
-
-
 def _limits(galaxy: ScoredGalaxy, stream: AlertStream) -> tuple[list[str], list[str]]:
     """Sentences for the limits that the galaxy meets and for those that it does not."""
     passed: list[str] = []
@@ -164,13 +145,15 @@ def _limits(galaxy: ScoredGalaxy, stream: AlertStream) -> tuple[list[str], list[
     check("redshift", galaxy.redshift.best, stream.minimum_redshift, stream.maximum_redshift)
     check("flux density in Jy", galaxy.peak_flux_density_jy, stream.minimum_flux_density_jy, None)
     if stream.region is not None:
-        distance = separation_arcsec(
-            galaxy.right_ascension_deg,
-            galaxy.declination_deg,
+        distance = separations_arcsec(
             stream.region.right_ascension_deg,
             stream.region.declination_deg,
+            galaxy.right_ascension_deg,
+            galaxy.declination_deg,
         )
-        check("distance in degrees", distance / 3600.0, None, stream.region.radius_deg)
+        check("distance in degrees", float(distance) / 3600.0, None, stream.region.radius_deg)
+    if not galaxy.provenance.observation_count:
+        failed.append("no observation remains")
     if galaxy.simulated and not stream.include_simulated:
         failed.append("the galaxy is simulated and the stream takes real ones only")
     return passed, failed

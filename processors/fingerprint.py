@@ -31,6 +31,9 @@ from schemas.events import (
 from .contribution import Contribution, contribution
 from .sky import Position
 
+MAX_OBSERVATIONS = 100_000
+"""Their hashes, 16 bytes each, are the one part of a fingerprint that grows with its history."""
+
 MAX_BANDS = 256
 MAX_MAPS = 256
 MAX_METHODS = 16
@@ -106,6 +109,8 @@ def merge(
     Raises:
         FingerprintFullError: a list of bounded length would grow beyond it.
     """
+    if fingerprint.acquisition.observations >= MAX_OBSERVATIONS:
+        raise FingerprintFullError(f"the fingerprint holds {MAX_OBSERVATIONS} observations already")
     position_sums = fingerprint.position_sums + added.position_sums
     position = mean_position(position_sums)
     index, weight, weighted_flux = _merge_chunks(fingerprint, added)

@@ -25,6 +25,9 @@ APERTURE_FWHM = 1.0
 _POINT_SOURCE_FRACTION = 1.0 - 2.0 ** (-4.0 * APERTURE_FWHM**2)
 """Share of a Gaussian beam within the aperture."""
 
+LEAST_OBSERVED_FRACTION = 0.5
+"""Less of the beam than this within the observed part of the aperture makes a map unusable."""
+
 _FWHM_PER_SIGMA = math.sqrt(8.0 * math.log(2.0))
 
 
@@ -38,8 +41,9 @@ def measure(
     """Measure the source at a position.
 
     The flux density is summed in a circle whose radius is the beam's full width at half maximum,
-    and divided by the share of a point source that falls into it: right for compact sources, low
-    for much extended ones. The noise is the map's own where none is stated.
+    and divided by the share of a point source that falls on the observed pixels of it: right for
+    compact sources, also at an edge or beside blank pixels, low for much extended ones. The noise
+    is the map's own where none is stated.
 
     Args:
         continuum_map: the map.
@@ -47,7 +51,8 @@ def measure(
         declination_deg: ICRS declination of the source in degrees.
 
     Raises:
-        UnusableError: the WCS cannot be read, or the aperture lies outside of what was observed.
+        UnusableError: the WCS cannot be read, or most of the aperture lies outside of what was
+            observed.
     """
     image = continuum_map.image.astype(float)
     wcs = _celestial_wcs(continuum_map.wcs_header)
@@ -64,9 +69,15 @@ def measure(
         )
     noise = continuum_map.noise_jy_per_beam or _noise(image, distance_arcsec, beam_arcsec)
     pixels_per_beam = 2 * math.pi * (beam_arcsec / _FWHM_PER_SIGMA / pixel_arcsec) ** 2
+    share = float(_beam(distance_arcsec[aperture], beam_arcsec).sum()) / pixels_per_beam
+    if share < LEAST_OBSERVED_FRACTION * _POINT_SOURCE_FRACTION:
+        raise UnusableError(
+            f"continuum_map was observed in {share:.0%} of the beam at right ascension "
+            f"{right_ascension_deg:.6f}, declination {declination_deg:.6f}"
+        )
     beams = max(aperture.sum() / pixels_per_beam, 1.0)
-    flux = float(image[aperture].sum()) / pixels_per_beam / _POINT_SOURCE_FRACTION
-    error = noise * math.sqrt(beams) / _POINT_SOURCE_FRACTION
+    flux = float(image[aperture].sum()) / pixels_per_beam / share
+    error = noise * math.sqrt(beams) / share
     peak = float(image[aperture].max())
     extent = 0.0
     if peak >= DETECTION_SIGMAS * noise:
@@ -107,6 +118,12 @@ def _noise(image: Floats, distance_arcsec: Floats, beam_arcsec: float) -> float:
     return noise
 
 
+def _beam(distance_arcsec: Floats, beam_arcsec: float) -> Floats:
+    """A Gaussian beam of peak one."""
+    profile: Floats = np.exp(-0.5 * np.square(distance_arcsec * _FWHM_PER_SIGMA / beam_arcsec))
+    return profile
+
+
 def _deconvolved_fwhm(
     image: Floats, aperture: np.ndarray[tuple[int, ...], np.dtype[np.bool_]],
     distance_arcsec: Floats, beam_arcsec: float,
@@ -117,7 +134,7 @@ def _deconvolved_fwhm(
     pixels.
     """
     radius_squared = distance_arcsec[aperture] ** 2
-    beam = np.exp(-0.5 * radius_squared * (_FWHM_PER_SIGMA / beam_arcsec) ** 2)
+    beam = _beam(distance_arcsec[aperture], beam_arcsec)
     light = np.clip(image[aperture], 0.0, None)
     variance = [float((each * radius_squared).sum() / each.sum() / 2) for each in (light, beam)]
     return _FWHM_PER_SIGMA * math.sqrt(max(variance[0] - variance[1], 0.0))

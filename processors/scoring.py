@@ -92,8 +92,17 @@ class Scorer:
         calibrations = (self._redshift_calibration, self._critic_calibration)
         return "+".join(each.calibration_id for each in calibrations)
 
+    @property
+    def critic_calibration_id(self) -> str:
+        """Names the calibration of the critic in force."""
+        return self._critic_calibration.calibration_id
+
     def identity(self, model_hash: str) -> str:
-        """Hash over everything that a score depends on besides the fingerprint."""
+        """Hash over what a score depends on besides the fingerprint.
+
+        That is the network, the calibrations, the redshift's constants, the form, the weights, and
+        the code by its version.
+        """
         parts = [
             model_hash,
             self.redshift.identity,

@@ -162,7 +162,12 @@ def likelihood_ratios(
     Returns:
         Likelihood ratios, float64, shape (n,).
     """
-    distance = separations_arcsec(position, right_ascension_deg, declination_deg)
+    distance = separations_arcsec(
+        position.right_ascension_deg,
+        position.declination_deg,
+        right_ascension_deg,
+        declination_deg,
+    )
     variance = position.error_arcsec**2 + np.square(error_arcsec) + ASTROMETRIC_FLOOR_ARCSEC**2
     density = np.exp(-0.5 * distance**2 / variance) / (2 * math.pi * variance)
     ratios: Floats = density / GALAXY_SURFACE_DENSITY_PER_ARCSEC2
@@ -170,12 +175,15 @@ def likelihood_ratios(
 
 
 def separations_arcsec(
-    position: Position, right_ascension_deg: Floats, declination_deg: Floats
+    right_ascension_deg: float,
+    declination_deg: float,
+    right_ascensions_deg: Floats | float,
+    declinations_deg: Floats | float,
 ) -> Floats:
-    """Great-circle distances in arcsec, shape (n,), from the chord between unit vectors."""
+    """Great-circle distances of one position to others in arcsec, from the chord between them."""
     chord = np.linalg.norm(
-        unit_vectors(right_ascension_deg, declination_deg)
-        - unit_vectors(position.right_ascension_deg, position.declination_deg),
+        unit_vectors(right_ascensions_deg, declinations_deg)
+        - unit_vectors(right_ascension_deg, declination_deg),
         axis=-1,
     )
     distances: Floats = 2 * np.arcsin(np.minimum(chord / 2, 1.0)) * ARCSEC_PER_RADIAN

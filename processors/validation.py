@@ -18,17 +18,24 @@ import numpy as np
 from schemas.events import (
     Acquisition,
     BandMeasurement,
+    BandStatistics,
     ContinuumMap,
     Document,
+    Fingerprint,
     Floats,
+    MapStatistics,
     Observation,
     PhotometricRedshift,
     Photometry,
     Quality,
+    ScoredGalaxy,
     SpectralFrame,
     Spectrum,
     TimeScale,
 )
+
+from .frequency_grid import CHUNKS
+from .sky import MAX_POSITION_ERROR_ARCSEC
 
 LONGEST_NAME = 256
 """Characters in an id, a band, an instrument or any other short string."""
@@ -36,8 +43,7 @@ LONGEST_NAME = 256
 LONGEST_URL = 2048
 LONGEST_WCS_HEADER = 16_384
 
-WIDEST_POSITION_ERROR_ARCSEC = 30.0
-"""Wider, a position can no longer be associated with one galaxy."""
+LONGEST_GALAXY_ID = 64
 
 EARLIEST_MJD = 33_282.0
 """1950 January 1."""
@@ -123,7 +129,7 @@ def _position(observation: Observation) -> Iterator[str]:
         yield f"right_ascension_deg = {_shown(right_ascension)} is not in [0, 360)"
     yield from _within("declination_deg", observation.declination_deg, -90.0, 90.0)
     yield from _positive(
-        "position_error_arcsec", observation.position_error_arcsec, WIDEST_POSITION_ERROR_ARCSEC
+        "position_error_arcsec", observation.position_error_arcsec, MAX_POSITION_ERROR_ARCSEC
     )
 
 
@@ -433,3 +439,50 @@ def _shown(value: Any) -> str:
 def _bound(value: float) -> str:
     digits = 6 if abs(value) < 1e6 else 3
     return f"{value:.{digits}g}".replace("-", "−")
+
+
+def fingerprint_problems(fingerprint: Fingerprint) -> list[str]:
+    """What a fingerprint from the topic cannot be; empty when it can be scored.
+
+    Fingerprints are ours, but anyone who may write to the topic could send another: this keeps one
+    of those from stopping the stage.
+    """
+    found = _id_problems("galaxy_id", fingerprint.galaxy_id)
+    if fingerprint.version < 1:
+        found.append(f"version = {fingerprint.version} is not positive")
+    index = fingerprint.chunk_index
+    if index.size and (index[0] < 0 or index[-1] >= CHUNKS or (np.diff(index) <= 0).any()):
+        found.append(f"chunk_index is not ascending within 0 ... {CHUNKS - 1}")
+    for name in ("chunk_weight", "chunk_weighted_flux"):
+        sums = getattr(fingerprint, name)
+        if len(sums) != len(index) or not np.isfinite(sums).all():
+            found.append(f"{name} is not {len(index)} finite chunks")
+    if (fingerprint.chunk_weight < 0).any():
+        found.append("chunk_weight has a negative value")
+    parts: list[BandStatistics | MapStatistics] = [*fingerprint.bands, *fingerprint.maps]
+    for part in parts:
+        sums = [part.weight, part.weighted_flux, part.weighted_square]
+        if not all(map(math.isfinite, sums)) or part.weight < 0:
+            found.append(f"the sums of {_name_of(part)} are {sums}")
+    return found
+
+
+def score_problems(galaxy: ScoredGalaxy) -> list[str]:
+    """What a scored galaxy from the topic cannot be; empty when alerts can be made of it."""
+    found = _id_problems("galaxy_id", galaxy.galaxy_id)
+    if not 0 <= galaxy.probability <= 1:
+        found.append(f"probability = {galaxy.probability} is not between 0 and 1")
+    for name, value in (("hyperscore", galaxy.hyperscore), ("redshift.best", galaxy.redshift.best)):
+        if not math.isfinite(value):
+            found.append(f"{name} = {value} is not finite")
+    return found
+
+
+def _id_problems(name: str, text: str) -> list[str]:
+    if 0 < len(text) <= LONGEST_GALAXY_ID and text.isascii() and text.isprintable():
+        return []
+    return [f"{name} = {text[:80]!r} is not 1 to {LONGEST_GALAXY_ID} printable ASCII characters"]
+
+
+def _name_of(part: BandStatistics | MapStatistics) -> str:
+    return part.band if isinstance(part, BandStatistics) else f"map bin {part.frequency_bin}"

@@ -37,6 +37,9 @@ R = TypeVar("R")
 MAX_EVENT_BYTES = 8 * 2**20
 """Larger messages are refused unread."""
 
+_REMEMBERED_HEADERS = 64
+"""Texts of container headers that are recognised without parsing them."""
+
 _CONFLUENT_MAGIC = b"\x00"
 _CONTAINER_MAGIC = b"Obj\x01"
 _HEADER = struct.Struct(">bI")
@@ -209,6 +212,8 @@ class Codec:
             )
             if form not in self._by_canonical_form:
                 raise MalformedEventError("the container's schema is unknown")
+            if len(self._by_header) >= _REMEMBERED_HEADERS:
+                self._by_header.clear()
             self._by_header[header] = self._by_canonical_form[form]
         return self._by_header[header]
 

@@ -7,9 +7,14 @@ redelivery and was counted before. Counts and offsets are stored together.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 from .messages import Received
 from .store import Reading, Writing
+
+GONE = "compacted or expired unread"
+"""Outcome of events that Kafka had dropped, by the topic's own policy, before the stage came to
+them; also of the markers that transactions of a publisher leave."""
 
 
 class Account:
@@ -28,13 +33,31 @@ class Account:
         self._outcomes: Counter[str] = Counter()
 
     def add(self, event: Received, outcome: str) -> None:
-        """Count an event under what became of it, unless it was counted before."""
+        """Count an event under what became of it, unless it was counted before.
+
+        Offsets before it at which Kafka holds nothing any more are counted as ``GONE``.
+        """
         place = (event.topic, event.partition)
-        if place not in self._known:
-            self._known[place] = self._reading.next_offset(self._stage, *place)
-        if event.offset >= max(self._known[place], self._next.get(place, 0)):
+        expected = self._next.get(place, self._read_up_to(place))
+        if event.offset >= expected:
+            if event.offset > expected:
+                self._outcomes[GONE] += event.offset - expected
             self._outcomes[outcome] += 1
             self._next[place] = event.offset + 1
+
+    def is_counted(self, event: Received) -> bool:
+        """Whether the event was counted before this batch: what came of it is durable."""
+        return event.offset < self._read_up_to((event.topic, event.partition))
+
+    def _read_up_to(self, place: tuple[str, int]) -> int:
+        if place not in self._known:
+            self._known[place] = self._reading.next_offset(self._stage, *place)
+        return self._known[place]
+
+    @property
+    def outcomes(self) -> Mapping[str, int]:
+        """How many events were counted under which outcome."""
+        return self._outcomes
 
     def store(self, writing: Writing) -> None:
         """Make the counts durable, with the offsets that they go with."""

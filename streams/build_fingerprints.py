@@ -19,6 +19,7 @@ from processors.sky import associate
 from processors.validation import problems
 from schemas.codec import Codec, MalformedEventError
 from schemas.events import Fingerprint, Observation, Source
+from schemas.records import to_record
 
 from .accounting import Account
 from .messages import OBSERVED_AT, Outgoing, Processed, Received
@@ -48,10 +49,11 @@ class BuildFingerprints(Stage):
 
     def process(self, batch: Sequence[Received]) -> Processed:
         """Merge a batch of observations; see ``stage.Stage``."""
-        prepared = [prepare(self.codec, event.value) for event in batch]
+        with self.metrics.part("prepare"):
+            prepared = [prepare(self.codec, event.value) for event in batch]
         refused: list[Outgoing] = []
         observed_at: dict[str, bytes] = {}
-        with self.store.writing() as writing:
+        with self.metrics.part("store"), self.store.writing() as writing:
             account = Account(NAME, writing)
             galaxies = _Galaxies(writing, self.codec)
             for event, each in zip(batch, prepared, strict=True):
@@ -66,6 +68,7 @@ class BuildFingerprints(Stage):
                 account.add(event, outcome)
             encoded = galaxies.store(observed_at)
             account.store(writing)
+        self.metrics.accounted(account.outcomes)
         published = {galaxy_id: version for galaxy_id, (version, _) in encoded.items()}
         messages = [
             self._message(galaxy_id, data, observed_at[galaxy_id])
@@ -110,20 +113,20 @@ def prepare(codec: Codec, data: bytes | None) -> Prepared | RefusedError:
         return RefusedError("unusable", str(error))
 
 
-def rebuild(reading: Reading, codec: Codec, galaxy_id: str) -> Fingerprint:
-    """The fingerprint made again from the archived observations, in the order of merging.
+def rebuild(reading: Reading, codec: Codec, before: Fingerprint) -> Fingerprint:
+    """A galaxy's fingerprint made again from its archived observations, in the order of merging.
 
-    Its version counts these observations only.
+    Its version counts these observations only. Without any, the galaxy's place is left.
     """
-    rebuilt = fingerprints.empty(galaxy_id)
-    for hashed in reading.history(galaxy_id):
+    rebuilt = fingerprints.empty(before.galaxy_id)
+    for hashed in reading.history(before.galaxy_id):
         archived = reading.archived(hashed)
-        assert archived is not None, f"{galaxy_id} has an observation that is not archived"
+        assert archived is not None, f"{before.galaxy_id} has an observation that is not archived"
         observation = codec.decode_as(Observation, archived.data)
         rebuilt = fingerprints.merge(
             rebuilt, contribution(observation), archived.source, archived.candidates
         )
-    return rebuilt
+    return rebuilt if rebuilt.acquisition.observations else fingerprints.vacated(before)
 
 
 class _Galaxies:
@@ -179,9 +182,11 @@ def _take_in(
     if known is not None and known.status == "awaited":
         replaced = dataclasses.replace(known, status="replaced", data=event.value or b"")
         writing.archive(hashed, replaced)
-        return "superseded", []
+        # It was replaced before it arrived; what it replaces itself is no less replaced.
+        return "superseded", _replace(observation.replaces, galaxies, writing, codec)
     if known is not None:
-        return "repeated", [known.galaxy_id] if known.status == "merged" else []
+        _refuse_other_content(observation, known, event, codec)
+        return "repeated", _galaxies_of(observation, known, writing)
 
     source = Source(observation.observation_id, event.topic, event.partition, event.offset)
     touched: list[str] = []
@@ -195,6 +200,37 @@ def _take_in(
         return "merged", touched
     touched += _replace(observation.replaces, galaxies, writing, codec)
     return "withdrawn" if observation.is_withdrawal else "corrected", touched
+
+
+def _galaxies_of(observation: Observation, known: Archived, reading: Reading) -> list[str]:
+    """The galaxies that an observation changed when it was taken in.
+
+    Its own, and the one that it took another observation out of.
+    """
+    galaxy_ids = [known.galaxy_id]
+    if observation.replaces is not None:
+        replaced = reading.archived(observation_hash(observation.replaces))
+        galaxy_ids.append("" if replaced is None else replaced.galaxy_id)
+    return [galaxy_id for galaxy_id in galaxy_ids if galaxy_id]
+
+
+def _refuse_other_content(
+    observation: Observation, known: Archived, event: Received, codec: Codec
+) -> None:
+    """A repeat says the same again; anything else under the same id is told, not dropped.
+
+    Raises:
+        RefusedError: it says something else.
+    """
+    if known.data == event.value:
+        return
+    before = codec.decode_as(Observation, known.data)
+    if to_record(before) != to_record(observation):
+        raise RefusedError(
+            "conflicting",
+            f"observation_id = {observation.observation_id!r} was taken in with other content; "
+            "a correction needs an id of its own and names this one in replaces",
+        )
 
 
 def _merge(
@@ -215,8 +251,12 @@ def _merge(
     return Archived("merged", galaxy_id, source, association.candidates, event.value or b"")
 
 
-def _replace(observation_id: str, galaxies: _Galaxies, writing: Writing, codec: Codec) -> list[str]:
+def _replace(
+    observation_id: str | None, galaxies: _Galaxies, writing: Writing, codec: Codec
+) -> list[str]:
     """Take a corrected or withdrawn observation out of its galaxy, which is rebuilt without it."""
+    if observation_id is None:
+        return []
     hashed = observation_hash(observation_id)
     replaced = writing.archived(hashed)
     if replaced is None:
@@ -227,8 +267,6 @@ def _replace(observation_id: str, galaxies: _Galaxies, writing: Writing, codec: 
     writing.archive(hashed, dataclasses.replace(replaced, status="replaced"))
     writing.forget(replaced.galaxy_id, hashed)
     before = galaxies[replaced.galaxy_id]
-    rebuilt = rebuild(writing, codec, replaced.galaxy_id)
-    if not rebuilt.acquisition.observations:
-        rebuilt = fingerprints.vacated(before)
+    rebuilt = rebuild(writing, codec, before)
     galaxies.change(dataclasses.replace(rebuilt, version=before.version + 1))
     return [replaced.galaxy_id]

@@ -73,6 +73,9 @@ def _kafka(settings: Settings) -> Iterator[Finding]:
             for key, value in topic.config.items()
             if actual.get(key) != value
         ]
+        if topic.partitions is None and partitions < settings.kafka.partitions:
+            wanted_partitions = settings.kafka.partitions
+            different.append(f"it has {partitions} partitions, should have {wanted_partitions}")
         policy = ", ".join(f"{key}={value}" for key, value in topic.config.items())
         detail = "; ".join(different) or f"{partitions} partitions, {policy}"
         yield Finding(subject, not different, detail)

@@ -75,7 +75,7 @@ def verify(settings: Settings, galaxy_id: str) -> Iterator[Comparison]:
             encoded = reading.fingerprint(galaxy_id)
             if encoded is None:
                 raise SettingsError(f"the store knows no galaxy {galaxy_id!r}")
-            again = _rebuilt(reading, codec, galaxy_id, encoded)
+            again = _rebuilt(reading, codec, encoded)
         yield _compare_fingerprints(encoded, again)
         score = published(settings, galaxy_id)
         if score.provenance.fingerprint_hash != fingerprint_hash(encoded):
@@ -92,10 +92,11 @@ def verify(settings: Settings, galaxy_id: str) -> Iterator[Comparison]:
         store.close()
 
 
-def _rebuilt(reading: Reading, codec: Codec, galaxy_id: str, encoded: bytes) -> bytes:
+def _rebuilt(reading: Reading, codec: Codec, encoded: bytes) -> bytes:
     """The galaxy's fingerprint from its archived observations, under the version it stands at."""
-    version = codec.decode_as(Fingerprint, encoded).version
-    return codec.encode(dataclasses.replace(rebuild(reading, codec, galaxy_id), version=version))
+    stored = codec.decode_as(Fingerprint, encoded)
+    again = rebuild(reading, codec, stored)
+    return codec.encode(dataclasses.replace(again, version=stored.version))
 
 
 def _compare_fingerprints(stored: bytes, again: bytes) -> Comparison:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from processors import ranking
 from processors.alerts import AlertStream, Decision, LastAlert, alert_id, decide
+from processors.validation import score_problems
 from schemas.codec import MalformedEventError
 from schemas.events import Alert, ScoredGalaxy
 
@@ -41,20 +42,34 @@ class PublishAlerts(Stage):
         """Make the alerts of a batch of scored galaxies; see ``stage.Stage``."""
         messages: list[Outgoing] = []
         outcomes: list[str] = []
-        with self.store.reading() as reading:
+        with self.metrics.part("decide"), self.store.reading() as reading:
             said = {stream.name: _Said(stream, reading) for stream in self.topics.alert_streams}
+            account = Account(NAME, reading)
             for event in batch:
                 try:
-                    galaxy = self.codec.decode_as(ScoredGalaxy, event.value)
-                except MalformedEventError as error:
-                    refused = RefusedError("undecodable", str(error))
+                    galaxy = self._decoded(event)
+                except RefusedError as refused:
                     outcomes.append(refused.outcome)
                     messages.append(self.quarantined(event, refused))
                     continue
-                made = [stream.decide(galaxy, event.observed_at) for stream in said.values()]
+                repeated = account.is_counted(event)
+                made = [
+                    stream.decide(galaxy, event.observed_at, repeated) for stream in said.values()
+                ]
                 outcomes.append("alerted" if any(made) else "unchanged")
-        messages += [self._message(*alert) for each in said.values() for alert in each.alerts()]
+        with self.metrics.part("encode"):
+            messages += [self._message(*alert) for each in said.values() for alert in each.alerts()]
         return Processed(messages, lambda: self._finish(batch, outcomes, list(said.values())))
+
+    def _decoded(self, event: Received) -> ScoredGalaxy:
+        try:
+            galaxy = self.codec.decode_as(ScoredGalaxy, event.value)
+        except MalformedEventError as error:
+            raise RefusedError("undecodable", str(error)) from error
+        wrong = score_problems(galaxy)
+        if wrong:
+            raise RefusedError("invalid", "; ".join(wrong))
+        return galaxy
 
     def _message(self, stream: AlertStream, alert: Alert, observed_at: bytes) -> Outgoing:
         return Outgoing(
@@ -67,7 +82,7 @@ class PublishAlerts(Stage):
     def _finish(
         self, batch: Sequence[Received], outcomes: Sequence[str], said: Sequence[_Said]
     ) -> list[Outgoing]:
-        with self.store.writing() as writing:
+        with self.metrics.part("store"), self.store.writing() as writing:
             account = Account(NAME, writing)
             for event, outcome in zip(batch, outcomes, strict=True):
                 account.add(event, outcome)
@@ -78,6 +93,9 @@ class PublishAlerts(Stage):
                     writing.rank(ranking_name(stream.name), stream.places)
                 writing.account(f"{NAME}/{stream.name}", {}, stream.counts)
             account.store(writing)
+        self.metrics.accounted(account.outcomes)
+        for stream in said:
+            self.metrics.alerted(stream.name, stream.counts)
         return []
 
 
@@ -99,12 +117,16 @@ class _Said:
         self._histogram = reading.ranking(ranking_name(stream.name))
         self._made: list[tuple[ScoredGalaxy, Decision, LastAlert | None, LastAlert, bytes]] = []
 
-    def decide(self, galaxy: ScoredGalaxy, observed_at: bytes) -> bool:
-        """Decide on one galaxy; whether there is an alert."""
+    def decide(self, galaxy: ScoredGalaxy, observed_at: bytes, repeated: bool) -> bool:
+        """Decide on one galaxy; whether there is an alert.
+
+        What was said of a repeated message is durable: it is not said again when the stream has
+        gone on to another score of the same version since.
+        """
         last = self.new.get(galaxy.galaxy_id)
         if last is None:
             last = self._reading.last_alert(self.name, galaxy.galaxy_id)
-        if last is not None and galaxy.version < last.version:
+        if last is not None and galaxy.version < last.version + repeated:
             return False
         decision = decide(galaxy, self._stream, last)
         if decision is None:

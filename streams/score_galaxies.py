@@ -13,16 +13,20 @@ import numpy as np
 from models.critic import Critic, CriticUnavailable
 from processors import ranking
 from processors.scoring import NO_CRITIC, Judged, Scorer, with_rank
+from processors.validation import fingerprint_problems
 from processors.vector import FingerprintVectors, condition, vectors
 from schemas.codec import Codec, MalformedEventError
 from schemas.events import Fingerprint, RedshiftPosterior, ScoredGalaxy
 
 from .accounting import Account
 from .errors import InfrastructureError
-from .messages import OBSERVED_AT, Outgoing, Processed, Received
+from .messages import OBSERVED_AT, Outgoing, Processed, Received, now_ms
 from .stage import RefusedError, Stage
 from .store import Store
 from .topics import Topics
+
+Places = dict[str, tuple[int, int | None]]
+"""Version and bin of the ranking, by galaxy."""
 
 NAME = "score-galaxies"
 RANKING = "scored"
@@ -56,34 +60,83 @@ class ScoreGalaxies(Stage):
     def process(self, batch: Sequence[Received]) -> Processed:
         """Score a batch of fingerprints; see ``stage.Stage``."""
         messages: list[Outgoing] = []
-        outcomes: list[str] = []
+        refused: dict[int, RefusedError] = {}
         newest: dict[str, tuple[Fingerprint, Received]] = {}
         with self.metrics.part("decode"):
-            for event in batch:
+            for number, event in enumerate(batch):
                 try:
-                    fingerprint = self.codec.decode_as(Fingerprint, event.value)
-                except MalformedEventError as error:
-                    refused = RefusedError("undecodable", str(error))
-                    outcomes.append(refused.outcome)
-                    messages.append(self.quarantined(event, refused))
+                    fingerprint = self._decoded(event)
+                except RefusedError as error:
+                    refused[number] = error
+                    messages.append(self.quarantined(event, error))
                     continue
                 known = newest.get(fingerprint.galaxy_id)
                 if known is None or fingerprint.version >= known[0].version:
                     newest[fingerprint.galaxy_id] = fingerprint, event
-                outcomes.append(fingerprint.galaxy_id)
-        chosen = {id(event) for _, event in newest.values()}
+            newest = self._without_older(newest)
+        scored = {id(event) for _, event in newest.values()}
         outcomes = [
-            outcome if outcome.startswith("quarantined") else _outcome(id(event) in chosen)
-            for outcome, event in zip(outcomes, batch, strict=True)
+            refused[number].outcome
+            if number in refused
+            else ("scored" if id(event) in scored else "superseded")
+            for number, event in enumerate(batch)
         ]
         galaxies = self.score(list(newest.values())) if newest else []
-        places = {
-            galaxy.galaxy_id: (galaxy.version, ranking.bin_of(galaxy.probability))
-            for galaxy in galaxies
+        places = _places(galaxies)
+        messages += self._ranked(galaxies, places, {k: e for k, (_, e) in newest.items()})
+        counted = False
+
+        def finish() -> list[Outgoing]:
+            nonlocal counted
+            if not counted:
+                self._finish(batch, outcomes, galaxies, places)
+                counted = True
+            return self._moved_on(places)
+
+        return Processed(messages, finish)
+
+    def _decoded(self, event: Received) -> Fingerprint:
+        try:
+            fingerprint = self.codec.decode_as(Fingerprint, event.value)
+        except MalformedEventError as error:
+            raise RefusedError("undecodable", str(error)) from error
+        wrong = fingerprint_problems(fingerprint)
+        if wrong:
+            raise RefusedError("invalid", "; ".join(wrong))
+        return fingerprint
+
+    def _without_older(
+        self, newest: dict[str, tuple[Fingerprint, Received]]
+    ) -> dict[str, tuple[Fingerprint, Received]]:
+        """Without fingerprints of which a newer version has been scored already."""
+        with self.store.reading() as reading:
+            ranked = {galaxy_id: reading.ranked(RANKING, galaxy_id) for galaxy_id in newest}
+        return {
+            galaxy_id: (fingerprint, event)
+            for galaxy_id, (fingerprint, event) in newest.items()
+            if (ranked[galaxy_id] or (0, 0))[0] <= fingerprint.version
         }
-        with self.metrics.part("rank"):
-            messages += self._ranked(galaxies, places, {k: e for k, (_, e) in newest.items()})
-        return Processed(messages, lambda: self._finish(batch, outcomes, galaxies, places))
+
+    def _moved_on(self, places: Places) -> list[Outgoing]:
+        """Scores of galaxies of which another worker scored a newer version meanwhile.
+
+        Its message may stand before this worker's older one, which compaction would keep: the
+        newest is published again, after it. ``places`` is brought up to date.
+        """
+        newer: list[tuple[Fingerprint, Received]] = []
+        with self.store.reading() as reading:
+            for galaxy_id, (version, _) in places.items():
+                ranked = reading.ranked(RANKING, galaxy_id)
+                encoded = reading.fingerprint(galaxy_id)
+                if ranked is not None and ranked[0] > version and encoded is not None:
+                    fingerprint = self.codec.decode_as(Fingerprint, encoded)
+                    newer.append((fingerprint, Received("", 0, 0, now_ms(), encoded)))
+        if not newer:
+            return []
+        galaxies = self.score(newer)
+        moved = _places(galaxies)
+        places.update(moved)
+        return self._ranked(galaxies, moved, {f.galaxy_id: event for f, event in newer})
 
     def score(self, fingerprints: Sequence[tuple[Fingerprint, Received]]) -> list[ScoredGalaxy]:
         """Score fingerprints with the messages they came in; ranks are not yet known."""
@@ -127,18 +180,32 @@ class ScoreGalaxies(Stage):
                 given = condition([posteriors[row] for row in chosen.tolist()])
                 with self.metrics.triton():
                     outputs[chosen] = critic.score(part, given)
+            self._check_calibration(critic)
             return Judged(outputs, critic.model_hash)
         except CriticUnavailable as error:
             self.metrics.triton_errors.inc()
             raise InfrastructureError(str(error)) from error
 
+    def _check_calibration(self, critic: Critic) -> None:
+        """Refuse to calibrate one network's outputs with what was fitted to another's.
+
+        Raises:
+            InfrastructureError: Triton serves another network than the one calibrated here.
+        """
+        if critic.calibration_id != self._scorer.critic_calibration_id:
+            raise InfrastructureError(
+                f"Triton at {critic.url} serves model {critic.model!r} with calibration "
+                f"{critic.calibration_id}; this version has {self._scorer.critic_calibration_id}: "
+                "write its model repository again and load it"
+            )
+
     def _ranked(
         self,
         galaxies: Sequence[ScoredGalaxy],
-        places: dict[str, tuple[int, int]],
+        places: Places,
         events: dict[str, Received],
     ) -> list[Outgoing]:
-        with self.store.reading() as reading:
+        with self.metrics.part("rank"), self.store.reading() as reading:
             histogram = reading.ranking(RANKING)
             for galaxy_id, (version, bin_index) in places.items():
                 before = reading.ranked(RANKING, galaxy_id)
@@ -150,7 +217,7 @@ class ScoreGalaxies(Stage):
                 self.topics.scored,
                 galaxy.galaxy_id.encode(),
                 self.codec.encode(
-                    with_rank(galaxy, ranking.rank(histogram, places[galaxy.galaxy_id][1]), count)
+                    with_rank(galaxy, _rank(histogram, places[galaxy.galaxy_id][1]), count)
                 ),
                 {OBSERVED_AT: events[galaxy.galaxy_id].observed_at},
             )
@@ -162,8 +229,8 @@ class ScoreGalaxies(Stage):
         batch: Sequence[Received],
         outcomes: Sequence[str],
         galaxies: Sequence[ScoredGalaxy],
-        places: dict[str, tuple[int, int]],
-    ) -> list[Outgoing]:
+        places: Places,
+    ) -> None:
         with self.metrics.part("store"), self.store.writing() as writing:
             account = Account(NAME, writing)
             for event, outcome in zip(batch, outcomes, strict=True):
@@ -172,8 +239,18 @@ class ScoreGalaxies(Stage):
             account.store(writing)
         self.metrics.accounted(account.outcomes)
         self.metrics.scored(galaxies)
-        return []
 
 
-def _outcome(scored: bool) -> str:
-    return "scored" if scored else "superseded"
+def _places(galaxies: Sequence[ScoredGalaxy]) -> Places:
+    """Version and bin by galaxy; a galaxy without observations stands in no ranking."""
+    return {
+        galaxy.galaxy_id: (
+            galaxy.version,
+            ranking.bin_of(galaxy.probability) if galaxy.provenance.observation_count else None,
+        )
+        for galaxy in galaxies
+    }
+
+
+def _rank(histogram: ranking.Histogram, bin_index: int | None) -> int:
+    return 0 if bin_index is None else ranking.rank(histogram, bin_index)

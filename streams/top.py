@@ -15,6 +15,7 @@ from rich.text import Text
 
 from schemas.events import ScoredGalaxy
 
+from .errors import InfrastructureError
 from .settings import Settings
 from .subscribe import Read, read
 
@@ -146,11 +147,15 @@ def watch(
         console: where to show them.
         count: how many rows.
         stop: asked between refreshes.
+
+    Raises:
+        InfrastructureError: Kafka or the topic cannot be reached.
     """
     standings = Standings()
     ended = threading.Event()
     messages = read(settings, "scored", stop=ended.is_set)
-    reader = threading.Thread(target=_follow, args=(standings, messages), daemon=True)
+    failed: list[InfrastructureError] = []
+    reader = threading.Thread(target=_follow, args=(standings, messages, failed), daemon=True)
     reader.start()
     with Live(render(standings, count), console=console, auto_refresh=False) as live:
         try:
@@ -163,9 +168,16 @@ def watch(
             ended.set()
             reader.join()
         live.update(render(standings, count), refresh=True)
+    if failed:
+        raise failed[0]
     return standings
 
 
-def _follow(standings: Standings, messages: Iterable[Read]) -> None:
-    for message in messages:
-        standings.take(message)
+def _follow(
+    standings: Standings, messages: Iterable[Read], failed: list[InfrastructureError]
+) -> None:
+    try:
+        for message in messages:
+            standings.take(message)
+    except InfrastructureError as error:
+        failed.append(error)

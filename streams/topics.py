@@ -10,6 +10,8 @@ from processors.sky import publishing_cell
 from schemas.events import Observation
 
 DAY_MS = 24 * 3600 * 1000
+LARGEST_MESSAGE_BYTES = 16 * 2**20
+"""Twice the largest event: a quarantine message holds one whole."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,14 @@ class Topics:
         """Events that could not be processed, with the reason."""
         return f"{self.prefix}.quarantine.v1"
 
+    @property
+    def every_alert(self) -> str:
+        """What the names of the topics of all alert streams begin with."""
+        return f"{self.prefix}.alerts."
+
     def alerts(self, stream: str) -> str:
         """Alerts of one stream, keyed by galaxy id."""
-        return f"{self.prefix}.alerts.{stream}.v1"
+        return f"{self.every_alert}{stream}.v1"
 
     def by_name(self, short_name: str) -> str | None:
         """The topic for ``scored``, ``fingerprints`` and so on, or for an alert stream."""
@@ -79,9 +86,10 @@ class Topics:
 
     def all(self) -> list[Topic]:
         """Every topic with its policy."""
-        compacted = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.2"}
-        month = {"cleanup.policy": "delete", "retention.ms": str(30 * DAY_MS)}
-        year = {"cleanup.policy": "delete", "retention.ms": str(365 * DAY_MS)}
+        size = {"max.message.bytes": str(LARGEST_MESSAGE_BYTES)}
+        compacted = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.2", **size}
+        month = {"cleanup.policy": "delete", "retention.ms": str(30 * DAY_MS), **size}
+        year = {"cleanup.policy": "delete", "retention.ms": str(365 * DAY_MS), **size}
         return [
             Topic(self.observations, month),
             Topic(self.fingerprints, compacted),

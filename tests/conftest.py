@@ -52,6 +52,14 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
 
 
 @pytest.fixture(scope="session")
+def secured_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    """A real Kafka with encryption, users and permissions."""
+    directory = tmp_path_factory.mktemp("secured")
+    with LocalStack(directory, triton=False, secured=True, quiet=True) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
 def triton_url(stack: LocalStack) -> str:
     """Triton's address for gRPC."""
     return stack.triton_url

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -228,13 +228,15 @@ class ConventionalRedshift:
         quantiles = _quantiles(probability, _edges(FINE))[0]
         cells = probability.reshape(len(PUBLISHED), -1).sum(axis=1)
         found = lines.significant(observed, copies)
-        return _posterior(quantiles, cells, _identify(probability[0], found), inputs), found
+        modes = _identify(probability[0], found)
+        posterior = _posterior(quantiles, cells, modes, inputs)
+        return replace(posterior, best=_most_likely_right(probability[0], posterior)), found
 
 
 def _line_features(found: list[lines.Line], posterior: RedshiftPosterior) -> list[Feature]:
     named: dict[float, str] = {}
     if posterior.identifications:
-        best = posterior.identifications[0]
+        best = min(posterior.identifications, key=lambda mode: abs(mode.redshift - posterior.best))
         named = dict(zip(best.observed_frequencies_hz, best.lines, strict=True))
     return [
         Feature(
@@ -337,6 +339,9 @@ def _edges(grid: Array) -> Array:
     return np.asarray(np.maximum(np.concatenate([grid - step / 2, [grid[-1] + step / 2]]), 0.0))
 
 
+_NEAR = 0.05
+"""Redshifts within so much of 1 + z are near each other."""
+
 _LEVELS: Array = np.array([0.025, 0.16, 0.5, 0.84, 0.975])
 
 
@@ -367,6 +372,23 @@ def _posterior(
         identifications=modes,
         inputs=inputs,
     )
+
+
+def _most_likely_right(probability: Array, posterior: RedshiftPosterior) -> float:
+    """Of the median and the identified modes, the redshift with most probability within 5 %.
+
+    Lines make separate narrow modes, and the median may lie between them, where no galaxy is.
+    """
+    cumulative = np.concatenate([[0.0], np.cumsum(probability)])
+    edges = _edges(FINE)
+
+    def mass(redshift: float) -> float:
+        low, high = np.log1p(redshift) - np.log([1 + _NEAR, 1 - _NEAR])
+        below = np.interp([low, high], edges, cumulative)
+        return float(below[1] - below[0])
+
+    modes = [mode.redshift for mode in posterior.identifications]
+    return max([posterior.best, *modes], key=mass)
 
 
 def _identify(probability: Array, found: list[lines.Line]) -> list[LineIdentification]:

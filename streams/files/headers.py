@@ -67,7 +67,7 @@ def bare_observation(
 ) -> Observation:
     """The observation in a file, still without its payload.
 
-    Its id follows from the file's name and content, so that a repeat changes nothing.
+    Its id follows from the file's content, so that a repeat changes nothing under any name.
 
     Args:
         path: the file.
@@ -84,9 +84,9 @@ def bare_observation(
         raise HeaderError(f"{path}: neither TELESCOP nor INSTRUME in the header: give instrument")
     right_ascension, declination = _position(path, header, given, centre_deg)
     calibration = given.calibration or _first(header, ("ORIGIN",))
-    content = hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
+    content = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
     return Observation(
-        observation_id=f"{path.stem[:200]}/{content}",
+        observation_id=f"file/{content}",
         instrument=str(instrument).strip(),
         right_ascension_deg=right_ascension % 360.0,
         declination_deg=declination,

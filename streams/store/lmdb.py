@@ -62,6 +62,7 @@ class LMDBStore:
             self._environment = lmdb.open(
                 str(directory), map_size=MAP_BYTES, max_dbs=len(_TABLES), max_readers=512
             )
+            self._environment.reader_check()  # forget readers that were killed
             self._tables = {name: self._environment.open_db(name.encode()) for name in _TABLES}
         except (OSError, lmdb.Error) as error:
             raise StoreError(
@@ -86,6 +87,8 @@ class LMDBStore:
         try:
             with self._environment.begin(write=write) as transaction:
                 yield LMDBTransaction(transaction, self._tables)
+        except lmdb.BadValsizeError:
+            raise  # a key that no event of ours has: the event's fault, not the store's
         except lmdb.DiskError as error:
             raise StoreError(f"the disk of the store {self._directory} is full") from error
         except lmdb.Error as error:

@@ -231,6 +231,26 @@ def test_flux_densities_scatter_as_their_errors_say() -> None:
     assert np.std(pulls) < 1.3
 
 
+@pytest.mark.parametrize("blank", [slice(0, 22), slice(26, 48)])
+def test_blank_pixels_within_the_aperture_do_not_bias_the_flux_density(blank: slice) -> None:
+    whole = continuum_map(150.0, 2.0, 1e-2)
+    image = whole.image.copy()
+    image[blank] = np.nan
+    part = dataclasses.replace(whole, image_jy_per_beam=image.ravel())
+    measured = measure(part, 150.0, 2.0)
+    error = measured.weight**-0.5
+    assert measured.weighted_flux / measured.weight == pytest.approx(1e-2, abs=4 * error)
+    assert error > measure(whole, 150.0, 2.0).weight ** -0.5
+
+
+def test_a_mostly_blank_aperture_is_unusable() -> None:
+    whole = continuum_map(150.0, 2.0, 1e-2)
+    image = whole.image.copy()
+    image[:27] = np.nan
+    with pytest.raises(UnusableError, match="of the beam"):
+        measure(dataclasses.replace(whole, image_jy_per_beam=image.ravel()), 150.0, 2.0)
+
+
 def test_a_position_off_the_map_is_unusable() -> None:
     with pytest.raises(UnusableError, match="no observed pixel"):
         measure(continuum_map(150.0, 2.0), 150.1, 2.0)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from processors import fingerprint as fingerprints
 from processors import ranking
-from processors.alerts import AlertStream, LastAlert, Region, alert_id, decide, separation_arcsec
+from processors.alerts import AlertStream, LastAlert, Region, alert_id, decide
 from processors.evaluation import EVALUATIONS
 from processors.evaluation.reproducibility import observability, repeat_agreement
 from processors.hyperscore import RISES, hyperscore, renormalised, value
@@ -179,6 +179,16 @@ def test_a_galaxy_that_ceases_to_pass_is_retracted_once(scored: ScoredGalaxy) ->
     assert decide(gone, stream, dataclasses.replace(last, active=False)) is None
 
 
+def test_a_galaxy_without_observations_passes_nothing(scored: ScoredGalaxy) -> None:
+    nothing = dataclasses.replace(scored.provenance, observation_count=0)
+    emptied = dataclasses.replace(scored, version=9, provenance=nothing)
+    stream = AlertStream("s")
+    assert decide(emptied, stream, None) is None
+    decision = decide(emptied, stream, said(scored, stream))
+    assert decision is not None
+    assert (decision.alert_type, decision.reasons) == ("RETRACTION", ["no observation remains"])
+
+
 def test_limits_on_redshift_flux_and_region(scored: ScoredGalaxy) -> None:
     z = scored.redshift.best
     ra, dec = scored.right_ascension_deg, scored.declination_deg
@@ -210,11 +220,3 @@ def test_an_alert_id_is_the_same_for_a_repeat_and_differs_for_all_else(
         alert_id(dataclasses.replace(scored, version=99), stream, "INITIAL"),
     }
     assert len(others | {alert_id(scored, stream, "INITIAL")}) == 4
-
-
-@given(st.floats(0, 360), st.floats(-90, 90), st.floats(0, 360), st.floats(-90, 90))
-def test_separations_agree_with_astropy(ra1: float, dec1: float, ra2: float, dec2: float) -> None:
-    from astropy.coordinates import angular_separation
-
-    expected = angular_separation(*map(math.radians, (ra1, dec1, ra2, dec2))) * 206264.806247
-    assert separation_arcsec(ra1, dec1, ra2, dec2) == pytest.approx(expected, abs=1e-3)

@@ -232,6 +232,7 @@ def test_alerts_begin_change_and_end(make_broker: Callable[..., Broker]) -> None
         "INITIAL", "RETRACTION", "INITIAL",
     ]  # fmt: skip
     initial, retraction, again = (each for each in alerts if isinstance(each, Alert))
+    galaxy_id = initial.galaxy.galaxy_id
     assert initial.supersedes is None
     assert retraction.supersedes == initial.alert_id
     assert again.supersedes == retraction.alert_id
@@ -246,3 +247,13 @@ def test_alerts_begin_change_and_end(make_broker: Callable[..., Broker]) -> None
     (galaxy,) = (each.galaxy for each in galaxies.values())
     assert isinstance(galaxy, ScoredGalaxy)
     assert galaxy.provenance.observation_count == 1
+
+    withdrawal = dataclasses.replace(flux("fourth", 1.0, replaces="third"), photometry=None)
+    broker.publish([withdrawal])
+    (emptied,) = (each.galaxy for each in newest(broker.read("scored")).values())
+    assert isinstance(emptied, ScoredGalaxy)
+    assert (emptied.provenance.observation_count, emptied.rank) == (0, 0)
+    last = broker.read("bright")[-1].event
+    assert isinstance(last, Alert)
+    assert last.reasons[-1] == "no observation remains"
+    assert broker.command("verify", galaxy_id).stdout.count("identical") == 2

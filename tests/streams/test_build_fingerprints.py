@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import random
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -271,6 +272,43 @@ def test_what_was_corrected_does_not_come_back_by_a_repeat(feed: Feed) -> None:
     assert feed.members() == {frozenset([observation_hash("c")])}
 
 
+def test_what_a_crash_kept_from_being_published_is_published_by_the_redelivery(feed: Feed) -> None:
+    far = at("far", right_ascension=20.0)
+    withdrawal = dataclasses.replace(at("w", replaces="a"), photometry=None)
+    elsewhere = at("c", right_ascension=20.0, replaces="b")
+    for event in (at("a"), at("b"), far, withdrawal, elsewhere):
+        before = published(feed.send(event))  # what a crash would keep from Kafka
+        again = published(feed.deliver([len(feed.topic) - 1]))
+        assert sorted(map(codec.encode, again)) == sorted(map(codec.encode, before))
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(["x", "c", "d"])))
+def test_a_chain_of_corrections_leaves_the_last_in_any_order(
+    feed: Feed, order: tuple[str, ...]
+) -> None:
+    chain = {"x": at("x"), "c": at("c", replaces="x"), "d": at("d", replaces="c")}
+    for name in order:
+        feed.send(chain[name])
+    assert feed.members() == {frozenset([observation_hash("d")])}
+
+
+def test_the_same_id_with_other_content_is_told_and_changes_nothing(feed: Feed) -> None:
+    feed.send(at("a", flux=0.01))
+    (told,) = quarantined(feed.send(at("a", flux=0.02)))
+    assert told.reason == "conflicting"
+    assert "names this one in replaces" in told.detail
+    assert quarantined(feed.send(codec.encode(at("a", flux=0.01), "container"))) == []
+    assert feed.outcomes() == {"merged": 1, "repeated": 1, "quarantined: conflicting": 1}
+
+
+def test_offsets_that_kafka_no_longer_holds_are_counted_as_gone(feed: Feed) -> None:
+    feed.topic = [b""] * 10
+    feed.send(at("a"))
+    feed.topic += [b""] * 4
+    feed.send(at("b"))
+    assert feed.outcomes() == {"compacted or expired unread": 14, "merged": 2}
+
+
 @given(near, st.data())
 @settings(max_examples=25, deadline=None)
 def test_corrections_equal_never_having_seen_what_they_replace(
@@ -288,7 +326,7 @@ def test_corrections_equal_never_having_seen_what_they_replace(
         with feed.store.reading() as reading:
             for fingerprint in feed.galaxies():
                 if fingerprint.acquisition.observations:
-                    again = rebuild(reading, codec, fingerprint.galaxy_id)
+                    again = rebuild(reading, codec, fingerprint)
                     again = dataclasses.replace(again, version=fingerprint.version)
                     assert codec.encode(again) == codec.encode(fingerprint)
         feed.store.close()

@@ -1,0 +1,420 @@
+"""What the stages tell of themselves is what they did, and says what is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import prometheus_client
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from deploy.local import LocalStack
+from models.repository import write_repository
+from models.simulator import simulate
+from schemas.codec import Codec
+from streams.build_fingerprints import BuildFingerprints
+from streams.embedded import Settled, stages_running
+from streams.health import DIRECTORY, Health, served
+from streams.messages import OBSERVED_AT, Outgoing, Received, now_ms
+from streams.metrics import Histogram, StageMetrics
+from streams.publish import Publisher
+from streams.settings import KafkaSettings, Settings, StageSettings, TritonSettings
+from streams.store import LMDBStore
+from streams.topics import Topics
+
+from ..conftest import REPOSITORY, Broker, wait_until
+
+PROMETHEUS = REPOSITORY / "deploy" / "prometheus"
+STAGES = ("build-fingerprints", "score-galaxies", "publish-alerts")
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a metric says of itself."""
+
+    kind: str
+    labels: frozenset[str]
+
+
+def families(text: str) -> dict[str, Metric]:
+    """The metrics of a scrape, without those of the process."""
+    found = {}
+    for family in text_string_to_metric_families(text):
+        name = family.name + ("_total" if family.type == "counter" else "")
+        labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+        if name.startswith("mmbroker_"):
+            found[name] = Metric(family.type, frozenset(labels))
+    return found
+
+
+def samples(text: str) -> Samples:
+    """The values of a scrape by name and labels."""
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def by_label(scrape: Samples, name: str, label: str) -> dict[str, int]:
+    """The values of one metric by one of its labels."""
+    values = Counter[str]()
+    for (each, labels), value in scrape.items():
+        if each == name:
+            values[dict(labels)[label]] += int(value)
+    return dict(values)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where one process serves."""
+
+    settings: Settings
+    stage: str
+
+    @property
+    def address(self) -> str:
+        file = f"{self.settings.kafka.topic_prefix}-{self.stage}-0.json"
+        path = self.settings.data_directory / DIRECTORY / file
+        (target,) = json.loads(path.read_text())[0]["targets"]
+        return str(target)
+
+    def get(self, path: str) -> tuple[int, str]:
+        """The status and body of an answer; 0 when nothing answers."""
+        try:
+            with urllib.request.urlopen(f"http://{self.address}{path}", timeout=20) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError as error:
+            return 0, str(error)
+
+    def says(self, path: str, status: int, text: str = "") -> bool:
+        code, body = self.get(path)
+        return code == status and text in body
+
+    def wait(self, status: int, text: str = "") -> None:
+        """Wait until it is ready, or unready with a reason that contains a text."""
+        problem = f"{self.stage} does not come to say {status} {text}"
+        wait_until(lambda: self.says("/readyz", status, text), problem)
+
+    def scrape(self) -> Samples:
+        return samples(self.get("/metrics")[1])
+
+
+def everywhere(settings: Settings) -> dict[str, Endpoint]:
+    return {stage: Endpoint(settings, stage) for stage in STAGES}
+
+
+# Without servers --------------------------------------------------------------------------------
+
+values = st.lists(st.floats(-2, 12) | st.sampled_from([0.5, 1.0, 5.0]), max_size=30)
+
+
+@given(st.lists(values, max_size=4))
+def test_many_values_at_once_make_the_histogram_that_one_after_another_make(
+    batches: list[list[float]],
+) -> None:
+    bounds = (0.5, 1, 5)
+    ours, theirs = CollectorRegistry(), CollectorRegistry()
+    bulk = Histogram("h", "A histogram.", "s", bounds, ours)
+    single = prometheus_client.Histogram(
+        "h", "A histogram.", ["stage"], buckets=bounds, registry=theirs
+    ).labels("s")
+    for batch in batches:
+        bulk.observe(batch)
+        for value in batch:
+            single.observe(value)
+    one, other = (samples(generate_latest(each).decode()) for each in (ours, theirs))
+    assert one == pytest.approx(other)
+
+
+@pytest.mark.parametrize("header", [b"", b"yesterday", b"-1", b"9" * 400, None])
+def test_whatever_time_a_publisher_claims_the_message_counts(header: bytes | None) -> None:
+    metrics = StageMetrics("s")
+    metrics.sent([Outgoing("t", b"", b"", {OBSERVED_AT: header})])  # type: ignore[dict-item]
+    metrics.sent([Outgoing("t", b"", b"", {OBSERVED_AT: str(now_ms() + 10**6).encode()})])
+    scrape = samples(generate_latest(metrics.registry).decode())
+    assert by_label(scrape, "mmbroker_messages_sent_total", "topic") == {"t": 2}
+    assert by_label(scrape, "mmbroker_latency_seconds_bucket", "le")["0.01"] == 1
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[BuildFingerprints]:
+    store = LMDBStore(tmp_path / "store")
+    yield BuildFingerprints(store, Topics(), Codec())
+    store.close()
+
+
+def test_a_redelivered_event_is_counted_once_as_in_the_ledger(stage: BuildFingerprints) -> None:
+    data = [Codec().encode(each) for each in simulate(5, seed=1)] + [b"nonsense"]
+    batch = [
+        Received(stage.topics.observations, 0, offset, 0, each) for offset, each in enumerate(data)
+    ]
+    for delivered in (batch[:4], batch, batch):
+        for processed in stage.process_safely(delivered):
+            assert processed.finish() == []
+    scrape = samples(generate_latest(stage.metrics.registry).decode())
+    with stage.store.reading() as reading:
+        ledger = {outcome: count for (_, outcome), count in reading.counts().items()}
+    assert by_label(scrape, "mmbroker_events_accounted_total", "outcome") == ledger
+    assert sum(ledger.values()) == len(batch)
+
+
+def test_it_is_ready_only_when_neither_batch_nor_probe_misses_anything() -> None:
+    health = Health()
+    assert health.unready == "starting"
+    health.misses = None
+    assert health.unready is not None
+    assert "no partitions" in health.unready
+    health.assigned = {("observations", 0)}
+    assert health.unready is None
+    health.waits_for = "the disk is\nfull"
+    assert health.unready == "the disk is full"
+    health.misses = "Kafka"  # a probe that finds everything again does not end the batch's wait
+    health.misses = None
+    assert health.unready == "the disk is full"
+    health.succeeded()
+    assert health.unready is None
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def test_a_port_that_is_taken_does_not_stop_a_stage(
+    stage: BuildFingerprints, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = free_port()
+    settings = Settings(data_directory=tmp_path, stage=StageSettings(metrics_port=port))
+    endpoint = Endpoint(settings, stage.name)
+    with served(stage, settings, "mm-other-0", Health()):
+        with served(stage, settings, f"mm-{stage.name}-0", Health()):
+            assert endpoint.address != f"127.0.0.1:{port}"
+            assert f"metrics_port = {port}" in caplog.text
+            assert endpoint.says("/readyz", 503, "starting")
+            assert endpoint.says("/nothing", 404)
+        assert [each.name for each in (tmp_path / DIRECTORY).iterdir()] == ["mm-other-0.json"]
+
+
+# A whole broker ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def endpoints(broker: Broker) -> dict[str, Endpoint]:
+    """Of a broker at rest that has seen new, repeated and malformed observations."""
+    observations = list(simulate(40, seed=41))
+    malformed = [b"nonsense", Codec().encode(observations[0])[:-1]]
+    broker.publish([*observations, *observations[:10], *malformed])
+    found = everywhere(broker.settings)
+    for endpoint in found.values():
+        endpoint.wait(200)
+    return found
+
+
+@pytest.mark.slow
+def test_at_rest_the_metrics_are_the_ledger(broker: Broker, endpoints: dict[str, Endpoint]) -> None:
+    for entry in broker.ledger():
+        scrape = endpoints[entry.stage].scrape()
+        accounted = by_label(scrape, "mmbroker_events_accounted_total", "outcome")
+        assert accounted == entry.outcomes
+        received = by_label(scrape, "mmbroker_events_received_total", "stage")
+        assert received == {entry.stage: entry.received}
+        alerts = {
+            f"{dict(labels)['stream']}: {dict(labels)['type']}": value
+            for (name, labels), value in scrape.items()
+            if name == "mmbroker_alerts_total"
+        }
+        assert alerts == entry.sent
+        sizes = by_label(scrape, "mmbroker_batch_events_sum", "stage")
+        assert sizes == {entry.stage: entry.received}
+
+
+@pytest.mark.slow
+def test_at_rest_no_partition_lags(endpoints: dict[str, Endpoint]) -> None:
+    for stage, endpoint in endpoints.items():
+        wait_until(partial(lags_by, endpoint, 0), f"{stage} lags")
+        scrape = endpoint.scrape()
+        assert len(by_label(scrape, "mmbroker_lag_events", "partition")) == 4
+        assert by_label(scrape, "mmbroker_unaccounted_events", "stage") == {stage: 0}
+
+
+def lags_by(endpoint: Endpoint, events: int) -> bool:
+    return sum(by_label(endpoint.scrape(), "mmbroker_lag_events", "partition").values()) == events
+
+
+@pytest.mark.slow
+def test_every_alert_message_has_its_latency(endpoints: dict[str, Endpoint]) -> None:
+    scrape = endpoints["publish-alerts"].scrape()
+    sent = by_label(scrape, "mmbroker_messages_sent_total", "topic")
+    (latencies,) = by_label(scrape, "mmbroker_latency_seconds_count", "stage").values()
+    assert latencies == sum(sent.values()) > 0
+
+
+@pytest.mark.slow
+def test_the_scores_counted_are_those_published(endpoints: dict[str, Endpoint]) -> None:
+    scrape = endpoints["score-galaxies"].scrape()
+    outcomes = by_label(scrape, "mmbroker_events_accounted_total", "outcome")
+    for name in ("mmbroker_score_probability_count", "mmbroker_score_hyperscore_count"):
+        assert by_label(scrape, name, "stage") == {"score-galaxies": outcomes["scored"]}
+
+
+def documented() -> dict[str, Metric]:
+    """The metrics of the table in the README."""
+    row = re.compile(r"^\| `(mmbroker_\w+)` \| (\w+) \| ([^|]*) \|", re.MULTILINE)
+    return {
+        name: Metric(kind, frozenset(re.findall(r"`(\w+)`", labels)))
+        for name, kind, labels in row.findall((PROMETHEUS / "README.md").read_text())
+    }
+
+
+@pytest.mark.slow
+def test_the_table_of_metrics_is_what_is_served(endpoints: dict[str, Endpoint]) -> None:
+    served: dict[str, Metric] = {}
+    for endpoint in endpoints.values():
+        for name, metric in families(endpoint.get("/metrics")[1]).items():
+            if name not in served or metric.labels:
+                served[name] = metric
+    assert served == documented()
+
+
+# When servers are away --------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_stage_says_what_is_away_and_is_ready_again_when_it_is_back(tmp_path: Path) -> None:
+    write_repository(tmp_path / "models", "embedded")
+    with LocalStack(
+        tmp_path / "servers", model_repository=tmp_path / "models", quiet=True
+    ) as stack:
+        first = free_port()
+        settings = Settings(
+            data_directory=tmp_path,
+            kafka=KafkaSettings(bootstrap_servers=stack.bootstrap_servers),
+            triton=TritonSettings(url=stack.triton_url),
+            stage=StageSettings(metrics_port=first),
+        )
+        environment = {
+            **os.environ,
+            **stack.environment(),
+            "MMBROKER_DATA_DIRECTORY": str(tmp_path),
+            "MMBROKER_STAGE__METRICS_PORT": str(first),
+        }
+        with stages_running(settings, tmp_path / "stages.log", environment):
+            walk_through_outages(stack, settings, first)
+
+
+def walk_through_outages(stack: LocalStack, settings: Settings, first: int) -> None:
+    endpoints = everywhere(settings)
+    build, score, publish = endpoints.values()
+    for each in endpoints.values():
+        each.wait(200)
+    assert [each.address for each in endpoints.values()] == [
+        f"127.0.0.1:{first + number}" for number in range(3)
+    ]
+    started = {each.stage: start_time(each) for each in endpoints.values()}
+
+    stack.triton.kill()
+    score.wait(503, "Triton")  # found by the probe: there is no batch
+    with Publisher(settings) as publisher:
+        for observation in simulate(3, seed=2):
+            publisher.send(observation)
+    score.wait(503, "failed after")  # found by a batch
+    assert score.says("/healthz", 200, "healthy")
+    assert build.says("/readyz", 200)
+    assert publish.says("/readyz", 200)
+    stack.triton.start()
+    score.wait(200)
+    wait_until(Settled(settings, 1), "the ledger does not close after Triton was away")
+    scrape = score.scrape()
+    assert by_label(scrape, "mmbroker_triton_errors_total", "stage")[score.stage] > 0
+    assert by_label(scrape, "mmbroker_retries_total", "stage")[score.stage] > 0
+
+    stack.kafka.kill()
+    for each in endpoints.values():
+        each.wait(503, "Kafka")
+    assert all(each.says("/healthz", 200, "healthy") for each in endpoints.values())
+    stack.kafka.start()
+    for each in endpoints.values():
+        each.wait(200)
+    with Publisher(settings) as publisher:
+        for observation in simulate(3, seed=3):
+            publisher.send(observation)
+    wait_until(Settled(settings), "the ledger does not close after Kafka was away")
+    assert {each.stage: start_time(each) for each in endpoints.values()} == started
+
+
+def start_time(endpoint: Endpoint) -> float:
+    """When the process began; it has to outlast the servers."""
+    return endpoint.scrape()["process_start_time_seconds", frozenset()]
+
+
+# Prometheus -------------------------------------------------------------------------------------
+
+
+def test_the_alert_rules_use_metrics_that_exist() -> None:
+    rules = (PROMETHEUS / "alerts.yml").read_text()
+    named = set(re.findall(r"mmbroker_\w+", rules))
+    assert named
+    assert {re.sub(r"_(bucket|count|sum)$", "", name) for name in named} <= documented().keys()
+
+
+def test_every_alert_rule_says_why_and_what_to_do_and_is_tested() -> None:
+    _, *rules = (PROMETHEUS / "alerts.yml").read_text().split("- alert: ")
+    tests = (PROMETHEUS / "alerts_test.yml").read_text()
+    for rule in rules:
+        name = rule.split()[0]
+        assert all(f"{part}:" in rule for part in ("summary", "description", "runbook")), name
+        assert name in tests
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("check", "config", "prometheus.yml"),
+        ("check", "rules", "alerts.yml"),
+        ("test", "rules", "alerts_test.yml"),
+    ],
+)
+def test_prometheus_accepts_the_configuration_and_the_rules_fire(arguments: tuple[str]) -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed: apt-get install prometheus")
+    result = subprocess.run(
+        [promtool, *arguments], cwd=PROMETHEUS, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.slow
+def test_prometheus_takes_what_is_served(endpoints: dict[str, Endpoint]) -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed: apt-get install prometheus")
+    for endpoint in endpoints.values():
+        result = subprocess.run(
+            [promtool, "check", "metrics"],
+            input=endpoint.get("/metrics")[1],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
