@@ -9,8 +9,10 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+import io
 import json
 import logging
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,6 +54,11 @@ app.add_typer(evaluate_app, name="evaluate")
 
 console = Console()
 errors = Console(stderr=True, highlight=False)
+
+LIBRARIES = ("faust", "aiokafka", "mode", "matplotlib")
+REPEAT_AFTER_S = 60.0
+
+PICTURE_COLUMNS = 128
 
 EXPECTED_ERRORS = (
     InfrastructureError,
@@ -110,12 +117,27 @@ StageName = Enum("StageName", {name: name for name in STAGES}, type=str)  # type
 
 
 @stack_app.command("up")
-def stack_up() -> None:
+def stack_up(
+    secured: Annotated[
+        bool | None,
+        typer.Option(
+            "--secured/--open",
+            help="Kafka with encryption, users (SCRAM) and permissions, or open to this machine;"
+            " by default as it was before, at first open.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
     """Start Kafka and Triton, detached, and install them first if need be."""
     settings = _settings()
     repository = settings.data_directory / "models"
     write_repository(repository, "embedded")
-    stack = LocalStack(settings.stack_directory, model_repository=repository).up()
+    stack = LocalStack(
+        settings.stack_directory,
+        model_repository=repository,
+        secured=secured,
+        alert_topics=settings.topics.every_alert,
+    ).up()
     _show_stack(stack.status())
 
 
@@ -132,6 +154,19 @@ def stack_status() -> None:
     _show_stack(status)
     if not status.ready:
         raise typer.Exit(1)
+
+
+@stack_app.command("environment")
+def stack_environment(
+    user: Annotated[
+        str | None,
+        typer.Option(help="Of a secured stack: mmbroker, reader (alerts only) or admin."),
+    ] = None,
+) -> None:
+    """Print the variables that point to the stack, for a shell. With passwords, if secured."""
+    stack = LocalStack.attach(_settings().stack_directory, quiet=True)
+    for name, value in stack.environment(user).items():
+        sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
 
 
 @stack_app.command("logs")
@@ -327,9 +362,11 @@ def subscribe(
 
     if as_json and as_table:
         raise ValueError("--json and --table exclude each other")
-    tabular = as_table or (not as_json and sys.stdout.isatty())
+    terminal = sys.stdout.isatty()
+    tabular = as_table or (not as_json and terminal)
+    columns = console.width if terminal else None
     for message in read(_settings(), stream, start, until_end):
-        line = row(message) if tabular else json.dumps(message.plain, ensure_ascii=False)
+        line = row(message, columns) if tabular else json.dumps(message.plain, ensure_ascii=False)
         try:
             sys.stdout.write(line + "\n")
             sys.stdout.flush()
@@ -344,15 +381,23 @@ def top(
         bool, typer.Option("--watch", help="Follow the changes until Ctrl-C.")
     ] = False,
     rows: Annotated[int, typer.Option(help="How many galaxies.")] = 20,
+    svg: Annotated[Path | None, typer.Option(help="Also write the table as a picture.")] = None,
 ) -> None:
     """Show the best galaxies, ranked."""
     from . import top as standings
 
     settings = _settings()
+    if watch and svg is not None:
+        raise ValueError("--watch and --svg exclude each other")
     if watch:
         standings.watch(settings, console, rows)
-    else:
-        console.print(standings.render(standings.collect(settings), rows))
+        return
+    table = standings.render(standings.collect(settings), rows)
+    console.print(table)
+    if svg is not None:
+        picture = Console(record=True, width=PICTURE_COLUMNS, file=io.StringIO())
+        picture.print(table)
+        picture.save_svg(str(svg), title="mmbroker top")
 
 
 @app.command()
@@ -476,14 +521,35 @@ def _set_up_logging(verbose: bool) -> None:
     logging.basicConfig(level=logging.INFO, format=text, handlers=[handler], force=True)
     quiet = logging.DEBUG if verbose else logging.WARNING
     for handler in logging.getLogger().handlers:
-        handler.addFilter(_is_news)
-    for name in ("faust", "aiokafka", "mode", "matplotlib"):
+        handler.addFilter(_News())
+    for name in LIBRARIES:
         logging.getLogger(name).setLevel(quiet)
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    """All but what every new broker answers its first idempotent producer, which tries again."""
-    return "Coordinator load in progress" not in record.getMessage()
+class _News(logging.Filter):
+    """Passes what is worth a line.
+
+    Not what every new broker answers its first idempotent producer, which tries again; nor the
+    failures of a client's first connection, of which an error gives the reason once; nor what a
+    library has said within the last minute, as a client does that tries again for ever.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        if "Coordinator load in progress" in message or "/bootstrap]: " in message:
+            return False
+        if record.name.partition(".")[0] not in LIBRARIES:
+            return True
+        since = record.created - REPEAT_AFTER_S
+        self._said = {text: said for text, said in self._said.items() if said > since}
+        new = message not in self._said
+        if new:
+            self._said[message] = record.created
+        return new
 
 
 if __name__ == "__main__":

@@ -50,8 +50,8 @@ def published(settings: Settings, galaxy_id: str) -> ScoredGalaxy:
         KafkaUnavailableError: Kafka cannot be reached.
     """
     found: ScoredGalaxy | None = None
-    for each in read(settings, "scored", until_end=True):
-        galaxy = each.galaxy if each.key == galaxy_id.encode() else None
+    for each in read(settings, "scored", until_end=True, key=galaxy_id.encode()):
+        galaxy = each.galaxy
         if galaxy is not None and (found is None or galaxy.version >= found.version):
             found = galaxy
     if found is None:

@@ -11,7 +11,15 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from rich.table import Table
 
-from .kafka import METADATA_TIMEOUT_S, KafkaUnavailableError, admin, existing_topics
+from . import build_fingerprints, publish_alerts, score_galaxies
+from .kafka import (
+    METADATA_TIMEOUT_S,
+    KafkaUnavailableError,
+    admin,
+    existing_topics,
+    hidden_topics,
+)
+from .refusal import not_allowed
 from .settings import Settings
 from .store import Reading
 from .topics import Topics
@@ -78,9 +86,9 @@ def ledger(settings: Settings, reading: Reading) -> list[Entry]:
 def flow(topics: Topics) -> list[tuple[str, str]]:
     """The stages with the topic that each reads, in the order of the flow."""
     return [
-        ("build-fingerprints", topics.observations),
-        ("score-galaxies", topics.fingerprints),
-        ("publish-alerts", topics.scored),
+        (build_fingerprints.NAME, topics.observations),
+        (score_galaxies.NAME, topics.fingerprints),
+        (publish_alerts.NAME, topics.scored),
     ]
 
 
@@ -95,10 +103,12 @@ def end_offsets(
         client: asks; by default a client of its own.
 
     Raises:
-        KafkaUnavailableError: Kafka cannot be reached.
+        KafkaUnavailableError: Kafka cannot be reached, or hides the topic from the user.
     """
     client = admin(settings.kafka) if client is None else client
     partitions = existing_topics(settings.kafka, client).get(topic, 0)
+    if not partitions and hidden_topics(settings.kafka, [topic]):
+        raise KafkaUnavailableError(not_allowed(settings.kafka, f"topic {topic}"))
     wanted = {
         TopicPartition(topic, number): OffsetSpec.latest()  # type: ignore[no-untyped-call]
         for number in range(partitions)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
+import os
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -17,8 +17,10 @@ from typing import Any
 import faust
 
 from .errors import InfrastructureError
-from .kafka import DurableProducer
-from .messages import Received
+from .health import Health, served
+from .kafka import DurableProducer, partitions_of, require_group
+from .messages import Outgoing, Received
+from .refusal import tls_context
 from .settings import KafkaSettings, Settings
 from .stage import Stage
 
@@ -37,24 +39,44 @@ def run_stage(stage: Stage, settings: Settings, instance: str) -> None:
         instance: names this process among those of the stage, the same after a restart, so that
             it gets its partitions back at once.
     """
+    # What Kafka refuses, Faust would try for ever and say little of.
+    for source in stage.sources:
+        partitions_of(settings.kafka, source)
+    require_group(settings.kafka, _group(stage, settings.kafka))
     app = _application(stage, settings, instance)
+    health = Health()
     producer = DurableProducer(settings.kafka)
     topic = app.topic(*stage.sources, key_serializer="raw", value_serializer="raw")
+
+    @app.on_partitions_assigned.connect
+    def assigned(_: Any, /, *arguments: Any, signal: Any, **__: Any) -> None:
+        (partitions,) = arguments
+        health.assigned = {(place.topic, place.partition) for place in partitions}
+
+    @app.on_partitions_revoked.connect
+    def revoked(_: Any, /, *__: Any, signal: Any, **___: Any) -> None:
+        health.assigned = set()
 
     @app.agent(topic, name=stage.name, concurrency=1)
     async def agent(stream: Any) -> None:
         async for events in stream.take_events(
             settings.stage.batch_events, within=settings.stage.batch_wait_s
         ):
-            batch = [_received(event.message) for event in events]
             try:
-                await _until_done(stage, producer, batch, settings.stage.give_up_after_s)
-            except Exception as error:
-                # An exception that leaves an agent acknowledges its batch: stop the process first.
-                await app.crash(error)
-                await asyncio.sleep(float("inf"))
+                batch = [_received(event.message) for event in events]
+                stage.metrics.received.inc(len(batch))
+                await _until_done(stage, producer, batch, settings.stage.give_up_after_s, health)
+            except Exception:
+                # However an agent ends, Faust acknowledges its batch: end the process instead, as
+                # if it were killed.
+                log.critical("%s gives up", stage.name, exc_info=True)
+                logging.shutdown()
+                os._exit(1)
 
-    _Worker(app, redirect_stdouts=False, quiet=True).execute_from_commandline()
+    worker = _Worker(app, redirect_stdouts=False, quiet=True)
+    health.loop = worker.loop
+    with served(stage, settings, instance, health):
+        worker.execute_from_commandline()
 
 
 class _Worker(faust.Worker):
@@ -65,7 +87,11 @@ class _Worker(faust.Worker):
 
 
 async def _until_done(
-    stage: Stage, producer: DurableProducer, batch: Sequence[Received], give_up_after_s: float
+    stage: Stage,
+    producer: DurableProducer,
+    batch: Sequence[Received],
+    give_up_after_s: float,
+    health: Health,
 ) -> None:
     """Process a batch, again and again while the infrastructure is away.
 
@@ -78,12 +104,15 @@ async def _until_done(
         try:
             await asyncio.to_thread(process_durably, stage, producer, batch)
         except InfrastructureError as error:
+            health.waits_for = str(error)
             if time.monotonic() > deadline:
                 raise
             log.warning("%s waits %.3g s: %s", stage.name, pause, error)
+            stage.metrics.retries.inc()
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)
         else:
+            health.succeeded()
             return
 
 
@@ -97,13 +126,20 @@ def process_durably(stage: Stage, producer: DurableProducer, batch: Sequence[Rec
     sent = 0
     for processed in stage.process_safely(batch):
         messages = processed.messages
-        producer.send(messages)
+        _send(stage, producer, messages)
         sent += len(messages)
         while messages := processed.finish():
-            producer.send(messages)
+            _send(stage, producer, messages)
             sent += len(messages)
     seconds = time.monotonic() - started
+    stage.metrics.batch(len(batch), seconds)
     log.info("%s: %d in, %d out, %.0f ms", stage.name, len(batch), sent, 1000 * seconds)
+
+
+def _send(stage: Stage, producer: DurableProducer, messages: Sequence[Outgoing]) -> None:
+    with stage.metrics.part("send"):
+        producer.send(messages)
+    stage.metrics.sent(messages)
 
 
 def _application(stage: Stage, settings: Settings, instance: str) -> faust.App:
@@ -111,7 +147,7 @@ def _application(stage: Stage, settings: Settings, instance: str) -> faust.App:
     directory = settings.data_directory / "faust" / instance
     directory.mkdir(parents=True, exist_ok=True)
     return faust.App(
-        f"{kafka.topic_prefix}.{stage.name}",
+        _group(stage, kafka),
         broker=[f"kafka://{server.strip()}" for server in kafka.bootstrap_servers.split(",")],
         broker_credentials=credentials(kafka),
         broker_client_id=instance,
@@ -136,15 +172,15 @@ def _application(stage: Stage, settings: Settings, instance: str) -> faust.App:
     )
 
 
+def _group(stage: Stage, kafka: KafkaSettings) -> str:
+    return f"{kafka.topic_prefix}.{stage.name}"
+
+
 def credentials(kafka: KafkaSettings) -> Any:
     """The same way into Kafka as ``KafkaSettings.client``, in Faust's terms."""
     if kafka.security_protocol == "PLAINTEXT":
         return None
-    context = None
-    if kafka.security_protocol.endswith("SSL"):
-        context = ssl.create_default_context(cafile=kafka.ssl_ca_location)
-        if kafka.ssl_certificate_location is not None:
-            context.load_cert_chain(kafka.ssl_certificate_location, kafka.ssl_key_location)
+    context = tls_context(kafka) if kafka.security_protocol.endswith("SSL") else None
     if kafka.security_protocol == "SSL":
         return faust.SSLCredentials(context)
     client = kafka.client()

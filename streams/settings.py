@@ -61,7 +61,7 @@ class KafkaSettings(_Section):
             "security.protocol": self.security_protocol,
         }
         if self.security_protocol.startswith("SASL"):
-            if not self.sasl_username or self.sasl_password is None:
+            if not self.sasl_username or not self.sasl_password:
                 raise SettingsError(
                     f"kafka.security_protocol = {self.security_protocol} needs "
                     "kafka.sasl_username and kafka.sasl_password"
@@ -69,12 +69,21 @@ class KafkaSettings(_Section):
             config["sasl.mechanism"] = self.sasl_mechanism
             config["sasl.username"] = self.sasl_username
             config["sasl.password"] = self.sasl_password.get_secret_value()
+        if not self.security_protocol.endswith("SSL"):
+            return config
+        if (self.ssl_certificate_location is None) != (self.ssl_key_location is None):
+            raise SettingsError(
+                "kafka.ssl_certificate_location and kafka.ssl_key_location need each other"
+            )
         for name, path in (
             ("ssl.ca.location", self.ssl_ca_location),
             ("ssl.certificate.location", self.ssl_certificate_location),
             ("ssl.key.location", self.ssl_key_location),
         ):
             if path is not None:
+                if not path.is_file():
+                    setting = name.replace(".", "_")
+                    raise SettingsError(f"kafka.{setting} = {path}: there is no such file")
                 config[name] = str(path)
         return config
 
@@ -130,6 +139,9 @@ class StageSettings(_Section):
     session_timeout_s: float = Field(default=30.0, ge=6)
     give_up_after_s: float = Field(default=300.0, gt=0)
     workers: int = Field(default=1, ge=1)
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = Field(default=0, ge=0, le=65535)
+    """Of the first process that ``mmbroker run`` starts; the others count up. 0: free ones."""
 
 
 class ScoringSettings(_Section):
@@ -155,10 +167,14 @@ class _LocalStackSource(PydanticBaseSettingsSource):
             stack = LocalStack.attach(directory, quiet=True)
         except StackError:
             return {}
+        given = self.current_state.get("kafka", {})
+        named = {} if "sasl_password" in given else {"user": given.get("sasl_username")}
         found: dict[str, Any] = {}
-        for variable, value in stack.environment().items():
+        for variable, value in stack.environment(**named).items():
             section, name = variable.removeprefix("MMBROKER_").lower().split("__")
             found.setdefault(section, {})[name] = value
+        if given.get("bootstrap_servers", stack.bootstrap_servers) != stack.bootstrap_servers:
+            del found["kafka"]  # another Kafka, to which this stack's passwords mean nothing
         return found
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
@@ -219,18 +235,6 @@ class Settings(BaseSettings):
     def stack_directory(self) -> Path:
         """Where a local stack lives."""
         return stack_directory(self.data_directory)
-
-    def alert_stream(self, name: str) -> AlertStream:
-        """The alert stream of that name.
-
-        Raises:
-            SettingsError: there is none; the message lists those there are.
-        """
-        for stream in self.alert_streams:
-            if stream.name == name:
-                return stream
-        known = ", ".join(stream.name for stream in self.alert_streams) or "none"
-        raise SettingsError(f"there is no alert stream {name!r}; declared are: {known}")
 
 
 def stack_directory(data_directory: Path) -> Path:

@@ -12,6 +12,7 @@ from schemas.events import Quarantine
 from .accounting import Account
 from .errors import InfrastructureError
 from .messages import Outgoing, Processed, Received
+from .metrics import StageMetrics
 from .store import Store
 from .topics import Topics
 
@@ -53,6 +54,7 @@ class Stage(ABC):
         self.store = store
         self.topics = topics
         self.codec = codec
+        self.metrics = StageMetrics(self.name)
 
     @property
     @abstractmethod
@@ -65,6 +67,15 @@ class Stage(ABC):
 
         Raises:
             InfrastructureError: the infrastructure failed; the same batch can be tried again.
+        """
+
+    def probe(self) -> None:  # noqa: B027 - most stages need nothing more
+        """Look whether what the stage needs besides Kafka and the store is there.
+
+        May be called from another thread than ``process``.
+
+        Raises:
+            InfrastructureError: it is away.
         """
 
     def process_safely(self, batch: Sequence[Received]) -> Iterator[Processed]:
@@ -116,6 +127,7 @@ class Stage(ABC):
                 account = Account(self.name, writing)
                 account.add(event, refused.outcome)
                 account.store(writing)
+            self.metrics.accounted(account.outcomes)
             return []
 
         return Processed([self.quarantined(event, refused)], finish)

@@ -159,6 +159,7 @@ def read(
     start: str = "earliest",
     until_end: bool = False,
     stop: Callable[[], bool] = lambda: False,
+    key: bytes | None = None,
 ) -> Iterator[Read]:
     """Read a stream along, without joining a consumer group.
 
@@ -168,6 +169,7 @@ def read(
         start: as for ``start_of``.
         until_end: stop at the end that each partition has when it is reached.
         stop: asked between messages whether to stop.
+        key: messages with other keys are passed over unread; None reads all.
 
     Raises:
         SettingsError: there is no such stream.
@@ -190,7 +192,8 @@ def read(
                 continue
             error = message.error()
             if error is None:
-                yield _read(message, codec)
+                if key is None or message.key() == key:
+                    yield _read(message, codec)
             elif error.code() == KafkaError._PARTITION_EOF:
                 if until_end:
                     open_partitions.discard(message.partition())

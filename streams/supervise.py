@@ -22,11 +22,12 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
 STABLE_AFTER_S = 60.0
-"""A process that ran for so long is started again without a pause."""
+"""A process that ran for so long is started again after the first, short pause."""
 
 STOP_TIMEOUT_S = 40.0
 POLL_S = 0.2
 SUPERVISOR_VARIABLE = "MMBROKER_SUPERVISOR"
+METRICS_PORT_VARIABLE = "MMBROKER_STAGE__METRICS_PORT"
 
 
 @dataclass
@@ -35,6 +36,7 @@ class _Worker:
 
     stage: str
     instance: str
+    metrics_port: int
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     start_at: float = 0.0
@@ -43,7 +45,11 @@ class _Worker:
     def start(self) -> None:
         command = [sys.executable, "-m", "streams.cli", "stage", self.stage]
         command += ["--instance", self.instance]
-        environment = {**os.environ, SUPERVISOR_VARIABLE: str(os.getpid())}
+        environment = {
+            **os.environ,
+            SUPERVISOR_VARIABLE: str(os.getpid()),
+            METRICS_PORT_VARIABLE: str(self.metrics_port),
+        }
         # A group of its own: Ctrl-C in the terminal reaches the supervisor, which stops it orderly.
         self.process = subprocess.Popen(command, env=environment, start_new_session=True)
         self.started = time.monotonic()
@@ -81,10 +87,15 @@ class Supervisor:
 
     def __post_init__(self) -> None:
         prefix = self.settings.kafka.topic_prefix
-        self._workers = [
-            _Worker(stage, f"{prefix}-{stage}-{number}")
+        instances = [
+            (stage, f"{prefix}-{stage}-{number}")
             for stage in STAGES
             for number in range(self.settings.stage.workers)
+        ]
+        first = self.settings.stage.metrics_port
+        self._workers = [
+            _Worker(stage, instance, metrics_port=first and first + number)
+            for number, (stage, instance) in enumerate(instances)
         ]
 
     def run(self) -> None:

@@ -8,6 +8,7 @@ import uuid
 from contextlib import nullcontext
 from pathlib import Path
 
+from deploy.local.access import Access, ClientConfig
 from deploy.local.component import Changing, Component
 from deploy.local.errors import StackError
 from deploy.local.install import install_kafka
@@ -51,6 +52,8 @@ class Kafka(Component):
         port: Where clients connect.
         controller_port: Where the node talks to its own controller.
         changing: As for every component.
+        access: Who may do what, after showing who they are; by default everybody may everything.
+        certificate_port: With `access`, where clients with a certificate connect.
     """
 
     name = "kafka"
@@ -61,10 +64,14 @@ class Kafka(Component):
         port: int,
         controller_port: int,
         changing: Changing = nullcontext,
+        access: Access | None = None,
+        certificate_port: int = 0,
     ) -> None:
         super().__init__(stack_directory, changing)
         self.port = port
         self.controller_port = controller_port
+        self.access = access
+        self.certificate_port = certificate_port
 
     @property
     def address(self) -> str:
@@ -72,13 +79,21 @@ class Kafka(Component):
         return f"{_HOST}:{self.port}"
 
     @property
+    def certificate_address(self) -> str:
+        """The bootstrap server for clients with a certificate, of a secured stack."""
+        return f"{_HOST}:{self.certificate_port}"
+
+    @property
     def ports(self) -> tuple[int, ...]:
         """The ports of broker and controller."""
-        return self.port, self.controller_port
+        secured = (self.certificate_port,) if self.access else ()
+        return self.port, self.controller_port, *secured
 
     def command(self) -> tuple[list[str | Path], dict[str, str]]:
         """Write the properties, format the log directory once, and return how to start."""
         runtime = install_kafka()
+        if self.access:
+            self.access.prepare()
         properties = self.directory / "server.properties"
         lines = {**self._listeners(), **self._storage(), **_INTERNAL_TOPICS}
         properties.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
@@ -94,24 +109,46 @@ class Kafka(Component):
         from confluent_kafka.admin import AdminClient
 
         try:
-            admin = AdminClient({"bootstrap.servers": self.address}, logger=_SILENT)
+            admin = AdminClient(self._own_client(), logger=_SILENT)
             return bool(admin.list_topics(timeout=2).brokers)
         except KafkaException:
             return False
 
-    def _listeners(self) -> dict[str, object]:
-        """How clients, the broker and the controller talk to each other.
+    def grant(self) -> None:
+        """Make the users of a secured stack known to the server that runs.
 
-        The only place that knows: authentication and encryption change these lines alone.
+        Raises:
+            StackError: It refuses.
         """
+        if self.access:
+            self.access.grant(self.address, self.certificate_address, _SILENT)
+
+    def _own_client(self) -> ClientConfig:
+        if self.access:
+            return self.access.client_by_certificate(self.certificate_address, self.access.node)
+        return {"bootstrap.servers": self.address}
+
+    def _listeners(self) -> dict[str, object]:
+        """How clients, the broker and the controller talk to each other."""
         controller = f"{_HOST}:{self.controller_port}"
+        if self.access:
+            # The node knows itself by its certificate: no password stands in its properties.
+            clients = {"CLIENTS": self.address, "CERTIFICATES": self.certificate_address}
+            protocols = "CLIENTS:SASL_SSL,CERTIFICATES:SSL,CONTROLLER:SSL"
+            own, security = "CERTIFICATES", self.access.server_properties()
+        else:
+            clients = {"CLIENTS": self.address}
+            protocols = "CLIENTS:PLAINTEXT,CONTROLLER:PLAINTEXT"
+            own, security = "CLIENTS", {}
+        advertised = ",".join(f"{name}://{address}" for name, address in clients.items())
         return {
-            "listeners": f"CLIENTS://{self.address},CONTROLLER://{controller}",
-            "advertised.listeners": f"CLIENTS://{self.address}",
-            "listener.security.protocol.map": "CLIENTS:PLAINTEXT,CONTROLLER:PLAINTEXT",
-            "inter.broker.listener.name": "CLIENTS",
+            "listeners": f"{advertised},CONTROLLER://{controller}",
+            "advertised.listeners": advertised,
+            "listener.security.protocol.map": protocols,
+            "inter.broker.listener.name": own,
             "controller.listener.names": "CONTROLLER",
             "controller.quorum.bootstrap.servers": controller,
+            **security,
         }
 
     def _storage(self) -> dict[str, object]:

@@ -18,6 +18,7 @@ import psutil
 from rich.console import Console
 
 from deploy.local import processes
+from deploy.local.access import BROKER, Access
 from deploy.local.component import Component
 from deploy.local.errors import StackError
 from deploy.local.install import install_kafka, install_triton
@@ -77,6 +78,10 @@ class LocalStack:
         model_repository: Triton's models; by default an empty directory of the stack's own.
         ports: The ports to use where it matters.
         quiet: Whether to say nothing about progress on standard error.
+        secured: Whether Kafka encrypts, asks who a client is and allows it only what is its to do;
+            certificates and passwords are made on the spot and kept in the directory. None leaves
+            it as it was before in the directory, at first open.
+        alert_topics: With `secured`, what the topics begin with that the user `reader` may read.
     """
 
     def __init__(
@@ -86,11 +91,15 @@ class LocalStack:
         model_repository: Path | None = None,
         ports: Ports = Ports(),  # noqa: B008 - immutable
         quiet: bool = False,
+        secured: bool | None = None,
+        alert_topics: str = "mm.alerts.",
     ) -> None:
         self.directory = (directory or DEFAULT_DIRECTORY).resolve()
         self._with_triton = triton
         self._model_repository = model_repository.resolve() if model_repository else None
         self._wanted_ports = ports
+        self._secured = secured
+        self._access = Access(self.directory / "access", alert_topics)
         console = Console(stderr=True, highlight=False, markup=False, quiet=quiet)
         self._say = partial(console.print, soft_wrap=True)
         self._state_file = self.directory / "stack.json"
@@ -149,9 +158,23 @@ class LocalStack:
         """The URL of Triton's metrics."""
         return self.triton.metrics_url
 
-    def environment(self) -> dict[str, str]:
-        """Return the variables that point the broker's processes to this stack."""
+    @property
+    def access(self) -> Access | None:
+        """The certificates and passwords of a secured stack."""
+        return self.kafka.access
+
+    def environment(self, user: str | None = None) -> dict[str, str]:
+        """Return the variables that point the broker's processes to this stack.
+
+        Args:
+            user: Who they are to Kafka, if the stack is secured; `mmbroker` by default.
+
+        Raises:
+            StackError: The stack has not been started, or there is no such user.
+        """
         variables = {"MMBROKER_KAFKA__BOOTSTRAP_SERVERS": self.bootstrap_servers}
+        if self.access:
+            variables |= self.access.environment(user or BROKER)
         if "triton" in self._components:
             variables["MMBROKER_TRITON__URL"] = self.triton_url
         return variables
@@ -215,6 +238,7 @@ class LocalStack:
                 owner=owner,
                 ports=_choose_ports(self._wanted_ports, before.ports),
                 model_repository=self._model_repository,
+                secured=before.secured if self._secured is None else self._secured,
             )
             self._components = self._make_components(self._with_triton)
             began = time.monotonic()
@@ -227,6 +251,7 @@ class LocalStack:
                     starts = [pool.submit(one.start) for one in self._components.values()]
                 for start in starts:
                     start.result()
+                self.kafka.grant()
                 if self._state.watchdog and not self._state.watchdog.alive:
                     raise StackError(f"the watchdog ended; see {self.directory}/watchdog.log")
             except BaseException:
@@ -285,7 +310,11 @@ class LocalStack:
         state = State.read(self._state_file)
         if not state.servers:
             return
-        known = (self._state.ports, set(self._components)) == (state.ports, set(state.servers))
+        known = (self._state.ports, self._state.secured, set(self._components)) == (
+            state.ports,
+            state.secured,
+            set(state.servers),
+        )
         self._state = state
         if not known:
             self._model_repository = state.model_repository
@@ -309,7 +338,14 @@ class LocalStack:
     def _make_components(self, with_triton: bool) -> dict[str, Component]:
         ports = self._state.ports
         components: list[Component] = [
-            Kafka(self.directory, ports.kafka, ports.kafka_controller, self._changing)
+            Kafka(
+                self.directory,
+                ports.kafka,
+                ports.kafka_controller,
+                self._changing,
+                self._access if self._state.secured else None,
+                ports.kafka_certificates,
+            )
         ]
         if with_triton:
             components.append(

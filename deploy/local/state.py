@@ -14,6 +14,7 @@ class Ports:
 
     kafka: int = 0
     kafka_controller: int = 0
+    kafka_certificates: int = 0
     triton: int = 0
     triton_http: int = 0
     triton_metrics: int = 0
@@ -21,12 +22,22 @@ class Ports:
 
 @dataclass
 class State:
-    """A stack's processes and addresses; `owner` is the process it must not outlive, if any."""
+    """A stack's processes and addresses.
+
+    Attributes:
+        owner: The process it must not outlive, if any.
+        watchdog: The process that sees to that.
+        ports: Its ports.
+        model_repository: Triton's models, if not an empty directory of the stack's own.
+        secured: Whether Kafka asks its clients who they are.
+        servers: Its servers by name.
+    """
 
     owner: ProcessRecord | None = None
     watchdog: ProcessRecord | None = None
     ports: Ports = Ports()
     model_repository: Path | None = None
+    secured: bool = False
     servers: dict[str, ProcessRecord | None] = field(default_factory=dict)
 
     @classmethod
@@ -40,6 +51,7 @@ class State:
                 _record(raw["watchdog"]),
                 Ports(**raw["ports"]),
                 Path(repository) if repository else None,
+                bool(raw.get("secured", False)),
                 {name: _record(server) for name, server in raw["servers"].items()},
             )
         except (FileNotFoundError, ValueError, KeyError, TypeError):

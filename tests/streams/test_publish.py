@@ -108,7 +108,8 @@ def test_a_missing_topic_and_an_absent_kafka_are_told(
     nowhere = KafkaSettings(bootstrap_servers=kafka_servers, topic_prefix="nowhere")
     with pytest.raises(PublishingError, match=r"no topic nowhere\.observations\.v1"):
         Publisher(Settings(kafka=nowhere))
-    monkeypatch.setattr("streams.publish.REACHABLE_WITHIN_S", 0.5)
+    monkeypatch.setattr("streams.kafka.PROMPT_S", 0.3)
+    monkeypatch.setattr("streams.kafka.METADATA_TIMEOUT_S", 0.6)
     absent = KafkaSettings(bootstrap_servers="127.0.0.1:1")
     with pytest.raises(PublishingError, match=r"127\.0\.0\.1:1: Kafka cannot be reached"):
         Publisher(Settings(kafka=absent))

@@ -205,7 +205,7 @@ def test_a_missing_and_an_unknown_certificate_of_a_client(
 def test_encryption_and_users_where_there_are_none(broker: Broker, secured: Broker) -> None:
     server = {"bootstrap_servers": broker.settings.kafka.bootstrap_servers}
     kafka = secured.settings.kafka.model_copy(update=server)
-    assert f"{server['bootstrap_servers']} does not speak TLS; set PLAINTEXT" in str(refusal(kafka))
+    assert f"{server['bootstrap_servers']} does not speak TLS; name its port" in str(refusal(kafka))
     user = kafka.model_copy(update={"security_protocol": "SASL_PLAINTEXT"})
     assert "kafka.sasl_username = mmbroker: Kafka at" in str(refusal(user))
     assert refusal(broker.settings.kafka) is None
