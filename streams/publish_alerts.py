@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from processors import ranking
 from processors.alerts import AlertStream, Decision, LastAlert, alert_id, decide
 from processors.validation import score_problems
-from schemas.codec import MalformedEventError
 from schemas.events import Alert, ScoredGalaxy
 
 from .accounting import Account
@@ -47,7 +46,7 @@ class PublishAlerts(Stage):
             account = Account(NAME, reading)
             for event in batch:
                 try:
-                    galaxy = self._decoded(event)
+                    galaxy = self.decoded(event, ScoredGalaxy, score_problems)
                 except RefusedError as refused:
                     outcomes.append(refused.outcome)
                     messages.append(self.quarantined(event, refused))
@@ -60,16 +59,6 @@ class PublishAlerts(Stage):
         with self.metrics.part("encode"):
             messages += [self._message(*alert) for each in said.values() for alert in each.alerts()]
         return Processed(messages, lambda: self._finish(batch, outcomes, list(said.values())))
-
-    def _decoded(self, event: Received) -> ScoredGalaxy:
-        try:
-            galaxy = self.codec.decode_as(ScoredGalaxy, event.value)
-        except MalformedEventError as error:
-            raise RefusedError("undecodable", str(error)) from error
-        wrong = score_problems(galaxy)
-        if wrong:
-            raise RefusedError("invalid", "; ".join(wrong))
-        return galaxy
 
     def _message(self, stream: AlertStream, alert: Alert, observed_at: bytes) -> Outgoing:
         return Outgoing(

@@ -15,7 +15,7 @@ from processors import ranking
 from processors.scoring import NO_CRITIC, Judged, Scorer, with_rank
 from processors.validation import fingerprint_problems
 from processors.vector import FingerprintVectors, condition, vectors
-from schemas.codec import Codec, MalformedEventError
+from schemas.codec import Codec
 from schemas.events import Fingerprint, RedshiftPosterior, ScoredGalaxy
 
 from .accounting import Account
@@ -65,7 +65,7 @@ class ScoreGalaxies(Stage):
         with self.metrics.part("decode"):
             for number, event in enumerate(batch):
                 try:
-                    fingerprint = self._decoded(event)
+                    fingerprint = self.decoded(event, Fingerprint, fingerprint_problems)
                 except RefusedError as error:
                     refused[number] = error
                     messages.append(self.quarantined(event, error))
@@ -94,16 +94,6 @@ class ScoreGalaxies(Stage):
             return self._moved_on(places)
 
         return Processed(messages, finish)
-
-    def _decoded(self, event: Received) -> Fingerprint:
-        try:
-            fingerprint = self.codec.decode_as(Fingerprint, event.value)
-        except MalformedEventError as error:
-            raise RefusedError("undecodable", str(error)) from error
-        wrong = fingerprint_problems(fingerprint)
-        if wrong:
-            raise RefusedError("invalid", "; ".join(wrong))
-        return fingerprint
 
     def _without_older(
         self, newest: dict[str, tuple[Fingerprint, Received]]

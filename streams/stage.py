@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
-from schemas.codec import MAX_EVENT_BYTES, Codec
-from schemas.events import Quarantine
+from schemas.codec import MAX_EVENT_BYTES, Codec, MalformedEventError
+from schemas.events import Event, Quarantine
 
 from .accounting import Account
 from .errors import InfrastructureError
@@ -17,6 +18,8 @@ from .store import Store
 from .topics import Topics
 
 log = logging.getLogger(__name__)
+
+E = TypeVar("E", bound=Event)
 
 
 class RefusedError(ValueError):
@@ -99,6 +102,23 @@ class Stage(ABC):
                 return
             processed = self._set_aside(batch[0], error)
         yield processed
+
+    def decoded(
+        self, event: Received, event_type: type[E], problems: Callable[[E], list[str]]
+    ) -> E:
+        """The event in a message.
+
+        Raises:
+            RefusedError: it is not one, or ``problems`` finds some with it.
+        """
+        try:
+            found = self.codec.decode_as(event_type, event.value)
+        except MalformedEventError as error:
+            raise RefusedError("undecodable", str(error)) from error
+        wrong = problems(found)
+        if wrong:
+            raise RefusedError("invalid", "; ".join(wrong))
+        return found
 
     def quarantined(self, event: Received, refused: RefusedError) -> Outgoing:
         """The message that keeps a refused event with the reason.
