@@ -37,6 +37,9 @@ from schemas.events import (
 from .frequency_grid import CHUNKS
 from .sky import MAX_POSITION_ERROR_ARCSEC
 
+LEAST_POSITION_ERROR_ARCSEC = 1e-6
+"""A microarcsecond, better than any interferometer; keeps inverse variances finite."""
+
 LONGEST_NAME = 256
 """Characters in an id, a band, an instrument or any other short string."""
 
@@ -128,8 +131,11 @@ def _position(observation: Observation) -> Iterator[str]:
     if not (_is_number(right_ascension) and 0.0 <= right_ascension < 360.0):
         yield f"right_ascension_deg = {_shown(right_ascension)} is not in [0, 360)"
     yield from _within("declination_deg", observation.declination_deg, -90.0, 90.0)
-    yield from _positive(
-        "position_error_arcsec", observation.position_error_arcsec, MAX_POSITION_ERROR_ARCSEC
+    yield from _within(
+        "position_error_arcsec",
+        observation.position_error_arcsec,
+        LEAST_POSITION_ERROR_ARCSEC,
+        MAX_POSITION_ERROR_ARCSEC,
     )
 
 

@@ -111,6 +111,8 @@ def prepare(codec: Codec, data: bytes | None) -> Prepared | RefusedError:
         return RefusedError("undecodable", str(error))
     except UnusableError as error:
         return RefusedError("unusable", str(error))
+    except OverflowError as error:
+        return RefusedError("unusable", f"its numbers are too large or too small: {error}")
 
 
 def rebuild(reading: Reading, codec: Codec, before: Fingerprint) -> Fingerprint:

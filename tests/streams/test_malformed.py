@@ -120,6 +120,7 @@ def test_one_impossible_value_is_named(event: Observation, data: st.DataObject) 
             [
                 ("right_ascension_deg", 360.0), ("right_ascension_deg", float("nan")),
                 ("declination_deg", -90.5), ("position_error_arcsec", 0.0),
+                ("position_error_arcsec", 1e-200),
                 ("position_error_arcsec", 31.0), ("time_mjd", float("inf")),
                 ("observation_id", ""), ("instrument", "x" * 300),
             ]
