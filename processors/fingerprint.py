@@ -178,14 +178,6 @@ def position(fingerprint: Fingerprint) -> Position:
     )
 
 
-def contains(fingerprint: Fingerprint, observation_hash: bytes) -> bool:
-    """Whether an observation, named by its hash, is merged in the fingerprint."""
-    hashes = fingerprint.observation_hashes
-    return any(
-        hashes[start : start + 16] == observation_hash for start in range(0, len(hashes), 16)
-    )
-
-
 def _merge_chunks(fingerprint: Fingerprint, added: Contribution) -> tuple[Any, Floats, Floats]:
     if not added.chunk_index.size:
         return fingerprint.chunk_index, fingerprint.chunk_weight, fingerprint.chunk_weighted_flux

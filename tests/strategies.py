@@ -11,11 +11,19 @@ from schemas.events import (
     BandMeasurement,
     ContinuumMap,
     Document,
+    Fingerprint,
     Observation,
     PhotometricRedshift,
     Photometry,
     Spectrum,
 )
+
+
+def members(fingerprint: Fingerprint) -> set[bytes]:
+    """Hashes of the observations merged in a fingerprint."""
+    hashes = fingerprint.observation_hashes
+    return {hashes[start : start + 16] for start in range(0, len(hashes), 16)}
+
 
 BANDS = {"SPIRE-250": 1.199e12, "SPIRE-500": 5.996e11, "SCUBA2-850": 3.527e11, "VLA-1.4": 1.4e9}
 
