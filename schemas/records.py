@@ -12,6 +12,7 @@ import types
 import typing
 from collections.abc import Callable
 from functools import cache
+from operator import attrgetter, itemgetter
 from typing import Any, TypeVar
 
 import numpy as np
@@ -49,51 +50,81 @@ class Wire:
 def to_record(event: Any) -> Record:
     """The Avro record of an event dataclass."""
     cls: Any = type(event)
-    record = {name: getattr(event, name) for name in _field_names(cls)}
-    for name, to_wire, _ in _conversions(cls):
-        if record[name] is not None:
-            record[name] = to_wire(record[name])
-    return record
+    return _shape(cls).to_record(event)
 
 
 def from_record(cls: type[T], record: Record) -> T:
-    """The event dataclass of an Avro record; takes ownership of the record.
+    """The event dataclass of an Avro record.
 
     Raises:
         ValueError: a field's bytes are not a whole number of array elements.
     """
     key: Any = cls
-    for name, _, from_wire in _conversions(key):
-        value = record.get(name)
-        if value is not None:
-            try:
-                record[name] = from_wire(value)
-            except ValueError as error:
-                raise ValueError(f"{name}: {error}") from error
-    return cls(**record)
+    event: T = _shape(key).from_record(record)
+    return event
+
+
+class _Shape:
+    """The fields of a dataclass, and what has to be converted in some of them.
+
+    This is what decoding and encoding spend their time in: fields are read and set all at once.
+    """
+
+    def __init__(self, cls: Any) -> None:
+        names = [field.name for field in dataclasses.fields(cls)]
+        conversions = _conversions(cls, names)
+        self._cls = cls
+        self._names = names
+        self._attributes = _all_of(attrgetter, names)
+        self._items = _all_of(itemgetter, names)
+        self._writers = [(name, to_wire) for name, (to_wire, _) in conversions.items()]
+        self._readers = [
+            (names.index(name), from_wire) for name, (_, from_wire) in conversions.items()
+        ]
+
+    def to_record(self, event: Any) -> Record:
+        record = dict(zip(self._names, self._attributes(event), strict=True))
+        for name, to_wire in self._writers:
+            value = record[name]
+            if value is not None:
+                record[name] = to_wire(value)
+        return record
+
+    def from_record(self, record: Record) -> Any:
+        if not self._readers:
+            return self._cls(*self._items(record))
+        values = list(self._items(record))
+        for place, from_wire in self._readers:
+            value = values[place]
+            if value is not None:
+                try:
+                    values[place] = from_wire(value)
+                except ValueError as error:
+                    raise ValueError(f"{self._names[place]}: {error}") from error
+        return self._cls(*values)
 
 
 @cache
-def _field_names(cls: Any) -> tuple[str, ...]:
-    return tuple(field.name for field in dataclasses.fields(cls))
+def _shape(cls: Any) -> _Shape:
+    return _Shape(cls)
 
 
-@cache
-def _conversions(cls: Any) -> tuple[tuple[str, Conversion, Conversion], ...]:
+def _conversions(cls: Any, names: list[str]) -> dict[str, tuple[Conversion, Conversion]]:
     hints = typing.get_type_hints(cls, include_extras=True)
-    found: list[tuple[str, Conversion, Conversion]] = []
-    for name in _field_names(cls):
-        hint = _without_none(hints[name])
+    found: dict[str, tuple[Conversion, Conversion]] = {}
+    for name in names:
+        hint: Any = _without_none(hints[name])
         if typing.get_origin(hint) is typing.Annotated:
             wire = hint.__metadata__[0]
-            found.append((name, wire.to_wire, wire.from_wire))
+            found[name] = wire.to_wire, wire.from_wire
         elif dataclasses.is_dataclass(hint):
-            found.append((name, to_record, _reader(hint)))
+            found[name] = _both_ways(hint)
         elif typing.get_origin(hint) is list:
             (item,) = typing.get_args(hint)
             if dataclasses.is_dataclass(item):
-                found.append((name, _list_writer, _list_reader(item)))
-    return tuple(found)
+                to_wire, from_wire = _both_ways(item)
+                found[name] = _each(to_wire), _each(from_wire)
+    return found
 
 
 def _without_none(hint: Any) -> Any:
@@ -102,13 +133,16 @@ def _without_none(hint: Any) -> Any:
     return next(option for option in typing.get_args(hint) if option is not type(None))
 
 
-def _reader(cls: Any) -> Conversion:
-    return lambda record: from_record(cls, record)
+def _all_of(getter: Callable[..., Conversion], names: list[str]) -> Conversion:
+    """Reads all names of something into a tuple; a getter of one name alone makes none."""
+    get = getter(*names)
+    return get if len(names) > 1 else lambda value: (get(value),)
 
 
-def _list_reader(cls: Any) -> Conversion:
-    return lambda records: [from_record(cls, record) for record in records]
+def _both_ways(cls: Any) -> tuple[Conversion, Conversion]:
+    shape = _shape(cls)
+    return shape.to_record, shape.from_record
 
 
-def _list_writer(events: list[Any]) -> list[Record]:
-    return [to_record(event) for event in events]
+def _each(convert: Conversion) -> Conversion:
+    return lambda values: [convert(value) for value in values]

@@ -16,6 +16,7 @@ from functools import cache
 import numpy as np
 from astropy import constants
 from astropy import units as u
+from numba import njit
 from numpy.typing import NDArray
 from scipy.special import log_ndtr
 
@@ -41,7 +42,7 @@ PEAKS: Array = np.log(np.geomspace(50.0, 190.0, 14))
 EMISSIVITIES: Array = relations.SUBMILLIMETRE_EMISSIVITY_INDEX + math.sqrt(
     3
 ) * relations.SUBMILLIMETRE_EMISSIVITY_INDEX_SCATTER * np.array([-1.0, 0.0, 1.0])
-_EMISSIVITY_WEIGHTS = np.array([1, 4, 1]) / 6  # Gauss-Hermite quadrature of their scatter
+_LOG_EMISSIVITY_WEIGHTS = np.log(np.array([1, 4, 1]) / 6)  # quadrature of their scatter
 
 _FREQUENCIES: Array = np.linspace(np.log(LOWEST_FREQUENCY_HZ), np.log(2e13), 192)
 """ln(observed frequency / Hz) of the template table."""
@@ -51,6 +52,12 @@ _LOG_ERRORS: Array = np.arange(np.log(1e6), np.log(1e18), _LOG_ERROR_STEP)
 _RATIO_STEP = 0.25
 _RATIOS: Array = np.arange(-2.5, 2.8, _RATIO_STEP)  # asinh of the signal-to-noise ratio
 _LARGEST_RATIO = float(np.sinh(_RATIOS[-1]))
+
+_POINTS, _SHARES = np.polynomial.hermite_e.hermegauss(5)
+_SHARES /= _SHARES.sum()
+_CDF_START, _CDF_STEP = -40.0, 0.01
+_SAFE_MARGIN = 5.0  # sigma below a limit at which it says nothing
+_LOG_CDF: Array = log_ndtr(np.arange(_CDF_START, _SAFE_MARGIN + 2 * _CDF_STEP, _CDF_STEP))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,7 @@ class Dust:
     def __init__(self, tuned: Tuned) -> None:
         self._tuned = tuned
         self._templates = _templates()
-        self._evidence, self._mean, self._variance = _amplitude_tables(tuned)
+        self._amplitudes = _amplitude_table(tuned)
 
     def posterior(
         self,
@@ -145,90 +152,176 @@ class Dust:
         limit: Array,
         limit_error: Array,
     ) -> DustPosterior:
-        nodes, _, templates = cross.shape
-        root = np.sqrt(np.maximum(square, np.float32(1e-36)))
-        ratio = cross / root
-        log_error = -np.log(root)
+        nodes, galaxies, _ = cross.shape
+        found = np.empty((3, galaxies, nodes))
+        _marginalise(
+            cross,
+            square,
+            self._amplitudes,
+            model,
+            limit,
+            limit_error,
+            self._tuned.dust_temper,
+            found,
+        )
+        return DustPosterior(found[0] + constant, found[1], found[2])
+
+
+@njit(cache=True)
+def _marginalise(
+    cross: Array32,
+    square: Array32,
+    amplitudes: Array32,
+    model: Array32,
+    limit: Array,
+    limit_error: Array,
+    temper: float,
+    found: Array,
+) -> None:
+    """Integrate over amplitude and template; multiply in that the upper limits were kept.
+
+    Args:
+        cross: sum over bands of model times flux over variance, shape (NODES, galaxies, templates).
+        square: the same of model squared.
+        amplitudes: see ``_amplitude_table``.
+        model: flux density per luminosity, shape (templates, bands, NODES).
+        limit: upper limits in Jy, shape (galaxies, bands); NaN where there is none.
+        limit_error: noise behind the limits in Jy, shape (galaxies, bands).
+        temper: exponent of the likelihood of the limits.
+        found: set to ln(evidence), mean and variance of ln L, shape (3, galaxies, NODES).
+    """
+    nodes, galaxies, templates = cross.shape
+    log_evidence, mean, variance = (
+        np.empty(templates),
+        np.empty(templates),
+        np.empty(templates),
+    )
+    for galaxy in range(galaxies):
+        limited = np.flatnonzero(np.isfinite(limit[galaxy]))
+        for node in range(nodes):
+            for template in range(templates):
+                page = node * len(PEAKS) + template // len(EMISSIVITIES)
+                one = _amplitude(
+                    cross[node, galaxy, template], square[node, galaxy, template], amplitudes, page
+                )
+                log_evidence[template] = one[0] + _LOG_EMISSIVITY_WEIGHTS[template % 3]
+                mean[template], variance[template] = one[1], one[2]
+                if len(limited):
+                    log_evidence[template] += _log_below(
+                        one[1],
+                        math.sqrt(one[2]),
+                        model,
+                        template,
+                        node,
+                        limit[galaxy],
+                        limit_error[galaxy],
+                        limited,
+                        temper,
+                    )
+            largest = log_evidence.max()
+            total = first = second = 0.0
+            for template in range(templates):
+                share = math.exp(log_evidence[template] - largest)
+                total += share
+                first += share * mean[template]
+                second += share * (variance[template] + mean[template] * mean[template])
+            first /= total
+            found[0, galaxy, node] = largest + math.log(total)
+            found[1, galaxy, node] = first
+            found[2, galaxy, node] = max(second / total - first * first, 1e-4)
+
+
+@njit(cache=True)
+def _amplitude(
+    cross: float, square: float, amplitudes: Array32, page: int
+) -> tuple[float, float, float]:
+    """The ln of the evidence of a template, and mean and variance of ln L under it."""
+    root = math.sqrt(max(square, 1e-36))
+    ratio = cross / root
+    log_error = -math.log(root)
+    rows, columns = amplitudes.shape[1], amplitudes.shape[2]
+    if ratio <= _LARGEST_RATIO:
+        excess = 0.0
+        sine = abs(ratio)
+        column = math.copysign(math.log(sine + math.sqrt(sine * sine + 1)), ratio)
+        column = min(max((column - _RATIOS[0]) / _RATIO_STEP, 0.0), columns - 1.001)
+    else:
         # A well measured amplitude is a narrow Gaussian: read the table at the largest tabulated
         # ratio and the same amplitude, and account for the smaller width.
-        excess = np.log(np.maximum(ratio, np.float32(_LARGEST_RATIO)) / np.float32(_LARGEST_RATIO))
-        row = _position(log_error + excess, _LOG_ERRORS)
-        column = _position(np.arcsinh(np.minimum(ratio, np.float32(_LARGEST_RATIO))), _RATIOS)
-        page = np.arange(nodes)[:, None, None] * len(PEAKS) + np.arange(templates)[
-            None, None, :
-        ] // len(EMISSIVITIES)
-        log_evidence = _bilinear(self._evidence, page, row, column)
-        log_evidence += np.float32(0.5) * np.square(np.maximum(ratio, 0)) - excess
-        log_evidence += np.tile(np.log(_EMISSIVITY_WEIGHTS), len(PEAKS)).astype(np.float32)
-        mean = _nearest(self._mean, page, row, column) + 0.0
-        precise = excess > 0
-        mean[precise] = (np.log(np.maximum(ratio, 1e-30)) + log_error)[precise]
-        variance = _nearest(self._variance, page, row, column) * np.exp(-2 * excess)
-        self._censor(log_evidence, mean, variance, model, limit, limit_error)
-        largest = log_evidence.max(axis=2, keepdims=True)
-        share = np.exp(log_evidence - largest)
-        total = share.sum(axis=2)
-        share /= total[:, :, None]
-        log_mean = np.sum(share * mean, axis=2)
-        log_variance = np.sum(share * (variance + np.square(mean)), axis=2) - np.square(log_mean)
-        return DustPosterior(
-            (largest[:, :, 0] + np.log(total)).T.astype(float) + constant,
-            log_mean.T.astype(float),
-            np.maximum(log_variance.T.astype(float), 1e-4),
-        )
-
-    def _censor(
-        self,
-        log_evidence: Array32,
-        mean: Array32,
-        variance: Array32,
-        model: Array32,
-        limit: Array,
-        limit_error: Array,
-    ) -> None:
-        """Multiply in the probability of having stayed below each upper limit."""
-        galaxy = np.flatnonzero(np.isfinite(limit).any(axis=1))
-        if not len(galaxy):
-            return
-        points, weights = np.polynomial.hermite_e.hermegauss(5)
-        below = np.zeros((len(points), len(mean), len(galaxy), mean.shape[2]))
-        deviation = np.sqrt(np.maximum(variance[:, galaxy], 0))
-        for band in np.flatnonzero(np.isfinite(limit).any(axis=0)):
-            limited = np.isfinite(limit[galaxy, band])
-            edge = np.where(limited, limit[galaxy, band], np.inf)[None, :, None]
-            error = np.where(limited, limit_error[galaxy, band], 1.0)[None, :, None]
-            for index, point in enumerate(points):
-                flux = np.exp(mean[:, galaxy] + point * deviation) * model[:, band].T[:, None, :]
-                below[index] += log_ndtr((edge - flux) / np.hypot(error, 0.1 * flux))
-        below *= self._tuned.dust_temper
-        shares = (weights / weights.sum())[:, None, None, None]
-        log_evidence[:, galaxy] += np.log(np.sum(shares * np.exp(below), axis=0) + 1e-30)
-
-
-def _position(value: Array32, grid: Array) -> Array32:
-    step = np.float32(grid[1] - grid[0])
-    position = (value - np.float32(grid[0])) / step
-    return np.asarray(np.clip(position, 0, np.float32(len(grid) - 1.001)), np.float32)
-
-
-def _bilinear(table: Array32, page: NDArray[np.int64], row: Array32, column: Array32) -> Array32:
-    rows, columns = table.shape[1:]
-    top, left = row.astype(np.int32), column.astype(np.int32)
+        excess = math.log(ratio / _LARGEST_RATIO)
+        column = columns - 1.001
+    row = (log_error + excess - _LOG_ERRORS[0]) / _LOG_ERROR_STEP
+    row = min(max(row, 0.0), rows - 1.001)
+    top, left = int(row), int(column)
     down, right = row - top, column - left
-    index = (page * rows + top) * columns + left
-    flat = table.ravel()
-    upper = flat[index] * (1 - right) + flat[index + 1] * right
-    index += columns
-    lower = flat[index] * (1 - right) + flat[index + 1] * right
-    return np.asarray(upper * (1 - down) + lower * down)
+    upper = amplitudes[page, top, left, 0] * (1 - right)
+    upper += amplitudes[page, top, left + 1, 0] * right
+    lower = amplitudes[page, top + 1, left, 0] * (1 - right)
+    lower += amplitudes[page, top + 1, left + 1, 0] * right
+    clear = max(ratio, 0.0)
+    log_evidence = upper * (1 - down) + lower * down + 0.5 * clear * clear - excess
+    near_row, near_column = int(row + 0.5), int(column + 0.5)
+    variance = amplitudes[page, near_row, near_column, 2]
+    if excess > 0:
+        return log_evidence, math.log(ratio) + log_error, variance * math.exp(-2 * excess)
+    return log_evidence, amplitudes[page, near_row, near_column, 1], variance
 
 
-def _nearest(table: Array32, page: NDArray[np.int64], row: Array32, column: Array32) -> Array32:
-    rows, columns = table.shape[1:]
-    index = (page * rows + np.rint(row).astype(np.int32)) * columns + np.rint(column).astype(
-        np.int32
-    )
-    return np.asarray(table.ravel()[index])
+@njit(cache=True)
+def _log_below(
+    mean: float,
+    deviation: float,
+    model: Array32,
+    template: int,
+    node: int,
+    limit: Array,
+    error: Array,
+    limited: NDArray[np.int64],
+    temper: float,
+) -> float:
+    """The ln of the probability of having stayed below each upper limit.
+
+    Args:
+        mean: of ln L.
+        deviation: of ln L.
+        model: flux density per luminosity, shape (templates, bands, NODES).
+        template: the template.
+        node: the trial redshift.
+        limit: upper limits, shape (bands,).
+        error: noise behind them, shape (bands,).
+        limited: bands with a limit.
+        temper: exponent of the likelihood.
+    """
+    brightest = math.exp(mean + _POINTS[-1] * deviation)
+    safe = True
+    for band in limited:
+        flux = brightest * model[template, band, node]
+        safe = safe and _margin(flux, limit[band], error[band]) > _SAFE_MARGIN
+    if safe:
+        return 0.0
+    total = 0.0
+    for index in range(len(_POINTS)):
+        luminosity = math.exp(mean + _POINTS[index] * deviation)
+        below = 0.0
+        for band in limited:
+            flux = luminosity * model[template, band, node]
+            below += _log_normal_cdf(_margin(flux, limit[band], error[band]))
+        total += _SHARES[index] * math.exp(temper * below)
+    return math.log(total + 1e-30)
+
+
+@njit(cache=True)
+def _margin(flux: float, limit: float, error: float) -> float:
+    """By how many sigma a flux is below a limit."""
+    return (limit - flux) / math.sqrt(error * error + 0.01 * flux * flux)
+
+
+@njit(cache=True)
+def _log_normal_cdf(value: float) -> float:
+    """The ln of the normal distribution function, from a table."""
+    place = min(max((value - _CDF_START) / _CDF_STEP, 0.0), len(_LOG_CDF) - 1.001)
+    left = int(place)
+    return float(_LOG_CDF[left] + (place - left) * (_LOG_CDF[left + 1] - _LOG_CDF[left]))
 
 
 def _black_body(frequency: Array, temperature: Array) -> Array:
@@ -307,8 +400,8 @@ def expected_log_peak(log_luminosity: Array) -> Array:
     )
 
 
-def _amplitude_tables(tuned: Tuned) -> tuple[Array32, Array32, Array32]:
-    """ln(evidence), mean and variance of ln L, each shape (NODES * PEAKS, errors, ratios).
+def _amplitude_table(tuned: Tuned) -> Array32:
+    """ln(evidence), mean and variance of ln L, shape (NODES * PEAKS, errors, ratios, 3).
 
     The evidence is the integral over ln L of the prior times exp(-(L/error - ratio)**2 / 2),
     without the factor exp(ratio**2 / 2) where the ratio is positive.
@@ -332,8 +425,6 @@ def _amplitude_tables(tuned: Tuned) -> tuple[Array32, Array32, Array32]:
     mean = (kernel * log_l) @ prior.T / evidence
     variance = (kernel * np.square(log_l)) @ prior.T / evidence - np.square(mean)
 
-    def table(values: Array) -> Array32:
-        shape = (len(_LOG_ERRORS), len(_RATIOS), -1)
-        return np.ascontiguousarray(values.reshape(shape).transpose(2, 0, 1), np.float32)
-
-    return table(np.log(evidence)), table(mean), table(np.maximum(variance, 1e-3))
+    values = np.stack([np.log(evidence), mean, np.maximum(variance, 1e-3)], axis=-1)
+    shape = (len(_LOG_ERRORS), len(_RATIOS), -1, 3)
+    return np.ascontiguousarray(values.reshape(shape).transpose(2, 0, 1, 3), np.float32)

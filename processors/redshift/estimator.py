@@ -21,7 +21,7 @@ from schemas.events import (
 from ..fingerprint import empty
 from . import dust, grids, lines, published, radio
 from .dust import Dust
-from .grids import COARSE, FINE, NODES, NODES_TO_COARSE, PUBLISHED, Array
+from .grids import COARSE, FINE, NODES_TO_COARSE, PUBLISHED, Array
 from .tuned import Tuned, packaged
 
 _MODE_BINS = 4  # fine cells on either side of a line identification: 1000 km/s
@@ -220,8 +220,8 @@ class ConventionalRedshift:
         known = "dust" in inputs
         luminosity = variance = None
         if known:
-            luminosity = np.interp(FINE, NODES, dust_posterior.log_luminosity[row])
-            variance = np.interp(FINE, NODES, dust_posterior.log_luminosity_variance[row])
+            luminosity = dust_posterior.log_luminosity[row]
+            variance = dust_posterior.log_luminosity_variance[row]
         log_fine = np.interp(FINE, COARSE, log_coarse)
         log_fine += self._comb.log_likelihood(observed, copies, luminosity, variance)
         probability = _normalised(log_fine[None, :])

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
+from numba import njit
 from numpy.typing import NDArray
 
 from schemas.events import CHUNK_BINS, Fingerprint
@@ -20,7 +20,7 @@ from schemas.events import CHUNK_BINS, Fingerprint
 from .. import relations
 from ..frequency_grid import BIN_WIDTH_KM_S, CENTRES_HZ, LOG_EDGES, LOG_STEP
 from . import luminosity
-from .grids import FINE, FINE_POINTS, NODES, Array, Array32
+from .grids import COARSE_PER_NODE, FINE, FINE_PER_COARSE, FINE_POINTS, NODES, Array, Array32
 
 SIGNIFICANT = 5.0
 """Signal-to-noise ratio of a line that is reported."""
@@ -48,6 +48,9 @@ _FLUX: Array = np.exp(_LOG_FLUX)
 _NAMES = tuple(relations.LINES_HZ)
 _REST_HZ: Array = np.array([relations.LINES_HZ[name] for name in _NAMES])
 _LOG_RATIO: Array = np.log([relations.LINE_RATIOS[name] for name in _NAMES])
+
+_FINE_PER_NODE = FINE_PER_COARSE * COARSE_PER_NODE
+_FIRST_NODE = (_FINE_PER_NODE - 1) / 2  # in fine cells
 
 _BLENDED = np.append(False, np.diff(np.log(_REST_HZ)) < 1500.0 / relations.SPEED_OF_LIGHT_KM_S)
 """Whether a line is blended with the one before, shape (lines,)."""
@@ -111,79 +114,80 @@ def residual(fingerprint: Fingerprint) -> Residual:
     return Residual(first * CHUNK_BINS, continuum_free, weight.ravel())
 
 
+@njit(cache=True)
 def subtract_continuum(flux: Array, weight: Array) -> Array:
     """The spectrum without its continuum: a running straight line, from which lines are clipped.
 
     Args:
-        flux: flux density in Jy, shape (bins,).
-        weight: inverse variance, shape (bins,); 0 where nothing was observed.
+        flux: flux density in Jy, float64, shape (bins,).
+        weight: inverse variance, float64, shape (bins,); 0 where nothing was observed.
     """
-    used = weight
-    continuum = np.zeros_like(flux)
+    bins = len(flux)
+    used = weight.copy()
+    continuum = np.zeros(bins)
     for _ in range(4):
-        # Where everything around was clipped, what was found before stays.
-        known = _running_sum((used > 0).astype(float)) > 0
-        continuum = np.where(known, _running_line(flux, used), continuum)
-        significance = (flux - continuum) * np.sqrt(weight)
-        clipped = np.where(_spread(np.abs(significance) > 3), 0.0, weight)
+        _running_line(flux, used, continuum)
+        clipped = weight.copy()
+        for index in range(bins):
+            if abs(flux[index] - continuum[index]) * np.sqrt(weight[index]) > 3:
+                # The two neighbours on either side are the wings of its line.
+                clipped[max(index - 2, 0) : index + 3] = 0.0
         if (clipped == used).all():
             break
         used = clipped
     return np.where(weight > 0, flux - continuum, 0.0)
 
 
-def _running_line(flux: Array, weight: Array) -> Array:
-    """A weighted straight line, or mean where there are few bins, through the bins around each."""
-    index = np.arange(len(flux), dtype=float)
-    moments = np.stack(
-        [
-            weight,
-            weight * flux,
-            weight * index,
-            weight * index**2,
-            weight * index * flux,
-            weight > 0,
-        ]
-    )
-    total, flux_sum, index_sum, square_sum, product_sum, count = _running_sum(moments)
-    safe = np.where(total > 0, total, 1)
-    mean, centre = flux_sum / safe, index_sum / safe
-    variance = square_sum / safe - centre**2
-    covariance = product_sum / safe - centre * mean
-    steady = count >= _CONTINUUM_BINS / 4
-    slope = np.where(steady, covariance / np.maximum(variance, 1), 0)
-    return np.asarray(mean + slope * (index - centre))
+@njit(cache=True)
+def _running_line(flux: Array, weight: Array, continuum: Array) -> None:
+    """Set the continuum to a weighted straight line through the bins around each.
 
-
-def _running_sum(values: Array) -> Array:
-    """Sum over the window of the continuum around each bin, along the last axis."""
-    bins = values.shape[-1]
-    cumulative = np.zeros((*values.shape[:-1], bins + 1))
-    np.cumsum(values, axis=-1, out=cumulative[..., 1:])
-    index = np.arange(bins)
+    A mean where there are few bins; where there are none, what was found before stays.
+    """
+    bins = len(flux)
+    sums = np.zeros((bins + 1, 6))
+    for index in range(bins):
+        moment = weight[index]
+        sums[index + 1, 0] = sums[index, 0] + moment
+        sums[index + 1, 1] = sums[index, 1] + moment * flux[index]
+        sums[index + 1, 2] = sums[index, 2] + moment * index
+        sums[index + 1, 3] = sums[index, 3] + moment * index * index
+        sums[index + 1, 4] = sums[index, 4] + moment * index * flux[index]
+        sums[index + 1, 5] = sums[index, 5] + (moment > 0)
     half = _CONTINUUM_BINS // 2
-    upper = np.minimum(index + half + 1, bins)
-    return np.asarray(cumulative[..., upper] - cumulative[..., np.maximum(index - half, 0)])
-
-
-def _spread(flag: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Flag the two neighbours of a flagged bin too: the wings of its line."""
-    wide = flag.copy()
-    for shift in (1, 2):
-        wide[shift:] |= flag[:-shift]
-        wide[:-shift] |= flag[shift:]
-    return wide
+    for index in range(bins):
+        around = sums[min(index + half + 1, bins)] - sums[max(index - half, 0)]
+        total, flux_sum, index_sum, square_sum, product_sum, count = around
+        if count == 0:
+            continue
+        mean, centre = flux_sum / total, index_sum / total
+        slope = 0.0
+        if count >= _CONTINUUM_BINS / 4:
+            variance = square_sum / total - centre * centre
+            slope = (product_sum / total - centre * mean) / max(variance, 1.0)
+        continuum[index] = mean + slope * (index - centre)
 
 
 def matched_filter(flux_density: Array, weight: Array, width_km_s: float) -> Filtered:
     """Flux and error of a Gaussian line of the given full width at half maximum at each bin."""
-    profile = _profile(width_km_s)
-    signal = np.convolve(weight * flux_density, profile, mode="same")
-    inverse = np.convolve(weight, profile**2, mode="same")
-    # The line's centre must have been observed.
-    covered = (inverse > 0) & (weight > 0)
-    flux = np.where(covered, signal / np.where(covered, inverse, 1), 0.0)
-    return Filtered(flux, np.where(covered, inverse, 0.0), width_km_s)
+    return Filtered(*_filtered(flux_density, weight, _profile(width_km_s)), width_km_s)
+
+
+@njit(cache=True)
+def _filtered(flux_density: Array, weight: Array, profile: Array) -> tuple[Array, Array]:
+    bins, reach = len(weight), len(profile) // 2
+    flux, inverse_variance = np.zeros(bins), np.zeros(bins)
+    for index in range(bins):
+        if weight[index] <= 0:
+            continue  # the line's centre must have been observed
+        signal = inverse = 0.0
+        for other in range(max(index - reach, 0), min(index + reach + 1, bins)):
+            share = profile[other - index + reach]
+            signal += weight[other] * flux_density[other] * share
+            inverse += weight[other] * share * share
+        flux[index] = signal / inverse
+        inverse_variance[index] = inverse
+    return flux, inverse_variance
 
 
 @cache
@@ -276,33 +280,29 @@ class Comb:
         Args:
             observed: the spectrum.
             copies: the spectrum filtered with each trial width.
-            log_luminosity: mean of ln(L_IR / Lsun) at each fine redshift; None where unknown.
-            variance: its variance.
+            log_luminosity: mean of ln(L_IR / Lsun), shape (NODES,); None where unknown.
+            variance: its variance, shape (NODES,).
         """
         copy = max(copies, key=lambda one: float(one.signal_to_noise.max()))
         seen = np.flatnonzero(copy.inverse_variance)
+        row = np.full(len(copy.flux), -1)
+        row[seen] = np.arange(len(seen))
+        joint = np.empty((FINE_POINTS, len(_BRIGHTNESS)), np.float32)
+        covered = np.empty(FINE_POINTS, np.int64)
+        largest = np.empty(FINE_POINTS, np.float32)
+        count = _sum_over_lines(
+            self._line_ratio(copy.flux[seen], copy.inverse_variance[seen]),
+            row,
+            self._bin - observed.first_bin,
+            self._column,
+            _log_brightness_prior(log_luminosity, variance),
+            joint,
+            covered,
+            largest,
+        )
+        share = np.exp(joint[:count]) @ np.ones(len(_BRIGHTNESS), np.float32)
         result = np.zeros(FINE_POINTS)
-        shift = self._bin[:, None] - (observed.first_bin + seen)[None, :]
-        line, row = np.nonzero((shift >= 0) & (shift < FINE_POINTS))
-        if not len(line):
-            return result
-        trial = shift[line, row]
-        order = np.argsort(trial, kind="stable")  # by trial redshift, then by line
-        trial, line, row = trial[order], line[order], row[order]
-        table = self._line_ratio(copy.flux[seen], copy.inverse_variance[seen])
-        windows = sliding_window_view(table, len(_BRIGHTNESS), axis=1)
-        each = windows[row, self._column[trial, line]]
-        # Two lines of a blend see the same photons: the better one counts.
-        together = (np.diff(trial) == 0) & (np.diff(line) == 1) & _BLENDED[line[1:]]
-        second = 1 + np.flatnonzero(together)
-        each[second - 1] = np.maximum(each[second - 1], each[second])
-        each[second] = 0
-        starts = np.flatnonzero(np.diff(trial, prepend=-1))
-        covered = trial[starts]
-        joint = np.add.reduceat(each, starts, axis=0)
-        joint += _log_brightness_prior(covered, log_luminosity, variance)
-        largest = joint.max(axis=1)
-        result[covered] = largest + np.log(np.exp(joint - largest[:, None]).sum(axis=1))
+        result[covered[:count]] = largest[:count] + np.log(share)
         return result
 
     def _line_ratio(self, measured: Array, inverse: Array) -> Array32:
@@ -320,16 +320,87 @@ class Comb:
         return np.asarray(np.log((1 - _ABSENT) * ratio + _ABSENT), np.float32)
 
 
-def _log_brightness_prior(
-    trial: NDArray[np.int64], log_luminosity: Array | None, variance: Array | None
-) -> Array32:
-    """The ln of the prior share of each brightness, shape (1 or trials, brightnesses)."""
+@njit(cache=True)
+def _sum_over_lines(
+    log_ratio: Array32,
+    row: NDArray[np.int64],
+    line_bin: NDArray[np.int64],
+    column: NDArray[np.int64],
+    log_prior: Array32,
+    joint: Array32,
+    covered: NDArray[np.int64],
+    largest: Array32,
+) -> int:
+    """Sum the ln of prior and likelihood ratios of all lines observed at a trial redshift.
+
+    Args:
+        log_ratio: of each observed bin, shape (observed bins, fluxes).
+        row: row in that of each bin of the spectrum, -1 where it was not observed; shape (bins,).
+        line_bin: bin of each line at the first trial redshift, shape (lines,).
+        column: column in ``log_ratio`` of the faintest brightness, shape (FINE_POINTS, lines).
+        log_prior: of each brightness, shape (NODES, brightnesses).
+        joint: set to the sums less the largest, a row for each covered trial, shape (FINE_POINTS,
+            brightnesses).
+        covered: set to the trials at which a line was observed, shape (FINE_POINTS,).
+        largest: set to the largest sum of each, shape (FINE_POINTS,).
+
+    Returns:
+        Number of covered trials.
+    """
+    brightnesses = joint.shape[1]
+    count = 0
+    for trial in range(len(covered)):
+        found = False
+        blend = -1, 0  # row and column of the line before, where both see the same photons
+        for line in range(len(line_bin)):
+            place = line_bin[line] - trial
+            if place < 0 or place >= len(row) or row[place] < 0:
+                blend = -1, 0
+                continue
+            if not found:
+                _interpolate(log_prior, trial, joint[count])
+                found = True
+            added = log_ratio[row[place]]
+            first = column[trial, line]
+            if _BLENDED[line] and blend[0] >= 0:
+                # Of two lines of a blend the better one counts.
+                other = log_ratio[blend[0]]
+                for index in range(brightnesses):
+                    better = added[first + index] - other[blend[1] + index]
+                    joint[count, index] += max(better, np.float32(0))
+            else:
+                for index in range(brightnesses):
+                    joint[count, index] += added[first + index]
+            blend = row[place], first
+        if found:
+            covered[count] = trial
+            largest[count] = joint[count].max()
+            joint[count] -= largest[count]
+            count += 1
+    return count
+
+
+@njit(cache=True)
+def _interpolate(at_nodes: Array32, trial: int, result: Array32) -> None:
+    """Set the result to what is between the nodes around a fine trial redshift."""
+    place = (trial - _FIRST_NODE) / _FINE_PER_NODE
+    place = min(max(place, 0.0), len(at_nodes) - 1.0)
+    left = min(int(place), len(at_nodes) - 2)
+    right = np.float32(place - left)
+    for index in range(len(result)):
+        step = at_nodes[left + 1, index] - at_nodes[left, index]
+        result[index] = at_nodes[left, index] + right * step
+
+
+def _log_brightness_prior(log_luminosity: Array | None, variance: Array | None) -> Array32:
+    """The ln of the prior share of each brightness, shape (NODES, brightnesses)."""
     if log_luminosity is None or variance is None:
-        return np.full((1, len(_BRIGHTNESS)), -np.log(len(_BRIGHTNESS)), np.float32)
+        shape = len(NODES), len(_BRIGHTNESS)
+        return np.full(shape, -np.log(len(_BRIGHTNESS)), np.float32)
     dex = np.log(10)
     slope = relations.CO_LUMINOSITY_SLOPE
-    mean = (log_luminosity[trial] - relations.CO_LUMINOSITY_INTERCEPT * dex) / slope
-    total = variance[trial] / slope**2 + (relations.CO_LUMINOSITY_SCATTER_DEX * dex) ** 2
+    mean = (log_luminosity - relations.CO_LUMINOSITY_INTERCEPT * dex) / slope
+    total = variance / slope**2 + (relations.CO_LUMINOSITY_SCATTER_DEX * dex) ** 2
     log_share = -0.5 * np.square(_BRIGHTNESS[None, :] - mean[:, None]) / total[:, None]
     log_share -= np.log(np.exp(log_share).sum(axis=1, keepdims=True) + 1e-300)
     return np.asarray(log_share, np.float32)
