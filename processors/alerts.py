@@ -8,7 +8,7 @@ from typing import Literal
 
 from schemas.events import AlertType, ScoredGalaxy
 
-from .sky import separations_arcsec
+from .sky import separation_arcsec
 
 
 @dataclass(frozen=True)
@@ -145,13 +145,13 @@ def _limits(galaxy: ScoredGalaxy, stream: AlertStream) -> tuple[list[str], list[
     check("redshift", galaxy.redshift.best, stream.minimum_redshift, stream.maximum_redshift)
     check("flux density in Jy", galaxy.peak_flux_density_jy, stream.minimum_flux_density_jy, None)
     if stream.region is not None:
-        distance = separations_arcsec(
+        distance = separation_arcsec(
             stream.region.right_ascension_deg,
             stream.region.declination_deg,
             galaxy.right_ascension_deg,
             galaxy.declination_deg,
         )
-        check("distance in degrees", float(distance) / 3600.0, None, stream.region.radius_deg)
+        check("distance in degrees", distance / 3600.0, None, stream.region.radius_deg)
     if not galaxy.provenance.observation_count:
         failed.append("no observation remains")
     if galaxy.simulated and not stream.include_simulated:

@@ -36,7 +36,7 @@ from .relations import (
     LSRK_SOLAR_SPEED_KM_S,
     SPEED_OF_LIGHT_KM_S,
 )
-from .sky import Position, unit_vectors
+from .sky import Position, unit_vector
 
 _NO_CHUNKS = (
     np.zeros(0, np.int32),
@@ -183,9 +183,9 @@ def barycentric_frequency_hz(observation: Observation, spectrum: Spectrum) -> Fl
     """
     if spectrum.frame == "BARYCENTRIC":
         return spectrum.frequency_hz
-    direction = unit_vectors(observation.right_ascension_deg, observation.declination_deg)
+    direction = unit_vector(observation.right_ascension_deg, observation.declination_deg)
     if spectrum.frame == "LSRK":
-        apex = unit_vectors(LSRK_APEX_RIGHT_ASCENSION_DEG, LSRK_APEX_DECLINATION_DEG)
+        apex = unit_vector(LSRK_APEX_RIGHT_ASCENSION_DEG, LSRK_APEX_DECLINATION_DEG)
         towards = -LSRK_SOLAR_SPEED_KM_S * float(apex @ direction)
     else:
         time = Time(observation.time_mjd, format="mjd", scale=observation.time_scale.lower())
@@ -242,7 +242,7 @@ def _published(
 
 def _position_sums(position: Position) -> Floats:
     weight = position.error_arcsec**-2
-    vector = unit_vectors(position.right_ascension_deg, position.declination_deg)
+    vector = unit_vector(position.right_ascension_deg, position.declination_deg)
     return np.append(weight * vector, weight)
 
 

@@ -1,4 +1,7 @@
-"""Positions: cells of the sky, and which galaxy an observation belongs to.
+"""Positions: zones of the sky, and which galaxy an observation belongs to.
+
+Galaxies are kept by declination zone and, within a zone, by right ascension, so that those around a
+position are a few ranges of one sorted list (Gray et al. 2006, MSR-TR-2006-52).
 
 Association is by likelihood ratio (Sutherland & Saunders 1992, MNRAS 259 413). A candidate at
 distance r has LR = f(r) / n, with f the two-dimensional normal distribution of the combined
@@ -15,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from astropy import units
 from astropy.units import Quantity
-from astropy_healpix.core import healpix_cone_search, lonlat_to_healpix
+from astropy_healpix.core import lonlat_to_healpix
 
 from schemas.events import Floats
 
@@ -37,6 +40,7 @@ MAX_POSITION_ERROR_ARCSEC = 30.0
 al. 2007, MNRAS 380 199)."""
 
 _PUBLISHING_NSIDE = 64
+_ROUNDING_DEG = 1e-9  # 4 microarcsec, far above what is lost in rounding
 
 
 @dataclass(frozen=True)
@@ -76,133 +80,154 @@ class Association:
 
 
 @dataclass(frozen=True)
-class CellLevel:
+class Level:
     """One level of the index of positions.
 
     Attributes:
         largest_error_arcsec: galaxies with at most this position error are kept on this level.
-        nside: HEALPix resolution of its cells.
+        zone_arcsec: height of its declination zones.
     """
 
     largest_error_arcsec: float
-    nside: int
+    zone_arcsec: float
 
 
-LEVELS = (CellLevel(1.0, 16384), CellLevel(MAX_POSITION_ERROR_ARCSEC, 1024))
-"""Two levels: cells of 13 arcsec for precise positions, of 3.4 arcmin for the others, so that
-either search touches few cells and reads few galaxies."""
+LEVELS = (Level(1.0, 30.0), Level(MAX_POSITION_ERROR_ARCSEC, 300.0))
+"""Two levels, for precise positions and for the others: the search of either touches few zones and
+reads few galaxies."""
 
 
-def level_of(position: Position) -> CellLevel:
-    """The level of the index that keeps a galaxy at this position."""
-    return next(each for each in LEVELS if position.error_arcsec <= each.largest_error_arcsec)
+@dataclass(frozen=True)
+class Place:
+    """Where a galaxy is kept in the index.
+
+    Attributes:
+        level: number of its level.
+        zone: number of its declination zone.
+        right_ascension_deg: its right ascension in degrees.
+    """
+
+    level: int
+    zone: int
+    right_ascension_deg: float
 
 
-def cell_of(position: Position, level: CellLevel) -> int:
-    """The nested HEALPix cell of a position."""
-    return _cell(position.right_ascension_deg, position.declination_deg, level.nside)
+@dataclass(frozen=True)
+class Strip:
+    """A part of one zone: right ascensions from west to east, both included."""
+
+    level: int
+    zone: int
+    west_deg: float
+    east_deg: float
 
 
-def cells_to_search(position: Position, level: CellLevel) -> list[int]:
-    """Cells of a level that may hold a candidate for an observation at this position."""
-    radius = SEARCH_SIGMAS * _combined_error(position.error_arcsec, level.largest_error_arcsec)
-    cells = healpix_cone_search(
-        Quantity(position.right_ascension_deg, units.deg),
-        Quantity(position.declination_deg, units.deg),
-        Quantity(radius, units.arcsec),
-        level.nside,
-        order="nested",
+def place_of(position: Position) -> Place:
+    """Where a galaxy at this position is kept."""
+    number = next(
+        number
+        for number, level in enumerate(LEVELS)
+        if position.error_arcsec <= level.largest_error_arcsec
     )
-    return [int(cell) for cell in cells]
+    zone = _zone(position.declination_deg, LEVELS[number])
+    return Place(number, zone, position.right_ascension_deg)
+
+
+def strips_to_search(position: Position) -> list[Strip]:
+    """The parts of the index that hold every candidate for an observation at this position."""
+    strips = []
+    for number, level in enumerate(LEVELS):
+        combined = _combined_error(position.error_arcsec, level.largest_error_arcsec)
+        radius = SEARCH_SIGMAS * combined / 3600 + _ROUNDING_DEG
+        south, north = position.declination_deg - radius, position.declination_deg + radius
+        ranges = _right_ascensions(position, radius)
+        strips += [
+            Strip(number, zone, west, east)
+            for zone in range(_zone(max(south, -90.0), level), _zone(min(north, 90.0), level) + 1)
+            for west, east in ranges
+        ]
+    return strips
+
+
+def _zone(declination_deg: float, level: Level) -> int:
+    return int((declination_deg + 90.0) * 3600 / level.zone_arcsec)
+
+
+def _right_ascensions(position: Position, radius_deg: float) -> list[tuple[float, float]]:
+    """The right ascensions within a radius, as ranges within 0 to 360 deg (Gray et al. 2006)."""
+    if abs(position.declination_deg) + radius_deg >= 90.0:
+        return [(0.0, 360.0)]  # a pole is within the radius
+    declination, radius = math.radians(position.declination_deg), math.radians(radius_deg)
+    across = math.sqrt(math.cos(declination - radius) * math.cos(declination + radius))
+    reach = math.degrees(math.atan2(math.sin(radius), across)) + _ROUNDING_DEG
+    west, east = position.right_ascension_deg - reach, position.right_ascension_deg + reach
+    if west < 0.0:
+        return [(0.0, east), (west + 360.0, 360.0)]
+    if east > 360.0:
+        return [(0.0, east - 360.0), (west, 360.0)]
+    return [(west, east)]
 
 
 def publishing_cell(right_ascension_deg: float, declination_deg: float) -> int:
     """The HEALPix cell (nside 64, nested) that keys an observation."""
-    return _cell(right_ascension_deg, declination_deg, _PUBLISHING_NSIDE)
-
-
-def associate(position: Position, neighbours: Sequence[Neighbour]) -> Association:
-    """Choose the galaxy that an observation belongs to, or a new one."""
-    if not neighbours:
-        return Association(None, [])
-    known = np.array(
-        [
-            (each.position.right_ascension_deg, each.position.declination_deg,
-             each.position.error_arcsec)
-            for each in neighbours
-        ]
-    )  # fmt: skip
-    ratios = likelihood_ratios(position, known[:, 0], known[:, 1], known[:, 2])
-    reliabilities = ratios / (ratios.sum() + 1.0)
-    best = int(np.argmax(reliabilities))
-    new = 1.0 / (ratios.sum() + 1.0)
-    chosen = None if new > reliabilities[best] else neighbours[best].galaxy_id
-    others = sorted(
-        neighbour.galaxy_id
-        for neighbour, reliability in zip(neighbours, reliabilities, strict=True)
-        if reliability >= AMBIGUOUS_RELIABILITY and neighbour.galaxy_id != chosen
-    )
-    return Association(chosen, others)
-
-
-def likelihood_ratios(
-    position: Position,
-    right_ascension_deg: Floats,
-    declination_deg: Floats,
-    error_arcsec: Floats,
-) -> Floats:
-    """Likelihood ratios of candidates.
-
-    Args:
-        position: the observation's.
-        right_ascension_deg: of the candidates, float64, shape (n,), degrees.
-        declination_deg: of the candidates, float64, shape (n,), degrees.
-        error_arcsec: of the candidates, float64, shape (n,), arcsec.
-
-    Returns:
-        Likelihood ratios, float64, shape (n,).
-    """
-    distance = separations_arcsec(
-        position.right_ascension_deg,
-        position.declination_deg,
-        right_ascension_deg,
-        declination_deg,
-    )
-    variance = position.error_arcsec**2 + np.square(error_arcsec) + ASTROMETRIC_FLOOR_ARCSEC**2
-    density = np.exp(-0.5 * distance**2 / variance) / (2 * math.pi * variance)
-    ratios: Floats = density / GALAXY_SURFACE_DENSITY_PER_ARCSEC2
-    return ratios
-
-
-def separations_arcsec(
-    right_ascension_deg: float,
-    declination_deg: float,
-    right_ascensions_deg: Floats | float,
-    declinations_deg: Floats | float,
-) -> Floats:
-    """Great-circle distances of one position to others in arcsec, from the chord between them."""
-    chord = np.linalg.norm(
-        unit_vectors(right_ascensions_deg, declinations_deg)
-        - unit_vectors(right_ascension_deg, declination_deg),
-        axis=-1,
-    )
-    distances: Floats = 2 * np.arcsin(np.minimum(chord / 2, 1.0)) * ARCSEC_PER_RADIAN
-    return distances
-
-
-def unit_vectors(right_ascension_deg: Floats | float, declination_deg: Floats | float) -> Floats:
-    """Unit vectors of positions, float64, shape (..., 3)."""
-    ra, dec = np.radians(right_ascension_deg), np.radians(declination_deg)
-    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
-
-
-def _combined_error(*errors_arcsec: float) -> float:
-    return math.hypot(*errors_arcsec, ASTROMETRIC_FLOOR_ARCSEC)
-
-
-def _cell(right_ascension_deg: float, declination_deg: float, nside: int) -> int:
     longitude, latitude = (
         Quantity(right_ascension_deg, units.deg),
         Quantity(declination_deg, units.deg),
     )
-    return int(lonlat_to_healpix(longitude, latitude, nside, order="nested"))
+    return int(lonlat_to_healpix(longitude, latitude, _PUBLISHING_NSIDE, order="nested"))
+
+
+def associate(position: Position, neighbours: Sequence[Neighbour]) -> Association:
+    """Choose the galaxy that an observation belongs to, or a new one."""
+    ratios = [likelihood_ratio(position, each.position) for each in neighbours]
+    total = sum(ratios) + 1.0
+    largest = max(ratios, default=0.0)
+    chosen = neighbours[ratios.index(largest)].galaxy_id if largest >= 1.0 else None
+    others = sorted(
+        neighbour.galaxy_id
+        for neighbour, ratio in zip(neighbours, ratios, strict=True)
+        if ratio / total >= AMBIGUOUS_RELIABILITY and neighbour.galaxy_id != chosen
+    )
+    return Association(chosen, others)
+
+
+def likelihood_ratio(position: Position, candidate: Position) -> float:
+    """Likelihood ratio of a candidate for an observation."""
+    distance = separation_arcsec(
+        position.right_ascension_deg,
+        position.declination_deg,
+        candidate.right_ascension_deg,
+        candidate.declination_deg,
+    )
+    variance = _combined_error(position.error_arcsec, candidate.error_arcsec) ** 2
+    density = math.exp(-0.5 * distance**2 / variance) / (2 * math.pi * variance)
+    return density / GALAXY_SURFACE_DENSITY_PER_ARCSEC2
+
+
+def separation_arcsec(
+    right_ascension_deg: float,
+    declination_deg: float,
+    other_right_ascension_deg: float,
+    other_declination_deg: float,
+) -> float:
+    """Great-circle distance of two positions in arcsec, from the chord between them."""
+    chord = math.dist(
+        _direction(right_ascension_deg, declination_deg),
+        _direction(other_right_ascension_deg, other_declination_deg),
+    )
+    return 2 * math.asin(min(chord / 2, 1.0)) * ARCSEC_PER_RADIAN
+
+
+def unit_vector(right_ascension_deg: float, declination_deg: float) -> Floats:
+    """Unit vector of a position, float64, shape (3,)."""
+    return np.array(_direction(right_ascension_deg, declination_deg))
+
+
+def _direction(right_ascension_deg: float, declination_deg: float) -> tuple[float, float, float]:
+    longitude, latitude = math.radians(right_ascension_deg), math.radians(declination_deg)
+    across = math.cos(latitude)
+    return across * math.cos(longitude), across * math.sin(longitude), math.sin(latitude)
+
+
+def _combined_error(*errors_arcsec: float) -> float:
+    return math.hypot(*errors_arcsec, ASTROMETRIC_FLOOR_ARCSEC)

@@ -33,7 +33,7 @@ from deploy.local import LocalStack
 from models.repository import write_repository
 from models.simulator import galaxy_number, simulate
 from processors import fingerprint as fingerprints
-from processors.sky import Position, unit_vectors
+from processors.sky import Position, unit_vector
 from schemas.codec import Codec
 from schemas.events import BandMeasurement, Fingerprint, Observation, Photometry, Spectrum
 
@@ -414,7 +414,7 @@ def _moved(template: Fingerprint, number: int, random: np.random.Generator) -> F
     """A copy of a fingerprint somewhere else."""
     right_ascension, declination = random.uniform(0, FIELD_SIDE_DEG, 2).tolist()
     weight = template.position_sums[3]
-    vector = unit_vectors(right_ascension, declination)
+    vector = unit_vector(right_ascension, declination)
     return dataclasses.replace(
         template,
         galaxy_id=fingerprints.galaxy_id(f"existing {number}"),

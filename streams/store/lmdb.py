@@ -18,7 +18,7 @@ import numpy as np
 
 from processors import ranking
 from processors.alerts import LastAlert
-from processors.sky import LEVELS, Neighbour, Position, cell_of, cells_to_search, level_of
+from processors.sky import Neighbour, Place, Position, place_of, strips_to_search
 from schemas.events import Source
 
 from .interface import Archived, StoreError, Writing
@@ -28,7 +28,7 @@ MAP_BYTES = 2**40
 
 _TABLES = (
     "fingerprints",  # galaxy id -> version, encoded fingerprint
-    "positions",  # level, cell, galaxy id -> right ascension, declination, error
+    "positions",  # level, zone, right ascension, galaxy id -> position with its error
     "places",  # galaxy id -> its key in positions
     "observations",  # observation hash -> archived observation
     "history",  # galaxy id, sequence number -> observation hash
@@ -40,7 +40,7 @@ _TABLES = (
 )
 _NUMBER = struct.Struct(">Q")
 _POSITION = struct.Struct(">ddd")
-_CELL = struct.Struct(">BQ")
+_PLACE = struct.Struct(">BId")  # sorts as its numbers do: right ascensions are not negative
 _VERSION_AND_BIN = struct.Struct(">QI")
 _SEPARATOR = b"\x00"
 
@@ -127,13 +127,16 @@ class LMDBTransaction(Writing):
 
     def neighbours(self, position: Position) -> list[Neighbour]:
         found = []
-        for number, level in enumerate(LEVELS):
-            for cell in cells_to_search(position, level):
-                prefix = _CELL.pack(number, cell)
-                found += [
-                    Neighbour(key[len(prefix) :].decode(), Position(*_POSITION.unpack(value)))
-                    for key, value in self._with_prefix("positions", prefix)
-                ]
+        with self._transaction.cursor(self._tables["positions"]) as cursor:
+            for strip in strips_to_search(position):
+                last = _PLACE.pack(strip.level, strip.zone, strip.east_deg)
+                if not cursor.set_range(_PLACE.pack(strip.level, strip.zone, strip.west_deg)):
+                    continue
+                for key, value in cursor:
+                    if key[: _PLACE.size] > last:
+                        break
+                    galaxy_id = key[_PLACE.size :].decode()
+                    found.append(Neighbour(galaxy_id, Position(*_POSITION.unpack(value))))
         return found
 
     def archived(self, observation_hash: bytes) -> Archived | None:
@@ -184,12 +187,15 @@ class LMDBTransaction(Writing):
             if previous is not None:
                 self._delete("positions", previous)
             return
-        place = _place(galaxy_id, position)
+        place = _key(place_of(position), galaxy_id)
         if previous != place:
             if previous is not None:
                 self._delete("positions", previous)
             self._put("places", key, place)
-        self._put("positions", place, _POSITION.pack(*dataclasses.astuple(position)))
+        value = _POSITION.pack(
+            position.right_ascension_deg, position.declination_deg, position.error_arcsec
+        )
+        self._put("positions", place, value)
 
     def archive(self, observation_hash: bytes, archived: Archived) -> None:
         header = json.dumps(
@@ -282,6 +288,5 @@ def _number(value: bytes | None) -> int:
     return 0 if value is None else int(_NUMBER.unpack_from(value)[0])
 
 
-def _place(galaxy_id: str, position: Position) -> bytes:
-    level = level_of(position)
-    return _CELL.pack(LEVELS.index(level), cell_of(position, level)) + galaxy_id.encode()
+def _key(place: Place, galaxy_id: str) -> bytes:
+    return _PLACE.pack(place.level, place.zone, place.right_ascension_deg) + galaxy_id.encode()

@@ -10,16 +10,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from processors.sky import (
-    LEVELS,
     SEARCH_SIGMAS,
     Neighbour,
     Position,
     associate,
-    cell_of,
-    cells_to_search,
-    level_of,
-    separations_arcsec,
-    unit_vectors,
+    place_of,
+    separation_arcsec,
+    strips_to_search,
+    unit_vector,
 )
 
 directions = st.tuples(st.floats(-1, 1), st.floats(-1, 1), st.floats(-1, 1)).filter(
@@ -44,7 +42,7 @@ def places(draw: st.DrawFn) -> tuple[float, float]:
 
 def moved(place: tuple[float, float], distance_arcsec: float, angle: float) -> tuple[float, float]:
     """A place so far from another, in a direction."""
-    start = unit_vectors(*place)
+    start = unit_vector(*place)
     east = np.cross([0.0, 0.0, 1.0], start)
     east = east / np.linalg.norm(east) if np.linalg.norm(east) > 1e-9 else np.array([1.0, 0.0, 0.0])
     north = np.cross(start, east)
@@ -59,14 +57,18 @@ def moved(place: tuple[float, float], distance_arcsec: float, angle: float) -> t
 
 @given(places(), st.floats(0.05, 30), st.floats(0.05, 30), st.floats(0, 1), st.floats(0, 6.283))
 @settings(max_examples=500, deadline=None)
-def test_every_galaxy_within_reach_is_in_a_searched_cell(
+def test_every_galaxy_within_reach_is_in_a_searched_strip(
     place: tuple[float, float], error: float, galaxy_error: float, share: float, angle: float
 ) -> None:
     observed = Position(*place, error)
     reach = SEARCH_SIGMAS * np.hypot(error, galaxy_error) * share
     galaxy = Position(*moved(place, reach, angle), galaxy_error)
-    level = level_of(galaxy)
-    assert cell_of(galaxy, level) in cells_to_search(observed, level)
+    kept = place_of(galaxy)
+    assert any(
+        (strip.level, strip.zone) == (kept.level, kept.zone)
+        and strip.west_deg <= kept.right_ascension_deg <= strip.east_deg
+        for strip in strips_to_search(observed)
+    )
 
 
 @given(places(), st.floats(0.05, 10), st.floats(0, 1), st.floats(0, 6.283))
@@ -112,13 +114,15 @@ def test_a_precise_neighbour_is_not_ambiguous() -> None:
 @given(places(), st.floats(0, 1000), st.floats(0, 6.283))
 def test_separations_are_exact(place: tuple[float, float], distance: float, angle: float) -> None:
     there = moved(place, distance, angle)
-    measured = separations_arcsec(*place, *there)
+    measured = separation_arcsec(*place, *there)
     assert float(measured) == pytest.approx(distance, abs=1e-4)
 
 
-def test_precise_positions_are_kept_in_small_cells() -> None:
-    assert level_of(Position(0, 0, 0.3)) is LEVELS[0]
-    assert level_of(Position(0, 0, 8.0)) is LEVELS[1]
+@given(places(), st.floats(0.05, 30))
+def test_a_search_touches_few_strips(place: tuple[float, float], error: float) -> None:
+    strips = strips_to_search(Position(*place, error))
+    assert len(strips) <= 2 * (12 + 3)  # two ranges at 0h; zones of 30 and of 300 arcsec
+    assert all(0 <= strip.west_deg <= strip.east_deg <= 360 for strip in strips)
 
 
 @given(st.floats(0, 360), st.floats(-90, 90), st.floats(0, 360), st.floats(-90, 90))
@@ -126,4 +130,4 @@ def test_separations_agree_with_astropy(ra1: float, dec1: float, ra2: float, dec
     from astropy.coordinates import angular_separation
 
     expected = angular_separation(*map(math.radians, (ra1, dec1, ra2, dec2))) * 206264.806247
-    assert float(separations_arcsec(ra1, dec1, ra2, dec2)) == pytest.approx(expected, abs=1e-3)
+    assert float(separation_arcsec(ra1, dec1, ra2, dec2)) == pytest.approx(expected, abs=1e-3)
