@@ -1,18 +1,18 @@
 """How a stage process is: ``/metrics``, ``/healthz`` and ``/readyz`` over HTTP.
 
-It is healthy while its event loop turns. It is ready while it has partitions and the last batch, or
-the last probe of Kafka, the store and what else the stage needs, succeeded; when it is not, the
-answer says why in one line.
+It is healthy while it goes on reading, processing or trying again. It is ready while it has
+partitions and the last batch, or the last probe of Kafka, the store and what else the stage needs,
+succeeded; when it is not, the answer says why in one line.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import shutil
 import socket
 import threading
+import time
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from http.server import ThreadingHTTPServer
@@ -29,7 +29,9 @@ from .stage import Stage
 log = logging.getLogger(__name__)
 
 PROBE_S = 5.0
-LOOP_TIMEOUT_S = 5.0
+STUCK_AFTER_S = 120.0
+"""No batch takes so long, and between tries of one that fails less time passes."""
+
 DIRECTORY = "metrics"
 """Folder of the data directory in which every process says where it is to be scraped."""
 
@@ -40,12 +42,16 @@ class Health:
     def __init__(self) -> None:
         self.assigned: Set[tuple[str, int]] = frozenset()
         """The (topic, partition) pairs that it reads now: none while the group rebalances."""
-        self.loop: asyncio.AbstractEventLoop | None = None
-        """The event loop of the stage."""
         self.waits_for: str | None = None
         """Why the batch in hand is tried again."""
         self.misses: str | None = "starting"
         """What the last probe found away, unless a batch has succeeded since."""
+
+        self._turned = time.monotonic()
+
+    def turned(self) -> None:
+        """Note that the process goes on."""
+        self._turned = time.monotonic()
 
     def succeeded(self) -> None:
         """Note that a batch is durable: then nothing that it needed was away."""
@@ -62,16 +68,8 @@ class Health:
     @property
     def unhealthy(self) -> str | None:
         """Why it does not live, in one line; None when it does."""
-        turned = threading.Event()
-        if self.loop is None:
-            return "starting"
-        try:
-            self.loop.call_soon_threadsafe(turned.set)
-        except RuntimeError as error:
-            return f"stopping: {error}"
-        if not turned.wait(LOOP_TIMEOUT_S):
-            return f"the event loop has not turned for {LOOP_TIMEOUT_S:g} s"
-        return None
+        still = time.monotonic() - self._turned
+        return f"stuck for {still:.0f} s" if still > STUCK_AFTER_S else None
 
 
 class Probe:

@@ -5,7 +5,6 @@ Any number of processes may read, one at a time writes; a crash leaves the last 
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import struct
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ from processors import ranking
 from processors.alerts import LastAlert
 from processors.sky import Neighbour, Place, Position, place_of, strips_to_search
 from schemas.events import Source
+from schemas.records import to_record
 
 from .interface import Archived, StoreError, Writing
 
@@ -145,7 +145,7 @@ class LMDBTransaction(Writing):
             return None
         length = _NUMBER.unpack_from(value)[0] + _NUMBER.size
         header = json.loads(value[_NUMBER.size : length])
-        header["source"] = Source(*header["source"])
+        header["source"] = Source(**header["source"])
         return Archived(**header, data=value[length:])
 
     def history(self, galaxy_id: str) -> list[bytes]:
@@ -202,7 +202,7 @@ class LMDBTransaction(Writing):
             {
                 "status": archived.status,
                 "galaxy_id": archived.galaxy_id,
-                "source": dataclasses.astuple(archived.source),
+                "source": to_record(archived.source),
                 "candidates": archived.candidates,
             }
         ).encode()
@@ -234,7 +234,7 @@ class LMDBTransaction(Writing):
             self._put("counts", key, _NUMBER.pack(count + _number(self._get("counts", key))))
 
     def put_alert(self, stream: str, galaxy_id: str, alert: LastAlert) -> None:
-        value = json.dumps(dataclasses.asdict(alert)).encode()
+        value = json.dumps(to_record(alert)).encode()
         self._put("alerts", _joined(stream, galaxy_id), value)
 
     def rank(self, name: str, places: Mapping[str, tuple[int, int | None]]) -> None:

@@ -1,0 +1,217 @@
+"""Reads the topics of one stage in its consumer group, batch after batch.
+
+One thread reads, processes, makes durable what came of it, and only then commits: when partitions
+are taken away, nothing is in hand. Kafka hears of this process from a thread of librdkafka's own,
+so that a long batch does not cost it its partitions.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from .errors import InfrastructureError
+from .health import Health
+from .kafka import DurableProducer, consumer
+from .messages import Outgoing, Received
+from .refusal import complaint
+from .settings import KafkaSettings, Settings
+from .stage import Stage
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.5
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 10.0
+_AT_ONCE = 100  # messages taken from the client's queue before their size is looked at
+
+PASSING = (
+    KafkaError._MAX_POLL_EXCEEDED,
+    KafkaError._TRANSPORT,
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._TIMED_OUT,
+)
+"""Errors after which the client goes on by itself."""
+
+
+class Reader:
+    """Feeds a stage.
+
+    Args:
+        stage: the stage.
+        settings: the settings.
+        instance: names this process among those of the stage, the same after a restart, so that
+            it gets its partitions back at once.
+        health: is told how the reading goes.
+    """
+
+    def __init__(self, stage: Stage, settings: Settings, instance: str, health: Health) -> None:
+        self._stage = stage
+        self._settings = settings
+        self._instance = instance
+        self._health = health
+        self._producer = DurableProducer(settings.kafka)
+
+    def run(self, stop: threading.Event) -> None:
+        """Read until stopped; the batch in hand is finished, or left for whoever reads next.
+
+        Raises:
+            InfrastructureError: Kafka, the store or Triton stayed away for too long, or Kafka
+                refuses.
+        """
+        reading = self._subscribed()
+        try:
+            while not stop.is_set():
+                self._health.turned()
+                batch = self._batch(reading)
+                if batch and self._until_done(batch, stop):
+                    self._commit(reading, batch)
+        finally:
+            reading.close()
+
+    def _subscribed(self) -> Consumer:
+        now = self._settings.stage
+        session_ms = int(now.session_timeout_s * 1000)
+        reading = consumer(
+            self._settings.kafka,
+            group=group(self._stage, self._settings.kafka),
+            group_instance_id=self._instance,
+            client_id=self._instance,
+            session_timeout_ms=session_ms,
+            heartbeat_interval_ms=session_ms // 10,
+            max_poll_interval_ms=session_ms + int(2000 * now.give_up_after_s),
+            enable_partition_eof=False,
+            queued_max_messages_kbytes=now.fetch_bytes // 1024,
+            fetch_max_bytes=max(now.fetch_bytes, 2**20),
+            message_max_bytes=2**20,
+            reconnect_backoff_ms=100,
+        )
+        reading.subscribe(
+            list(self._stage.sources), on_assign=self._assigned, on_revoke=self._revoked
+        )
+        return reading
+
+    def _assigned(self, reading: Consumer, places: list[TopicPartition]) -> None:
+        self._health.assigned = {(place.topic, place.partition) for place in places}
+
+    def _revoked(self, reading: Consumer, places: list[TopicPartition]) -> None:
+        self._health.assigned = frozenset()
+
+    def _batch(self, reading: Consumer) -> list[Received]:
+        """The next messages, bounded in number and bytes; none after a while without any."""
+        now = self._settings.stage
+        first = reading.poll(POLL_S)
+        if first is None:
+            return []
+        batch = self._received([first])
+        size = sum(len(each.value or b"") for each in batch)
+        deadline = time.monotonic() + now.batch_wait_s
+        while len(batch) < now.batch_events and size < now.fetch_bytes:
+            left = deadline - time.monotonic()
+            room = min(now.batch_events - len(batch), _AT_ONCE)
+            more = self._received(reading.consume(room, max(left, 0.0)))
+            batch += more
+            size += sum(len(each.value or b"") for each in more)
+            if left <= 0:
+                break
+        return batch
+
+    def _received(self, messages: Sequence[Message]) -> list[Received]:
+        received = []
+        for message in messages:
+            error = message.error()
+            if error is None:
+                received.append(_received(message))
+            elif error.code() in PASSING and not error.fatal():
+                log.warning("%s: %s", self._stage.name, error.str())
+            else:
+                raise InfrastructureError(
+                    complaint(self._settings.kafka, error, f"topic {message.topic()}")
+                )
+        return received
+
+    def _until_done(self, batch: Sequence[Received], stop: threading.Event) -> bool:
+        """Process a batch, again and again while the infrastructure is away; False when stopped.
+
+        Raises:
+            InfrastructureError: it stayed away for too long.
+        """
+        stage = self._stage
+        stage.metrics.received.inc(len(batch))
+        deadline = time.monotonic() + self._settings.stage.give_up_after_s
+        pause = FIRST_PAUSE_S
+        while True:
+            try:
+                process_durably(stage, self._producer, batch)
+            except InfrastructureError as error:
+                self._health.waits_for = str(error)
+                self._health.turned()
+                if time.monotonic() > deadline:
+                    raise
+                log.warning("%s waits %.3g s: %s", stage.name, pause, error)
+                stage.metrics.retries.inc()
+                if stop.wait(pause):
+                    return False
+                pause = min(2 * pause, LONGEST_PAUSE_S)
+            else:
+                self._health.succeeded()
+                return True
+
+    def _commit(self, reading: Consumer, batch: Sequence[Received]) -> None:
+        """Acknowledge a batch; what is not acknowledged is read again, and known by then."""
+        following = {(each.topic, each.partition): each.offset + 1 for each in batch}
+        try:
+            reading.commit(
+                offsets=[TopicPartition(*place, offset) for place, offset in following.items()],
+                asynchronous=True,
+            )
+        except KafkaException as error:
+            log.warning("%s could not commit: %s", self._stage.name, error.args[0].str())
+
+
+def process_durably(stage: Stage, producer: DurableProducer, batch: Sequence[Received]) -> None:
+    """Process a batch; everything that came of it is durable when this returns.
+
+    Raises:
+        InfrastructureError: Kafka, the store or Triton is away.
+    """
+    started = time.monotonic()
+    sent = 0
+    for processed in stage.process_safely(batch):
+        messages = processed.messages
+        _send(stage, producer, messages)
+        sent += len(messages)
+        while messages := processed.finish():
+            _send(stage, producer, messages)
+            sent += len(messages)
+    seconds = time.monotonic() - started
+    stage.metrics.batch(len(batch), seconds)
+    log.info("%s: %d in, %d out, %.0f ms", stage.name, len(batch), sent, 1000 * seconds)
+
+
+def _send(stage: Stage, producer: DurableProducer, messages: Sequence[Outgoing]) -> None:
+    with stage.metrics.part("send"):
+        producer.send(messages)
+    stage.metrics.sent(messages)
+
+
+def group(stage: Stage, kafka: KafkaSettings) -> str:
+    """Name of the consumer group of a stage."""
+    return f"{kafka.topic_prefix}.{stage.name}"
+
+
+def _received(message: Message) -> Received:
+    headers: Any = message.headers() or []
+    return Received(
+        topic=message.topic() or "",
+        partition=message.partition() or 0,
+        offset=message.offset() or 0,
+        timestamp_ms=message.timestamp()[1],
+        value=message.value(),
+        headers={name: value for name, value in headers if isinstance(value, bytes)},
+    )
