@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
-from schemas.events import AlertType, ScoredGalaxy
+from schemas.events import AlertType, Score
 
 from .sky import separation_arcsec
 
@@ -99,7 +99,7 @@ class Decision:
     reasons: list[str]
 
 
-def decide(galaxy: ScoredGalaxy, stream: AlertStream, last: LastAlert | None) -> Decision | None:
+def decide(galaxy: Score, stream: AlertStream, last: LastAlert | None) -> Decision | None:
     """What a stream says of a newly scored galaxy; None when there is nothing to say."""
     passed, failed = _limits(galaxy, stream)
     active = last is not None and last.active
@@ -111,7 +111,7 @@ def decide(galaxy: ScoredGalaxy, stream: AlertStream, last: LastAlert | None) ->
     return Decision("UPDATE", changes) if changes else None
 
 
-def alert_id(galaxy: ScoredGalaxy, stream: AlertStream, alert_type: AlertType) -> str:
+def alert_id(galaxy: Score, stream: AlertStream, alert_type: AlertType) -> str:
     """The same for a repeat of the same alert, different for every other."""
     parts = (
         stream.name,
@@ -123,7 +123,7 @@ def alert_id(galaxy: ScoredGalaxy, stream: AlertStream, alert_type: AlertType) -
     return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
 
 
-def _limits(galaxy: ScoredGalaxy, stream: AlertStream) -> tuple[list[str], list[str]]:
+def _limits(galaxy: Score, stream: AlertStream) -> tuple[list[str], list[str]]:
     """Sentences for the limits that the galaxy meets and for those that it does not."""
     passed: list[str] = []
     failed: list[str] = []
@@ -159,7 +159,7 @@ def _limits(galaxy: ScoredGalaxy, stream: AlertStream) -> tuple[list[str], list[
     return passed, failed
 
 
-def _changes(galaxy: ScoredGalaxy, significant: SignificantChange, last: LastAlert) -> list[str]:
+def _changes(galaxy: Score, significant: SignificantChange, last: LastAlert) -> list[str]:
     """Sentences for what changed enough since the last alert."""
     changes = []
     redshift_change = abs(galaxy.redshift.best - last.redshift) / (1 + last.redshift)

@@ -28,7 +28,7 @@ from schemas.events import (
     PhotometricRedshift,
     Photometry,
     Quality,
-    ScoredGalaxy,
+    Score,
     SpectralFrame,
     Spectrum,
     TimeScale,
@@ -473,7 +473,7 @@ def fingerprint_problems(fingerprint: Fingerprint) -> list[str]:
     return found
 
 
-def score_problems(galaxy: ScoredGalaxy) -> list[str]:
+def score_problems(galaxy: Score) -> list[str]:
     """What a scored galaxy from the topic cannot be; empty when alerts can be made of it."""
     found = _id_problems("galaxy_id", galaxy.galaxy_id)
     if not 0 <= galaxy.probability <= 1:

@@ -14,10 +14,13 @@ refused.
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import io
 import json
 import math
 import struct
+import typing
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -27,7 +30,7 @@ from typing import Any, Literal, TypeVar
 import fastavro
 from fastavro.schema import to_parsing_canonical_form
 
-from .events import EVENT_TYPES, Event
+from .events import EVENT_TYPES, Alert, AlertHead, Event, Score, ScoredGalaxy
 from .records import Record, from_record, to_record
 
 Framing = Literal["confluent", "container", "json"]
@@ -42,6 +45,9 @@ _REMEMBERED_HEADERS = 64
 
 _CONFLUENT_MAGIC = b"\x00"
 _CONTAINER_MAGIC = b"Obj\x01"
+_SYNC_MARKER = hashlib.blake2b(b"mmbroker", digest_size=16).digest()
+"""Ends every block of a container. Any 16 bytes do; the same ones make equal events equal bytes."""
+
 _HEADER = struct.Struct(">bI")
 
 
@@ -122,16 +128,24 @@ class Codec:
         if framing == "json":
             return json.dumps(readable(event), ensure_ascii=False).encode()
         schema = self._newest[type(event).__name__]
-        buffer = io.BytesIO()
-        try:
-            if framing == "container":
-                fastavro.writer(buffer, schema.definition, [to_record(event)])
-            else:
-                buffer.write(_HEADER.pack(0, schema.id))
-                fastavro.schemaless_writer(buffer, schema.definition, to_record(event))
-        except (AttributeError, KeyError, OverflowError, TypeError) as error:
-            raise ValueError(f"{schema.name} does not fit its schema: {error}") from error
-        return buffer.getvalue()
+        return _framed(schema, _written(schema.name, schema.definition, event), framing)
+
+    def encode_alert(self, head: AlertHead, galaxy: bytes, framing: Framing) -> bytes:
+        """The bytes of an alert about a galaxy that is there in encoded form.
+
+        The galaxy is the alert's last field: its bytes are taken over as they are.
+
+        Raises:
+            MalformedEventError: the bytes are not a scored galaxy.
+            ValueError: a value does not fit the schema.
+        """
+        schema, newest = self._newest["Alert"], self._newest["ScoredGalaxy"]
+        if framing == "json" or galaxy[: _HEADER.size] != _HEADER.pack(0, newest.id):
+            decoded = self.decode_as(ScoredGalaxy, galaxy)
+            values = {field.name: getattr(head, field.name) for field in dataclasses.fields(head)}
+            return self.encode(Alert(**values, galaxy=decoded), framing)
+        written = _written(schema.name, _without_last_field(schema.text), head)
+        return _framed(schema, written + galaxy[_HEADER.size :], framing)
 
     def decode(self, data: bytes | None) -> Event:
         """The event in some bytes, in either binary framing.
@@ -161,32 +175,36 @@ class Codec:
         """
         event = self.decode(data)
         if not isinstance(event, event_type):
-            raise MalformedEventError(
-                f"the message holds {type(event).__name__} where {event_type.__name__} belongs"
-            )
+            raise _misplaced(type(event).__name__, event_type.__name__)
         return event
 
+    def decode_score(self, data: bytes | None) -> Score:
+        """The part of a scored galaxy that alerts are decided on; the rest is skipped unread.
+
+        Raises:
+            MalformedEventError: the bytes are not a scored galaxy.
+        """
+        newest = self._newest["ScoredGalaxy"]
+        if data is None or not data.startswith(_CONFLUENT_MAGIC) or len(data) > MAX_EVENT_BYTES:
+            return from_record(Score, to_record(self.decode_as(ScoredGalaxy, data)))
+        schema = self._confluent_schema(data)
+        if schema.name != newest.name:
+            raise _misplaced(schema.name, newest.name)
+        record = _read(data, schema, _part(newest.text, Score))
+        return _guarded(schema.name, lambda: from_record(Score, record))
+
     def _decode_confluent(self, data: bytes) -> Event:
+        schema = self._confluent_schema(data)
+        return self._event(schema.name, _read(data, schema, self._newest[schema.name].definition))
+
+    def _confluent_schema(self, data: bytes) -> SchemaVersion:
         if len(data) < _HEADER.size:
             raise MalformedEventError("the message ends within its schema id")
         _, schema_id = _HEADER.unpack_from(data)
         schema = self._by_id.get(schema_id)
         if schema is None:
             raise MalformedEventError(f"schema id {schema_id} is unknown")
-        buffer = io.BytesIO(data)
-        buffer.seek(_HEADER.size)
-        newest = self._newest[schema.name].definition
-        record = _guarded(
-            schema.name,
-            lambda: fastavro.schemaless_reader(
-                buffer, schema.definition, None if newest is schema.definition else newest
-            ),
-        )
-        if buffer.tell() != len(data):
-            raise MalformedEventError(
-                f"{len(data) - buffer.tell()} bytes follow the {schema.name} record"
-            )
-        return self._event(schema.name, record)
+        return schema
 
     def _decode_container(self, data: bytes) -> Event:
         reader = _guarded("container header", lambda: fastavro.reader(io.BytesIO(data)))
@@ -223,6 +241,59 @@ class Codec:
         return event
 
 
+def _misplaced(found: str, expected: str) -> MalformedEventError:
+    return MalformedEventError(f"the message holds {found} where {expected} belongs")
+
+
+def _read(data: bytes, written: SchemaVersion, wanted: Any) -> Record:
+    """The record after the header, as the wanted schema sees it."""
+    buffer = io.BytesIO(data)
+    buffer.seek(_HEADER.size)
+    same = wanted is written.definition
+    record: Any = _guarded(
+        written.name,
+        lambda: fastavro.schemaless_reader(buffer, written.definition, None if same else wanted),
+    )
+    if buffer.tell() != len(data):
+        raise MalformedEventError(
+            f"{len(data) - buffer.tell()} bytes follow the {written.name} record"
+        )
+    return typing.cast(Record, record)
+
+
+def _written(name: str, definition: Any, event: Any) -> bytes:
+    buffer = io.BytesIO()
+    try:
+        fastavro.schemaless_writer(buffer, definition, to_record(event))
+    except (AttributeError, KeyError, OverflowError, TypeError) as error:
+        raise ValueError(f"{name} does not fit its schema: {error}") from error
+    return buffer.getvalue()
+
+
+def _framed(schema: SchemaVersion, record: bytes, framing: Framing) -> bytes:
+    if framing == "confluent":
+        return _HEADER.pack(0, schema.id) + record
+    return _in_container(schema.text, record)
+
+
+def _in_container(schema: str, record: bytes) -> bytes:
+    """A container that holds one record.
+
+    fastavro would write its schema anew for each, which takes longer than the record.
+    """
+    count_and_size = io.BytesIO()
+    for number in (1, len(record)):
+        fastavro.schemaless_writer(count_and_size, "long", number)
+    return b"".join((_empty_container(schema), count_and_size.getvalue(), record, _SYNC_MARKER))
+
+
+@cache
+def _empty_container(schema: str) -> bytes:
+    buffer = io.BytesIO()
+    fastavro.writer(buffer, _parsed(schema), [], sync_marker=_SYNC_MARKER)
+    return buffer.getvalue()
+
+
 def readable(event: Event) -> Record:
     """An event as plain JSON values: no binary fields, null for what is not finite."""
     plain: Record = _readable(to_record(event))
@@ -242,6 +313,30 @@ def _readable(value: Any) -> Any:
 @cache
 def _parsed(text: str) -> Any:
     return fastavro.parse_schema(json.loads(text))
+
+
+@cache
+def _without_last_field(text: str) -> Any:
+    schema = json.loads(text)
+    return fastavro.parse_schema({**schema, "fields": schema["fields"][:-1]})
+
+
+@cache
+def _part(text: str, cls: Any) -> Any:
+    """The schema of those fields alone that a dataclass has."""
+    return fastavro.parse_schema(_fields_of(json.loads(text), cls))
+
+
+def _fields_of(schema: Any, cls: Any) -> Any:
+    hints = typing.get_type_hints(cls)
+    fields = [
+        {**field, "type": _fields_of(field["type"], hints[field["name"]])}
+        if dataclasses.is_dataclass(hints[field["name"]])
+        else field
+        for field in schema["fields"]
+        if field["name"] in hints
+    ]
+    return {**schema, "fields": fields}
 
 
 def _guarded(what: str, read: Callable[[], R]) -> R:

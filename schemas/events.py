@@ -368,9 +368,40 @@ class ScoredGalaxy:
     provenance: Provenance
 
 
+@dataclass(frozen=True, slots=True)
+class BestRedshift:
+    """The part of a redshift posterior that alerts are decided on."""
+
+    best: float
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreOrigin:
+    """The part of a score's provenance that alerts are decided on."""
+
+    observation_count: int
+    scorer_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The part of a scored galaxy that alerts are decided on; fields as there."""
+
+    galaxy_id: str
+    version: int
+    right_ascension_deg: float
+    declination_deg: float
+    redshift: BestRedshift
+    hyperscore: float
+    probability: float
+    simulated: bool
+    peak_flux_density_jy: float | None
+    provenance: ScoreOrigin
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class Alert:
-    """A scored galaxy that passed, or ceased to pass, the filter of a stream."""
+class AlertHead:
+    """What an alert says of its galaxy."""
 
     alert_id: str
     stream: str
@@ -379,6 +410,12 @@ class Alert:
     reasons: list[str]
     stream_rank: int
     stream_galaxies: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Alert(AlertHead):
+    """A scored galaxy that passed, or ceased to pass, the filter of a stream."""
+
     galaxy: ScoredGalaxy
 
 

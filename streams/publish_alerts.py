@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from processors import ranking
 from processors.alerts import AlertStream, Decision, LastAlert, alert_id, decide
 from processors.validation import score_problems
-from schemas.events import Alert, ScoredGalaxy
+from schemas.events import AlertHead, Score
 
 from .accounting import Account
 from .messages import OBSERVED_AT, Headers, Outgoing, Processed, Received
@@ -46,26 +47,24 @@ class PublishAlerts(Stage):
             account = Account(NAME, reading)
             for event in batch:
                 try:
-                    galaxy = self.decoded(event, ScoredGalaxy, score_problems)
+                    score = self.decoded(event, self.codec.decode_score, score_problems)
                 except RefusedError as refused:
                     outcomes.append(refused.outcome)
                     messages.append(self.quarantined(event, refused))
                     continue
                 repeated = account.is_counted(event)
-                made = [
-                    stream.decide(galaxy, event.observed_at, repeated) for stream in said.values()
-                ]
+                made = [stream.decide(score, event, repeated) for stream in said.values()]
                 outcomes.append("alerted" if any(made) else "unchanged")
         with self.metrics.part("encode"):
             messages += [self._message(*alert) for each in said.values() for alert in each.alerts()]
         return Processed(messages, lambda: self._finish(batch, outcomes, list(said.values())))
 
-    def _message(self, stream: AlertStream, alert: Alert, observed_at: bytes) -> Outgoing:
+    def _message(self, stream: AlertStream, head: AlertHead, made: _Made) -> Outgoing:
         return Outgoing(
             self.topics.alerts(stream.name),
-            alert.galaxy.galaxy_id.encode(),
-            self.codec.encode(alert, stream.format),
-            {**FORMAT_HEADERS[stream.format], OBSERVED_AT: observed_at},
+            made.score.galaxy_id.encode(),
+            self.codec.encode_alert(head, made.event.value or b"", stream.format),
+            {**FORMAT_HEADERS[stream.format], OBSERVED_AT: made.event.observed_at},
         )
 
     def _finish(
@@ -93,6 +92,17 @@ def ranking_name(stream: str) -> str:
     return f"alerts/{stream}"
 
 
+@dataclass(frozen=True)
+class _Made:
+    """An alert in the making."""
+
+    score: Score
+    event: Received
+    decision: Decision
+    before: LastAlert | None
+    now: LastAlert
+
+
 class _Said:
     """What one stream says during a batch, on top of what it said before."""
 
@@ -104,9 +114,9 @@ class _Said:
         self._stream = stream
         self._reading = reading
         self._histogram = reading.ranking(ranking_name(stream.name))
-        self._made: list[tuple[ScoredGalaxy, Decision, LastAlert | None, LastAlert, bytes]] = []
+        self._made: list[_Made] = []
 
-    def decide(self, galaxy: ScoredGalaxy, observed_at: bytes, repeated: bool) -> bool:
+    def decide(self, galaxy: Score, event: Received, repeated: bool) -> bool:
         """Decide on one galaxy; whether there is an alert.
 
         What was said of a repeated message is durable: it is not said again when the stream has
@@ -131,28 +141,27 @@ class _Said:
         self.new[galaxy.galaxy_id] = now
         self._place(galaxy, now)
         self.counts[decision.alert_type.lower()] += 1
-        self._made.append((galaxy, decision, last, now, observed_at))
+        self._made.append(_Made(galaxy, event, decision, last, now))
         return True
 
-    def alerts(self) -> list[tuple[AlertStream, Alert, bytes]]:
+    def alerts(self) -> list[tuple[AlertStream, AlertHead, _Made]]:
         """The alerts of the batch, ranked as of its end."""
         count = int(self._histogram.sum())
         return [
             (
                 self._stream,
-                Alert(
-                    alert_id=now.alert_id,
+                AlertHead(
+                    alert_id=made.now.alert_id,
                     stream=self.name,
-                    alert_type=decision.alert_type,
-                    supersedes=None if last is None else last.alert_id,
-                    reasons=decision.reasons,
-                    stream_rank=self._rank(now),
+                    alert_type=made.decision.alert_type,
+                    supersedes=None if made.before is None else made.before.alert_id,
+                    reasons=made.decision.reasons,
+                    stream_rank=self._rank(made.now),
                     stream_galaxies=count,
-                    galaxy=galaxy,
                 ),
-                observed_at,
+                made,
             )
-            for galaxy, decision, last, now, observed_at in self._made
+            for made in self._made
         ]
 
     def _rank(self, alert: LastAlert) -> int:
@@ -160,7 +169,7 @@ class _Said:
             return 0
         return ranking.rank(self._histogram, ranking.bin_of(alert.probability))
 
-    def _place(self, galaxy: ScoredGalaxy, now: LastAlert) -> None:
+    def _place(self, galaxy: Score, now: LastAlert) -> None:
         name = galaxy.galaxy_id
         before = self.places.get(name) or self._reading.ranked(ranking_name(self.name), name)
         after = ranking.bin_of(now.probability) if now.active else None

@@ -7,6 +7,7 @@ ranks and counts alone, so a new model is rolled out by reading the fingerprints
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -62,10 +63,11 @@ class ScoreGalaxies(Stage):
         messages: list[Outgoing] = []
         refused: dict[int, RefusedError] = {}
         newest: dict[str, tuple[Fingerprint, Received]] = {}
+        decode = partial(self.codec.decode_as, Fingerprint)
         with self.metrics.part("decode"):
             for number, event in enumerate(batch):
                 try:
-                    fingerprint = self.decoded(event, Fingerprint, fingerprint_problems)
+                    fingerprint = self.decoded(event, decode, fingerprint_problems)
                 except RefusedError as error:
                     refused[number] = error
                     messages.append(self.quarantined(event, error))

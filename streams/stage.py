@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from schemas.codec import MAX_EVENT_BYTES, Codec, MalformedEventError
-from schemas.events import Event, Quarantine
+from schemas.events import Quarantine
 
 from .accounting import Account
 from .errors import InfrastructureError
@@ -19,7 +19,7 @@ from .topics import Topics
 
 log = logging.getLogger(__name__)
 
-E = TypeVar("E", bound=Event)
+E = TypeVar("E")
 
 
 class RefusedError(ValueError):
@@ -104,15 +104,18 @@ class Stage(ABC):
         yield processed
 
     def decoded(
-        self, event: Received, event_type: type[E], problems: Callable[[E], list[str]]
+        self,
+        event: Received,
+        decode: Callable[[bytes | None], E],
+        problems: Callable[[E], list[str]],
     ) -> E:
-        """The event in a message.
+        """What ``decode`` finds in a message.
 
         Raises:
-            RefusedError: it is not one, or ``problems`` finds some with it.
+            RefusedError: it finds nothing, or ``problems`` finds some with it.
         """
         try:
-            found = self.codec.decode_as(event_type, event.value)
+            found = decode(event.value)
         except MalformedEventError as error:
             raise RefusedError("undecodable", str(error)) from error
         wrong = problems(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import struct
@@ -14,9 +15,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.codec import MAX_EVENT_BYTES, Codec, MalformedEventError, manifest, readable
-from schemas.events import Event, Fingerprint, Observation
-from schemas.records import to_record
+from schemas.codec import (
+    MAX_EVENT_BYTES,
+    Codec,
+    Framing,
+    MalformedEventError,
+    manifest,
+    readable,
+)
+from schemas.events import (
+    Alert,
+    AlertHead,
+    Event,
+    Fingerprint,
+    Observation,
+    Score,
+    ScoredGalaxy,
+)
+from schemas.records import from_record, to_record
 
 from ..strategies import observations
 
@@ -69,6 +85,33 @@ def test_every_field_says_its_meaning() -> None:
         assert undocumented(json.loads(version.text), version.name) == []
 
 
+def head_of(alert: Alert) -> AlertHead:
+    return AlertHead(
+        **{field.name: getattr(alert, field.name) for field in dataclasses.fields(AlertHead)}
+    )
+
+
+@pytest.mark.parametrize("read_in", ["confluent", "container"])
+@pytest.mark.parametrize("framing", ["confluent", "container", "json"])
+def test_an_alert_takes_its_galaxy_over_as_it_was_read(framing: Framing, read_in: Framing) -> None:
+    alert = codec.decode_as(Alert, (SAMPLES / "Alert.v1.confluent").read_bytes())
+    galaxy = codec.encode(alert.galaxy, read_in)
+    assert codec.encode_alert(head_of(alert), galaxy, framing) == codec.encode(alert, framing)
+
+
+def test_an_alert_is_about_a_scored_galaxy(empty_fingerprint: Fingerprint) -> None:
+    alert = codec.decode_as(Alert, (SAMPLES / "Alert.v1.confluent").read_bytes())
+    with pytest.raises(MalformedEventError, match="Fingerprint where ScoredGalaxy belongs"):
+        codec.encode_alert(head_of(alert), codec.encode(empty_fingerprint), "container")
+
+
+@pytest.mark.parametrize("framing", ["confluent", "container"])
+def test_a_score_is_what_the_whole_galaxy_says(framing: Framing, scored: ScoredGalaxy) -> None:
+    score = codec.decode_score(codec.encode(scored, framing))
+    assert to_record(score) == to_record(from_record(Score, to_record(scored)))
+    assert score.redshift.best == scored.redshift.best
+
+
 # Malformed bytes --------------------------------------------------------------------------------
 
 
@@ -103,6 +146,15 @@ def test_a_flipped_byte_never_escapes(event: Observation, data: st.DataObject) -
     whole[data.draw(st.integers(0, len(whole) - 1))] ^= data.draw(st.integers(1, 255))
     with contextlib.suppress(MalformedEventError):
         codec.decode(bytes(whole))
+
+
+@given(data=st.data())
+def test_a_flipped_byte_of_a_score_never_escapes(data: st.DataObject) -> None:
+    encoded = bytearray((SAMPLES / "ScoredGalaxy.v1.confluent").read_bytes())
+    place = data.draw(st.integers(0, len(encoded) - 1))
+    encoded[place] ^= data.draw(st.integers(1, 255))
+    with contextlib.suppress(MalformedEventError):
+        codec.decode_score(bytes(encoded))
 
 
 @given(event=observations(), extra=st.binary(min_size=1, max_size=20))
