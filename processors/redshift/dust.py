@@ -53,6 +53,9 @@ _RATIO_STEP = 0.25
 _RATIOS: Array = np.arange(-2.5, 2.8, _RATIO_STEP)  # asinh of the signal-to-noise ratio
 _LARGEST_RATIO = float(np.sinh(_RATIOS[-1]))
 
+_NEGLIGIBLE = 15.0  # ln of the evidence below the best at which a template no longer counts
+_BLOCK = 16  # galaxies at a time: their arrays stay in the processor's cache
+
 _POINTS, _SHARES = np.polynomial.hermite_e.hermegauss(5)
 _SHARES /= _SHARES.sum()
 _CDF_START, _CDF_STEP = -40.0, 0.01
@@ -154,23 +157,46 @@ class Dust:
     ) -> DustPosterior:
         nodes, galaxies, _ = cross.shape
         found = np.empty((3, galaxies, nodes))
-        _marginalise(
-            cross,
-            square,
-            self._amplitudes,
-            model,
-            limit,
-            limit_error,
-            self._tuned.dust_temper,
-            found,
-        )
+        for first in range(0, galaxies, _BLOCK):
+            part = slice(first, first + _BLOCK)
+            _marginalise(
+                _table_places(cross[:, part], square[:, part]),
+                self._amplitudes,
+                model,
+                limit[part],
+                limit_error[part],
+                self._tuned.dust_temper,
+                found[:, part],
+            )
         return DustPosterior(found[0] + constant, found[1], found[2])
+
+
+def _table_places(cross: Array32, square: Array32) -> Array32:
+    """Where each template's amplitude stands in the table.
+
+    A well measured amplitude is a narrow Gaussian: it is read at the largest tabulated ratio and
+    the same amplitude, and its smaller width is accounted for.
+
+    Returns:
+        Row and column in the table, the amplitude's signal-to-noise ratio, and the ln of the excess
+        of that over the largest in the table; shape (4, NODES, galaxies, templates).
+    """
+    root = np.sqrt(np.maximum(square, np.float32(1e-36)))
+    ratio = cross / root
+    largest = np.float32(_LARGEST_RATIO)
+    excess = np.log(np.maximum(ratio / largest, np.float32(1)))
+    row = (excess - np.log(root) - np.float32(_LOG_ERRORS[0])) / np.float32(_LOG_ERROR_STEP)
+    sine = np.abs(np.minimum(ratio, largest))
+    area = np.log(sine + np.sqrt(np.square(sine) + np.float32(1)))  # numpy's arcsinh is slow
+    column = (np.copysign(area, ratio) - np.float32(_RATIOS[0])) / np.float32(_RATIO_STEP)
+    np.clip(row, 0, np.float32(len(_LOG_ERRORS) - 1.001), out=row)
+    np.clip(column, 0, np.float32(len(_RATIOS) - 1.001), out=column)
+    return np.stack([row, column, ratio, excess])
 
 
 @njit(cache=True)
 def _marginalise(
-    cross: Array32,
-    square: Array32,
+    places: Array32,
     amplitudes: Array32,
     model: Array32,
     limit: Array,
@@ -180,9 +206,10 @@ def _marginalise(
 ) -> None:
     """Integrate over amplitude and template; multiply in that the upper limits were kept.
 
+    Templates whose evidence is negligible beside the best are left out.
+
     Args:
-        cross: sum over bands of model times flux over variance, shape (NODES, galaxies, templates).
-        square: the same of model squared.
+        places: see ``_table_places``.
         amplitudes: see ``_amplitude_table``.
         model: flux density per luminosity, shape (templates, bands, NODES).
         limit: upper limits in Jy, shape (galaxies, bands); NaN where there is none.
@@ -190,26 +217,47 @@ def _marginalise(
         temper: exponent of the likelihood of the limits.
         found: set to ln(evidence), mean and variance of ln L, shape (3, galaxies, NODES).
     """
-    nodes, galaxies, templates = cross.shape
-    log_evidence, mean, variance = (
-        np.empty(templates),
-        np.empty(templates),
-        np.empty(templates),
-    )
+    row, column, ratio, excess = places
+    nodes, galaxies, templates = row.shape
+    log_evidence = np.empty(templates)
     for galaxy in range(galaxies):
         limited = np.flatnonzero(np.isfinite(limit[galaxy]))
         for node in range(nodes):
             for template in range(templates):
                 page = node * len(PEAKS) + template // len(EMISSIVITIES)
-                one = _amplitude(
-                    cross[node, galaxy, template], square[node, galaxy, template], amplitudes, page
+                clear = max(ratio[node, galaxy, template], np.float32(0))
+                log_evidence[template] = (
+                    _between(
+                        amplitudes,
+                        page,
+                        row[node, galaxy, template],
+                        column[node, galaxy, template],
+                    )
+                    + 0.5 * clear * clear
+                    - excess[node, galaxy, template]
+                    + _LOG_EMISSIVITY_WEIGHTS[template % len(EMISSIVITIES)]
                 )
-                log_evidence[template] = one[0] + _LOG_EMISSIVITY_WEIGHTS[template % 3]
-                mean[template], variance[template] = one[1], one[2]
+            # Sums relative to the largest evidence; which that is, limits may change on the way.
+            largest = -np.inf if len(limited) else log_evidence.max()
+            total = first = second = 0.0
+            for template in range(templates):
+                value = log_evidence[template]
+                if value < largest - _NEGLIGIBLE:
+                    continue
+                page = node * len(PEAKS) + template // len(EMISSIVITIES)
+                near_row = int(row[node, galaxy, template] + np.float32(0.5))
+                near_column = int(column[node, galaxy, template] + np.float32(0.5))
+                beyond = excess[node, galaxy, template]
+                mean = float(amplitudes[page, near_row, near_column, 1])
+                variance = float(amplitudes[page, near_row, near_column, 2])
+                if beyond > 0:
+                    log_error = _LOG_ERRORS[0] + _LOG_ERROR_STEP * row[node, galaxy, template]
+                    mean = math.log(_LARGEST_RATIO) + log_error
+                    variance *= math.exp(-2 * beyond)
                 if len(limited):
-                    log_evidence[template] += _log_below(
-                        one[1],
-                        math.sqrt(one[2]),
+                    value += _log_below(
+                        mean,
+                        math.sqrt(variance),
                         model,
                         template,
                         node,
@@ -218,13 +266,14 @@ def _marginalise(
                         limited,
                         temper,
                     )
-            largest = log_evidence.max()
-            total = first = second = 0.0
-            for template in range(templates):
-                share = math.exp(log_evidence[template] - largest)
+                if value > largest:
+                    shrunk = math.exp(largest - value)
+                    total, first, second = total * shrunk, first * shrunk, second * shrunk
+                    largest = value
+                share = math.exp(value - largest)
                 total += share
-                first += share * mean[template]
-                second += share * (variance[template] + mean[template] * mean[template])
+                first += share * mean
+                second += share * (variance + mean * mean)
             first /= total
             found[0, galaxy, node] = largest + math.log(total)
             found[1, galaxy, node] = first
@@ -232,39 +281,13 @@ def _marginalise(
 
 
 @njit(cache=True)
-def _amplitude(
-    cross: float, square: float, amplitudes: Array32, page: int
-) -> tuple[float, float, float]:
-    """The ln of the evidence of a template, and mean and variance of ln L under it."""
-    root = math.sqrt(max(square, 1e-36))
-    ratio = cross / root
-    log_error = -math.log(root)
-    rows, columns = amplitudes.shape[1], amplitudes.shape[2]
-    if ratio <= _LARGEST_RATIO:
-        excess = 0.0
-        sine = abs(ratio)
-        column = math.copysign(math.log(sine + math.sqrt(sine * sine + 1)), ratio)
-        column = min(max((column - _RATIOS[0]) / _RATIO_STEP, 0.0), columns - 1.001)
-    else:
-        # A well measured amplitude is a narrow Gaussian: read the table at the largest tabulated
-        # ratio and the same amplitude, and account for the smaller width.
-        excess = math.log(ratio / _LARGEST_RATIO)
-        column = columns - 1.001
-    row = (log_error + excess - _LOG_ERRORS[0]) / _LOG_ERROR_STEP
-    row = min(max(row, 0.0), rows - 1.001)
+def _between(table: Array32, page: int, row: float, column: float) -> float:
+    """The first of the table's values, interpolated linearly in both directions."""
     top, left = int(row), int(column)
     down, right = row - top, column - left
-    upper = amplitudes[page, top, left, 0] * (1 - right)
-    upper += amplitudes[page, top, left + 1, 0] * right
-    lower = amplitudes[page, top + 1, left, 0] * (1 - right)
-    lower += amplitudes[page, top + 1, left + 1, 0] * right
-    clear = max(ratio, 0.0)
-    log_evidence = upper * (1 - down) + lower * down + 0.5 * clear * clear - excess
-    near_row, near_column = int(row + 0.5), int(column + 0.5)
-    variance = amplitudes[page, near_row, near_column, 2]
-    if excess > 0:
-        return log_evidence, math.log(ratio) + log_error, variance * math.exp(-2 * excess)
-    return log_evidence, amplitudes[page, near_row, near_column, 1], variance
+    upper = table[page, top, left, 0] * (1 - right) + table[page, top, left + 1, 0] * right
+    lower = table[page, top + 1, left, 0] * (1 - right) + table[page, top + 1, left + 1, 0] * right
+    return float(upper * (1 - down) + lower * down)
 
 
 @njit(cache=True)

@@ -374,8 +374,13 @@ def _sum_over_lines(
             blend = row[place], first
         if found:
             covered[count] = trial
-            largest[count] = joint[count].max()
-            joint[count] -= largest[count]
+            # Every fourth is near enough to the largest to keep the exponentials in range.
+            reference = joint[count, 0]
+            for index in range(4, brightnesses, 4):
+                reference = max(reference, joint[count, index])
+            for index in range(brightnesses):
+                joint[count, index] -= reference
+            largest[count] = reference
             count += 1
     return count
 
