@@ -1,7 +1,9 @@
 """The events as dataclasses.
 
 Field names, units and meanings are those of the Avro schemas beside this module; arrays are numpy
-arrays of the dtype and shape given there.
+arrays of the dtype and shape given there. Nothing changes an event once it is made; the small
+records of which an event has dozens are not frozen only because that would make them three times
+as slow to make.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ Chunks = Annotated[Floats, Wire("<f8", CHUNK_BINS)]
 Integers = Annotated[NDArray[np.signedinteger[Any]], Wire("<i4")]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Acquisition:
     """How the data were taken."""
 
@@ -82,7 +84,7 @@ class ContinuumMap:
         return self.image_jy_per_beam.reshape(self.height, self.width)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BandMeasurement:
     """One band: a flux density with its error, or an upper limit."""
 
@@ -161,7 +163,7 @@ class Observation:
         return self.replaces is not None and not self.payloads
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Source:
     """Where an observation was read."""
 
@@ -171,7 +173,7 @@ class Source:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BandStatistics:
     """Merged measurements of one band."""
 
@@ -214,7 +216,7 @@ class PublishedRedshift:
     grid_density: Singles | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AcquisitionStatistics:
     """Counts over the merged observations."""
 
@@ -263,7 +265,7 @@ class Fingerprint:
     recent_sources: list[Source]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Interval:
     """An interval of redshift."""
 
@@ -294,7 +296,7 @@ class RedshiftPosterior:
     inputs: list[str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Feature:
     """One node of the feature tree."""
 
@@ -307,7 +309,7 @@ class Feature:
     signal_to_noise: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EvaluationScore:
     """One of the five evaluations; a score of None is absent."""
 
