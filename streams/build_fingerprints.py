@@ -23,8 +23,8 @@ from schemas.records import to_record
 
 from .accounting import Account
 from .messages import OBSERVED_AT, Outgoing, Processed, Received
-from .stage import RefusedError, Stage
-from .store import Archived, Reading, Writing
+from .stage import E, RefusedError, Stage
+from .store import REMEDY, Archived, Reading, StoreDamagedError, Writing
 
 NAME = "build-fingerprints"
 
@@ -131,6 +131,18 @@ def rebuild(reading: Reading, codec: Codec, before: Fingerprint) -> Fingerprint:
     return rebuilt if rebuilt.acquisition.observations else fingerprints.vacated(before)
 
 
+def _stored(codec: Codec, event_type: type[E], data: bytes, what: str) -> E:
+    """An event out of the store: nothing is wrong with the one in hand if it cannot be read.
+
+    Raises:
+        StoreDamagedError: it cannot.
+    """
+    try:
+        return codec.decode_as(event_type, data)
+    except MalformedEventError as error:
+        raise StoreDamagedError(f"the store is damaged: {what}: {error}; {REMEDY}") from error
+
+
 class _Galaxies:
     """The fingerprints that a transaction has read or changed."""
 
@@ -146,7 +158,7 @@ class _Galaxies:
             self._loaded[galaxy_id] = (
                 fingerprints.empty(galaxy_id)
                 if encoded is None
-                else self._codec.decode_as(Fingerprint, encoded)
+                else _stored(self._codec, Fingerprint, encoded, f"the fingerprint of {galaxy_id}")
             )
         return self._loaded[galaxy_id]
 

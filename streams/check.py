@@ -13,7 +13,7 @@ from .kafka import existing_topics, topic_config, why_missing
 from .registry import make_codec
 from .scorer import make_critic, make_scorer
 from .settings import Settings
-from .store import LMDBStore
+from .store import REMEDY, LMDBStore, StoreDamagedError, damage
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,11 @@ def _store(settings: Settings) -> str:
         with store.reading() as reading:
             galaxies = reading.galaxies()
         size = store.size_bytes() / 1e6
-        return f"{settings.store_directory}, {galaxies:,} galaxies, {size:.1f} MB"
     finally:
         store.close()
+    found = damage(settings.store_directory)
+    if found is not None:
+        raise StoreDamagedError(
+            f"the store in {settings.store_directory} is damaged: {found}; {REMEDY}"
+        )
+    return f"{settings.store_directory}, {galaxies:,} galaxies, {size:.1f} MB, all of it readable"

@@ -22,6 +22,7 @@ from .messages import Outgoing, Received
 from .refusal import complaint
 from .settings import KafkaSettings, Settings
 from .stage import Stage
+from .store import StoreBrokenError
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class Reader:
     """
 
     def __init__(self, stage: Stage, settings: Settings, instance: str, health: Health) -> None:
-        self._stage = stage
+        self.stage = stage
         self._settings = settings
         self._instance = instance
         self._health = health
@@ -79,7 +80,7 @@ class Reader:
         session_ms = int(now.session_timeout_s * 1000)
         reading = consumer(
             self._settings.kafka,
-            group=group(self._stage, self._settings.kafka),
+            group=group(self.stage, self._settings.kafka),
             group_instance_id=self._instance,
             client_id=self._instance,
             session_timeout_ms=session_ms,
@@ -92,7 +93,7 @@ class Reader:
             reconnect_backoff_ms=100,
         )
         reading.subscribe(
-            list(self._stage.sources), on_assign=self._assigned, on_revoke=self._revoked
+            list(self.stage.sources), on_assign=self._assigned, on_revoke=self._revoked
         )
         return reading
 
@@ -128,7 +129,7 @@ class Reader:
             if error is None:
                 received.append(_received(message))
             elif error.code() in PASSING and not error.fatal():
-                log.warning("%s: %s", self._stage.name, error.str())
+                log.warning("%s: %s", self.stage.name, error.str())
             else:
                 raise InfrastructureError(
                     complaint(self._settings.kafka, error, f"topic {message.topic()}")
@@ -139,9 +140,9 @@ class Reader:
         """Process a batch, again and again while the infrastructure is away; False when stopped.
 
         Raises:
-            InfrastructureError: it stayed away for too long.
+            InfrastructureError: it stayed away for too long, or trying again does not help.
         """
-        stage = self._stage
+        stage = self.stage
         stage.metrics.received.inc(len(batch))
         deadline = time.monotonic() + self._settings.stage.give_up_after_s
         pause = FIRST_PAUSE_S
@@ -151,7 +152,7 @@ class Reader:
             except InfrastructureError as error:
                 self._health.waits_for = str(error)
                 self._health.turned()
-                if time.monotonic() > deadline:
+                if isinstance(error, StoreBrokenError) or time.monotonic() > deadline:
                     raise
                 log.warning("%s waits %.3g s: %s", stage.name, pause, error)
                 stage.metrics.retries.inc()
@@ -171,7 +172,7 @@ class Reader:
                 asynchronous=True,
             )
         except KafkaException as error:
-            log.warning("%s could not commit: %s", self._stage.name, error.args[0].str())
+            log.warning("%s could not commit: %s", self.stage.name, error.args[0].str())
 
 
 def process_durably(stage: Stage, producer: DurableProducer, batch: Sequence[Received]) -> None:

@@ -15,6 +15,7 @@ import threading
 import faust
 from mode import Worker
 
+from .errors import InfrastructureError
 from .health import Health, served
 from .kafka import partitions_of, require_group
 from .reader import Reader, group
@@ -63,7 +64,13 @@ class _Reading(faust.Service):
         try:
             await asyncio.shield(self._done)
         except Exception as error:
-            log.critical("%s", error)
+            known = isinstance(error, InfrastructureError)
+            log.critical(
+                "%s stops; nothing of its batch is acknowledged: %s",
+                self._reader.stage.name,
+                error,
+                exc_info=not known,
+            )
             await self.crash(error)
 
     async def on_stop(self) -> None:

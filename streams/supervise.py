@@ -67,7 +67,8 @@ class _Worker:
             return
         if now - self.started > STABLE_AFTER_S:
             self.pause = FIRST_PAUSE_S
-        log.warning("%s ended with %d; starts again in %.3g s", self.instance, code, self.pause)
+        how = ending(code)
+        log.warning("%s ended with %s; starts again in %.3g s", self.instance, how, self.pause)
         self.process = None
         self.start_at = now + self.pause
         self.pause = min(2 * self.pause, LONGEST_PAUSE_S)
@@ -138,6 +139,16 @@ class Supervisor:
                 process.kill()
                 process.wait()
         log.info("all stages have stopped")
+
+
+def ending(code: int) -> str:
+    """How a process ended, in words."""
+    if code >= 0:
+        return f"status {code}"
+    name = signal.Signals(-code).name
+    if -code in (signal.SIGBUS, signal.SIGSEGV, signal.SIGABRT):
+        return f"{name}: the store may be damaged, mmbroker check reads it through"
+    return name
 
 
 def end_with_supervisor() -> None:

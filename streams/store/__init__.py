@@ -4,7 +4,29 @@ Everything is reached through transactions: a ``Reading`` sees one moment, a ``W
 wholly or not at all and is durable when it is done. Several processes may hold the same store.
 """
 
-from .interface import Archived, Reading, Status, Store, StoreError, Writing
-from .lmdb import LMDBStore
+from .interface import (
+    Archived,
+    Reading,
+    Status,
+    Store,
+    StoreBrokenError,
+    StoreDamagedError,
+    StoreError,
+    Writing,
+)
+from .lmdb import REMEDY, LMDBStore, damage, exclusive
 
-__all__ = ["Archived", "LMDBStore", "Reading", "Status", "Store", "StoreError", "Writing"]
+__all__ = [
+    "REMEDY",
+    "Archived",
+    "LMDBStore",
+    "Reading",
+    "Status",
+    "Store",
+    "StoreBrokenError",
+    "StoreDamagedError",
+    "StoreError",
+    "Writing",
+    "damage",
+    "exclusive",
+]

@@ -23,6 +23,14 @@ class StoreError(InfrastructureError):
     """The store cannot be used; the message says why and what to do."""
 
 
+class StoreBrokenError(StoreError):
+    """Nor will it be usable again in this process: trying again does not help."""
+
+
+class StoreDamagedError(StoreBrokenError):
+    """What the store holds cannot be read any more."""
+
+
 @dataclass(frozen=True)
 class Archived:
     """An observation in the archive.
@@ -32,7 +40,8 @@ class Archived:
         galaxy_id: the galaxy it was merged into; empty when it never was.
         source: where it was read.
         candidates: the other galaxies it could have belonged to.
-        data: the event's bytes as they were read; empty while it is awaited.
+        data: the event's bytes as they were read; empty while it is awaited, and after the store
+            was rebuilt from a Kafka that no longer had them.
     """
 
     status: Status
@@ -69,6 +78,10 @@ class Reading(Protocol):
         """An observation by the hash of its id."""
         ...
 
+    def observations(self) -> Iterator[tuple[bytes, Archived]]:
+        """The archive: every observation with the hash of its id, ascending by hash."""
+        ...
+
     def history(self, galaxy_id: str) -> list[bytes]:
         """Hashes of the observations merged into a galaxy, in the order of merging."""
         ...
@@ -83,6 +96,10 @@ class Reading(Protocol):
 
     def last_alert(self, stream: str, galaxy_id: str) -> LastAlert | None:
         """What an alert stream last said of a galaxy."""
+        ...
+
+    def last_alerts(self, stream: str) -> Iterator[tuple[str, LastAlert]]:
+        """What an alert stream last said of every galaxy of which it said anything."""
         ...
 
     def ranking(self, name: str) -> Histogram:

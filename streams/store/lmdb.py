@@ -1,12 +1,23 @@
 """The store on one machine: LMDB, an embedded key-value store with transactions.
 
 Any number of processes may read, one at a time writes; a crash leaves the last whole transaction.
+
+LMDB reads its file through memory: where the file has been cut short, a read kills the process.
+So its size is checked when it is opened, and what cannot be trusted is read through by a process of
+its own.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
+import os
+import shutil
+import signal
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,12 +32,16 @@ from processors.sky import Neighbour, Place, Position, place_of, strips_to_searc
 from schemas.events import Source
 from schemas.records import to_record
 
-from .interface import Archived, StoreError, Writing
+from .interface import Archived, StoreBrokenError, StoreDamagedError, StoreError, Writing
 
 MAP_BYTES = 2**40
 """Address space set aside; the file is only as large as what is in it."""
 
-_TABLES = (
+LEAST_MAP_BYTES = 2**28
+FILE = "data.mdb"
+REMEDY = "stop the stages and run: mmbroker rebuild (with --backup DIRECTORY if there is a backup)"
+
+TABLES = (
     "fingerprints",  # galaxy id -> version, encoded fingerprint
     "positions",  # level, zone, right ascension, galaxy id -> position with its error
     "places",  # galaxy id -> its key in positions
@@ -52,23 +67,26 @@ class LMDBStore:
         directory: where it lives; made when it is missing.
 
     Raises:
-        StoreError: the directory cannot be used or does not hold a store.
+        StoreDamagedError: what is there is not a whole store.
+        StoreError: the directory cannot be used, or the store is being rebuilt.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            self._environment = lmdb.open(
-                str(directory), map_size=MAP_BYTES, max_dbs=len(_TABLES), max_readers=512
-            )
-            self._environment.reader_check()  # forget readers that were killed
-            self._tables = {name: self._environment.open_db(name.encode()) for name in _TABLES}
-        except (OSError, lmdb.Error) as error:
-            raise StoreError(
-                f"the store in {directory} cannot be opened: {error}; "
-                "restore it from a backup, or move it away and rebuild it from Kafka"
-            ) from error
+        except OSError as error:
+            raise StoreError(f"the store in {directory} cannot be opened: {error}") from error
+        self._lock: int | None = _locked(directory, fcntl.LOCK_SH)
+        try:
+            self._environment = open_environment(directory)
+            _require_whole(self._environment, directory)
+            with _explained(directory):
+                self._environment.reader_check()  # forget readers that were killed
+                self._tables = {name: self._environment.open_db(name.encode()) for name in TABLES}
+        except StoreError:
+            self._unlock()
+            raise
 
     @contextmanager
     def reading(self) -> Iterator[LMDBTransaction]:
@@ -84,23 +102,182 @@ class LMDBStore:
 
     @contextmanager
     def _transaction(self, write: bool) -> Iterator[LMDBTransaction]:
-        try:
-            with self._environment.begin(write=write) as transaction:
-                yield LMDBTransaction(transaction, self._tables)
-        except lmdb.BadValsizeError:
-            raise  # a key that no event of ours has: the event's fault, not the store's
-        except lmdb.DiskError as error:
-            raise StoreError(f"the disk of the store {self._directory} is full") from error
-        except lmdb.Error as error:
-            raise StoreError(f"the store in {self._directory} failed: {error}") from error
+        with _explained(self._directory), self._environment.begin(write=write) as transaction:
+            yield LMDBTransaction(transaction, self._tables)
 
     def size_bytes(self) -> int:
         """See ``interface.Store``."""
         return int(self._environment.info()["last_pgno"]) * int(self._environment.stat()["psize"])
 
+    def copy(self, target: Path) -> None:
+        """Write a compact copy of the store as it is at this moment, while it is in use.
+
+        Args:
+            target: an empty directory.
+
+        Raises:
+            StoreDamagedError: the store cannot be read.
+            StoreError: the copy cannot be written.
+        """
+        try:
+            self._environment.copy(str(target), compact=True)
+        except lmdb.Error as error:
+            if isinstance(error, _DAMAGED):
+                raise _explanation(error, self._directory) from error
+            raise StoreError(_unwritable(f"the copy in {target}", error, target)) from error
+
     def close(self) -> None:
         """See ``interface.Store``."""
         self._environment.close()
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+@contextmanager
+def exclusive(directory: Path) -> Iterator[None]:
+    """Keep all processes from opening the store in a directory, which must exist.
+
+    Raises:
+        StoreError: one has it open.
+    """
+    lock = _locked(directory, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def damage(directory: Path) -> str | None:
+    """What is wrong with the store in a directory, found by reading all of it; None if nothing is.
+
+    Others may use it meanwhile.
+    """
+    result = subprocess.run(
+        [sys.executable, "-m", "streams.store.read_through", str(directory)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if result.returncode == 0:
+        return None
+    if result.returncode < 0:
+        return f"reading it through ends with {signal.Signals(-result.returncode).name}"
+    return result.stderr.strip().rpartition("\n")[2]
+
+
+def open_environment(directory: Path, **options: Any) -> Any:
+    """The environment, with as much address space as the process may set aside.
+
+    The file is as large as what is in it; but a process may be limited (``ulimit -v``).
+    """
+    map_bytes = MAP_BYTES
+    with _explained(directory, "cannot be opened"):
+        while True:
+            try:
+                return lmdb.open(
+                    str(directory),
+                    map_size=map_bytes,
+                    max_dbs=len(TABLES),
+                    max_readers=512,
+                    **options,
+                )
+            except lmdb.MemoryError:
+                if map_bytes <= LEAST_MAP_BYTES:
+                    raise
+                map_bytes //= 2
+
+
+def _require_whole(environment: Any, directory: Path) -> None:
+    """Refuse a file that was cut short.
+
+    Pages at its end that were allocated and freed in one transaction need not have been written,
+    so a short file may be whole all the same.
+
+    Raises:
+        StoreDamagedError: it was.
+    """
+    page_bytes = int(environment.stat()["psize"])
+    expected = (int(environment.info()["last_pgno"]) + 1) * page_bytes
+    actual = (directory / FILE).stat().st_size
+    if actual >= expected:
+        return
+    found = "within a page" if actual % page_bytes else damage(directory)
+    if found is not None:
+        environment.close()
+        raise StoreDamagedError(
+            f"the store in {directory} cannot be opened: {FILE} was cut short, from "
+            f"{expected:,} to {actual:,} bytes ({found}); {REMEDY}"
+        )
+
+
+def _locked(directory: Path, kind: int) -> int:
+    """A lock on a directory, which moves with it: shared by those who have the store open.
+
+    Raises:
+        StoreError: somebody holds it who excludes this one.
+    """
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        wanted = "is being rebuilt" if kind == fcntl.LOCK_SH else "is in use by another process"
+        raise StoreError(f"the store in {directory} {wanted}") from None
+    return descriptor
+
+
+_DAMAGED = (
+    lmdb.BadTxnError,
+    lmdb.CorruptedError,
+    lmdb.InvalidError,
+    lmdb.PageNotFoundError,
+    lmdb.VersionMismatchError,
+)
+_UNWRITABLE = tuple(map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)))
+"""LMDB says EIO also when a full disk took only a part of what it wrote."""
+
+
+@contextmanager
+def _explained(directory: Path, what: str = "failed") -> Iterator[None]:
+    """Turn what LMDB says within the block into what to do about it."""
+    try:
+        yield
+    except lmdb.BadValsizeError:
+        raise  # a key that no event of ours has: the event's fault, not the store's
+    except lmdb.Error as error:
+        raise _explanation(error, directory, what) from error
+
+
+def _explanation(error: lmdb.Error, directory: Path, what: str = "failed") -> StoreError:
+    if isinstance(error, _DAMAGED):
+        return StoreDamagedError(
+            f"the store in {directory} {what}: it is damaged: {error}; {REMEDY}"
+        )
+    if isinstance(error, lmdb.PanicError):
+        return StoreBrokenError(
+            f"the store in {directory} {what}: a write before this one failed half-way ({error}); "
+            "it is whole again when the process is started again"
+        )
+    if isinstance(error, lmdb.MapFullError | lmdb.MapResizedError | lmdb.MemoryError):
+        return StoreBrokenError(
+            f"the store in {directory} {what}: this process may not set aside enough address space "
+            f"for it ({error}): raise its limit (ulimit -v) and start it again"
+        )
+    if isinstance(error, lmdb.DiskError) or any(each in str(error) for each in _UNWRITABLE):
+        return StoreError(_unwritable(f"the store in {directory}", error, directory))
+    return StoreError(f"the store in {directory} {what}: {error}")
+
+
+def _unwritable(subject: str, error: lmdb.Error, directory: Path) -> str:
+    free = shutil.disk_usage(directory).free / 1e6
+    return (
+        f"{subject} cannot be written: {error}; the disk is full, over a quota or failing "
+        f"({free:,.0f} MB are free): make room, nothing is lost"
+    )
 
 
 class LMDBTransaction(Writing):
@@ -141,12 +318,12 @@ class LMDBTransaction(Writing):
 
     def archived(self, observation_hash: bytes) -> Archived | None:
         value = self._get("observations", observation_hash)
-        if value is None:
-            return None
-        length = _NUMBER.unpack_from(value)[0] + _NUMBER.size
-        header = json.loads(value[_NUMBER.size : length])
-        header["source"] = Source(**header["source"])
-        return Archived(**header, data=value[length:])
+        return None if value is None else _archived(value)
+
+    def observations(self) -> Iterator[tuple[bytes, Archived]]:
+        with self._transaction.cursor(self._tables["observations"]) as cursor:
+            for key, value in cursor:
+                yield key, _archived(value)
 
     def history(self, galaxy_id: str) -> list[bytes]:
         return [value for _, value in self._with_prefix("history", _joined(galaxy_id) + _SEPARATOR)]
@@ -165,6 +342,11 @@ class LMDBTransaction(Writing):
     def last_alert(self, stream: str, galaxy_id: str) -> LastAlert | None:
         value = self._get("alerts", _joined(stream, galaxy_id))
         return None if value is None else LastAlert(**json.loads(value))
+
+    def last_alerts(self, stream: str) -> Iterator[tuple[str, LastAlert]]:
+        prefix = _joined(stream, "")
+        for key, value in self._with_prefix("alerts", prefix):
+            yield key[len(prefix) :].decode(), LastAlert(**json.loads(value))
 
     def ranking(self, name: str) -> ranking.Histogram:
         value = self._get("rankings", name.encode())
@@ -278,6 +460,18 @@ class LMDBTransaction(Writing):
             found = cursor.prev() if cursor.set_range(beyond) else cursor.last()
             key: bytes = cursor.key() if found else b""
         return _number(key[len(prefix) :]) if key.startswith(prefix) else 0
+
+
+def _archived(value: bytes) -> Archived:
+    try:
+        length = _NUMBER.unpack_from(value)[0] + _NUMBER.size
+        header = json.loads(value[_NUMBER.size : length])
+        header["source"] = Source(**header["source"])
+        return Archived(**header, data=value[length:])
+    except (ValueError, LookupError, TypeError, struct.error) as error:
+        raise StoreDamagedError(
+            f"the store's archive is damaged: an observation cannot be read ({error}); {REMEDY}"
+        ) from error
 
 
 def _joined(*parts: str) -> bytes:
