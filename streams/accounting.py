@@ -16,6 +16,10 @@ GONE = "compacted or expired unread"
 """Outcome of events that Kafka had dropped, by the topic's own policy, before the stage came to
 them; also of the markers that transactions of a publisher leave."""
 
+REBUILT = "before the rebuild"
+"""Outcome of events that were acknowledged before the store was lost and made again from Kafka,
+which does not tell what became of each."""
+
 
 class Account:
     """The counts of one batch.

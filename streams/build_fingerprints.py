@@ -29,6 +29,10 @@ from .store import REMEDY, Archived, Reading, StoreDamagedError, Writing
 NAME = "build-fingerprints"
 
 
+class NotArchivedError(ValueError):
+    """A galaxy cannot be made again from the archive; the message says what is missing."""
+
+
 @dataclass(frozen=True)
 class Prepared:
     """A valid observation with what it contributes; None when it is a withdrawal."""
@@ -115,16 +119,41 @@ def prepare(codec: Codec, data: bytes | None) -> Prepared | RefusedError:
         return RefusedError("unusable", f"its numbers are too large or too small: {error}")
 
 
+def require_archived(reading: Reading, galaxy_id: str, but: bytes = b"") -> list[Archived]:
+    """The archived observations of a galaxy, in the order of merging, without one.
+
+    Args:
+        reading: the store.
+        galaxy_id: the galaxy.
+        but: hash of the observation that is left out.
+
+    Raises:
+        NotArchivedError: some are not in the archive.
+    """
+    hashes = [hashed for hashed in reading.history(galaxy_id) if hashed != but]
+    archived = [reading.archived(hashed) for hashed in hashes]
+    found = [each for each in archived if each is not None and each.data]
+    if len(found) < len(hashes):
+        raise NotArchivedError(
+            f"{len(hashes) - len(found)} of {len(hashes)} observations of {galaxy_id} are not in "
+            "the archive since the store was rebuilt: publish them again, repeats fill it"
+        )
+    return found
+
+
 def rebuild(reading: Reading, codec: Codec, before: Fingerprint) -> Fingerprint:
     """A galaxy's fingerprint made again from its archived observations, in the order of merging.
 
     Its version counts these observations only. Without any, the galaxy's place is left.
+
+    Raises:
+        NotArchivedError: some observations are not in the archive.
+        StoreDamagedError: one cannot be read.
     """
     rebuilt = fingerprints.empty(before.galaxy_id)
-    for hashed in reading.history(before.galaxy_id):
-        archived = reading.archived(hashed)
-        assert archived is not None, f"{before.galaxy_id} has an observation that is not archived"
-        observation = codec.decode_as(Observation, archived.data)
+    for archived in require_archived(reading, before.galaxy_id):
+        what = f"observation {archived.source.observation_id!r}"
+        observation = _stored(codec, Observation, archived.data, what)
         rebuilt = fingerprints.merge(
             rebuilt, contribution(observation), archived.source, archived.candidates
         )
@@ -188,18 +217,23 @@ def _take_in(
     """Merge one observation; what became of it, and the galaxies whose state is to be published.
 
     Raises:
-        RefusedError: its galaxy's fingerprint cannot hold it; nothing has changed.
+        RefusedError: it cannot be taken in; nothing has changed.
     """
     observation = prepared.observation
     hashed = observation_hash(observation.observation_id)
     known = writing.archived(hashed)
+    if known is None or known.status == "awaited":
+        _require_rebuildable(observation, writing)
     if known is not None and known.status == "awaited":
         replaced = dataclasses.replace(known, status="replaced", data=event.value or b"")
         writing.archive(hashed, replaced)
         # It was replaced before it arrived; what it replaces itself is no less replaced.
         return "superseded", _replace(observation.replaces, galaxies, writing, codec)
     if known is not None:
-        _refuse_other_content(observation, known, event, codec)
+        if known.data:
+            _refuse_other_content(observation, known, event, codec)
+        else:
+            writing.archive(hashed, dataclasses.replace(known, data=event.value or b""))
         return "repeated", _galaxies_of(observation, known, writing)
 
     source = Source(observation.observation_id, event.topic, event.partition, event.offset)
@@ -214,6 +248,24 @@ def _take_in(
         return "merged", touched
     touched += _replace(observation.replaces, galaxies, writing, codec)
     return "withdrawn" if observation.is_withdrawal else "corrected", touched
+
+
+def _require_rebuildable(observation: Observation, reading: Reading) -> None:
+    """Make sure that the galaxy of what an observation replaces can be made again without it.
+
+    Raises:
+        RefusedError: it cannot.
+    """
+    if observation.replaces is None:
+        return
+    hashed = observation_hash(observation.replaces)
+    replaced = reading.archived(hashed)
+    if replaced is None or replaced.status != "merged":
+        return
+    try:
+        require_archived(reading, replaced.galaxy_id, but=hashed)
+    except NotArchivedError as error:
+        raise RefusedError("not-archived", f"{error}; then publish this one again") from error
 
 
 def _galaxies_of(observation: Observation, known: Archived, reading: Reading) -> list[str]:

@@ -262,6 +262,33 @@ def check(
         raise typer.Exit(1)
 
 
+@app.command()
+def backup(
+    target: Annotated[Path, typer.Argument(help="The directory to make; must not exist.")],
+) -> None:
+    """Copy the store as it is at this moment; the stages may run."""
+    from .backup import back_up
+
+    console.print(back_up(_settings(), target).text, soft_wrap=True)
+
+
+@app.command()
+def rebuild(
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="Also when there is a store: it is moved aside."),
+    ] = False,
+    backup: Annotated[
+        Path | None,
+        typer.Option(help="A backup, or a store moved aside: has what Kafka no longer holds."),
+    ] = None,
+) -> None:
+    """Make the store again from Kafka, and from a backup; the stages must not run."""
+    from .rebuild import rebuild as make_again
+
+    console.print(make_again(_settings(), replace, backup).text, soft_wrap=True)
+
+
 # Publishing and subscribing -----------------------------------------------------------------------
 
 

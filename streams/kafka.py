@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
 from confluent_kafka.admin import (
     AclOperation,
     AdminClient,
@@ -27,6 +36,7 @@ Client = TypeVar("Client", Consumer, AdminClient)
 
 FLUSH_TIMEOUT_S = 30.0
 METADATA_TIMEOUT_S = 10.0
+RETRY_PAUSE_S = 0.2
 PROMPT_S = 2.0
 """After so long without an answer it is time to find out why."""
 
@@ -254,6 +264,62 @@ def require_group(settings: KafkaSettings, group: str) -> None:
             return  # Kafka is not ready for groups yet, or there is no such group
     if allowed is not None and AclOperation.READ not in allowed:
         raise KafkaUnavailableError(not_allowed(settings, f"consumer group {group}"))
+
+
+def consumer_group(settings: KafkaSettings, stage: str) -> str:
+    """Name of the consumer group of a stage."""
+    return f"{settings.topic_prefix}.{stage}"
+
+
+def committed_offsets(settings: KafkaSettings, stage: str, topic: str) -> dict[int, int]:
+    """Up to where a stage has acknowledged a topic, by partition; without those it never read.
+
+    Raises:
+        KafkaUnavailableError: Kafka does not tell.
+    """
+    group = consumer_group(settings, stage)
+    wanted = [TopicPartition(topic, number) for number in range(partitions_of(settings, topic))]
+    deadline = time.monotonic() + METADATA_TIMEOUT_S
+    client = admin(settings)  # a client that is collected cancels what it was asked
+    while True:
+        asked = client.list_consumer_group_offsets(
+            [ConsumerGroupTopicPartitions(group, wanted)], request_timeout=METADATA_TIMEOUT_S
+        )
+        try:
+            places = asked[group].result().topic_partitions
+            return {each.partition: each.offset for each in places if each.offset >= 0}
+        except KafkaException as error:
+            # A new Kafka first makes the topic in which it keeps the offsets.
+            if not error.args[0].retriable() or time.monotonic() > deadline:
+                reason = complaint(settings, error.args[0], f"consumer group {group}")
+                raise KafkaUnavailableError(reason) from error
+        time.sleep(RETRY_PAUSE_S)
+
+
+def first_offset(settings: KafkaSettings, topic: str, partition: int, start: int) -> int | None:
+    """The offset of the first message at or after one; None when there is none yet.
+
+    Raises:
+        KafkaUnavailableError: Kafka does not tell.
+    """
+    reader = consumer(settings, fetch_wait_max_ms=50)
+    deadline = time.monotonic() + METADATA_TIMEOUT_S
+    try:
+        reader.assign([TopicPartition(topic, partition, start)])
+        while time.monotonic() < deadline:
+            message = reader.poll(RETRY_PAUSE_S)
+            if message is None:
+                continue
+            error = message.error()
+            if error is None:
+                return message.offset()
+            if error.code() == KafkaError._PARTITION_EOF:
+                return None
+            if not error.retriable():
+                raise KafkaUnavailableError(complaint(settings, error, f"topic {topic}"))
+    finally:
+        reader.close()
+    raise KafkaUnavailableError(f"topic {topic}: no answer within {METADATA_TIMEOUT_S:g} s")
 
 
 def create_topics(settings: KafkaSettings, topics: Iterable[Topic]) -> list[str]:

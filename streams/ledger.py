@@ -105,14 +105,28 @@ def end_offsets(
     Raises:
         KafkaUnavailableError: Kafka cannot be reached, or hides the topic from the user.
     """
+    return _offsets(settings, topic, OffsetSpec.latest(), client)  # type: ignore[no-untyped-call]
+
+
+def start_offsets(
+    settings: Settings, topic: str, client: AdminClient | None = None
+) -> dict[int, int]:
+    """Where the log of every partition begins: what was before, Kafka has deleted.
+
+    Compaction and the markers of transactions leave gaps in the log, but not before its beginning.
+    Arguments and errors as of ``end_offsets``.
+    """
+    return _offsets(settings, topic, OffsetSpec.earliest(), client)  # type: ignore[no-untyped-call]
+
+
+def _offsets(
+    settings: Settings, topic: str, which: OffsetSpec, client: AdminClient | None
+) -> dict[int, int]:
     client = admin(settings.kafka) if client is None else client
     partitions = existing_topics(settings.kafka, client).get(topic, 0)
     if not partitions and hidden_topics(settings.kafka, [topic]):
         raise KafkaUnavailableError(not_allowed(settings.kafka, f"topic {topic}"))
-    wanted = {
-        TopicPartition(topic, number): OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        for number in range(partitions)
-    }
+    wanted = {TopicPartition(topic, number): which for number in range(partitions)}
     if not wanted:
         return {}
     deadline = time.monotonic() + METADATA_TIMEOUT_S

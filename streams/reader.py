@@ -17,10 +17,10 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from .errors import InfrastructureError
 from .health import Health
-from .kafka import DurableProducer, consumer
+from .kafka import DurableProducer, consumer, consumer_group
 from .messages import Outgoing, Received
 from .refusal import complaint
-from .settings import KafkaSettings, Settings
+from .settings import Settings
 from .stage import Stage
 from .store import StoreBrokenError
 
@@ -80,7 +80,7 @@ class Reader:
         session_ms = int(now.session_timeout_s * 1000)
         reading = consumer(
             self._settings.kafka,
-            group=group(self.stage, self._settings.kafka),
+            group=consumer_group(self._settings.kafka, self.stage.name),
             group_instance_id=self._instance,
             client_id=self._instance,
             session_timeout_ms=session_ms,
@@ -199,11 +199,6 @@ def _send(stage: Stage, producer: DurableProducer, messages: Sequence[Outgoing])
     with stage.metrics.part("send"):
         producer.send(messages)
     stage.metrics.sent(messages)
-
-
-def group(stage: Stage, kafka: KafkaSettings) -> str:
-    """Name of the consumer group of a stage."""
-    return f"{kafka.topic_prefix}.{stage.name}"
 
 
 def _received(message: Message) -> Received:

@@ -17,8 +17,9 @@ from mode import Worker
 
 from .errors import InfrastructureError
 from .health import Health, served
-from .kafka import partitions_of, require_group
-from .reader import Reader, group
+from .kafka import consumer_group, partitions_of, require_group
+from .reader import Reader
+from .rebuild import require_newest
 from .settings import Settings
 from .stage import Stage
 
@@ -40,7 +41,9 @@ def run_stage(stage: Stage, settings: Settings, instance: str) -> None:
     # Refusals are told here: once the client runs, it would try for ever and say little of them.
     for source in stage.sources:
         partitions_of(settings.kafka, source)
-    require_group(settings.kafka, group(stage, settings.kafka))
+    require_group(settings.kafka, consumer_group(settings.kafka, stage.name))
+    for source in stage.sources:
+        require_newest(settings, stage.name, source, stage.store)
     _collect_garbage_rarely()
     health = Health()
     reader = Reader(stage, settings, instance, health)

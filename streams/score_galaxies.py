@@ -84,7 +84,7 @@ class ScoreGalaxies(Stage):
             for number, event in enumerate(batch)
         ]
         galaxies = self.score(list(newest.values())) if newest else []
-        places = _places(galaxies)
+        places = places_of(galaxies)
         messages += self._ranked(galaxies, places, {k: e for k, (_, e) in newest.items()})
         counted = False
 
@@ -126,7 +126,7 @@ class ScoreGalaxies(Stage):
         if not newer:
             return []
         galaxies = self.score(newer)
-        moved = _places(galaxies)
+        moved = places_of(galaxies)
         places.update(moved)
         return self._ranked(galaxies, moved, {f.galaxy_id: event for f, event in newer})
 
@@ -233,7 +233,7 @@ class ScoreGalaxies(Stage):
         self.metrics.scored(galaxies)
 
 
-def _places(galaxies: Sequence[ScoredGalaxy]) -> Places:
+def places_of(galaxies: Sequence[ScoredGalaxy]) -> Places:
     """Version and bin by galaxy; a galaxy without observations stands in no ranking."""
     return {
         galaxy.galaxy_id: (
