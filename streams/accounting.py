@@ -6,19 +6,35 @@ redelivery and was counted before. Counts and offsets are stored together.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from .messages import Received
 from .store import Reading, Writing
 
-GONE = "compacted or expired unread"
-"""Outcome of events that Kafka had dropped, by the topic's own policy, before the stage came to
-them; also of the markers that transactions of a publisher leave."""
+log = logging.getLogger(__name__)
+
+EXPIRED = "lost: expired unread"
+"""Outcome of events that Kafka had deleted, by age or size of the topic, before the stage came to
+them: they stood before the beginning of the log."""
+
+GAP = "compacted unread, or no event"
+"""Outcome of offsets within the log at which nothing stands: a newer event of the same galaxy has
+taken the place of a compacted one, and the transactions of publishers leave markers."""
 
 REBUILT = "before the rebuild"
 """Outcome of events that were acknowledged before the store was lost and made again from Kafka,
 which does not tell what became of each."""
+
+
+LogStart = Callable[[str, int], int]
+"""Where the log of a (topic, partition) begins now; asked only where offsets are missing."""
+
+
+def nothing_expires(topic: str, partition: int) -> int:
+    """The beginning of a log of which nothing was ever deleted."""
+    return 0
 
 
 class Account:
@@ -27,9 +43,11 @@ class Account:
     Args:
         stage: the stage that counts.
         reading: the store as it was before the batch.
+        log_start: tells what expired from what was compacted.
     """
 
-    def __init__(self, stage: str, reading: Reading) -> None:
+    def __init__(self, stage: str, reading: Reading, log_start: LogStart = nothing_expires) -> None:
+        self._log_start = log_start
         self._stage = stage
         self._reading = reading
         self._known: dict[tuple[str, int], int] = {}
@@ -39,15 +57,27 @@ class Account:
     def add(self, event: Received, outcome: str) -> None:
         """Count an event under what became of it, unless it was counted before.
 
-        Offsets before it at which Kafka holds nothing any more are counted as ``GONE``.
+        Offsets before it at which Kafka holds nothing are counted as ``EXPIRED`` or ``GAP``.
         """
         place = (event.topic, event.partition)
         expected = self._next.get(place, self._read_up_to(place))
         if event.offset >= expected:
             if event.offset > expected:
-                self._outcomes[GONE] += event.offset - expected
+                self._add_missing(place, expected, event.offset)
             self._outcomes[outcome] += 1
             self._next[place] = event.offset + 1
+
+    def _add_missing(self, place: tuple[str, int], start: int, end: int) -> None:
+        expired = max(min(self._log_start(*place), end) - start, 0)
+        if expired:
+            self._outcomes[EXPIRED] += expired
+            log.error(
+                "%s: offsets %d to %d of %s [%d] are lost: Kafka deleted them, by the retention of "
+                "the topic, before they were read; what stood there has to be published again",
+                self._stage, start, start + expired - 1, *place,
+            )  # fmt: skip
+        if end - start > expired:
+            self._outcomes[GAP] += end - start - expired
 
     def is_counted(self, event: Received) -> bool:
         """Whether the event was counted before this batch: what came of it is durable."""

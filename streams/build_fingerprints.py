@@ -58,7 +58,7 @@ class BuildFingerprints(Stage):
         refused: list[Outgoing] = []
         observed_at: dict[str, bytes] = {}
         with self.metrics.part("store"), self.store.writing() as writing:
-            account = Account(NAME, writing)
+            account = Account(NAME, writing, self.log_start)
             galaxies = _Galaxies(writing, self.codec)
             for event, each in zip(batch, prepared, strict=True):
                 try:

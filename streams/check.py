@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from models.critic import CriticUnavailable
 from processors.scoring import Scorer
 
+from .accounting import EXPIRED
 from .errors import InfrastructureError
 from .kafka import existing_topics, topic_config, why_missing
+from .ledger import ledger
 from .registry import make_codec
 from .scorer import make_critic, make_scorer
 from .settings import Settings
@@ -32,12 +34,13 @@ class Finding:
 
 
 def check(settings: Settings) -> Iterator[Finding]:
-    """Check Kafka, topics, schemas, Triton, the weights and the store, in this order."""
+    """Check Kafka, topics, schemas, Triton, the weights, the store and what the stages missed."""
     yield from _kafka(settings)
     yield _try("schemas", lambda: _schemas(settings))
     yield _try("scorer", lambda: _scorer(settings))
     yield _try("triton", lambda: _triton(settings))
     yield _try("store", lambda: _store(settings))
+    yield _try("ledger", lambda: _ledger(settings))
 
 
 def _try(subject: str, examine: Callable[[], str]) -> Finding:
@@ -115,3 +118,21 @@ def _store(settings: Settings) -> str:
             f"the store in {settings.store_directory} is damaged: {found}; {REMEDY}"
         )
     return f"{settings.store_directory}, {galaxies:,} galaxies, {size:.1f} MB, all of it readable"
+
+
+def _ledger(settings: Settings) -> str:
+    store = LMDBStore(settings.store_directory)
+    try:
+        with store.reading() as reading:
+            entries = ledger(settings, reading)
+    finally:
+        store.close()
+    gone = [f"{each.expired:,} of {each.stage}" for each in entries if each.expired]
+    if gone:
+        raise InfrastructureError(
+            f"Kafka has deleted events before they were read, by the retention of the topic: "
+            f"{', '.join(gone)}; they are lost unless published again"
+        )
+    waiting = ", ".join(f"{each.stage} {each.waiting:,}" for each in entries)
+    lost = sum(each.outcomes.get(EXPIRED, 0) for each in entries)
+    return f"events that wait: {waiting}; expired unread so far: {lost:,}"

@@ -12,6 +12,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from rich.table import Table
 
 from . import build_fingerprints, publish_alerts, score_galaxies
+from .accounting import EXPIRED
 from .kafka import (
     METADATA_TIMEOUT_S,
     KafkaUnavailableError,
@@ -40,6 +41,7 @@ class Entry:
         stage: its name.
         received: events that Kafka holds, or held, for it.
         waiting: of these, not yet accounted for.
+        expired: of those that wait, Kafka has deleted already: they are lost.
         outcomes: number of events by what became of them.
         sent: alerts by stream and type, for the last stage.
     """
@@ -47,6 +49,7 @@ class Entry:
     stage: str
     received: int
     waiting: int
+    expired: int
     outcomes: Mapping[str, int]
     sent: Mapping[str, int]
 
@@ -68,9 +71,11 @@ def ledger(settings: Settings, reading: Reading) -> list[Entry]:
         KafkaUnavailableError: Kafka cannot be reached.
     """
     counts = reading.counts()
+    client = admin(settings.kafka)
     entries = []
     for stage, topic in flow(settings.topics):
-        ends = end_offsets(settings, topic)
+        ends = end_offsets(settings, topic, client)
+        starts = start_offsets(settings, topic, client)
         accounted = {partition: reading.next_offset(stage, topic, partition) for partition in ends}
         outcomes = {name: count for (owner, name), count in counts.items() if owner == stage}
         sent = {
@@ -79,7 +84,8 @@ def ledger(settings: Settings, reading: Reading) -> list[Entry]:
             if owner.startswith(f"{stage}/")
         }
         waiting = sum(max(end - accounted[partition], 0) for partition, end in ends.items())
-        entries.append(Entry(stage, sum(ends.values()), waiting, outcomes, sent))
+        expired = sum(max(start - accounted[partition], 0) for partition, start in starts.items())
+        entries.append(Entry(stage, sum(ends.values()), waiting, expired, outcomes, sent))
     return entries
 
 
@@ -155,9 +161,12 @@ def render(entries: list[Entry]) -> Table:
     for entry in entries:
         table.add_row(f"[bold]{entry.stage}", "in", f"[bold]{entry.received:,}")
         for name, count in sorted(entry.outcomes.items()):
-            table.add_row("", f"  {name}", f"{count:,}")
+            colour = "[red]" if name == EXPIRED else ""
+            table.add_row("", f"  {colour}{name}", f"{colour}{count:,}")
         if entry.waiting:
             table.add_row("", "  [yellow]waiting", f"[yellow]{entry.waiting:,}")
+        if entry.expired:
+            table.add_row("", f"    [red]of these, {EXPIRED}", f"[red]{entry.expired:,}")
         closes = "[green]adds up" if entry.closes else "[red]open"
         table.add_row("", f"  {closes}", f"{entry.accounted:,}")
         for name, count in sorted(entry.sent.items()):

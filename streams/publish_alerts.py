@@ -71,7 +71,7 @@ class PublishAlerts(Stage):
         self, batch: Sequence[Received], outcomes: Sequence[str], said: Sequence[_Said]
     ) -> list[Outgoing]:
         with self.metrics.part("store"), self.store.writing() as writing:
-            account = Account(NAME, writing)
+            account = Account(NAME, writing, self.log_start)
             for event, outcome in zip(batch, outcomes, strict=True):
                 account.add(event, outcome)
             for stream in said:

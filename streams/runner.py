@@ -17,7 +17,8 @@ from mode import Worker
 
 from .errors import InfrastructureError
 from .health import Health, served
-from .kafka import consumer_group, partitions_of, require_group
+from .kafka import admin, consumer_group, partitions_of, require_group
+from .ledger import start_offsets
 from .reader import Reader
 from .rebuild import require_newest
 from .settings import Settings
@@ -44,6 +45,8 @@ def run_stage(stage: Stage, settings: Settings, instance: str) -> None:
     require_group(settings.kafka, consumer_group(settings.kafka, stage.name))
     for source in stage.sources:
         require_newest(settings, stage.name, source, stage.store)
+    client = admin(settings.kafka)
+    stage.log_start = lambda topic, partition: start_offsets(settings, topic, client)[partition]
     _collect_garbage_rarely()
     health = Health()
     reader = Reader(stage, settings, instance, health)

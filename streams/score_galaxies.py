@@ -224,7 +224,7 @@ class ScoreGalaxies(Stage):
         places: Places,
     ) -> None:
         with self.metrics.part("store"), self.store.writing() as writing:
-            account = Account(NAME, writing)
+            account = Account(NAME, writing, self.log_start)
             for event, outcome in zip(batch, outcomes, strict=True):
                 account.add(event, outcome)
             writing.rank(RANKING, places)

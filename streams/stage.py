@@ -10,7 +10,7 @@ from typing import TypeVar
 from schemas.codec import MAX_EVENT_BYTES, Codec, MalformedEventError
 from schemas.events import Quarantine
 
-from .accounting import Account
+from .accounting import Account, LogStart, nothing_expires
 from .errors import InfrastructureError
 from .messages import Outgoing, Processed, Received
 from .metrics import StageMetrics
@@ -58,6 +58,7 @@ class Stage(ABC):
         self.topics = topics
         self.codec = codec
         self.metrics = StageMetrics(self.name)
+        self.log_start: LogStart = nothing_expires
 
     @property
     @abstractmethod
@@ -147,7 +148,7 @@ class Stage(ABC):
 
         def finish() -> list[Outgoing]:
             with self.store.writing() as writing:
-                account = Account(self.name, writing)
+                account = Account(self.name, writing, self.log_start)
                 account.add(event, refused.outcome)
                 account.store(writing)
             self.metrics.accounted(account.outcomes)

@@ -301,12 +301,25 @@ def test_the_same_id_with_other_content_is_told_and_changes_nothing(feed: Feed) 
     assert feed.outcomes() == {"merged": 1, "repeated": 1, "quarantined: conflicting": 1}
 
 
-def test_offsets_that_kafka_no_longer_holds_are_counted_as_gone(feed: Feed) -> None:
+def test_what_expired_unread_is_told_from_gaps_in_the_log(
+    feed: Feed, caplog: pytest.LogCaptureFixture
+) -> None:
     feed.topic = [b""] * 10
+    feed.stage.log_start = lambda topic, partition: 7
     feed.send(at("a"))
+    assert "offsets 0 to 6 of mm.observations.v1 [0] are lost" in caplog.text
+    caplog.clear()
     feed.topic += [b""] * 4
     feed.send(at("b"))
-    assert feed.outcomes() == {"compacted or expired unread": 14, "merged": 2}
+    assert "lost" not in caplog.text
+    feed.stage.log_start = lambda topic, partition: 1000  # it has moved past what was just read
+    feed.topic += [b""] * 2
+    feed.send(at("c"))
+    assert feed.outcomes() == {
+        "lost: expired unread": 7 + 2,
+        "compacted unread, or no event": 3 + 4,
+        "merged": 3,
+    }
 
 
 @given(near, st.data())
