@@ -37,6 +37,11 @@ Client = TypeVar("Client", Consumer, AdminClient)
 FLUSH_TIMEOUT_S = 30.0
 METADATA_TIMEOUT_S = 10.0
 RETRY_PAUSE_S = 0.2
+WITHOUT_COORDINATOR = (
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+)
 PROMPT_S = 2.0
 """After so long without an answer it is time to find out why."""
 
@@ -290,7 +295,7 @@ def committed_offsets(settings: KafkaSettings, stage: str, topic: str) -> dict[i
             return {each.partition: each.offset for each in places if each.offset >= 0}
         except KafkaException as error:
             # A new Kafka first makes the topic in which it keeps the offsets.
-            if not error.args[0].retriable() or time.monotonic() > deadline:
+            if error.args[0].code() not in WITHOUT_COORDINATOR or time.monotonic() > deadline:
                 reason = complaint(settings, error.args[0], f"consumer group {group}")
                 raise KafkaUnavailableError(reason) from error
         time.sleep(RETRY_PAUSE_S)

@@ -42,6 +42,7 @@ from .messages import now_ms
 from .registry import make_codec
 from .settings import Settings, SettingsError
 from .store import (
+    FILE,
     Archived,
     LMDBStore,
     Reading,
@@ -54,6 +55,7 @@ from .store import (
     exclusive,
 )
 from .subscribe import Read, read, topic_of
+from .supervise import RUN_LOCK
 
 CHUNK = 500
 HASH_BYTES = 16
@@ -159,31 +161,25 @@ def rebuild(
         InfrastructureError: the stages run, or Kafka, the schema registry or the disk fails.
     """
     directory = settings.store_directory
-    if backup is not None and not backup.is_dir():
-        raise SettingsError(f"--backup {backup}: there is no such directory")
     with ExitStack() as stack:
         stack.enter_context(_stages_stopped(settings))
         directory.mkdir(parents=True, exist_ok=True)
         stack.enter_context(_exclusive(directory, replace))
+        former = None
+        if backup is not None:
+            former = _opened(backup, directory)
+            stack.callback(former.close)
         unfinished = directory.with_name(UNFINISHED)
         shutil.rmtree(unfinished, ignore_errors=True)  # of a rebuild that was interrupted
         store = LMDBStore(unfinished)
-        former = None if backup is None else LMDBStore(backup)
         try:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-            bar = Progress(
-                *columns, TimeElapsedColumn(), console=Console(stderr=True), disable=not progress
-            )
-            with bar:
+            with _progress_bar(progress) as bar:
                 rebuilt = _Rebuild(settings, store, former, bar).run()
         except BaseException:
             store.close()
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
-        finally:
-            store.close()
-            if former is not None:
-                former.close()
+        store.close()
         rebuilt.backup = backup
         if any(directory.iterdir()):
             rebuilt.aside = directory.with_name(f"store.{_timestamp()}")
@@ -230,12 +226,25 @@ def require_newest(settings: Settings, stage: str, topic: str, store: Store) -> 
             )
 
 
+def _progress_bar(visible: bool) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    console = Console(stderr=True)
+    return Progress(*columns, TimeElapsedColumn(), console=console, disable=not visible)
+
+
+def _opened(backup: Path, directory: Path) -> LMDBStore:
+    if not (backup / FILE).is_file():
+        raise SettingsError(f"--backup {backup}: there is no backup, it has no file {FILE}")
+    if backup.resolve() == directory.resolve():
+        raise SettingsError(f"--backup {backup} is the store itself: move it aside first")
+    return LMDBStore(backup)
+
+
 @contextmanager
 def _stages_stopped(settings: Settings) -> Iterator[None]:
-    lock = settings.data_directory / "run.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
+    settings.data_directory.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(lock, timeout=0):
+        with FileLock(settings.data_directory / RUN_LOCK, timeout=0):
             yield
     except Timeout:
         raise InfrastructureError(
@@ -253,7 +262,7 @@ def _exclusive(directory: Path, replace: bool) -> Iterator[None]:
     """
     with exclusive(directory):
         pass
-    if not replace and (directory / "data.mdb").is_file():
+    if not replace and (directory / FILE).is_file():
         galaxies = _galaxies_if_whole(directory)
         if galaxies:
             raise SettingsError(
@@ -305,6 +314,7 @@ class _Rebuild:
         self._bar = bar
         self._rebuilt = Rebuilt(settings.store_directory)
         self._acknowledged: Offsets = {}
+        self._ambiguous_galaxies: list[str] = []
 
     def run(self) -> Rebuilt:
         """Fill the store; see ``rebuild``."""
@@ -372,6 +382,8 @@ class _Rebuild:
                     fingerprint = self._fingerprint(writing, galaxy_id)
                     if fingerprint.acquisition.observations:
                         writing.put_position(galaxy_id, fingerprints.position(fingerprint))
+                    if fingerprint.acquisition.ambiguous:
+                        self._ambiguous_galaxies.append(galaxy_id)
                     sources = {
                         observation_hash(each.observation_id): each
                         for each in fingerprint.recent_sources
@@ -408,26 +420,26 @@ class _Rebuild:
 
         Which ones had is in the backup or not known; it makes no difference to the fingerprint.
         """
-        for galaxy_ids in self._galaxy_chunks("ambiguous positions"):
+        for galaxy_ids in _chunked(self._ambiguous_galaxies):
             with self._store.writing() as writing:
                 for galaxy_id in galaxy_ids:
-                    fingerprint = self._fingerprint(writing, galaxy_id)
-                    missing = fingerprint.acquisition.ambiguous
-                    if not missing:
-                        continue
-                    unknown = []
-                    for hashed in writing.history(galaxy_id):
-                        archived = writing.archived(hashed)
-                        assert archived is not None
-                        missing -= bool(archived.candidates)
-                        if not archived.data:
-                            unknown.append((hashed, archived))
-                    if missing > 0:
-                        self._rebuilt.ambiguous += 1
-                        for hashed, archived in unknown[-missing:]:
-                            candidates = fingerprint.candidates
-                            filled = dataclasses.replace(archived, candidates=candidates)
-                            writing.archive(hashed, filled)
+                    self._spread_candidates(writing, self._fingerprint(writing, galaxy_id))
+
+    def _spread_candidates(self, writing: Writing, fingerprint: Fingerprint) -> None:
+        missing = fingerprint.acquisition.ambiguous
+        unknown = []
+        for hashed in writing.history(fingerprint.galaxy_id):
+            archived = writing.archived(hashed)
+            if archived is None:
+                continue
+            missing -= bool(archived.candidates)
+            if not archived.data:
+                unknown.append((hashed, archived))
+        if missing > 0:
+            self._rebuilt.ambiguous += 1
+            for hashed, archived in unknown[-missing:]:
+                filled = dataclasses.replace(archived, candidates=fingerprint.candidates)
+                writing.archive(hashed, filled)
 
     def _archive_of_kafka(self) -> None:
         """The observations that Kafka still has."""

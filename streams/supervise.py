@@ -26,6 +26,9 @@ STABLE_AFTER_S = 60.0
 
 STOP_TIMEOUT_S = 40.0
 POLL_S = 0.2
+RUN_LOCK = "run.lock"
+"""File of the data directory that is locked while the stages run."""
+
 SUPERVISOR_VARIABLE = "MMBROKER_SUPERVISOR"
 METRICS_PORT_VARIABLE = "MMBROKER_STAGE__METRICS_PORT"
 
@@ -108,7 +111,7 @@ class Supervisor:
         directory = self.settings.data_directory
         directory.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(directory / "run.lock", timeout=0):
+            with FileLock(directory / RUN_LOCK, timeout=0):
                 self._run()
         except Timeout:
             raise InfrastructureError(

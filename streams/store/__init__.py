@@ -14,9 +14,10 @@ from .interface import (
     StoreError,
     Writing,
 )
-from .lmdb import REMEDY, LMDBStore, damage, exclusive
+from .lmdb import FILE, REMEDY, LMDBStore, damage, exclusive
 
 __all__ = [
+    "FILE",
     "REMEDY",
     "Archived",
     "LMDBStore",
