@@ -17,13 +17,13 @@ from processors.fingerprint import FingerprintFullError
 from processors.map_photometry import UnusableError
 from processors.sky import associate
 from processors.validation import problems
-from schemas.codec import Codec, MalformedEventError
+from schemas.codec import Codec, E, MalformedEventError
 from schemas.events import Fingerprint, Observation, Source
 from schemas.records import to_record
 
 from .accounting import Account
 from .messages import OBSERVED_AT, Outgoing, Processed, Received
-from .stage import E, RefusedError, Stage
+from .stage import RefusedError, Stage
 from .store import REMEDY, Archived, Reading, StoreDamagedError, Writing
 
 NAME = "build-fingerprints"
