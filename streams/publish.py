@@ -110,7 +110,10 @@ class Publisher:
 
     def send_unchecked(self, observation: Observation, key: bytes | None = None) -> None:
         """Hand over an observation that was validated already, or that is to be refused."""
-        message = self._codec.encode(observation, self._framing)
+        self.send_encoded(self._codec.encode(observation, self._framing), key)
+
+    def send_encoded(self, message: bytes, key: bytes | None = None) -> None:
+        """Hand over bytes as they are."""
         while True:
             try:
                 self._producer.produce(self._topic, message, key, on_delivery=self._delivered)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +56,17 @@ def secured_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSta
     """A real Kafka with encryption, users and permissions."""
     directory = tmp_path_factory.mktemp("secured")
     with LocalStack(directory, triton=False, secured=True, quiet=True) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    """Servers that a test may kill, and leaves running."""
+    directory = tmp_path_factory.mktemp("servers")
+    write_repository(directory / "models", "embedded")
+    with LocalStack(
+        directory / "stack", model_repository=directory / "models", quiet=True
+    ) as running:
         yield running
 
 
@@ -140,6 +151,37 @@ def wait_until(condition: Callable[[], bool], problem: str, timeout_s: float = 6
         time.sleep(0.3)
 
 
+@contextmanager
+def broker_on(
+    stack: LocalStack, directory: Path, prefix: str, config: str = "", **variables: str
+) -> Iterator[Broker]:
+    """Run the stages on some servers.
+
+    Args:
+        stack: the servers.
+        directory: for the data and the log.
+        prefix: of the topics.
+        config: content of the settings file.
+        variables: more of the environment.
+    """
+    file = directory / "mmbroker.toml"
+    file.write_text(config)
+    environment = {
+        **os.environ,
+        **stack.environment(),
+        "MMBROKER_CONFIG": str(file),
+        "MMBROKER_DATA_DIRECTORY": str(directory),
+        "MMBROKER_KAFKA__TOPIC_PREFIX": prefix,
+        **variables,
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        settings = load()
+    with stages_running(settings, directory / "stages.log", environment) as process:
+        yield Broker(settings, environment, process)
+
+
 @pytest.fixture(scope="session")
 def make_broker(
     stack: LocalStack, tmp_path_factory: pytest.TempPathFactory
@@ -150,22 +192,8 @@ def make_broker(
 
         def make(config: str = "", **variables: str) -> Broker:
             directory = tmp_path_factory.mktemp("broker")
-            file = directory / "mmbroker.toml"
-            file.write_text(config)
-            environment = {
-                **os.environ,
-                **stack.environment(),
-                "MMBROKER_CONFIG": str(file),
-                "MMBROKER_DATA_DIRECTORY": str(directory),
-                "MMBROKER_KAFKA__TOPIC_PREFIX": next(prefixes),
-                **variables,
-            }
-            with pytest.MonkeyPatch.context() as patch:
-                for name, value in environment.items():
-                    patch.setenv(name, value)
-                settings = load()
-            stages = stages_running(settings, directory / "stages.log", environment)
-            return Broker(settings, environment, running.enter_context(stages))
+            broker = broker_on(stack, directory, next(prefixes), config, **variables)
+            return running.enter_context(broker)
 
         yield make
 

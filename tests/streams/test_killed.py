@@ -1,77 +1,70 @@
-"""A stage that is killed at any moment loses nothing and doubles nothing."""
+"""Whatever is killed, at any moment: nothing is lost, nothing is doubled, and it goes on."""
 
 from __future__ import annotations
 
-import random
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 
-import psutil
 import pytest
 
+from deploy.local import LocalStack
 from models.simulator import simulate
-from processors.contribution import observation_hash
-from schemas.events import Fingerprint
-from streams.stages import STAGES
+from streams.publish import Publisher
+from streams.reliability import Killer, Traffic, Untrue, flowing, schedule, untrue
 from streams.store import LMDBStore
 
-from ..conftest import Broker
+from ..conftest import Broker, broker_on
 
 pytestmark = pytest.mark.slow
 SEED = 23
-KILLS = 6
+OBSERVATIONS = 3000
+KILLS = 7
+RATE = 50.0
+BACK_WITHIN_S = 10.0
 
 
-def stage_processes(broker: Broker) -> list[psutil.Process]:
-    """The running stage processes of a broker."""
-    children = psutil.Process(broker.process.pid).children(recursive=True)
-    return [each for each in children if set(STAGES) & set(each.cmdline())]
+@pytest.fixture(scope="module")
+def broker(servers: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    with broker_on(servers, tmp_path_factory.mktemp("killed"), "killed") as running:
+        yield running
 
 
-def kill_now_and_then(broker: Broker, stop: threading.Event) -> None:
-    chance = random.Random(SEED)
-    for _ in range(KILLS):
-        if stop.wait(chance.uniform(0.5, 2.0)):
-            return
-        processes = stage_processes(broker)
-        if processes:
-            chance.choice(processes).kill()
+@pytest.fixture(scope="module")
+def traffic() -> Traffic:
+    return Traffic(OBSERVATIONS, SEED)
 
 
-def test_killed_stages_lose_and_double_nothing(make_broker: Callable[..., Broker]) -> None:
-    broker = make_broker()
-    observations = list(simulate(150, seed=SEED))
-    repeated = observations[::7]
-    stop = threading.Event()
-    killer = threading.Thread(target=kill_now_and_then, args=(broker, stop))
-    killer.start()
-    for start in range(0, len(observations), 100):
-        broker.publish(observations[start : start + 100], settle=False)
-        time.sleep(0.5)
-    broker.publish(repeated, settle=False)
-    killer.join()
-    stop.set()
-    broker.settle(len(observations) + len(repeated), timeout_s=150)
+def test_the_broker_is_unharmed_by_anything_that_dies(
+    broker: Broker, servers: LocalStack, traffic: Traffic
+) -> None:
+    killer = Killer(broker.settings, servers, broker.process.pid)
+    recoveries = []
+    with flowing(traffic, broker.settings, RATE):
+        for pause_s, component in schedule(KILLS, SEED):
+            time.sleep(pause_s)
+            recoveries.append(killer.kill(component, away_s=pause_s))
+    assert untrue(broker.settings, traffic) == Untrue()
+    assert all(entry.closes for entry in broker.ledger())
+    assert [each for each in recoveries if each.seconds > BACK_WITHIN_S] == []
 
-    build, score, publish = broker.ledger()
-    assert build.outcomes == {"merged": len(observations), "repeated": len(repeated)}
-    assert score.closes
-    assert publish.closes
 
-    newest = {each.key.decode(): each for each in broker.read("fingerprints")}
-    store = LMDBStore(broker.settings.store_directory)
-    with store.reading() as reading:
-        assert {galaxy: each.value for galaxy, each in newest.items()} == {
-            galaxy: reading.fingerprint(galaxy) for galaxy in reading.galaxy_ids()
-        }
+def test_what_is_untrue_would_be_found(broker: Broker, traffic: Traffic) -> None:
+    settings = broker.settings
+    unknown, *missing = simulate(4, SEED + 1)
+    with Publisher(settings) as publisher:
+        publisher.send(unknown)
+        publisher.send_encoded(b"nonsense")
+    broker.settle(traffic.sent + 2)
+    for each in missing:
+        traffic.distinct[each.observation_id] = each
+    store = LMDBStore(settings.store_directory)
+    with store.writing() as writing:
+        galaxy_id = next(writing.galaxy_ids())
+        writing.put_fingerprint(galaxy_id, 1000, b"other")
     store.close()
-    hashes = []
-    for message in newest.values():
-        assert isinstance(message.event, Fingerprint)
-        merged = message.event.observation_hashes
-        hashes += [merged[start : start + 16] for start in range(0, len(merged), 16)]
-    assert sorted(hashes) == sorted(observation_hash(each.observation_id) for each in observations)
-    scored = {each.key.decode(): each.galaxy for each in broker.read("scored")}
-    versions = {galaxy: each.event.version for galaxy, each in newest.items()}  # type: ignore[union-attr]
-    assert {galaxy: each.version for galaxy, each in scored.items() if each} == versions
+    found = untrue(settings, traffic)
+    assert found.lost == sorted(each.observation_id for each in missing)
+    assert len(found.unwanted) == 1
+    assert found.unlike_store == [galaxy_id]
+    assert found.not_quarantined == 1
+    assert found.outcomes["taken in"] == 1 - len(missing)

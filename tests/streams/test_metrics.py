@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import socket
@@ -12,7 +11,6 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,20 +23,19 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.local import LocalStack
-from models.repository import write_repository
 from models.simulator import simulate
 from schemas.codec import Codec
 from streams.build_fingerprints import BuildFingerprints
-from streams.embedded import Settled, stages_running
+from streams.embedded import Settled
 from streams.health import DIRECTORY, Health, served
 from streams.messages import OBSERVED_AT, Outgoing, Received, now_ms
 from streams.metrics import Histogram, StageMetrics
 from streams.publish import Publisher
-from streams.settings import Settings, StageSettings, load
+from streams.settings import Settings, StageSettings
 from streams.store import LMDBStore
 from streams.topics import Topics
 
-from ..conftest import REPOSITORY, Broker, wait_until
+from ..conftest import REPOSITORY, Broker, broker_on, wait_until
 
 PROMETHEUS = REPOSITORY / "deploy" / "prometheus"
 STAGES = ("build-fingerprints", "score-galaxies", "publish-alerts")
@@ -301,34 +298,6 @@ def test_the_table_of_metrics_is_what_is_served(endpoints: dict[str, Endpoint]) 
 # When servers are away --------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    """Servers that may be killed."""
-    directory = tmp_path_factory.mktemp("servers")
-    write_repository(directory / "models", "embedded")
-    with LocalStack(
-        directory / "stack", model_repository=directory / "models", quiet=True
-    ) as running:
-        yield running
-
-
-@contextmanager
-def stages_on(servers: LocalStack, directory: Path, **stage: str) -> Iterator[Settings]:
-    """Run the stages on those servers, with some settings of the section ``stage``."""
-    variables = {
-        **servers.environment(),
-        "MMBROKER_DATA_DIRECTORY": str(directory),
-        "MMBROKER_KAFKA__TOPIC_PREFIX": directory.name,
-        **{f"MMBROKER_STAGE__{name.upper()}": value for name, value in stage.items()},
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in variables.items():
-            patch.setenv(name, value)
-        settings = load()
-    with stages_running(settings, directory / "stages.log", {**os.environ, **variables}):
-        yield settings
-
-
 def send(settings: Settings, galaxies: int, seed: int) -> None:
     with Publisher(settings) as publisher:
         for observation in simulate(galaxies, seed=seed):
@@ -340,7 +309,9 @@ def test_a_stage_says_what_is_away_and_is_ready_again_when_it_is_back(
     servers: LocalStack, tmp_path: Path
 ) -> None:
     first = free_port()
-    with stages_on(servers, tmp_path, metrics_port=str(first)) as settings:
+    port = {"MMBROKER_STAGE__METRICS_PORT": str(first)}
+    with broker_on(servers, tmp_path, tmp_path.name, **port) as broker:
+        settings = broker.settings
         endpoints = everywhere(settings)
         build, score, publish = endpoints.values()
         for each in endpoints.values():
@@ -377,7 +348,9 @@ def test_a_stage_says_what_is_away_and_is_ready_again_when_it_is_back(
 
 @pytest.mark.slow
 def test_a_stage_that_gives_up_acknowledges_nothing(servers: LocalStack, tmp_path: Path) -> None:
-    with stages_on(servers, tmp_path, give_up_after_s="1") as settings:
+    patience = {"MMBROKER_STAGE__GIVE_UP_AFTER_S": "1"}
+    with broker_on(servers, tmp_path, tmp_path.name, **patience) as broker:
+        settings = broker.settings
         score = everywhere(settings)["score-galaxies"]
         score.wait(200)
         started = start_time(score)

@@ -1,0 +1,376 @@
+"""What reliability is measured with: traffic of every kind, kills, and what is untrue afterwards.
+
+Used by the tests and, for longer, by the benchmark. All observations are simulated.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import psutil
+
+from deploy.local import LocalStack
+from models.simulator import simulate
+from processors import fingerprint as fingerprints
+from processors.contribution import observation_hash
+from schemas.codec import Codec
+from schemas.events import Fingerprint, Observation, Quarantine
+from schemas.records import to_record
+
+from .embedded import Settled, ledger_now
+from .errors import InfrastructureError
+from .publish import Publisher
+from .settings import Settings
+from .stages import STAGES
+from .store import LMDBStore
+from .subscribe import Read, read
+from .topics import observation_key
+
+COMPONENTS = (*STAGES, "kafka", "triton")
+REPEATED, CORRECTED, WITHDRAWN, MALFORMED = 0.1, 0.03, 0.02, 0.01
+"""Shares of the observations that are sent again, are corrected or withdrawn, or are followed by
+bytes that are no observation."""
+
+HASH_BYTES = 16
+POLL_S = 0.1
+RECOVERY_TIMEOUT_S = 120.0
+SETTLE_TIMEOUT_S = 600.0
+NOT_COMPARED = {"recent_sources", "candidates", "acquisition", "version"}
+"""Of a fingerprint, what depends on more than its observations: on where they were read, on what
+else is near, and on what was replaced before."""
+
+
+class Traffic:
+    """Observations with repeats, corrections, withdrawals and malformed bytes, in a random order.
+
+    A correction may come before what it corrects.
+
+    Args:
+        count: of distinct observations, corrections and withdrawals not counted.
+        seed: of the observations and of the order.
+    """
+
+    def __init__(self, count: int, seed: int) -> None:
+        chance = random.Random(seed)
+        codec = Codec()
+        galaxies = -(-count // 3)
+        first = [each for _, each in zip(range(count), simulate(galaxies, seed), strict=False)]
+        replacing = [
+            _replacing(each, withdrawn)
+            for share, withdrawn in ((CORRECTED, False), (WITHDRAWN, True))
+            for each in chance.sample(first, round(share * count))
+        ]
+        self.distinct = {each.observation_id: each for each in (*first, *replacing)}
+        self.malformed = [
+            codec.encode(each)[: -1 - number]
+            for number, each in enumerate(chance.sample(first, round(MALFORMED * count)))
+        ]
+        repeats = chance.sample(first, round(REPEATED * count))
+        messages: list[Observation | bytes] = [*first, *replacing, *repeats, *self.malformed]
+        chance.shuffle(messages)
+        self._messages: Sequence[Observation | bytes] = messages
+        self._chance = chance
+        self.sent = 0
+        """Messages sent so far."""
+
+    @property
+    def merged(self) -> set[str]:
+        """Ids of the observations that belong into a galaxy in the end."""
+        replaced = {each.replaces for each in self.distinct.values()}
+        withdrawals = {name for name, each in self.distinct.items() if each.is_withdrawal}
+        return self.distinct.keys() - replaced - withdrawals
+
+    def send(self, settings: Settings, rate: float, hurry: threading.Event) -> None:
+        """Send everything at a rate, and go on with repeats until told to hurry to the end.
+
+        Args:
+            settings: where to.
+            rate: messages/s.
+            hurry: from when it is set what is left is sent as fast as possible.
+        """
+        known = list(self.distinct.values())
+        left = iter(self._messages)
+        with Publisher(settings) as publisher:
+            while True:
+                message = next(left, None)
+                if message is None:
+                    if hurry.is_set():
+                        return
+                    message = self._chance.choice(known)
+                if isinstance(message, bytes):
+                    publisher.send_encoded(message)
+                else:
+                    publisher.send_unchecked(message, observation_key(message))
+                self.sent += 1
+                hurry.wait(1 / rate)
+
+
+def _replacing(observation: Observation, withdrawn: bool) -> Observation:
+    """A correction or the withdrawal of an observation."""
+    kind = "withdrawal" if withdrawn else "correction"
+    nothing = dict.fromkeys(Observation.PAYLOADS) if withdrawn else {}
+    return dataclasses.replace(
+        observation,
+        observation_id=f"{observation.observation_id}-{kind}",
+        time_mjd=observation.time_mjd + 1.0,
+        replaces=observation.observation_id,
+        **nothing,  # type: ignore[arg-type]
+    )
+
+
+@contextmanager
+def flowing(traffic: Traffic, settings: Settings, rate: float) -> Iterator[None]:
+    """Send traffic at a rate during the block, and after it what is left, until all is settled.
+
+    Raises:
+        PublishingError: some of it was not delivered.
+        TimeoutError: the ledger does not close.
+    """
+    hurry = threading.Event()
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        sending = pool.submit(traffic.send, settings, rate, hurry)
+        try:
+            yield
+        finally:
+            hurry.set()
+        sending.result()
+    settled = Settled(settings, traffic.sent)
+    until(settled, SETTLE_TIMEOUT_S, lambda: f"the ledger does not close: {ledger_now(settings)}")
+
+
+# Kills --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What became of the broker after a kill.
+
+    Attributes:
+        component: what was killed.
+        away_s: from the kill until it was back: until the server answered, the process was started.
+        seconds: from then until the stages that need it had gone on.
+    """
+
+    component: str
+    away_s: float
+    seconds: float
+
+
+@dataclass
+class Killer:
+    """Kills servers and stages with SIGKILL while observations flow.
+
+    Args:
+        settings: of the stages.
+        stack: the servers; the killer starts them again.
+        supervisor: process id of the supervisor, which starts the stages again.
+    """
+
+    settings: Settings
+    stack: LocalStack
+    supervisor: int
+
+    def kill(self, component: str, away_s: float = 0.0) -> Recovery:
+        """Kill one component and wait until the broker has recovered from it.
+
+        Args:
+            component: one of ``COMPONENTS``.
+            away_s: how long a server stays away before it is started again.
+
+        Raises:
+            TimeoutError: it does not recover.
+        """
+        killed = time.monotonic()
+        if component in STAGES:
+            before = self.process(component)
+            before.kill()
+            until(lambda: self.process(component) != before, RECOVERY_TIMEOUT_S)
+            waiting = [component]
+        else:
+            server = self.stack.kafka if component == "kafka" else self.stack.triton
+            server.kill()
+            time.sleep(away_s)
+            server.start()
+            waiting = list(STAGES) if component == "kafka" else ["score-galaxies"]
+        back = time.monotonic()
+        before_it = self._progress()
+
+        def gone_on() -> bool:
+            progress = self._progress()
+            return all(progress[stage] > before_it[stage] for stage in waiting)
+
+        until(gone_on, RECOVERY_TIMEOUT_S, lambda: f"{waiting} do not go on after {component}")
+        return Recovery(component, back - killed, time.monotonic() - back)
+
+    def process(self, stage: str) -> psutil.Process:
+        """The process of a stage; waits for one to be there."""
+        found: list[psutil.Process] = []
+
+        def there() -> bool:
+            found[:] = [
+                each
+                for each in psutil.Process(self.supervisor).children()
+                if each.status() != psutil.STATUS_ZOMBIE and stage in each.cmdline()
+            ]
+            return bool(found)
+
+        until(there, RECOVERY_TIMEOUT_S)
+        return found[0]
+
+    def _progress(self) -> dict[str, int]:
+        """How many messages each stage has brought to its end."""
+        while True:
+            try:
+                build, score, publish = ledger_now(self.settings)
+            except InfrastructureError:
+                continue  # partitions may not have a leader yet
+            names = (build.stage, score.stage, publish.stage)
+            counts = (score.received, publish.received, publish.accounted)
+            return dict(zip(names, counts, strict=True))
+
+
+def schedule(kills: int, seed: int) -> Iterator[tuple[float, str]]:
+    """Random pauses in s and components to kill after them, each component at least once."""
+    chance = random.Random(seed)
+    components = [*COMPONENTS, *chance.choices(COMPONENTS, k=kills - len(COMPONENTS))]
+    chance.shuffle(components)
+    for component in components:
+        yield chance.uniform(0.0, 2.0), component
+
+
+def until(
+    condition: Callable[[], bool], timeout_s: float, problem: Callable[[], str] = lambda: ""
+) -> None:
+    """Wait for a condition.
+
+    Raises:
+        TimeoutError: it does not come true; with what the problem is.
+    """
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(problem())
+        time.sleep(POLL_S)
+
+
+# Truth --------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Untrue:
+    """Where the broker's accounts differ from what was sent; nothing, if it does its work.
+
+    Attributes:
+        lost: ids of observations that are in no galaxy.
+        doubled: ids of observations that are in several galaxies, or in one more than once.
+        unwanted: hashes of observations in galaxies that should not be there.
+        unlike_store: galaxies whose last message is not, byte for byte, what the store has.
+        unlike_rebuild: galaxies whose fingerprint is not that of their observations in one batch.
+        unlike_score: galaxies whose last score is not of their newest version.
+        not_quarantined: number of malformed messages that are not in the quarantine, or are there
+            more than once.
+        outcomes: number of events that the ledger of the first stage has too few or too many.
+    """
+
+    lost: list[str] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)
+    unwanted: list[str] = field(default_factory=list)
+    unlike_store: list[str] = field(default_factory=list)
+    unlike_rebuild: list[str] = field(default_factory=list)
+    unlike_score: list[str] = field(default_factory=list)
+    not_quarantined: int = 0
+    outcomes: dict[str, int] = field(default_factory=dict)
+
+
+def untrue(settings: Settings, traffic: Traffic) -> Untrue:
+    """Compare topics and store with the traffic that was sent to an empty broker, and settled."""
+    published = _newest(settings, "fingerprints")
+    scored = _newest(settings, "scored")
+    by_hash = {observation_hash(name): each for name, each in traffic.distinct.items()}
+    members: Counter[bytes] = Counter()
+    found = Untrue()
+    for galaxy_id, message in published.items():
+        fingerprint = message.event
+        assert isinstance(fingerprint, Fingerprint)
+        hashes = _hashes(fingerprint)
+        members.update(hashes)
+        known = [by_hash[each] for each in hashes if each in by_hash]
+        if not _same(fingerprint, fingerprints.build(galaxy_id, known)):
+            found.unlike_rebuild.append(galaxy_id)
+        score = scored.get(galaxy_id)
+        galaxy = None if score is None else score.galaxy
+        if galaxy is None or galaxy.version != fingerprint.version:
+            found.unlike_score.append(galaxy_id)
+    wanted = {observation_hash(name): name for name in traffic.merged}
+    found.lost = sorted(wanted[each] for each in wanted.keys() - members.keys())
+    found.unwanted = sorted(each.hex() for each in members.keys() - wanted.keys())
+    found.doubled = sorted(wanted.get(each, each.hex()) for each, n in members.items() if n > 1)
+    found.unlike_store = _unlike_store(settings, published)
+    kept = Counter(
+        message.event.original
+        for message in _newest(settings, "quarantine").values()
+        if isinstance(message.event, Quarantine)
+    )
+    sent = Counter(traffic.malformed)
+    found.not_quarantined = ((kept - sent) + (sent - kept)).total()
+    found.outcomes = _unexpected_outcomes(settings, traffic)
+    return found
+
+
+def _newest(settings: Settings, stream: str) -> dict[str, Read]:
+    """The last message of every key, as a compacted topic keeps it."""
+    return {each.key.decode(): each for each in read(settings, stream, until_end=True)}
+
+
+def _hashes(fingerprint: Fingerprint) -> list[bytes]:
+    merged = fingerprint.observation_hashes
+    return [merged[start : start + HASH_BYTES] for start in range(0, len(merged), HASH_BYTES)]
+
+
+def _same(one: Fingerprint, other: Fingerprint) -> bool:
+    if not one.observation_hashes:  # emptied: only its place is left, of which nothing is known
+        return not other.observation_hashes
+    records = [
+        {name: value for name, value in to_record(each).items() if name not in NOT_COMPARED}
+        for each in (one, other)
+    ]
+    return records[0] == records[1]
+
+
+def _unlike_store(settings: Settings, published: dict[str, Read]) -> list[str]:
+    store = LMDBStore(settings.store_directory)
+    try:
+        with store.reading() as reading:
+            stored = {each: reading.fingerprint(each) for each in reading.galaxy_ids()}
+    finally:
+        store.close()
+    return [
+        galaxy_id
+        for galaxy_id in sorted(stored.keys() | published.keys())
+        if galaxy_id not in published or stored.get(galaxy_id) != published[galaxy_id].value
+    ]
+
+
+def _unexpected_outcomes(settings: Settings, traffic: Traffic) -> dict[str, int]:
+    """By outcome, how many events of the first stage are not as they should be."""
+    counted = Counter(ledger_now(settings)[0].outcomes)
+    taken_in = ("merged", "corrected", "withdrawn", "superseded")
+    distinct = sum(counted.pop(outcome, 0) for outcome in taken_in)
+    expected = Counter(
+        {
+            "taken in": len(traffic.distinct),
+            "repeated": traffic.sent - len(traffic.distinct) - len(traffic.malformed),
+            "quarantined: undecodable": len(traffic.malformed),
+        }
+    )
+    counted["taken in"] = distinct
+    counted.subtract(expected)
+    return {outcome: number for outcome, number in counted.items() if number}
