@@ -14,12 +14,9 @@ import json
 import os
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,7 +36,7 @@ from schemas.events import BandMeasurement, Fingerprint, Observation, Photometry
 
 from . import settings as settings_module
 from .build_fingerprints import BuildFingerprints
-from .embedded import Settled, ledger_now, stages_running
+from .embedded import Settled, ledger_now, stage_running, stages_running
 from .kafka import DurableProducer, consumer, create_topics
 from .messages import OBSERVED_AT, Outgoing, Received
 from .settings import Settings
@@ -204,7 +201,7 @@ class _Bench:
         create_topics(now.kafka, now.topics.all())
         self._send(now, self._events(self._sizes.events, [], seed=2))
         for number, stage in enumerate(STAGES):
-            with _stage_process(stage, environment, self._directory / "alone.log"):
+            with stage_running(stage, f"{stage}-0", self._directory / "alone.log", environment):
                 rate = _drain(now, number)
             self._report.stages[stage] = rate
             self._say(f"{stage} alone: {rate:.0f} events/s")
@@ -443,18 +440,6 @@ def _of_one_galaxy(name: str, count: int, number: int) -> Iterator[Observation]:
             f"{name}-{each}", "simulated", 10.0 + 0.01 * number, float(len(name)), 0.3, 59000.0,
             simulated=True, **payload,
         )  # fmt: skip
-
-
-@contextmanager
-def _stage_process(stage: str, environment: Mapping[str, str], log: Path) -> Iterator[None]:
-    command = [sys.executable, "-m", "streams.cli", "stage", stage]
-    with log.open("ab") as file:
-        process = subprocess.Popen(command, env=dict(environment), stdout=file, stderr=file)
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait(60)
 
 
 def _drain(now: Settings, number: int) -> float:

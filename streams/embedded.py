@@ -58,6 +58,34 @@ def stages_running(
         process.wait(STOP_TIMEOUT_S)
 
 
+@contextmanager
+def stage_running(
+    stage: str, instance: str, log: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run one more process of a stage until the end of the block, or of this process.
+
+    Args:
+        stage: the stage.
+        instance: its name among the processes of the stage.
+        log: file that its log is appended to.
+        environment: its variables; by default this process's own.
+
+    Yields:
+        The process, which may still be starting.
+    """
+    variables = {**(environment or os.environ), SUPERVISOR_VARIABLE: str(os.getpid())}
+    command = [sys.executable, "-m", "streams.cli", "stage", stage, "--instance", instance]
+    with log.open("ab") as file:
+        process = subprocess.Popen(
+            command, stdout=file, stderr=file, env=variables, start_new_session=True
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(STOP_TIMEOUT_S)
+
+
 def ledger_now(settings: Settings) -> list[Entry]:
     """The ledger as it is now.
 

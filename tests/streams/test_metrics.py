@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import socket
 import subprocess
-import urllib.error
-import urllib.request
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -36,10 +32,10 @@ from streams.store import LMDBStore
 from streams.topics import Topics
 
 from ..conftest import REPOSITORY, Broker, broker_on, wait_until
+from ..endpoint import Endpoint, by_label, samples
 
 PROMETHEUS = REPOSITORY / "deploy" / "prometheus"
 STAGES = ("build-fingerprints", "score-galaxies", "publish-alerts")
-Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 @dataclass(frozen=True)
@@ -59,61 +55,6 @@ def families(text: str) -> dict[str, Metric]:
         if name.startswith("mmbroker_"):
             found[name] = Metric(family.type, frozenset(labels))
     return found
-
-
-def samples(text: str) -> Samples:
-    """The values of a scrape by name and labels."""
-    return {
-        (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
-
-
-def by_label(scrape: Samples, name: str, label: str) -> dict[str, int]:
-    """The values of one metric by one of its labels."""
-    values = Counter[str]()
-    for (each, labels), value in scrape.items():
-        if each == name:
-            values[dict(labels)[label]] += int(value)
-    return dict(values)
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """Where one process serves."""
-
-    settings: Settings
-    stage: str
-
-    @property
-    def address(self) -> str:
-        file = f"{self.settings.kafka.topic_prefix}-{self.stage}-0.json"
-        path = self.settings.data_directory / DIRECTORY / file
-        (target,) = json.loads(path.read_text())[0]["targets"]
-        return str(target)
-
-    def get(self, path: str) -> tuple[int, str]:
-        """The status and body of an answer; 0 when nothing answers."""
-        try:
-            with urllib.request.urlopen(f"http://{self.address}{path}", timeout=20) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
-        except OSError as error:
-            return 0, str(error)
-
-    def says(self, path: str, status: int, text: str = "") -> bool:
-        code, body = self.get(path)
-        return code == status and text in body
-
-    def wait(self, status: int, text: str = "") -> None:
-        """Wait until it is ready, or unready with a reason that contains a text."""
-        problem = f"{self.stage} does not come to say {status} {text}"
-        wait_until(lambda: self.says("/readyz", status, text), problem)
-
-    def scrape(self) -> Samples:
-        return samples(self.get("/metrics")[1])
 
 
 def everywhere(settings: Settings) -> dict[str, Endpoint]:

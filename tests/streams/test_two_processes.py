@@ -1,0 +1,74 @@
+"""Two processes of every stage tell one truth, also while the second comes and goes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from subprocess import Popen
+
+import pytest
+
+from deploy.local import LocalStack
+from streams.embedded import stage_running
+from streams.reliability import Traffic, Untrue, flowing, untrue
+from streams.stages import STAGES
+
+from ..conftest import Broker, broker_on, wait_until
+from ..endpoint import Endpoint
+
+pytestmark = pytest.mark.slow
+SEED = 29
+OBSERVATIONS = 3000
+RATE = 50.0
+TOGETHER_S = 3.0
+EVERY_PARTITION = set("0123")
+
+
+@contextmanager
+def second_processes(broker: Broker) -> Iterator[list[Popen[bytes]]]:
+    """One more process of every stage, which reads some of the partitions by then."""
+    settings = broker.settings
+    log = settings.data_directory / "second.log"
+    with ExitStack() as running:
+        processes = [
+            running.enter_context(stage_running(stage, f"second-{stage}", log, broker.environment))
+            for stage in STAGES
+        ]
+        for stage in STAGES:
+            wait_until(lambda stage=stage: share(broker, stage), f"{stage} is not shared")
+        yield processes
+
+
+def share(broker: Broker, stage: str) -> bool:
+    """Whether two processes of a stage read half of the partitions each."""
+    instances = ("", f"second-{stage}")
+    parts = [Endpoint(broker.settings, stage, each).partitions() for each in instances]
+    return list(map(len, parts)) == [2, 2] and set.union(*parts) == EVERY_PARTITION
+
+
+def wait_for_one(broker: Broker) -> None:
+    """Wait until the first process of every stage reads all partitions."""
+    for stage in STAGES:
+        first = Endpoint(broker.settings, stage)
+        wait_until(
+            lambda first=first: first.partitions() == EVERY_PARTITION, f"{stage} is not taken over"
+        )
+
+
+def test_a_second_process_of_every_stage_comes_and_goes_while_observations_stream(
+    stack: LocalStack, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    traffic = Traffic(OBSERVATIONS, SEED)
+    with broker_on(stack, tmp_path_factory.mktemp("second"), "second") as broker:
+        with flowing(traffic, broker.settings, RATE):
+            with second_processes(broker):
+                time.sleep(TOGETHER_S)
+            wait_for_one(broker)
+            with second_processes(broker) as processes:
+                time.sleep(TOGETHER_S)
+                for process in processes:
+                    process.kill()
+                wait_for_one(broker)
+        assert untrue(broker.settings, traffic) == Untrue()
+        assert all(entry.closes for entry in broker.ledger())
