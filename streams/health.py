@@ -1,8 +1,8 @@
 """How a stage process is: ``/metrics``, ``/healthz`` and ``/readyz`` over HTTP.
 
 It is healthy while it goes on reading, processing or trying again. It is ready while it has
-partitions and the last batch, or the last probe of Kafka, the store and what else the stage needs,
-succeeded; when it is not, the answer says why in one line.
+partitions, the last batch, or the last probe of Kafka, the store and what else the stage needs,
+succeeded, and no batch takes very long; when it is not, the answer says why in one line.
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ from prometheus_client import MetricsHandler
 
 from .errors import InfrastructureError
 from .ledger import end_offsets
+from .metrics import StageMetrics
 from .settings import Settings
 from .stage import Stage
 
 log = logging.getLogger(__name__)
 
 PROBE_S = 5.0
+SLOW_AFTER_S = 10.0
 STUCK_AFTER_S = 120.0
 """No batch takes so long, and between tries of one that fails less time passes."""
 
@@ -37,9 +39,14 @@ DIRECTORY = "metrics"
 
 
 class Health:
-    """What is known of the health of a stage process."""
+    """What is known of the health of a stage process.
 
-    def __init__(self) -> None:
+    Args:
+        metrics: those of the stage, which know what it is doing.
+    """
+
+    def __init__(self, metrics: StageMetrics) -> None:
+        self._metrics = metrics
         self.assigned: Set[tuple[str, int]] = frozenset()
         """The (topic, partition) pairs that it reads now: none while the group rebalances."""
         self.waits_for: str | None = None
@@ -47,11 +54,12 @@ class Health:
         self.misses: str | None = "starting"
         """What the last probe found away, unless a batch has succeeded since."""
 
-        self._turned = time.monotonic()
+        self.last_turn = time.monotonic()
+        """When it last went on, in s of ``time.monotonic``."""
 
     def turned(self) -> None:
         """Note that the process goes on."""
-        self._turned = time.monotonic()
+        self.last_turn = time.monotonic()
 
     def succeeded(self) -> None:
         """Note that a batch is durable: then nothing that it needed was away."""
@@ -60,15 +68,23 @@ class Health:
     @property
     def unready(self) -> str | None:
         """Why it is not ready, in one line; None when it is."""
-        reason = self.waits_for or self.misses
+        reason = self.waits_for or self.misses or self._blocked
         if reason is None and not self.assigned:
             reason = "no partitions: the group rebalances, or has more processes than partitions"
         return None if reason is None else " ".join(reason.split())
 
     @property
+    def _blocked(self) -> str | None:
+        """That the batch in hand takes too long: waiting for the store's writers has no end."""
+        still = time.monotonic() - self.last_turn
+        if still < SLOW_AFTER_S:
+            return None
+        return f"the batch in hand has taken {still:.0f} s so far, now in: {self._metrics.doing}"
+
+    @property
     def unhealthy(self) -> str | None:
         """Why it does not live, in one line; None when it does."""
-        still = time.monotonic() - self._turned
+        still = time.monotonic() - self.last_turn
         return f"stuck for {still:.0f} s" if still > STUCK_AFTER_S else None
 
 

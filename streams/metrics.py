@@ -165,6 +165,8 @@ class StageMetrics:
             "disk_free_bytes", "Space left on the disk of the data directory."
         ).labels(stage)
         self.galaxies = gauge("galaxies", "Galaxies in the store.").labels(stage)
+        self.doing = ""
+        """The part of a batch that is under way."""
         self._lagging: set[tuple[str, int]] = set()
 
     def accounted(self, outcomes: Mapping[str, int]) -> None:
@@ -200,9 +202,11 @@ class StageMetrics:
     def part(self, name: str) -> Iterator[None]:
         """Measure one part of a batch."""
         started = time.perf_counter()
+        before, self.doing = self.doing, name
         try:
             yield
         finally:
+            self.doing = before
             self._parts.labels(self._stage, name).inc(time.perf_counter() - started)
 
     @contextmanager

@@ -5,6 +5,7 @@ Used by the tests and, for longer, by the benchmark. All observations are simula
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import random
 import threading
@@ -12,7 +13,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import psutil
@@ -126,7 +126,7 @@ def _replacing(observation: Observation, withdrawn: bool) -> Observation:
     )
 
 
-@contextmanager
+@contextlib.contextmanager
 def flowing(traffic: Traffic, settings: Settings, rate: float) -> Iterator[None]:
     """Send traffic at a rate during the block, and after it what is left, until all is settled.
 
@@ -190,9 +190,9 @@ class Killer:
         """
         killed = time.monotonic()
         if component in STAGES:
-            before = self.process(component)
+            before = stage_process(self.supervisor, component)
             before.kill()
-            until(lambda: self.process(component) != before, RECOVERY_TIMEOUT_S)
+            until(lambda: stage_process(self.supervisor, component) != before, RECOVERY_TIMEOUT_S)
             waiting = [component]
         else:
             server = self.stack.kafka if component == "kafka" else self.stack.triton
@@ -210,21 +210,6 @@ class Killer:
         until(gone_on, RECOVERY_TIMEOUT_S, lambda: f"{waiting} do not go on after {component}")
         return Recovery(component, back - killed, time.monotonic() - back)
 
-    def process(self, stage: str) -> psutil.Process:
-        """The process of a stage; waits for one to be there."""
-        found: list[psutil.Process] = []
-
-        def there() -> bool:
-            found[:] = [
-                each
-                for each in psutil.Process(self.supervisor).children()
-                if each.status() != psutil.STATUS_ZOMBIE and stage in each.cmdline()
-            ]
-            return bool(found)
-
-        until(there, RECOVERY_TIMEOUT_S)
-        return found[0]
-
     def _progress(self) -> dict[str, int]:
         """How many messages each stage has brought to its end."""
         while True:
@@ -235,6 +220,29 @@ class Killer:
             names = (build.stage, score.stage, publish.stage)
             counts = (score.received, publish.received, publish.accounted)
             return dict(zip(names, counts, strict=True))
+
+
+def stage_process(supervisor: int, stage: str) -> psutil.Process:
+    """The process of a stage; waits for one to be there.
+
+    Args:
+        supervisor: process id of the supervisor.
+        stage: the stage.
+
+    Raises:
+        TimeoutError: there is none.
+    """
+    found: list[psutil.Process] = []
+
+    def there() -> bool:
+        for each in psutil.Process(supervisor).children():
+            with contextlib.suppress(psutil.Error):  # it has just ended
+                if each.status() != psutil.STATUS_ZOMBIE and stage in each.cmdline():
+                    found.append(each)
+        return bool(found)
+
+    until(there, RECOVERY_TIMEOUT_S, lambda: f"there is no process of {stage}")
+    return found[0]
 
 
 def schedule(kills: int, seed: int) -> Iterator[tuple[float, str]]:

@@ -48,7 +48,7 @@ def run_stage(stage: Stage, settings: Settings, instance: str) -> None:
     client = admin(settings.kafka)
     stage.log_start = lambda topic, partition: start_offsets(settings, topic, client)[partition]
     _collect_garbage_rarely()
-    health = Health()
+    health = Health(stage.metrics)
     reader = Reader(stage, settings, instance, health)
     with served(stage, settings, instance, health):
         _Worker(_Reading(reader), redirect_stdouts=False, quiet=True).execute_from_commandline()

@@ -117,7 +117,7 @@ def test_a_redelivered_event_is_counted_once_as_in_the_ledger(stage: BuildFinger
 
 
 def test_it_is_ready_only_when_neither_batch_nor_probe_misses_anything() -> None:
-    health = Health()
+    health = Health(StageMetrics("s"))
     assert health.unready == "starting"
     health.misses = None
     assert health.unready is not None
@@ -130,6 +130,12 @@ def test_it_is_ready_only_when_neither_batch_nor_probe_misses_anything() -> None
     health.misses = None
     assert health.unready == "the disk is full"
     health.succeeded()
+    assert health.unready is None
+    health.last_turn -= 60  # blocked since then
+    assert health.unready is not None
+    assert "60 s" in health.unready
+    assert health.unhealthy is None
+    health.turned()
     assert health.unready is None
 
 
@@ -145,8 +151,8 @@ def test_a_port_that_is_taken_does_not_stop_a_stage(
     port = free_port()
     settings = Settings(data_directory=tmp_path, stage=StageSettings(metrics_port=port))
     endpoint = Endpoint(settings, stage.name)
-    with served(stage, settings, "mm-other-0", Health()):
-        with served(stage, settings, f"mm-{stage.name}-0", Health()):
+    with served(stage, settings, "mm-other-0", Health(stage.metrics)):
+        with served(stage, settings, f"mm-{stage.name}-0", Health(stage.metrics)):
             assert endpoint.address != f"127.0.0.1:{port}"
             assert f"metrics_port = {port}" in caplog.text
             assert endpoint.says("/readyz", 503, "starting")

@@ -1,0 +1,58 @@
+"""While Kafka, Triton or the store is away the stages say so and wait; then they go on."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from deploy.local import LocalStack
+from streams.kafka import FLUSH_TIMEOUT_S
+from streams.reliability import Traffic, Untrue, flowing, stage_process, untrue
+from streams.stages import STAGES
+from streams.store import LMDBStore
+
+from ..conftest import broker_on
+from ..endpoint import Endpoint
+
+pytestmark = pytest.mark.slow
+SEED = 31
+OBSERVATIONS = 1000
+RATE = 20.0
+AWAY_S = FLUSH_TIMEOUT_S + 5.0
+"""Longer than the producers wait for Kafka, and than the members of a group stay members."""
+
+
+def test_what_is_away_for_longer_than_every_timeout_costs_nothing(
+    servers: LocalStack, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    traffic = Traffic(OBSERVATIONS, SEED)
+    with broker_on(servers, tmp_path_factory.mktemp("away"), "away") as broker:
+        settings = broker.settings
+        stages = [Endpoint(settings, stage) for stage in STAGES]
+        with flowing(traffic, settings, RATE):
+            for stage in stages:
+                stage.wait(200)
+            processes = [stage_process(broker.process.pid, stage) for stage in STAGES]
+
+            servers.kafka.kill()
+            servers.triton.kill()
+            back_at = time.monotonic() + AWAY_S
+            for stage in stages:
+                stage.wait(503)
+            time.sleep(max(back_at - time.monotonic(), 0.0))
+            assert not any(stage.says("/readyz", 200) for stage in stages)
+            servers.kafka.start()
+            servers.triton.start()
+            for stage in stages:
+                stage.wait(200)
+
+            store = LMDBStore(settings.store_directory)
+            with store.writing():  # no other process can write meanwhile
+                for stage in stages:
+                    stage.wait(503, "now in: store")
+            store.close()
+            for stage in stages:
+                stage.wait(200)
+        assert untrue(settings, traffic) == Untrue()
+        assert [stage_process(broker.process.pid, stage) for stage in STAGES] == processes
