@@ -16,6 +16,14 @@ ROWS = 8
 """Requests are filled up to a multiple of so many rows: a server rounds single rows otherwise, and
 an output shall not depend on the batch that it was asked for in."""
 
+CHANNEL = [
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+]
+"""Of the connection: no limit beside the model's own, and after the server is back it is found
+within a second; gRPC's own pause grows to two minutes."""
+
 
 class CriticUnavailable(RuntimeError):  # noqa: N818 - reads better where it is caught
     """The server is away, not ready, too slow, or answers with something else than outputs."""
@@ -49,7 +57,7 @@ class Critic:
         self.retries = retries
         self.first_pause_s = first_pause_s
         self.largest_batch = largest_batch
-        self._client = grpc.InferenceServerClient(url)
+        self._client = grpc.InferenceServerClient(url, channel_args=CHANNEL)
         self._version = ""
         self._parameters: dict[str, str] = {}
 

@@ -42,6 +42,8 @@ WITHOUT_COORDINATOR = (
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.NOT_COORDINATOR,
 )
+RECONNECT_MS = 1000
+"""Longest pause before Kafka is tried again; librdkafka's own, 10 s, passes after it is back."""
 PROMPT_S = 2.0
 """After so long without an answer it is time to find out why."""
 
@@ -100,6 +102,7 @@ class DurableProducer:
                     "linger.ms": 5,
                     "message.max.bytes": 16 * 2**20,
                     "message.timeout.ms": int(FLUSH_TIMEOUT_S * 1000),
+                    "reconnect.backoff.max.ms": RECONNECT_MS,
                     "logger": log,
                 }
             )
@@ -140,7 +143,8 @@ def consumer(settings: KafkaSettings, group: str | None = None, **options: Any) 
             "auto.offset.reset": "earliest",
             "fetch.queue.backoff.ms": 10,
             "enable.partition.eof": True,
-            "reconnect.backoff.ms": 1000,  # each attempt logs a line
+            "reconnect.backoff.ms": RECONNECT_MS,  # each attempt logs a line
+            "reconnect.backoff.max.ms": RECONNECT_MS,
             "logger": log,
             **{name.replace("_", "."): value for name, value in options.items()},
         },

@@ -37,7 +37,7 @@ from .files.headers import Given, HeaderError
 from .files.maps import read_map
 from .files.spectra import read_spectrum
 from .files.tables import Mapping, MappingError, find_mapping, read_table
-from .kafka import KafkaUnavailableError, partitions_of
+from .kafka import RECONNECT_MS, KafkaUnavailableError, partitions_of
 from .refusal import complaint
 from .registry import make_codec
 from .settings import Settings, load
@@ -60,6 +60,7 @@ _PRODUCER_CONFIG: dict[str, Any] = {
     "linger.ms": 10,
     "message.max.bytes": 16 * 2**20,
     "delivery.timeout.ms": 120_000,
+    "reconnect.backoff.max.ms": RECONNECT_MS,
 }
 _ERRORS_SHOWN = 5
 

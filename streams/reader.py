@@ -28,7 +28,9 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.5
 FIRST_PAUSE_S = 0.5
-LONGEST_PAUSE_S = 10.0
+LONGEST_PAUSE_S = 2.0
+"""Short: how long a stage may still wait after what it needs is back."""
+
 _AT_ONCE = 100  # messages taken from the client's queue before their size is looked at
 
 PASSING = (
