@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+import numpy as np
 import psutil
 
 from deploy.local import LocalStack
@@ -22,7 +24,7 @@ from models.simulator import simulate
 from processors import fingerprint as fingerprints
 from processors.contribution import observation_hash
 from schemas.codec import Codec
-from schemas.events import Fingerprint, Observation, Quarantine
+from schemas.events import Fingerprint, Observation, Quarantine, Spectrum
 from schemas.records import to_record
 
 from .embedded import Settled, ledger_now
@@ -193,22 +195,38 @@ class Killer:
             before = stage_process(self.supervisor, component)
             before.kill()
             until(lambda: stage_process(self.supervisor, component) != before, RECOVERY_TIMEOUT_S)
-            waiting = [component]
-        else:
-            server = self.stack.kafka if component == "kafka" else self.stack.triton
-            server.kill()
+            return self._recovered(component, killed, [component])
+        server = self.stack.kafka if component == "kafka" else self.stack.triton
+        server.kill()
+        time.sleep(away_s)
+        server.start()
+        needed_by = STAGES if component == "kafka" else ["score-galaxies"]
+        return self._recovered(component, killed, needed_by)
+
+    def lock_store(self, away_s: float) -> Recovery:
+        """Keep the stages from writing to the store, as a process that hangs would.
+
+        Raises:
+            TimeoutError: they do not recover.
+        """
+        locked = time.monotonic()
+        store = LMDBStore(self.settings.store_directory)
+        with store.writing():
             time.sleep(away_s)
-            server.start()
-            waiting = list(STAGES) if component == "kafka" else ["score-galaxies"]
+        store.close()
+        return self._recovered("store", locked, STAGES)
+
+    def _recovered(self, component: str, since: float, needed_by: Iterable[str]) -> Recovery:
+        """Wait until the stages that need a component go on, now that it is back."""
         back = time.monotonic()
-        before_it = self._progress()
+        before = self._progress()
 
         def gone_on() -> bool:
             progress = self._progress()
-            return all(progress[stage] > before_it[stage] for stage in waiting)
+            return all(progress[stage] > before[stage] for stage in needed_by)
 
-        until(gone_on, RECOVERY_TIMEOUT_S, lambda: f"{waiting} do not go on after {component}")
-        return Recovery(component, back - killed, time.monotonic() - back)
+        until(gone_on, RECOVERY_TIMEOUT_S, lambda: f"nothing goes on after {component}")
+        return Recovery(component, back - since, time.monotonic() - back)
 
     def _progress(self) -> dict[str, int]:
         """How many messages each stage has brought to its end."""
@@ -243,6 +261,48 @@ def stage_process(supervisor: int, stage: str) -> psutil.Process:
 
     until(there, RECOVERY_TIMEOUT_S, lambda: f"there is no process of {stage}")
     return found[0]
+
+
+def memory_mb(process: psutil.Process) -> float:
+    """Memory of a process without the store's pages, which all share and the system can drop."""
+    memory = process.memory_info()
+    return float(memory.rss - memory.shared) / 1e6
+
+
+def peak_memory_mb(supervisor: int, done: Callable[[], bool], timeout_s: float) -> dict[str, float]:
+    """The most memory that a process of each stage takes until something is done.
+
+    Raises:
+        TimeoutError: it is not done in time.
+    """
+    peak = dict.fromkeys(STAGES, 0.0)
+
+    def measured() -> bool:
+        for stage in peak:
+            peak[stage] = max(peak[stage], memory_mb(stage_process(supervisor, stage)))
+        return next(checks)
+
+    # Whether it is done costs more to find out than what memory it takes.
+    checks = (number % 10 == 9 and done() for number in itertools.count())
+    until(measured, timeout_s, lambda: "the stages do not catch up")
+    return peak
+
+
+def large_spectra(count: int, channels: int, seed: int) -> Iterator[Observation]:
+    """Spectra of so many channels, 16 bytes each, every one of another galaxy; simulated."""
+    random_numbers = np.random.default_rng(seed)
+    frequency = np.linspace(84e9, 115e9, channels)
+    error = random_numbers.uniform(1e-3, 2e-3, channels).astype(np.float32)
+    spectra = [
+        Spectrum(frequency, "BARYCENTRIC", random_numbers.normal(0, error).astype("f4"), error)
+        for _ in range(20)
+    ]
+    for number in range(count):
+        right_ascension, declination = random_numbers.uniform(0, 20, 2).tolist()
+        yield Observation(
+            f"large-{seed}-{number}", "simulated", right_ascension, declination, 0.3, 59_000.0,
+            simulated=True, spectrum=spectra[number % len(spectra)],
+        )  # fmt: skip
 
 
 def schedule(kills: int, seed: int) -> Iterator[tuple[float, str]]:

@@ -151,15 +151,14 @@ def wait_until(condition: Callable[[], bool], problem: str, timeout_s: float = 6
         time.sleep(0.3)
 
 
-@contextmanager
-def broker_on(
+def settings_on(
     stack: LocalStack, directory: Path, prefix: str, config: str = "", **variables: str
-) -> Iterator[Broker]:
-    """Run the stages on some servers.
+) -> tuple[Settings, dict[str, str]]:
+    """Settings for some servers, and the environment that gives them.
 
     Args:
         stack: the servers.
-        directory: for the data and the log.
+        directory: for the data.
         prefix: of the topics.
         config: content of the settings file.
         variables: more of the environment.
@@ -177,7 +176,15 @@ def broker_on(
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
-        settings = load()
+        return load(), environment
+
+
+@contextmanager
+def broker_on(
+    stack: LocalStack, directory: Path, prefix: str, config: str = "", **variables: str
+) -> Iterator[Broker]:
+    """Run the stages on some servers; arguments as for ``settings_on``."""
+    settings, environment = settings_on(stack, directory, prefix, config, **variables)
     with stages_running(settings, directory / "stages.log", environment) as process:
         yield Broker(settings, environment, process)
 

@@ -11,6 +11,7 @@ from deploy.local import LocalStack
 from models.simulator import simulate
 from streams.publish import Publisher
 from streams.reliability import Killer, Traffic, Untrue, flowing, schedule, untrue
+from streams.stages import STAGES
 from streams.store import LMDBStore
 
 from ..conftest import Broker, broker_on
@@ -20,7 +21,8 @@ SEED = 23
 OBSERVATIONS = 3000
 KILLS = 7
 RATE = 50.0
-BACK_WITHIN_S = 10.0
+BACK_WITHIN_S = {"kafka": 10.0, "triton": 10.0, **dict.fromkeys(STAGES, 20.0)}
+"""A stage takes 6 s, most of them Python's imports, and longer where tests share the machine."""
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,7 @@ def test_the_broker_is_unharmed_by_anything_that_dies(
             recoveries.append(killer.kill(component, away_s=pause_s))
     assert untrue(broker.settings, traffic) == Untrue()
     assert all(entry.closes for entry in broker.ledger())
-    assert [each for each in recoveries if each.seconds > BACK_WITHIN_S] == []
+    assert [each for each in recoveries if each.seconds > BACK_WITHIN_S[each.component]] == []
 
 
 def test_what_is_untrue_would_be_found(broker: Broker, traffic: Traffic) -> None:
