@@ -31,6 +31,9 @@ FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 2.0
 """Short: how long a stage may still wait after what it needs is back."""
 
+FENCED_AGAIN_S = 30.0
+"""Who is fenced twice within this time has a double that joins again and again as well."""
+
 _AT_ONCE = 100  # messages taken from the client's queue before their size is looked at
 
 PASSING = (
@@ -40,6 +43,17 @@ PASSING = (
     KafkaError._TIMED_OUT,
 )
 """Errors after which the client goes on by itself."""
+
+FENCED = (KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID)
+"""Errors after which only a new client goes on; a consumer has no fatal one but being fenced."""
+
+
+class _FencedError(Exception):
+    """Kafka holds this member of the group for replaced by another of the same name.
+
+    Not only by another process: a member whose session ended while Kafka was away joins anew and
+    fences, with that, what it still had under way itself.
+    """
 
 
 class Reader:
@@ -64,9 +78,23 @@ class Reader:
         """Read until stopped; the batch in hand is finished, or left for whoever reads next.
 
         Raises:
-            InfrastructureError: Kafka, the store or Triton stayed away for too long, or Kafka
-                refuses.
+            InfrastructureError: Kafka, the store or Triton stayed away for too long, Kafka refuses,
+                or another process has the name of this one.
         """
+        fenced_at = -FENCED_AGAIN_S
+        while not stop.is_set():
+            try:
+                self._read(stop)
+            except _FencedError as error:
+                if time.monotonic() - fenced_at < FENCED_AGAIN_S:
+                    raise InfrastructureError(
+                        f"another process reads as {self._instance}: {error}; end one, or give it "
+                        "a name of its own with --instance"
+                    ) from error
+                fenced_at = time.monotonic()
+                log.warning("%s joins its group anew: %s", self.stage.name, error)
+
+    def _read(self, stop: threading.Event) -> None:
         reading = self._subscribed()
         try:
             while not stop.is_set():
@@ -130,7 +158,9 @@ class Reader:
             error = message.error()
             if error is None:
                 received.append(_received(message))
-            elif error.code() in PASSING and not error.fatal():
+            elif error.code() in FENCED:
+                raise _FencedError(error.str())
+            elif error.code() in PASSING:
                 log.warning("%s: %s", self.stage.name, error.str())
             else:
                 raise InfrastructureError(
