@@ -16,7 +16,8 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,17 @@ from .build_fingerprints import BuildFingerprints
 from .embedded import Settled, ledger_now, stage_running, stages_running
 from .kafka import DurableProducer, consumer, create_topics
 from .messages import OBSERVED_AT, Outgoing, Received
+from .publish import Publisher
+from .reliability import (
+    Killer,
+    Traffic,
+    flowing,
+    large_spectra,
+    memory_mb,
+    peak_memory_mb,
+    schedule,
+    untrue,
+)
 from .settings import Settings
 from .stages import STAGES
 from .store import LMDBStore
@@ -57,6 +69,9 @@ TEMPLATES = 500
 HISTORY_LENGTHS = (1, 10, 100, 1000)
 UPDATE_REPEATS = 9
 SETTLE_TIMEOUT_S = 900.0
+STREAM_RATE = 60.0
+"""Observations/s while things are killed: there is always something to do, and to recover with."""
+
 BANDS = {"250": 1.199e12, "350": 8.565e11, "500": 5.996e11, "850": 3.527e11}
 CONFIG = """
 [[alert_streams]]
@@ -75,6 +90,9 @@ class Sizes:
         steady_s: how long 100 observations/s are kept up.
         burst: observations of the burst, and the seconds that they take to arrive.
         updates: galaxies that are updated together at each length of history.
+        kills: observations that stream while everything is killed, how often, and the seconds for
+            which Kafka, Triton and the store are away once each; none skip the measurement.
+        backlog: large spectra that wait for the stages, and the channels of each; as above.
     """
 
     events: int = 20_000
@@ -82,9 +100,11 @@ class Sizes:
     steady_s: float = 60.0
     burst: tuple[int, float] = (10_000, 39.0)
     updates: int = 60
+    kills: tuple[int, int, float] = (20_000, 15, 60.0)
+    backlog: tuple[int, int] = (30_000, 1_250)
 
 
-QUICK = Sizes(3_000, (0, 10_000, 100_000), 12.0, (2_500, 9.75), 20)
+QUICK = Sizes(3_000, (0, 10_000, 100_000), 12.0, (2_500, 9.75), 20, (0, 0, 0.0), (0, 0))
 
 
 @dataclass
@@ -96,6 +116,7 @@ class Report:
     cpu_ms_per_observation: dict[str, float] = field(default_factory=dict)
     memory_mb: dict[str, float] = field(default_factory=dict)
     update_ms: dict[str, float] = field(default_factory=dict)
+    reliability: dict[str, Any] = field(default_factory=dict)
     latencies_ms: dict[str, list[float]] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=dict)
 
@@ -139,6 +160,11 @@ def run(sizes: Sizes, console: Console) -> Report:
             for existing in sizes.existing:
                 bench.end_to_end(existing)
             bench.update_cost()
+            bench.processes_of_scoring()
+            if sizes.kills[0]:
+                bench.kills()
+            if sizes.backlog[0]:
+                bench.backlog()
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     return report
@@ -303,6 +329,69 @@ class _Bench:
         costs = self._report.update_ms
         self._figure("update_cost_ratio", costs[str(HISTORY_LENGTHS[-1])] / costs["1"])
 
+    def processes_of_scoring(self) -> None:
+        """The scoring stage with one process and with two, on a topic that is full."""
+        for processes in (1, 2):
+            now, environment = self._settings()
+            create_topics(now.kafka, now.topics.all())
+            self._send(now, self._events(self._sizes.events, [], seed=7))
+            log = self._directory / "processes.log"
+            first, second, _ = STAGES
+            with stage_running(first, first, log, environment):
+                _drain(now, 0)
+            with ExitStack() as running:
+                for number in range(processes):
+                    instance = f"{second}-{number}"
+                    running.enter_context(stage_running(second, instance, log, environment))
+                rate = _drain(now, 1)
+            self._report.reliability[f"scoring_rate_{processes}"] = rate
+            self._say(f"scoring with {processes} processes: {rate:.0f} events/s")
+
+    def kills(self) -> None:
+        """Kill everything, and keep servers and store away, while observations stream."""
+        count, kills, away_s = self._sizes.kills
+        now, environment = self._settings()
+        traffic = Traffic(count, seed=8)
+        with stages_running(now, self._directory / "kills.log", environment) as supervisor:
+            killer = Killer(now, self._stack, supervisor.pid)
+            with flowing(traffic, now, STREAM_RATE):
+                away = [killer.kill("kafka", away_s), killer.kill("triton", away_s)]
+                away.append(killer.lock_store(away_s))
+                recoveries = []
+                for pause_s, component in schedule(kills, seed=9):
+                    time.sleep(pause_s)
+                    recoveries.append(killer.kill(component, pause_s))
+                    self._say(str(recoveries[-1]))
+        found = untrue(now, traffic)
+        seconds: dict[str, list[float]] = {}
+        for each in recoveries:
+            seconds.setdefault(each.component, []).append(each.seconds)
+        self._report.reliability |= {
+            "messages": traffic.sent,
+            "kills": {component: len(each) for component, each in seconds.items()},
+            "recovery_s": seconds,
+            "slowest_recovery_s": max(each.seconds for each in (*recoveries, *away)),
+            "away": {each.component: dataclasses.asdict(each) for each in away},
+            "lost": len(found.lost),
+            "doubled": len(found.doubled),
+            "untrue": dataclasses.asdict(found),
+        }
+
+    def backlog(self) -> None:
+        """The memory of the stages while they catch up with large spectra."""
+        count, channels = self._sizes.backlog
+        now, environment = self._settings()
+        create_topics(now.kafka, now.topics.all())
+        size = 0
+        with Publisher(now) as publisher:
+            for observation in large_spectra(count, channels, seed=10):
+                encoded = self._codec.encode(observation)
+                size += len(encoded)
+                publisher.send_encoded(encoded, observation_key(observation))
+        with stages_running(now, self._directory / "backlog.log", environment) as supervisor:
+            peak = peak_memory_mb(supervisor.pid, Settled(now, count), SETTLE_TIMEOUT_S)
+        self._report.reliability["backlog"] = {"megabytes": size / 1e6, "memory_peak_mb": peak}
+
     # Helpers --------------------------------------------------------------------------------------
 
     def _figure(self, name: str, value: float) -> None:
@@ -394,9 +483,7 @@ class _Bench:
     def _memory_mb(self, supervisor: int) -> dict[str, float]:
         used: dict[str, float] = {}
         for name, process in self._processes(supervisor):
-            # Without the store's pages, which all processes share and the system can drop.
-            memory = process.memory_info()
-            used[name] = used.get(name, 0.0) + (memory.rss - memory.shared) / 1e6
+            used[name] = used.get(name, 0.0) + memory_mb(process)
         return used
 
 
@@ -477,10 +564,24 @@ def render(report: Report) -> Table:
     table.add_row("burst, p99", f"{figures['burst_p99_s']:.2f} s", "")
     for length, milliseconds in report.update_ms.items():
         table.add_row(f"update after {length} observations", f"{milliseconds:.2f} ms", "")
+    for row in _reliability_rows(report.reliability):
+        table.add_row(*row, "")
     for process, milliseconds in report.cpu_ms_per_observation.items():
         memory = report.memory_mb.get(process, 0.0)
         table.add_row(f"CPU of {process}", f"{milliseconds:.2f} ms/obs, {memory:.0f} MB", "")
     return table
+
+
+def _reliability_rows(measured: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for processes in (1, 2):
+        rate = measured[f"scoring_rate_{processes}"]
+        yield f"scoring, processes: {processes}", f"{rate:,.0f}/s"
+    if "kills" in measured:
+        wrong = f"{measured['lost']} lost, {measured['doubled']} doubled"
+        yield f"{sum(measured['kills'].values())} kills", wrong
+        yield "slowest recovery", f"{measured['slowest_recovery_s']:.1f} s"
+    for stage, megabytes in measured.get("backlog", {}).get("memory_peak_mb", {}).items():
+        yield f"memory of {stage} with a backlog", f"{megabytes:.0f} MB"
 
 
 def plot(report: Report, path: Path) -> None:
