@@ -160,8 +160,8 @@ def run(sizes: Sizes, console: Console) -> Report:
             for existing in sizes.existing:
                 bench.end_to_end(existing)
             bench.update_cost()
-            bench.processes_of_scoring()
             if sizes.kills[0]:
+                bench.processes_of_scoring()
                 bench.kills()
             if sizes.backlog[0]:
                 bench.backlog()
@@ -573,10 +573,10 @@ def render(report: Report) -> Table:
 
 
 def _reliability_rows(measured: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for processes in (1, 2):
-        rate = measured[f"scoring_rate_{processes}"]
-        yield f"scoring, processes: {processes}", f"{rate:,.0f}/s"
     if "kills" in measured:
+        for processes in (1, 2):
+            rate = measured[f"scoring_rate_{processes}"]
+            yield f"scoring, processes: {processes}", f"{rate:,.0f}/s"
         wrong = f"{measured['lost']} lost, {measured['doubled']} doubled"
         yield f"{sum(measured['kills'].values())} kills", wrong
         yield "slowest recovery", f"{measured['slowest_recovery_s']:.1f} s"

@@ -132,6 +132,8 @@ def _replacing(observation: Observation, withdrawn: bool) -> Observation:
 def flowing(traffic: Traffic, settings: Settings, rate: float) -> Iterator[None]:
     """Send traffic at a rate during the block, and after it what is left, until all is settled.
 
+    The block begins when something has come through all stages.
+
     Raises:
         PublishingError: some of it was not delivered.
         TimeoutError: the ledger does not close.
@@ -140,6 +142,12 @@ def flowing(traffic: Traffic, settings: Settings, rate: float) -> Iterator[None]
     with ThreadPoolExecutor(max_workers=1) as pool:
         sending = pool.submit(traffic.send, settings, rate, hurry)
         try:
+            # What is killed before anything has come through would show how stages start.
+            until(
+                lambda: sending.done() or ledger_now(settings)[-1].accounted > 0,
+                RECOVERY_TIMEOUT_S,
+                lambda: "nothing comes through the stages",
+            )
             yield
         finally:
             hurry.set()
