@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import threading
 
 import faust
@@ -69,14 +70,15 @@ class _Reading(faust.Service):
     async def _watch(self) -> None:
         try:
             await asyncio.shield(self._done)
-        except Exception as error:
-            known = isinstance(error, InfrastructureError)
+        except InfrastructureError as error:
+            # The worker would say this with its traceback, several times: end as if killed instead.
             log.critical(
-                "%s stops; nothing of its batch is acknowledged: %s",
-                self._reader.stage.name,
-                error,
-                exc_info=not known,
+                "%s stops; nothing of its batch is acknowledged: %s", self._reader.stage.name, error
             )
+            logging.shutdown()
+            os._exit(1)
+        except Exception as error:
+            log.critical("%s", error)
             await self.crash(error)
 
     async def on_stop(self) -> None:

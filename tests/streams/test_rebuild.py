@@ -470,6 +470,8 @@ def test_what_kafka_itself_has_lost_is_told(make_broker: Callable[..., Broker]) 
     broker = make_broker()
     lost = at("lost")
     broker.publish([lost])
+    wait_until(lambda: broker.read("scored") != [], "it is not scored")
+    broker.settle(1)
     stop(broker)
     set_policy(broker, broker.settings.topics.fingerprints, "delete")  # Kafka keeps it otherwise
     forget(broker, broker.settings.topics.fingerprints)
