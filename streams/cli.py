@@ -289,6 +289,19 @@ def rebuild(
     console.print(make_again(_settings(), replace, backup).text, soft_wrap=True)
 
 
+@app.command()
+def rescore() -> None:
+    """Have all galaxies scored again, after a new model or calibration; the stages must not run."""
+    from .rescore import rescore as read_again
+
+    settings = _settings()
+    with console.status("waiting until Kafka holds score-galaxies for stopped"):
+        count = read_again(settings)
+    console.print(
+        f"score-galaxies will read {count:,} fingerprints again when it is started: mmbroker run"
+    )
+
+
 # Publishing and subscribing -----------------------------------------------------------------------
 
 
