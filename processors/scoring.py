@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -225,14 +227,21 @@ def fingerprint_hash(encoded: bytes) -> str:
 
 def mass_around_best(posterior: RedshiftPosterior) -> float:
     """Posterior probability of |z - best| <= 0.05 (1 + z)."""
-    grid = np.asarray(posterior.grid_redshift, dtype=float)
     cumulative = np.cumsum(posterior.grid_probability, dtype=float)
-    middles = np.log1p(grid[:-1]) / 2 + np.log1p(grid[1:]) / 2
+    middles = _middles(posterior.grid_redshift.tobytes())
     one_plus_best = 1.0 + posterior.best
-    low = np.log(one_plus_best / (1 + REDSHIFT_TOLERANCE))
-    high = np.log(one_plus_best / (1 - REDSHIFT_TOLERANCE))
+    low = math.log(one_plus_best / (1 + REDSHIFT_TOLERANCE))
+    high = math.log(one_plus_best / (1 - REDSHIFT_TOLERANCE))
     below = np.interp([low, high], middles, cumulative[:-1], left=0.0, right=cumulative[-1])
-    return float(np.clip((below[1] - below[0]) / cumulative[-1], 0.0, 1.0))
+    return min(max(float((below[1] - below[0]) / cumulative[-1]), 0.0), 1.0)
+
+
+@lru_cache(maxsize=8)
+def _middles(grid_redshift: bytes) -> Floats:
+    """Middles between grid points in ln(1 + z), float64, shape (points - 1,)."""
+    log_grid = np.log1p(np.frombuffer(grid_redshift, np.float32).astype(float))
+    middles: Floats = log_grid[:-1] / 2 + log_grid[1:] / 2
+    return middles
 
 
 def peak_flux_density_jy(fingerprint: Fingerprint) -> float | None:

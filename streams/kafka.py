@@ -100,6 +100,7 @@ class DurableProducer:
                     "enable.idempotence": True,
                     "compression.type": "lz4",
                     "linger.ms": 5,
+                    "delivery.report.only.error": True,
                     "message.max.bytes": 16 * 2**20,
                     "message.timeout.ms": int(FLUSH_TIMEOUT_S * 1000),
                     "reconnect.backoff.max.ms": RECONNECT_MS,
@@ -119,7 +120,6 @@ def _produce(producer: Producer, message: Outgoing, on_delivery: Any) -> None:
         except BufferError:
             producer.poll(0.1)  # the queue is full: let it drain
         else:
-            producer.poll(0)
             return
 
 

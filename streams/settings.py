@@ -130,6 +130,18 @@ class TritonSettings(_Section):
     retries: int = Field(default=3, ge=0)
 
 
+class Workers(_Section):
+    """Processes of each stage that ``mmbroker run`` runs."""
+
+    build_fingerprints: int = Field(default=1, ge=1)
+    score_galaxies: int = Field(default=1, ge=1)
+    publish_alerts: int = Field(default=1, ge=1)
+
+    def of(self, stage: str) -> int:
+        """Processes of a stage, by its name."""
+        return int(getattr(self, stage.replace("-", "_")))
+
+
 class StageSettings(_Section):
     """How the stages run."""
 
@@ -138,10 +150,18 @@ class StageSettings(_Section):
     fetch_bytes: int = Field(default=8 * 2**20, ge=2**16)
     session_timeout_s: float = Field(default=10.0, ge=6)
     give_up_after_s: float = Field(default=300.0, gt=0)
-    workers: int = Field(default=1, ge=1)
+    workers: Workers = Workers()
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(default=0, ge=0, le=65535)
     """Of the first process that ``mmbroker run`` starts; the others count up. 0: free ones."""
+
+    @field_validator("workers", mode="before")
+    @classmethod
+    def _of_all_stages(cls, value: object) -> object:
+        """One number is that of every stage."""
+        if isinstance(value, int):
+            return dict.fromkeys(Workers.model_fields, value)
+        return value
 
 
 class ScoringSettings(_Section):

@@ -82,7 +82,7 @@ class Supervisor:
     """The processes of all stages.
 
     Args:
-        settings: the settings; ``stage.workers`` processes of each stage are run.
+        settings: the settings; ``stage.workers`` says how many of each stage.
     """
 
     settings: Settings
@@ -94,7 +94,7 @@ class Supervisor:
         instances = [
             (stage, f"{prefix}-{stage}-{number}")
             for stage in STAGES
-            for number in range(self.settings.stage.workers)
+            for number in range(self.settings.stage.workers.of(stage))
         ]
         first = self.settings.stage.metrics_port
         self._workers = [

@@ -21,6 +21,7 @@ What is not stated counts as not done: an index of what others can rely on, not 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 
 from scipy.special import gammaincc
@@ -107,11 +108,12 @@ def observability(declination_deg: float) -> float:
 
 
 def _region(frequency_hz: float) -> int:
-    return sum(frequency_hz > edge for edge in REGION_EDGES_HZ)
+    return bisect_left(REGION_EDGES_HZ, frequency_hz)
 
 
 def _observed_frequencies_hz(fingerprint: Fingerprint) -> Iterable[float]:
     yield from (each.frequency_hz for each in fingerprint.bands)
     yield from (each.weighted_frequency / each.weight for each in fingerprint.maps)
-    first_bins = fingerprint.chunk_index * fingerprint.chunk_weight.shape[1]
-    yield from CENTRES_HZ[first_bins].tolist()
+    if len(fingerprint.chunk_index):
+        first_bins = fingerprint.chunk_index * fingerprint.chunk_weight.shape[1]
+        yield from CENTRES_HZ[first_bins].tolist()

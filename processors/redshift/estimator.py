@@ -115,7 +115,7 @@ class ConventionalRedshift:
         log_posterior, dust_posterior, inputs = self._coarse(filled)
         probability = _normalised(log_posterior)
         posteriors: list[tuple[RedshiftPosterior, list[lines.Line]]] = []
-        edges = _edges(COARSE)
+        edges = _COARSE_EDGES
         quantiles = _quantiles(probability, edges)
         cells = probability.reshape(len(filled), len(PUBLISHED), -1).sum(axis=2)
         for row, fingerprint in enumerate(fingerprints):
@@ -225,7 +225,7 @@ class ConventionalRedshift:
         log_fine = np.interp(FINE, COARSE, log_coarse)
         log_fine += self._comb.log_likelihood(observed, copies, luminosity, variance)
         probability = _normalised(log_fine[None, :])
-        quantiles = _quantiles(probability, _edges(FINE))[0]
+        quantiles = _quantiles(probability, _FINE_EDGES)[0]
         cells = probability.reshape(len(PUBLISHED), -1).sum(axis=1)
         found = lines.significant(observed, copies)
         modes = _identify(probability[0], found)
@@ -339,6 +339,9 @@ def _edges(grid: Array) -> Array:
     return np.asarray(np.maximum(np.concatenate([grid - step / 2, [grid[-1] + step / 2]]), 0.0))
 
 
+_FINE_EDGES, _COARSE_EDGES = _edges(FINE), _edges(COARSE)
+_PUBLISHED_REDSHIFT = np.expm1(PUBLISHED).astype(np.float32)
+
 _NEAR = 0.05
 """Redshifts within so much of 1 + z are near each other."""
 
@@ -367,7 +370,7 @@ def _posterior(
         best=median,
         interval_68=Interval(low68, high68),
         interval_95=Interval(low95, high95),
-        grid_redshift=np.expm1(PUBLISHED).astype(np.float32),
+        grid_redshift=_PUBLISHED_REDSHIFT,
         grid_probability=cells.astype(np.float32),
         identifications=modes,
         inputs=inputs,
@@ -380,7 +383,7 @@ def _most_likely_right(probability: Array, posterior: RedshiftPosterior) -> floa
     Lines make separate narrow modes, and the median may lie between them, where no galaxy is.
     """
     cumulative = np.concatenate([[0.0], np.cumsum(probability)])
-    edges = _edges(FINE)
+    edges = _FINE_EDGES
 
     def mass(redshift: float) -> float:
         low, high = np.log1p(redshift) - np.log([1 + _NEAR, 1 - _NEAR])
