@@ -41,7 +41,11 @@ LEAST_MAP_BYTES = 2**28
 FILE = "data.mdb"
 REMEDY = "stop the stages and run: mmbroker rebuild (with --backup DIRECTORY if there is a backup)"
 
+LAYOUT = 1
+"""Changes with what the tables hold. A store of another layout is made again from Kafka."""
+
 TABLES = (
+    "layout",  # nothing -> layout
     "fingerprints",  # galaxy id -> version, encoded fingerprint
     "positions",  # level, zone, right ascension, galaxy id -> position with its error
     "places",  # galaxy id -> its key in positions
@@ -58,6 +62,7 @@ _POSITION = struct.Struct(">ddd")
 _PLACE = struct.Struct(">BId")  # sorts as its numbers do: right ascensions are not negative
 _VERSION_AND_BIN = struct.Struct(">QI")
 _SEPARATOR = b"\x00"
+_LAYOUT_KEY = b"layout"
 
 
 class LMDBStore:
@@ -67,7 +72,7 @@ class LMDBStore:
         directory: where it lives; made when it is missing.
 
     Raises:
-        StoreDamagedError: what is there is not a whole store.
+        StoreDamagedError: what is there is not a whole store, or one of another layout.
         StoreError: the directory cannot be used, or the store is being rebuilt.
     """
 
@@ -84,9 +89,22 @@ class LMDBStore:
             with _explained(directory):
                 self._environment.reader_check()  # forget readers that were killed
                 self._tables = {name: self._environment.open_db(name.encode()) for name in TABLES}
+            self._require_layout()
         except StoreError:
             self._unlock()
             raise
+
+    def _require_layout(self) -> None:
+        with self.reading() as reading:
+            layout, is_new = reading.layout, not reading.galaxies()
+        if layout is None and is_new:
+            with self.writing() as writing:
+                writing.set_layout()
+        elif layout != LAYOUT:
+            raise StoreDamagedError(
+                f"the store in {self._directory} has layout {layout or 0}, not {LAYOUT}: another "
+                f"version of mmbroker made it; {REMEDY}"
+            )
 
     @contextmanager
     def reading(self) -> Iterator[LMDBTransaction]:
@@ -286,6 +304,16 @@ class LMDBTransaction(Writing):
     def __init__(self, transaction: Any, tables: Mapping[str, Any]) -> None:
         self._transaction = transaction
         self._tables = tables
+
+    @property
+    def layout(self) -> int | None:
+        """The layout of the tables; None in a store that is new."""
+        value = self._get("layout", _LAYOUT_KEY)
+        return None if value is None else _number(value)
+
+    def set_layout(self) -> None:
+        """Note that the tables have the present layout."""
+        self._put("layout", _LAYOUT_KEY, _NUMBER.pack(LAYOUT))
 
     def fingerprint(self, galaxy_id: str) -> bytes | None:
         value = self._get("fingerprints", galaxy_id.encode())

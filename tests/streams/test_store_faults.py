@@ -289,6 +289,14 @@ def test_too_little_address_space_to_open_it_says_so(tmp_path: Path) -> None:
     assert "cannot be opened: this process may not set aside enough address space" in result.stderr
 
 
+def test_a_store_of_another_layout_is_not_read(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streams.store.lmdb.LAYOUT", 2)
+    with pytest.raises(StoreDamagedError, match=r"layout 1, not 2: .* mmbroker rebuild"):
+        LMDBStore(directory)
+
+
 def test_the_file_is_only_as_large_as_what_is_in_it(directory: Path) -> None:
     assert (directory / DATA).stat().st_size < 20 * 2**20
 
