@@ -264,7 +264,9 @@ def _read(data: bytes, written: SchemaVersion, wanted: Any) -> Record:
 def _written(name: str, definition: Any, event: Any) -> bytes:
     buffer = io.BytesIO()
     try:
-        fastavro.schemaless_writer(buffer, definition, to_record(event))
+        fastavro.schemaless_writer(
+            buffer, definition, to_record(event), disable_tuple_notation=True
+        )
     except (AttributeError, KeyError, OverflowError, TypeError) as error:
         raise ValueError(f"{name} does not fit its schema: {error}") from error
     return buffer.getvalue()
