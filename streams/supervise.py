@@ -87,7 +87,7 @@ class Supervisor:
 
     settings: Settings
     _workers: list[_Worker] = field(default_factory=list)
-    _stopping: threading.Event = field(default_factory=threading.Event)
+    _stopping: bool = False
 
     def __post_init__(self) -> None:
         prefix = self.settings.kafka.topic_prefix
@@ -120,14 +120,18 @@ class Supervisor:
 
     def _run(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._stopping.set())
+            signal.signal(number, self._stop_soon)
         try:
-            while not self._stopping.is_set():
+            while not self._stopping:
                 for worker in self._workers:
                     worker.watch()
-                self._stopping.wait(POLL_S)
+                time.sleep(POLL_S)
         finally:
             self._stop()
+
+    def _stop_soon(self, *_: object) -> None:
+        # Only a flag: the signal may come while this thread holds the lock of an event.
+        self._stopping = True
 
     def _stop(self) -> None:
         running = [worker.process for worker in self._workers if worker.process is not None]

@@ -189,23 +189,26 @@ def broker_on(
         yield Broker(settings, environment, process)
 
 
-@pytest.fixture(scope="session")
+PREFIXES = (f"test{number}" for number in itertools.count())
+
+
+@pytest.fixture(scope="module")
 def make_broker(
     stack: LocalStack, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., Broker]]:
     """Makes brokers on the session's servers; each has a topic prefix and a store of its own."""
     with ExitStack() as running:
-        prefixes = (f"test{number}" for number in itertools.count())
 
         def make(config: str = "", **variables: str) -> Broker:
             directory = tmp_path_factory.mktemp("broker")
-            broker = broker_on(stack, directory, next(prefixes), config, **variables)
+            broker = broker_on(stack, directory, next(PREFIXES), config, **variables)
             return running.enter_context(broker)
 
         yield make
 
 
 @pytest.fixture(scope="session")
-def broker(make_broker: Callable[..., Broker]) -> Broker:
+def broker(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """A broker with the default settings that tests share."""
-    return make_broker()
+    with broker_on(stack, tmp_path_factory.mktemp("broker"), next(PREFIXES)) as shared:
+        yield shared
