@@ -21,9 +21,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import numpy as np
 import psutil
+from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.table import Table
 
@@ -38,6 +40,7 @@ from schemas.events import BandMeasurement, Fingerprint, Observation, Photometry
 from . import settings as settings_module
 from .build_fingerprints import BuildFingerprints
 from .embedded import Settled, counts_now, ledger_now, stage_running, stages_running
+from .health import DIRECTORY
 from .kafka import DurableProducer, consumer, create_topics
 from .ledger import end_offsets, flow
 from .messages import OBSERVED_AT, Outgoing, Received
@@ -71,6 +74,7 @@ SCORING_PROCESSES = 2
 """Of score-galaxies, in the end-to-end measurements; of the other stages there is one. Half of the
 processor time goes into scoring: one process alone would leave a core waiting for it."""
 
+PARTS = "mmbroker_batch_part_seconds_total"
 SETTING = f"simulated observations, {SCORING_PROCESSES} scoring processes"
 
 HISTORY_LENGTHS = (1, 10, 100, 1000)
@@ -121,6 +125,7 @@ class Report:
     figures: dict[str, float] = field(default_factory=dict)
     stages: dict[str, float] = field(default_factory=dict)
     cpu_ms_per_observation: dict[str, float] = field(default_factory=dict)
+    parts_ms_per_observation: dict[str, float] = field(default_factory=dict)
     memory_mb: dict[str, float] = field(default_factory=dict)
     update_ms: dict[str, float] = field(default_factory=dict)
     reliability: dict[str, Any] = field(default_factory=dict)
@@ -250,17 +255,19 @@ class _Bench:
             self._settle(now, len(warm))
             events = self._events(self._sizes.events, places, seed=4)
             cpu_before = self._cpu_seconds(supervisor.pid)
+            parts_before = _part_seconds(now)
             started = time.monotonic()
             self._send(now, events)
             self._settle(now, len(warm) + len(events))
             elapsed = time.monotonic() - started
             self._figure(name, len(events) / elapsed)
             if existing == max(self._sizes.existing):
-                cpu = self._cpu_seconds(supervisor.pid)
-                self._report.cpu_ms_per_observation = {
-                    process: 1000 * (seconds - cpu_before.get(process, 0.0)) / len(events)
-                    for process, seconds in cpu.items()
-                }
+                self._report.cpu_ms_per_observation = _ms_per(
+                    len(events), cpu_before, self._cpu_seconds(supervisor.pid)
+                )
+                self._report.parts_ms_per_observation = _ms_per(
+                    len(events), parts_before, _part_seconds(now)
+                )
                 self._report.memory_mb = self._memory_mb(supervisor.pid)
                 self._latencies(now, places, len(warm) + len(events))
 
@@ -537,6 +544,29 @@ def _of_one_galaxy(name: str, count: int, number: int) -> Iterator[Observation]:
         )  # fmt: skip
 
 
+def _part_seconds(now: Settings) -> dict[str, float]:
+    """Seconds that the parts of batches have taken so far, by stage and part."""
+    found: dict[str, float] = {}
+    for file in (now.data_directory / DIRECTORY).glob("*.json"):
+        for target in json.loads(file.read_text())[0]["targets"]:
+            with urlopen(f"http://{target}/metrics") as answer:
+                text = answer.read().decode()
+            for family in text_string_to_metric_families(text):
+                for sample in family.samples:
+                    if sample.name == PARTS:
+                        part = f"{sample.labels['stage']}: {sample.labels['part']}"
+                        found[part] = found.get(part, 0.0) + sample.value
+    return found
+
+
+def _ms_per(
+    events: int, before: Mapping[str, float], after: Mapping[str, float]
+) -> dict[str, float]:
+    return {
+        name: 1000 * (seconds - before.get(name, 0.0)) / events for name, seconds in after.items()
+    }
+
+
 def _drain(now: Settings, number: int) -> float:
     """Events/s of a stage from the first that it accounts for until none is left."""
     stage, topic = flow(now.topics)[number]
@@ -559,9 +589,7 @@ def _drain(now: Settings, number: int) -> float:
 def render(report: Report) -> Table:
     """The figures as a table."""
     figures = report.figures
-    table = Table(
-        title=f"benchmark (simulated observations, {SCORING_PROCESSES} scoring processes)"
-    )
+    table = Table(title=f"benchmark ({SETTING})")
     table.add_column("what")
     table.add_column("figure", justify="right")
     table.add_column("of the floor", justify="right")
@@ -605,7 +633,7 @@ def plot(report: Report, path: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    figure, (rates, latencies, time_spent) = pyplot.subplots(1, 3, figsize=(15, 4.5))
+    figure, (rates, latencies, time_spent) = pyplot.subplots(1, 3, figsize=(17, 4.5))
     shown = {
         "floor": report.figures["floor_rate"],
         **{f"{name}\nalone": rate for name, rate in report.stages.items()},
@@ -621,10 +649,10 @@ def plot(report: Report, path: Path) -> None:
         latencies.plot(ordered, np.linspace(0, 1, len(ordered)), label=name)
     latencies.set(xscale="log", xlabel="observation to alert, ms", ylabel="share", title="latency")
     latencies.legend()
-    spent = report.cpu_ms_per_observation
-    time_spent.bar(list(spent), list(spent.values()))
-    time_spent.set(ylabel="CPU ms per observation", title="where the time goes")
-    time_spent.tick_params(axis="x", rotation=30)
+    spent = dict(sorted(report.parts_ms_per_observation.items(), key=lambda each: -each[1])[:12])
+    time_spent.barh(list(spent), list(spent.values()))
+    time_spent.invert_yaxis()
+    time_spent.set(xlabel="ms per observation, waiting included", title="where the time goes")
     figure.suptitle(
         f"simulated observations; {SCORING_PROCESSES} processes score, 1 of each other stage"
     )

@@ -204,17 +204,18 @@ class ScoreGalaxies(Stage):
                 if before is None or before[0] <= version:
                     ranking.move(histogram, None if before is None else before[1], bin_index)
         count = int(histogram.sum())
-        return [
-            Outgoing(
-                self.topics.scored,
-                galaxy.galaxy_id.encode(),
-                self.codec.encode(
-                    with_rank(galaxy, _rank(histogram, places[galaxy.galaxy_id][1]), count)
-                ),
-                {OBSERVED_AT: events[galaxy.galaxy_id].observed_at},
-            )
-            for galaxy in galaxies
-        ]
+        with self.metrics.part("encode"):
+            return [
+                Outgoing(
+                    self.topics.scored,
+                    galaxy.galaxy_id.encode(),
+                    self.codec.encode(
+                        with_rank(galaxy, _rank(histogram, places[galaxy.galaxy_id][1]), count)
+                    ),
+                    {OBSERVED_AT: events[galaxy.galaxy_id].observed_at},
+                )
+                for galaxy in galaxies
+            ]
 
     def _finish(
         self,
