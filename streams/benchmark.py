@@ -653,9 +653,7 @@ def plot(report: Report, path: Path) -> None:
     time_spent.barh(list(spent), list(spent.values()))
     time_spent.invert_yaxis()
     time_spent.set(xlabel="ms per observation, waiting included", title="where the time goes")
-    figure.suptitle(
-        f"simulated observations; {SCORING_PROCESSES} processes score, 1 of each other stage"
-    )
+    figure.suptitle(SETTING)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
