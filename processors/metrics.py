@@ -42,12 +42,25 @@ def outliers(delta: Array) -> Array:
     return np.asarray((np.abs(delta) > OUTLIER).mean(axis=-1))
 
 
+def mean_of_known(values: Array) -> Array:
+    """Mean over the last axis of what is not NaN; NaN where all is."""
+    known = np.isfinite(values)
+    count = known.sum(axis=-1)
+    total = np.where(known, values, 0.0).sum(axis=-1)
+    return np.asarray(
+        np.divide(total, count, out=np.full(np.shape(count), np.nan), where=count > 0)
+    )
+
+
+def covered(lower: Array, upper: Array, truth: Array) -> Array:
+    """1 where the truth is within [lower, upper], else 0, and NaN without an interval."""
+    stated = np.isfinite(lower) & np.isfinite(upper)
+    return np.where(stated, (truth >= lower) & (truth <= upper), np.nan)
+
+
 def coverage(lower: Array, upper: Array, truth: Array) -> float:
     """Share of truths within [lower, upper], of those that have an interval; NaN if none has."""
-    stated = np.isfinite(lower) & np.isfinite(upper)
-    if not stated.any():
-        return float("nan")
-    return float(((truth >= lower) & (truth <= upper))[stated].mean())
+    return float(mean_of_known(covered(lower, upper, truth)))
 
 
 def crps(grid: Array, probability: Array, truth: Array) -> Array:

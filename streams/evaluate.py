@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,8 @@ from processors.calibration import fit_logistic
 from processors.contribution import contribution
 from processors.map_photometry import UnusableError
 from processors.redshift import ConventionalRedshift
+from processors.redshift import published as published_redshift
+from processors.redshift.estimator import posteriors_of
 from processors.redshift.published import independent
 from processors.redshift.tuned import Tuned, packaged
 from processors.scoring import REDSHIFT_TOLERANCE, mass_around_best
@@ -35,12 +38,21 @@ from .files.tables import Row, read_table
 
 Array = NDArray[np.float64]
 Figures = dict[str, float | int | None]
-Results = dict[str, dict[str, dict[str, float | int | None]]]
+Difference = tuple[float, float, float]
+"""Value, and the ends of its 95 % interval."""
+
+Differences = dict[str, Difference | None]
+Results = dict[str, dict[str, dict[str, Any]]]
 
 CONVENTIONAL = "conventional"
 FAR_INFRARED = "conventional far-infrared"
 PUBLISHED = "published "
 """Prefix of the published redshifts' names."""
+
+RECALIBRATED = "recalibrated "
+"""Prefix of the same with the intervals that the conventional redshift gives them."""
+
+HIGH_REDSHIFT = 1.5
 
 FAINT_JY = 15e-3
 _S500_HZ = 299_792.458e9 / 500
@@ -62,16 +74,12 @@ class Estimates:
     upper_68: Array
     lower_95: Array
     upper_95: Array
+    crps: Array
+    """Of the posterior in redshift; of the redshift alone where there is no posterior."""
 
     def select(self, chosen: NDArray[np.bool_]) -> Estimates:
         """Those of the chosen galaxies."""
-        return Estimates(
-            self.redshift[chosen],
-            self.lower_68[chosen],
-            self.upper_68[chosen],
-            self.lower_95[chosen],
-            self.upper_95[chosen],
-        )
+        return Estimates(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,6 +95,9 @@ class Galaxies:
     """Flux density at 500 um, NaN where not measured, shape (galaxies,)."""
 
     published: dict[str, Estimates]
+    methods: dict[str, str]
+    """Method of each published redshift, as in the fingerprints."""
+
     problems: list[str]
 
 
@@ -104,30 +115,79 @@ class Evaluation:
 
     def figures(self, subset: str, estimator: str) -> Figures:
         """The figures of one estimator on one subset; None where there are none."""
+        count = int(self.subsets[subset].sum())
+        if not count:
+            return {"n": 0, **dict.fromkeys(MEASURES)}
+        values = self.values(subset, estimator)
+        return {
+            "n": count,
+            **{name: _or_none(float(MEASURES[name](each))) for name, each in values.items()},
+        }
+
+    def values(self, subset: str, estimator: str) -> dict[str, Array]:
+        """What each of ``MEASURES`` is taken of, a value for each galaxy of a subset."""
         chosen = self.subsets[subset]
         truth = self.truth[chosen]
         one = self.estimates[estimator].select(chosen)
-        if not len(truth):
-            return {"n": 0, **dict.fromkeys(_FIGURES)}
         delta = metrics.deviation(one.redshift, truth)
-        values = (
-            *(float(measure(delta)) for measure in _MEASURES),
-            metrics.coverage(one.lower_68, one.upper_68, truth),
-            metrics.coverage(one.lower_95, one.upper_95, truth),
-        )
-        named = zip(_FIGURES, values, strict=True)
-        return {"n": len(truth), **{name: _or_none(value) for name, value in named}}
+        return {
+            **dict.fromkeys(("mae", "nmad", "outliers"), delta),
+            "crps": one.crps,
+            "coverage68": metrics.covered(one.lower_68, one.upper_68, truth),
+            "coverage95": metrics.covered(one.lower_95, one.upper_95, truth),
+        }
+
+    def differences(self, subset: str, estimator: str, reference: str) -> Differences:
+        """One estimator's figures minus another's on the same galaxies, with paired intervals."""
+        if not self.subsets[subset].any():
+            return dict.fromkeys(MEASURES)
+        ours, theirs = (self.values(subset, each) for each in (estimator, reference))
+        found: Differences = {}
+        for name, measure in MEASURES.items():
+            value = float(measure(ours[name]) - measure(theirs[name]))
+            low, high = metrics.paired_bootstrap(measure, ours[name], theirs[name])
+            found[name] = (value, low, high) if math.isfinite(value) else None
+        return found
+
+    def references(self, estimator: str) -> list[str]:
+        """What an estimate of ours is compared with: every other that knows as much."""
+        if estimator != CONVENTIONAL:
+            return []
+        return [name for name in self.estimates if name.startswith((PUBLISHED, RECALIBRATED))]
 
     def as_json(self) -> Results:
-        """``{subset: {estimator: {n, mae, nmad, outliers, coverage68, coverage95}}}``."""
+        """``{subset: {estimator: {n, mae, ..., minus: {reference: {mae: [value, low, high]}}}}}``.
+
+        The figures are those of ``MEASURES``; only estimates of ours have ``minus``.
+        """
         return {
-            subset: {estimator: self.figures(subset, estimator) for estimator in self.estimates}
+            subset: {
+                estimator: {
+                    **self.figures(subset, estimator),
+                    **self._minus(subset, estimator),
+                }
+                for estimator in self.estimates
+            }
             for subset in self.subsets
         }
 
+    def _minus(self, subset: str, estimator: str) -> dict[str, dict[str, Differences]]:
+        compared = {
+            reference: self.differences(subset, estimator, reference)
+            for reference in self.references(estimator)
+        }
+        return {"minus": compared} if compared else {}
 
-_MEASURES = (metrics.mae, metrics.nmad, metrics.outliers)
-_FIGURES = ("mae", "nmad", "outliers", "coverage68", "coverage95")
+
+MEASURES: dict[str, metrics.Measure] = {
+    "mae": metrics.mae,
+    "nmad": metrics.nmad,
+    "outliers": metrics.outliers,
+    "crps": metrics.mean_of_known,
+    "coverage68": metrics.mean_of_known,
+    "coverage95": metrics.mean_of_known,
+}
+_HEADINGS = ("MAE", "NMAD", "outliers", "CRPS", "68 %", "95 %")
 
 
 def _or_none(value: float) -> float | None:
@@ -169,13 +229,15 @@ def read_galaxies(table: str | Path, mapping: str | Path | None = None) -> Galax
                 ends = (one.lower_68, one.upper_68)
                 values[:, column] = (one.redshift, *(nan if end is None else end for end in ends))
         missing = np.full(len(kept), nan)
-        published[name] = Estimates(values[0], values[1], values[2], missing, missing)
+        error = np.abs(values[0] - np.array([row.true_redshift for row in kept], dtype=float))
+        published[name] = Estimates(values[0], values[1], values[2], missing, missing, error)
     return Galaxies(
         [row.identifier for row in kept],
         fingerprints,
         np.array([row.true_redshift for row in kept], dtype=float),
         np.array([_s500_jy(one) for one in fingerprints]),
         published,
+        {name: one.method or name for name, one in chosen.published.items()},
         problems,
     )
 
@@ -226,21 +288,26 @@ def evaluate_redshift(table: str | Path, mapping: str | Path | None = None) -> E
     fingerprints = [one for one, keep in zip(galaxies.fingerprints, complete, strict=True) if keep]
     estimator = ConventionalRedshift()
     posteriors = _estimate(estimator, fingerprints)
-    estimates = {CONVENTIONAL: _of_posteriors(posteriors)}
+    truth = galaxies.truth[complete]
+    estimates = {CONVENTIONAL: _of_posteriors(posteriors, truth)}
     if galaxies.published:
         without = [replace(one, photometric_redshifts=[]) for one in fingerprints]
-        estimates[FAR_INFRARED] = _of_posteriors(_estimate(estimator, without))
+        estimates[FAR_INFRARED] = _of_posteriors(_estimate(estimator, without), truth)
     for name, one in galaxies.published.items():
         estimates[f"{PUBLISHED}{name}"] = one.select(complete)
+    for name, method in galaxies.methods.items():
+        alone = _recalibrated(fingerprints, method)
+        estimates[f"{RECALIBRATED}{name}"] = _of_posteriors(alone, truth)
     s500 = galaxies.s500_jy[complete]
     faint = ~(s500 >= FAINT_JY)
     return Evaluation(
         table=Path(table).name,
-        truth=galaxies.truth[complete],
+        truth=truth,
         subsets={
             "all": np.ones(len(s500), bool),
             "faint": faint,
             "faint positive": faint & (s500 > 0),
+            f"z > {HIGH_REDSHIFT}": truth > HIGH_REDSHIFT,
         },
         estimates=estimates,
         posteriors=posteriors,
@@ -260,13 +327,25 @@ def _estimate(
     ]
 
 
-def _of_posteriors(posteriors: Sequence[RedshiftPosterior]) -> Estimates:
+def _recalibrated(fingerprints: Sequence[Fingerprint], method: str) -> list[RedshiftPosterior]:
+    """One published redshift alone, with the width and the outliers that tuning found for it."""
+    stated = [
+        [one for one in each.photometric_redshifts if one.method == method] for each in fingerprints
+    ]
+    log_likelihood = published_redshift.log_likelihood(packaged(), stated)
+    return posteriors_of(log_likelihood, [["photometric-redshift"]] * len(fingerprints))
+
+
+def _of_posteriors(posteriors: Sequence[RedshiftPosterior], truth: Array) -> Estimates:
+    grid = np.asarray(posteriors[0].grid_redshift, dtype=float)
+    probability = np.array([one.grid_probability for one in posteriors], dtype=float)
     return Estimates(
         np.array([one.best for one in posteriors]),
         np.array([one.interval_68.lower for one in posteriors]),
         np.array([one.interval_68.upper for one in posteriors]),
         np.array([one.interval_95.lower for one in posteriors]),
         np.array([one.interval_95.upper for one in posteriors]),
+        metrics.crps(grid, probability, truth),
     )
 
 
@@ -275,12 +354,17 @@ def render(evaluation: Evaluation) -> Group:
     parts: list[RenderableType] = []
     for subset, chosen in evaluation.subsets.items():
         if chosen.any():
-            parts += [_figures_table(evaluation, subset), _differences_table(evaluation, subset)]
-    if not any(name.startswith(PUBLISHED) for name in evaluation.estimates):
-        parts = parts[::2]
+            parts.append(_figures_table(evaluation, subset))
+            parts += [
+                _differences_table(evaluation, subset, estimator)
+                for estimator in evaluation.estimates
+                if evaluation.references(estimator)
+            ]
     parts += [
         "Δ = (z - z_spec) / (1 + z_spec). MAE: mean |Δ|. NMAD: 1.4826 median|Δ - median Δ|. "
-        "Outliers: |Δ| > 0.15. Coverage: spectroscopic redshifts within the stated interval. "
+        "Outliers: |Δ| > 0.15. CRPS: of the posterior in z; of the redshift alone where only that "
+        "is published. 68 %, 95 %: share of spectroscopic redshifts within the stated interval. "
+        "Recalibrated: a published redshift alone, with the intervals that tuning found for it. "
         "Faint: not 15 mJy or more at 500 µm, which includes what was not observed there; faint "
         "positive: 0 < S500 < 15 mJy.",
         f"Constants {evaluation.identity} were tuned on tables of this kind; figures of galaxies "
@@ -296,62 +380,51 @@ def render(evaluation: Evaluation) -> Group:
 
 def _figures_table(evaluation: Evaluation, subset: str) -> Table:
     chosen = evaluation.subsets[subset]
-    table = Table(
-        title=f"{evaluation.table}: {subset}, {chosen.sum()} galaxies (95 % bootstrap below)",
-        box=SIMPLE,
+    table = _table(
+        f"{evaluation.table}: {subset}, {chosen.sum()} galaxies "
+        "(95 % bootstrap, from and to, below)",
+        "redshift",
     )
-    table.add_column("redshift")
-    for heading in ("MAE", "NMAD", "outliers", "68 %", "95 %", "CRPS"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for estimator, one in evaluation.estimates.items():
-        delta = metrics.deviation(one.redshift[chosen], evaluation.truth[chosen])
-        measured = [_with_interval(measure, delta) for measure in _MEASURES]
-        figures = evaluation.figures(subset, estimator)
-        covered = [_percent(figures[name]) for name in ("coverage68", "coverage95")]
-        score = _crps(evaluation, chosen) if estimator == CONVENTIONAL else ""
-        table.add_row(estimator, *measured, *covered, score)
+    for estimator in evaluation.estimates:
+        values = evaluation.values(subset, estimator)
+        cells = [_with_interval(MEASURES[name], each) for name, each in values.items()]
+        table.add_row(estimator, *cells)
     return table
 
 
-def _with_interval(measure: metrics.Measure, delta: Array) -> str:
-    low, high = metrics.bootstrap(measure, delta)
-    return f"{float(measure(delta)):.4f}\n{low:.3f}–{high:.3f}"
-
-
-def _percent(value: float | int | None) -> str:
-    return "" if value is None else f"{100 * value:.1f}"
-
-
-def _crps(evaluation: Evaluation, chosen: NDArray[np.bool_]) -> str:
-    held = [one for one, keep in zip(evaluation.posteriors, chosen, strict=True) if keep]
-    grid = np.asarray(held[0].grid_redshift, dtype=float)
-    probability = np.array([one.grid_probability for one in held], dtype=float)
-    return f"{metrics.crps(grid, probability, evaluation.truth[chosen]).mean():.3f}"
-
-
-def _differences_table(evaluation: Evaluation, subset: str) -> Table:
-    chosen = evaluation.subsets[subset]
-    delta = {
-        name: metrics.deviation(one.redshift[chosen], evaluation.truth[chosen])
-        for name, one in evaluation.estimates.items()
-    }
-    table = Table(
-        title="conventional minus published, negative is better (95 % paired bootstrap below)",
-        box=SIMPLE,
-    )
-    table.add_column("published")
-    for heading in ("MAE", "NMAD", "outliers"):
+def _table(title: str, rows: str) -> Table:
+    table = Table(title=title, box=SIMPLE)
+    table.add_column(rows, no_wrap=True)
+    for heading in _HEADINGS:
         table.add_column(heading, justify="right", no_wrap=True)
-    for name, reference in delta.items():
-        if not name.startswith(PUBLISHED):
-            continue
-        cells = []
-        for measure in _MEASURES:
-            value = float(measure(delta[CONVENTIONAL]) - measure(reference))
-            low, high = metrics.paired_bootstrap(measure, delta[CONVENTIONAL], reference)
-            cells.append(f"{value:+.4f}\n{low:+.4f} to {high:+.4f}")
-        table.add_row(name.removeprefix(PUBLISHED), *cells)
     return table
+
+
+def _with_interval(measure: metrics.Measure, values: Array) -> str:
+    value = float(measure(values))
+    if not math.isfinite(value):
+        return ""
+    low, high = metrics.bootstrap(measure, values)
+    return f"{value:.4f}\n{low:.4f}\n{high:.4f}"
+
+
+def _differences_table(evaluation: Evaluation, subset: str, estimator: str) -> Table:
+    table = _table(
+        f"{estimator} minus another, negative is better but for coverage "
+        "(95 % paired bootstrap, from and to, below)",
+        "other",
+    )
+    for reference in evaluation.references(estimator):
+        found = evaluation.differences(subset, estimator, reference)
+        table.add_row(reference, *(_signed(each) for each in found.values()))
+    return table
+
+
+def _signed(difference: Difference | None) -> str:
+    if difference is None:
+        return ""
+    value, low, high = difference
+    return f"{value:+.4f}\n{low:+.4f}\n{high:+.4f}"
 
 
 def plot(evaluation: Evaluation, path: str | Path) -> None:
@@ -455,7 +528,7 @@ def tune_redshift(
     figures: dict[str, Figures] = {}
     for sample, posteriors in zip(many, cross_validate(many, first, evaluations), strict=True):
         everything = np.ones(len(sample.truth), bool)
-        estimates = {CONVENTIONAL: _of_posteriors(posteriors)}
+        estimates = {CONVENTIONAL: _of_posteriors(posteriors, sample.truth)}
         held = Evaluation(
             sample.name, sample.truth, {"all": everything}, estimates, posteriors, [], ""
         )

@@ -233,6 +233,21 @@ class ConventionalRedshift:
         return replace(posterior, best=_most_likely_right(probability[0], posterior)), found
 
 
+def posteriors_of(log_posterior: Array, inputs: Sequence[Sequence[str]]) -> list[RedshiftPosterior]:
+    """Posteriors without lines from the ln of unnormalised densities.
+
+    Args:
+        log_posterior: per unit of ln(1 + z), shape (galaxies, COARSE).
+        inputs: what each rests on, a list for each galaxy.
+    """
+    probability = _normalised(log_posterior)
+    quantiles = _quantiles(probability, _COARSE_EDGES)
+    cells = probability.reshape(len(probability), len(PUBLISHED), -1).sum(axis=2)
+    return [
+        _posterior(quantiles[row], cells[row], [], list(used)) for row, used in enumerate(inputs)
+    ]
+
+
 def _line_features(found: list[lines.Line], posterior: RedshiftPosterior) -> list[Feature]:
     named: dict[float, str] = {}
     if posterior.identifications:

@@ -46,6 +46,13 @@ def test_coverage_counts_what_has_an_interval() -> None:
     assert np.isnan(metrics.coverage(lower[2:], upper[2:], np.array([1.0])))
 
 
+def test_mean_of_known_leaves_out_what_is_missing() -> None:
+    values = np.array([[1.0, np.nan, 0.0], [np.nan, np.nan, np.nan]])
+    mean = metrics.mean_of_known(values)
+    assert mean[0] == 0.5
+    assert np.isnan(mean[1])
+
+
 def test_crps_of_a_point_is_the_distance() -> None:
     grid = np.linspace(0, 4, 401)
     probability = np.zeros((2, 401))

@@ -13,12 +13,14 @@ from streams.evaluate import (
     CONVENTIONAL,
     FAR_INFRARED,
     Evaluation,
+    Results,
     evaluate_redshift,
     plot,
     render,
 )
 
-FIGURES = {"n", "mae", "nmad", "outliers", "coverage68", "coverage95"}
+FIGURES = {"n", "mae", "nmad", "outliers", "crps", "coverage68", "coverage95"}
+METHODS = ("z_phot", "eazy")
 SPT = "spt_dndz_tab_a1.txt"
 
 
@@ -31,20 +33,53 @@ def published(evaluation: Evaluation) -> list[str]:
     return [name for name in evaluation.estimates if name.startswith("published ")]
 
 
-def test_every_estimator_is_judged_on_the_same_galaxies(goodsn: Evaluation) -> None:
-    results = json.loads(json.dumps(goodsn.as_json()))
-    assert set(results) == {"all", "faint", "faint positive"}
+@pytest.fixture(scope="module")
+def results(goodsn: Evaluation) -> Results:
+    found: Results = json.loads(json.dumps(goodsn.as_json()))
+    return found
+
+
+def test_every_estimator_is_judged_on_the_same_galaxies(results: Results) -> None:
+    assert set(results) == {"all", "faint", "faint positive", "z > 1.5"}
     for estimators in results.values():
-        assert {CONVENTIONAL, FAR_INFRARED} < set(estimators)
-        assert len(estimators) == 4
+        assert set(estimators) == {
+            CONVENTIONAL,
+            FAR_INFRARED,
+            *(f"{kind} {name}" for kind in ("published", "recalibrated") for name in METHODS),
+        }
         assert len({figures["n"] for figures in estimators.values()}) == 1
-        assert all(set(figures) == FIGURES for figures in estimators.values())
-    assert [results[subset][CONVENTIONAL]["n"] for subset in results] == [717, 711, 72]
+        assert all(set(figures) - {"minus"} == FIGURES for figures in estimators.values())
+    assert [results[subset][CONVENTIONAL]["n"] for subset in results] == [717, 711, 72, 119]
 
 
-def test_published_figures_are_those_of_the_catalogue(goodsn: Evaluation) -> None:
+def test_differences_are_stated_with_intervals_from_pairs(results: Results) -> None:
+    ours = results["faint"][CONVENTIONAL]
+    assert set(ours["minus"]) == set(results["faint"]) - {CONVENTIONAL, FAR_INFRARED}
+    for reference, differences in ours["minus"].items():
+        theirs = results["faint"][reference]
+        for figure in FIGURES - {"n"}:
+            if theirs[figure] is None:
+                assert differences[figure] is None
+                continue
+            value, low, high = differences[figure]
+            assert value == pytest.approx(ours[figure] - theirs[figure], abs=1e-12)
+            assert low <= value <= high
+    low, high = ours["minus"]["published z_phot"]["mae"][1:]
+    alone = results["faint"]["published z_phot"]["mae"]
+    assert high - low < 0.2 * alone
+
+
+def test_the_crps_of_a_redshift_alone_is_its_error(goodsn: Evaluation) -> None:
+    one = goodsn.estimates["published z_phot"]
+    assert one.crps == pytest.approx(np.abs(one.redshift - goodsn.truth))
+    recalibrated = goodsn.estimates["recalibrated z_phot"]
+    assert recalibrated.redshift == pytest.approx(one.redshift, abs=0.06)
+    assert recalibrated.crps.mean() < one.crps.mean()
+
+
+def test_published_figures_are_those_of_the_catalogue(goodsn: Evaluation, results: Results) -> None:
     """The published redshifts of GOODS-N at S500 < 15 mJy, computed independently."""
-    faint = goodsn.as_json()["faint"]
+    faint = results["faint"]
     figures = [faint[name] for name in published(goodsn)]
     best = min(figures, key=lambda each: each["mae"] or np.inf)
     assert best["mae"] == pytest.approx(0.0461, abs=1e-4)
@@ -64,15 +99,15 @@ def test_the_conventional_redshift_is_no_worse_than_the_published(goodsn: Evalua
                 assert low <= 0
 
 
-def test_the_68_per_cent_interval_holds_68_per_cent(goodsn: Evaluation) -> None:
-    covered = goodsn.as_json()["all"][CONVENTIONAL]["coverage68"]
+def test_the_68_per_cent_interval_holds_68_per_cent(results: Results) -> None:
+    covered = results["all"][CONVENTIONAL]["coverage68"]
     assert covered is not None
     assert 0.63 <= covered <= 0.73
 
 
 def test_far_infrared_photometry_alone_places_the_spt_sources(shared_data: Path) -> None:
     evaluation = evaluate_redshift(shared_data / SPT)
-    figures = evaluation.as_json()["all"][FAR_INFRARED]
+    figures = evaluation.figures("all", FAR_INFRARED)
     assert figures["n"] == 46
     assert figures["nmad"] is not None
     assert figures["nmad"] <= 0.12
