@@ -1,0 +1,377 @@
+"""A learned redshift posterior: a mixture whose weights tell when a published redshift fails.
+
+Two small ensembles of networks:
+
+* *colours*: a density of ln(1 + z) from the broadband photometry alone, which no published redshift
+  has a part in;
+* *gate*: weights of the components of a mixture, among them the published redshift with a narrow
+  and a wide core, the same times the colours, the colours, the continuum, and the conventional
+  posterior. They depend on how well these agree with each other.
+
+Where the networks cannot know, because the photometry is not of the kind that they were trained on
+or because they disagree, the posterior is the conventional one, and says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.events import Fingerprint, PublishedRedshift, RedshiftPosterior
+
+from .. import vector
+from ..fingerprint import empty
+from .dust import HIGHEST_FREQUENCY_HZ, LOWEST_FREQUENCY_HZ
+from .estimator import ConventionalRedshift, posteriors_of
+from .grids import COARSE, Array, Array32
+from .published import independent
+
+REFINED = "refined"
+"""Among the inputs of a posterior that the networks made."""
+
+FALLBACK = "conventional"
+"""Begins the reason why one is not refined, among its inputs."""
+
+COMPONENTS = (
+    "published, narrow",
+    "published",
+    "published x colours",
+    "published, wide x colours",
+    "colours",
+    "colours x continuum",
+    "continuum",
+    "conventional",
+)
+WITH_PUBLISHED = slice(0, 4)
+"""The components that need a published redshift."""
+
+FEATURES = 11
+"""Length of what the gate is told of a galaxy."""
+
+_STEP = float(COARSE[1] - COARSE[0])
+_NARROW, _CORE, _WIDE = 0.012, 0.03, 0.08
+"""Widths of the published redshift in ln(1 + z)."""
+
+_NO_HALF_WIDTH = 0.05
+"""Stands for the half-width where none is published."""
+
+_COLOURS_IN_CORE, _CONTINUUM_IN_COLOURS = 0.6, 0.3
+"""Exponents that stand for what two pieces of evidence have in common."""
+
+_FLOOR = 1e-4
+"""Of the colours' density, relative to its sum: no redshift is impossible."""
+
+_NEAR_INFRARED_UM = 30.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Inputs:
+    """What is known of N galaxies; densities are logarithms, normalised or not, on COARSE."""
+
+    values: Array32
+    """Scaled broadband flux densities, shape (N, intervals), see ``processors.vector``."""
+
+    mask: Array32
+    """1 where there is one, shape (N, intervals)."""
+
+    centre: Array
+    """Mean ln(1 + z) of the published redshifts, 0 without any, shape (N,)."""
+
+    half_width: Array
+    """Mean published 68 % half-width in ln(1 + z), shape (N,)."""
+
+    count: Array
+    """Number of published redshifts, shape (N,)."""
+
+    log_continuum: Array
+    """Of prior, dust and radio, shape (N, COARSE)."""
+
+    log_prior: Array
+    """Of the prior alone, shape (COARSE,)."""
+
+    log_conventional: Array
+    """Of everything, shape (N, COARSE)."""
+
+    evidence: list[list[str]]
+    """What the conventional posterior rests on."""
+
+    def __len__(self) -> int:
+        return len(self.centre)
+
+    def select(self, chosen: NDArray[np.int64]) -> Inputs:
+        """Those of the chosen galaxies."""
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
+        prior, evidence = parts.pop("log_prior"), parts.pop("evidence")
+        return Inputs(
+            **{name: array[chosen] for name, array in parts.items()},
+            log_prior=prior,
+            evidence=[evidence[row] for row in chosen],
+        )
+
+
+def inputs_of(fingerprints: Sequence[Fingerprint], conventional: ConventionalRedshift) -> Inputs:
+    """What the networks are told of some fingerprints, spectra left out."""
+    vectors = vector.vectors(fingerprints)
+    posteriors = [each.inputs for each in conventional.estimate(fingerprints)]
+    stated = [
+        independent(each.photometric_redshifts, _has_far_infrared(each)) for each in fingerprints
+    ]
+    return Inputs(
+        vectors.values[:, vector.BROADBAND],
+        vectors.mask[:, vector.BROADBAND],
+        np.array([_mean([np.log1p(max(one.redshift, 0.0)) for one in many]) for many in stated]),
+        np.array([_mean(_half_widths(many), _NO_HALF_WIDTH) for many in stated]),
+        np.array([float(len(many)) for many in stated]),
+        conventional.log_continuum(fingerprints),
+        conventional.log_continuum([empty("")])[0],
+        conventional.log_posterior(fingerprints),
+        posteriors,
+    )
+
+
+def _has_far_infrared(one: Fingerprint) -> bool:
+    frequencies = [*(band.frequency_hz for band in one.bands)]
+    frequencies += [each.weighted_frequency / each.weight for each in one.maps if each.weight > 0]
+    return any(LOWEST_FREQUENCY_HZ < each <= HIGHEST_FREQUENCY_HZ for each in frequencies)
+
+
+def _half_widths(many: Sequence[PublishedRedshift]) -> list[float]:
+    return [
+        0.5 * float(np.log1p(max(one.upper_68, 0.0)) - np.log1p(max(one.lower_68, 0.0)))
+        for one in many
+        if one.lower_68 is not None and one.upper_68 is not None and one.upper_68 > one.lower_68
+    ]
+
+
+def _mean(values: Sequence[float], otherwise: float = 0.0) -> float:
+    return float(np.mean(values)) if values else otherwise
+
+
+def scaled(values: Array32, mask: Array32, mean: Array32, scatter: Array32) -> Array32:
+    """What the colours' networks read: normalised values, 0 where masked, beside the mask."""
+    return np.concatenate([(values - mean) / scatter * mask, mask], axis=1).astype(np.float32)
+
+
+def density_of(parameters: Array) -> Array:
+    """Probabilities on COARSE of mixtures of Gaussians in ln(1 + z).
+
+    Args:
+        parameters: ln of the shares, means, and ln of the widths, shape (..., 3, Gaussians).
+
+    Returns:
+        Shape (..., COARSE), summing to 1.
+    """
+    share, mean, width = (parameters[..., k, :, None] for k in range(3))
+    density = np.exp(share - width - 0.5 * np.square((COARSE - mean) / np.exp(width))).sum(axis=-2)
+    return _sum_to_one(density * _STEP / np.sqrt(2 * np.pi) + _FLOOR)
+
+
+def log_components(inputs: Inputs, colours: Array) -> Array:
+    """The ln of the components' densities in ln(1 + z), shape (N, COMPONENTS, COARSE).
+
+    Those that need a published redshift are -inf without one.
+
+    Args:
+        inputs: of N galaxies.
+        colours: probabilities from the colours, shape (N, COARSE).
+    """
+    log_colours = np.log(colours)
+    continuum = inputs.log_continuum - inputs.log_prior
+    found = np.stack(
+        [
+            _core(inputs.centre, _NARROW, 4.0),
+            _core(inputs.centre, _CORE, 4.0),
+            _core(inputs.centre, _CORE, 4.0) + _COLOURS_IN_CORE * log_colours,
+            _core(inputs.centre, _WIDE, 2.0) + log_colours,
+            log_colours,
+            log_colours + _CONTINUUM_IN_COLOURS * continuum,
+            inputs.log_continuum,
+            inputs.log_conventional,
+        ],
+        axis=1,
+    )
+    found -= np.logaddexp.reduce(found, axis=2, keepdims=True) + np.log(_STEP)
+    found[inputs.count == 0, WITH_PUBLISHED] = -np.inf
+    return found
+
+
+def features(inputs: Inputs, colours: Array) -> Array32:
+    """What the gate is told, float32, shape (N, FEATURES): how well the evidence agrees.
+
+    Args:
+        inputs: of N galaxies.
+        colours: probabilities from the colours, shape (N, COARSE).
+    """
+    core = _sum_to_one(np.exp(_core(inputs.centre, _CORE, 4.0)))
+    continuum = _sum_to_one(
+        np.exp(inputs.log_continuum - inputs.log_continuum.max(axis=1, keepdims=True))
+    )
+    overlap = (core * colours).sum(axis=1)
+    supported = (core * continuum).sum(axis=1) / continuum.max(axis=1)
+    low, middle, high = _quantiles(colours)
+    known = inputs.count > 0
+    of_published = np.stack(
+        [
+            np.log(overlap / _STEP + _FLOOR),
+            np.log(overlap / colours.max(axis=1) + _FLOOR),
+            np.log(supported + _FLOOR),
+            inputs.centre,
+            np.log(inputs.half_width + 0.003),
+            middle - inputs.centre,
+            np.abs(middle - inputs.centre),
+            inputs.count,
+        ]
+    )
+    of_all = np.stack(
+        [np.log(high - low), middle, inputs.values[:, _FAR_INFRARED].sum(axis=1) / 10.0]
+    )
+    return np.concatenate([np.where(known, of_published, 0.0), of_all]).T.astype(np.float32)
+
+
+def disagreement(members: Array) -> Array:
+    """Jensen-Shannon divergence of the members' densities, shape (N,), in nats.
+
+    Args:
+        members: probabilities, shape (members, N, COARSE).
+    """
+    return np.asarray(_entropy(members.mean(axis=0)) - _entropy(members).mean(axis=0))
+
+
+class Refined:
+    """Learned redshift posteriors of fingerprints.
+
+    Args:
+        weights: arrays by name, as ``models.train_refined`` writes them.
+        conventional: the estimate that this one rests and falls back on.
+
+    Raises:
+        ValueError: the networks were trained with another conventional redshift.
+    """
+
+    def __init__(self, weights: Mapping[str, Array32], conventional: ConventionalRedshift) -> None:
+        trained_with = str(weights["conventional"])
+        if trained_with != conventional.identity:
+            raise ValueError(
+                f"the refined redshift was trained with constants {trained_with}, "
+                f"not {conventional.identity}: python -m models.train_refined"
+            )
+        self._weights = weights
+        self._conventional = conventional
+
+    def estimate(self, fingerprints: Sequence[Fingerprint]) -> list[RedshiftPosterior]:
+        """The posterior of each fingerprint, in order; with a spectrum, the conventional one."""
+        if not fingerprints:
+            return []
+        inputs = inputs_of(fingerprints, self._conventional)
+        log_posterior, reasons = self.log_posterior(inputs)
+        used = [
+            [*known, reason or REFINED]
+            for known, reason in zip(inputs.evidence, reasons, strict=True)
+        ]
+        found = posteriors_of(log_posterior, used)
+        with_lines = [row for row, one in enumerate(fingerprints) if len(one.chunk_index)]
+        again = self._conventional.estimate([fingerprints[row] for row in with_lines])
+        for row, posterior in zip(with_lines, again, strict=True):
+            posterior.inputs.append(f"{FALLBACK}: lines")
+            found[row] = posterior
+        return found
+
+    def log_posterior(self, inputs: Inputs) -> tuple[Array, list[str]]:
+        """The ln of the posteriors on COARSE, and why each is the conventional one, or "".
+
+        Args:
+            inputs: of N galaxies.
+        """
+        members = density_of(self._colours(inputs))
+        colours = members.mean(axis=0)
+        shares = self._gate(features(inputs, colours), inputs.count > 0)
+        density = np.einsum("nk,nkz->nz", shares, np.exp(log_components(inputs, colours)))
+        reasons = self._reasons(inputs, members)
+        refined = np.array([not reason for reason in reasons])[:, None]
+        return np.where(refined, np.log(density + 1e-300), inputs.log_conventional), reasons
+
+    def _colours(self, inputs: Inputs) -> Array:
+        """Parameters of each member's density, shape (members, N, 3, Gaussians)."""
+        weights = self._weights
+        chosen = weights["intervals"]
+        layer = scaled(
+            inputs.values[:, chosen], inputs.mask[:, chosen], weights["mean"], weights["scatter"]
+        )
+        for name in ("colours.0", "colours.1"):
+            layer = _silu(_linear(weights, name, layer))
+        raw = _linear(weights, "colours.2", layer).astype(np.float64)
+        raw = raw.reshape(*raw.shape[:2], 3, -1)
+        share = raw[..., 0, :] - np.logaddexp.reduce(raw[..., 0, :], axis=-1)[..., None]
+        width = np.clip(raw[..., 2, :], -2.5, 2.0) - 2.0
+        return np.stack([share, 0.7 + 0.4 * raw[..., 1, :], width], axis=-2)
+
+    def _gate(self, given: Array32, published: NDArray[np.bool_]) -> Array:
+        """Shares of the components, shape (N, COMPONENTS)."""
+        weights = self._weights
+        layer = (given - weights["features.mean"]) / weights["features.scatter"]
+        raw = _linear(weights, "gate.1", np.tanh(_linear(weights, "gate.0", layer)))
+        raw = np.where(published[:, None] | ~_NEEDS_PUBLISHED, raw.astype(np.float64), -np.inf)
+        shares = np.exp(raw - raw.max(axis=2, keepdims=True))
+        return np.asarray((shares / shares.sum(axis=2, keepdims=True)).mean(axis=0))
+
+    def _reasons(self, inputs: Inputs, members: Array) -> list[str]:
+        weights = self._weights
+        near_infrared = near_infrared_intervals(weights["intervals"])
+        few = inputs.mask[:, near_infrared].sum(axis=1) < float(weights["fewest"])
+        chosen = weights["intervals"]
+        values, seen = inputs.values[:, chosen], inputs.mask[:, chosen] > 0
+        beyond = (seen & ((values < weights["lowest"]) | (values > weights["highest"]))).any(axis=1)
+        unsure = disagreement(members) > float(weights["largest_disagreement"])
+        reasons = [""] * len(inputs)
+        for row in range(len(inputs)):
+            if few[row]:
+                reasons[row] = f"{FALLBACK}: too few near-infrared bands"
+            elif beyond[row]:
+                reasons[row] = f"{FALLBACK}: fluxes unlike those of the training"
+            elif unsure[row]:
+                reasons[row] = f"{FALLBACK}: the networks disagree"
+        return reasons
+
+
+def near_infrared_intervals(intervals: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Those of some intervals shortward of 30 um."""
+    shortest = vector.BROADBAND_CENTRES_HZ[intervals] > 299_792.458e9 / _NEAR_INFRARED_UM
+    return np.asarray(intervals[shortest])
+
+
+_NEEDS_PUBLISHED = np.arange(len(COMPONENTS)) < WITH_PUBLISHED.stop
+_FAR_INFRARED = (vector.BROADBAND_CENTRES_HZ > 1e11) & (vector.BROADBAND_CENTRES_HZ < 3.5e12)
+_LEVELS = (0.16, 0.5, 0.84)
+
+
+def _core(centre: Array, width: float, degrees: float) -> Array:
+    """The ln of a Student t about each centre, not normalised, shape (N, COARSE)."""
+    deviation = (COARSE[None, :] - centre[:, None]) / width
+    return np.asarray(-(degrees + 1) / 2 * np.log1p(np.square(deviation) / degrees))
+
+
+def _quantiles(probability: Array) -> Array:
+    """The ln(1 + z) at ``_LEVELS``, shape (3, N)."""
+    cumulative = np.cumsum(probability, axis=1)
+    return np.array([np.interp(_LEVELS, row, COARSE + _STEP / 2) for row in cumulative]).T
+
+
+def _sum_to_one(density: Array) -> Array:
+    return np.asarray(density / density.sum(axis=-1, keepdims=True))
+
+
+def _entropy(probability: Array) -> Array:
+    return np.asarray(-(probability * np.log(probability)).sum(axis=-1))
+
+
+def _linear(weights: Mapping[str, Array32], name: str, layer: Array32) -> Array32:
+    """One layer of every member, shape (members, N, outputs)."""
+    weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
+    return np.asarray(layer @ weight.transpose(0, 2, 1) + bias[:, None, :])
+
+
+def _silu(layer: Array32) -> Array32:
+    return np.asarray(layer / (1 + np.exp(-layer)))
