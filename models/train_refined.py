@@ -100,7 +100,7 @@ class Sample:
 
     def select(self, chosen: NDArray[np.bool_] | Indices) -> Sample:
         """The chosen galaxies."""
-        rows = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
+        rows = np.arange(len(self.truth))[chosen]
         return Sample(
             [self.galaxies[row] for row in rows],
             [self.fingerprints[row] for row in rows],
@@ -613,11 +613,11 @@ def write(folder: Path, weights: dict[str, Any], card: dict[str, Any]) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m models.train_refined", description=__doc__)
-    stated = os.environ.get(DATA_VARIABLE)
+    stated, standard = os.environ.get(DATA_VARIABLE), Recipe()
     parser.add_argument("--data", type=Path, default=Path(stated) if stated else None)
     parser.add_argument("--output", type=Path, help="folder for weights and card")
-    parser.add_argument("--epochs", type=int, default=Recipe.epochs)
-    parser.add_argument("--width", type=int, default=Recipe.width)
+    parser.add_argument("--epochs", type=int, default=standard.epochs)
+    parser.add_argument("--width", type=int, default=standard.width)
     parser.add_argument(
         "--open-test", action="store_true", help="judge the test part as well; count the openings"
     )

@@ -108,6 +108,23 @@ class Frame(StrEnum):
     topocentric = "TOPOCENTRIC"
 
 
+class RedshiftModel(StrEnum):
+    """Estimates of ours to judge."""
+
+    conventional = "conventional"
+    refined = "refined"
+    both = "both"
+
+
+class Split(StrEnum):
+    """Parts of the training data."""
+
+    all = "all"
+    train = "train"
+    validation = "validation"
+    test = "test"
+
+
 HEADER: dict[str, Any] = {"rich_help_panel": "Spectra and maps: instead of what the header says"}
 
 StageName = Enum("StageName", {name: name for name in STAGES}, type=str)  # type: ignore[misc]
@@ -485,13 +502,17 @@ def evaluate_redshift(
     mapping: Annotated[
         str | None, typer.Option(help="A TOML file, or the name of an included mapping.")
     ] = None,
+    model: Annotated[
+        RedshiftModel, typer.Option(help="Which estimates of ours.")
+    ] = RedshiftModel.conventional,
+    split: Annotated[Split, typer.Option(help="Only that part of the training data.")] = Split.all,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Write a plot to this PNG file.")] = None,
 ) -> None:
     """Compare the stream's redshifts with spectroscopic ones, beside the published estimate's."""
     from . import evaluate
 
-    results = evaluate.evaluate_redshift(table, mapping)
+    results = evaluate.evaluate_redshift(table, mapping, model, split)
     if as_json:
         sys.stdout.write(json.dumps(results.as_json(), indent=2) + "\n")
     else:

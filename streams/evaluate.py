@@ -20,6 +20,8 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from models.refined import load_refined
+from models.training_data import split_of
 from models.tune_redshift import Sample, cross_validate, fold_of, tune
 from processors import fingerprint, metrics
 from processors.calibration import fit_logistic
@@ -29,6 +31,7 @@ from processors.redshift import ConventionalRedshift
 from processors.redshift import published as published_redshift
 from processors.redshift.estimator import posteriors_of
 from processors.redshift.published import independent
+from processors.redshift.refined import Refined
 from processors.redshift.tuned import Tuned, packaged
 from processors.scoring import REDSHIFT_TOLERANCE, mass_around_best
 from schemas.events import Fingerprint, Observation, RedshiftPosterior
@@ -52,7 +55,18 @@ PUBLISHED = "published "
 RECALIBRATED = "recalibrated "
 """Prefix of the same with the intervals that the conventional redshift gives them."""
 
+REFINED = "refined"
+REFINED_PHOTOMETRY = "refined without published"
+"""The counterpart of ``FAR_INFRARED``."""
+
 HIGH_REDSHIFT = 1.5
+
+SPLITS = ("train", "validation", "test")
+_CATALOGUE_OF_MAPPING = {"goodsn": "GOODS-N", "cosmos_fir": "COSMOS", "spt": "SPT"}
+"""Tables that networks were trained on, as ``models.catalogues`` names their galaxies."""
+
+
+MODELS = (CONVENTIONAL, REFINED, "both")
 
 FAINT_JY = 15e-3
 _S500_HZ = 299_792.458e9 / 500
@@ -95,6 +109,9 @@ class Galaxies:
     """Flux density at 500 um, NaN where not measured, shape (galaxies,)."""
 
     published: dict[str, Estimates]
+    mapping: str
+    """Name of the mapping."""
+
     methods: dict[str, str]
     """Method of each published redshift, as in the fingerprints."""
 
@@ -151,9 +168,14 @@ class Evaluation:
 
     def references(self, estimator: str) -> list[str]:
         """What an estimate of ours is compared with: every other that knows as much."""
-        if estimator != CONVENTIONAL:
+        if estimator == REFINED_PHOTOMETRY:
+            return [FAR_INFRARED] if FAR_INFRARED in self.estimates else []
+        if estimator not in (CONVENTIONAL, REFINED):
             return []
-        return [name for name in self.estimates if name.startswith((PUBLISHED, RECALIBRATED))]
+        others = [name for name in self.estimates if name.startswith((PUBLISHED, RECALIBRATED))]
+        if estimator == REFINED and CONVENTIONAL in self.estimates:
+            return [CONVENTIONAL, *others]
+        return others
 
     def as_json(self) -> Results:
         """``{subset: {estimator: {n, mae, ..., minus: {reference: {mae: [value, low, high]}}}}}``.
@@ -237,6 +259,7 @@ def read_galaxies(table: str | Path, mapping: str | Path | None = None) -> Galax
         np.array([row.true_redshift for row in kept], dtype=float),
         np.array([_s500_jy(one) for one in fingerprints]),
         published,
+        chosen.name,
         {name: one.method or name for name, one in chosen.published.items()},
         problems,
     )
@@ -265,8 +288,13 @@ def _s500_jy(one: Fingerprint) -> float:
     return near[0] if near else float("nan")
 
 
-def evaluate_redshift(table: str | Path, mapping: str | Path | None = None) -> Evaluation:
-    """Compare the conventional and the published redshifts of a table with spectroscopic ones.
+def evaluate_redshift(
+    table: str | Path,
+    mapping: str | Path | None = None,
+    model: str = CONVENTIONAL,
+    split: str = "all",
+) -> Evaluation:
+    """Compare our redshifts and the published ones of a table with spectroscopic ones.
 
     Every estimator is judged on the same galaxies: those that have all published redshifts that
     the mapping names. A galaxy counts as faint unless 15 mJy or more were measured at 500 um.
@@ -274,25 +302,40 @@ def evaluate_redshift(table: str | Path, mapping: str | Path | None = None) -> E
     Args:
         table: path of the table.
         mapping: name or path of its mapping; found by the table's name unless given.
+        model: which estimates of ours, one of ``MODELS``.
+        split: train, validation or test: the galaxies of that part of the training data alone.
 
     Raises:
         MappingError: the table cannot be read, or the mapping does not fit.
-        ValueError: no row has a spectroscopic redshift, or none has all published redshifts.
+        ValueError: no row has a spectroscopic redshift, or none has all published redshifts; or
+            a part is asked for of a table that nothing was trained on.
     """
+    if model not in MODELS:
+        raise ValueError(f"model {model!r} is none of {', '.join(MODELS)}")
     galaxies = read_galaxies(table, mapping)
     complete = np.ones(len(galaxies.truth), bool)
     for stated in galaxies.published.values():
         complete &= np.isfinite(stated.redshift)
+    if split != "all":
+        complete &= _in_split(galaxies, split)
     if not complete.any():
         raise ValueError(f"{table}: no row has all of {', '.join(galaxies.published)}")
     fingerprints = [one for one, keep in zip(galaxies.fingerprints, complete, strict=True) if keep]
     estimator = ConventionalRedshift()
     posteriors = _estimate(estimator, fingerprints)
     truth = galaxies.truth[complete]
-    estimates = {CONVENTIONAL: _of_posteriors(posteriors, truth)}
-    if galaxies.published:
-        without = [replace(one, photometric_redshifts=[]) for one in fingerprints]
-        estimates[FAR_INFRARED] = _of_posteriors(_estimate(estimator, without), truth)
+    without = [replace(one, photometric_redshifts=[]) for one in fingerprints]
+    estimates = {}
+    if model != REFINED:
+        estimates[CONVENTIONAL] = _of_posteriors(posteriors, truth)
+        if galaxies.published:
+            estimates[FAR_INFRARED] = _of_posteriors(_estimate(estimator, without), truth)
+    if model != CONVENTIONAL:
+        learned = load_refined(estimator)
+        posteriors = _estimate(learned, fingerprints)
+        estimates[REFINED] = _of_posteriors(posteriors, truth)
+        if galaxies.published:
+            estimates[REFINED_PHOTOMETRY] = _of_posteriors(_estimate(learned, without), truth)
     for name, one in galaxies.published.items():
         estimates[f"{PUBLISHED}{name}"] = one.select(complete)
     for name, method in galaxies.methods.items():
@@ -316,8 +359,21 @@ def evaluate_redshift(table: str | Path, mapping: str | Path | None = None) -> E
     )
 
 
+def _in_split(galaxies: Galaxies, split: str) -> NDArray[np.bool_]:
+    catalogue = _CATALOGUE_OF_MAPPING.get(galaxies.mapping)
+    if split not in SPLITS:
+        raise ValueError(f"split {split!r} is none of all, {', '.join(SPLITS)}")
+    if catalogue is None:
+        raise ValueError(
+            f"nothing was trained on tables of mapping {galaxies.mapping!r}: "
+            f"no galaxy is in the {split} part"
+        )
+    parts = [split_of(f"{catalogue} {one}") for one in galaxies.identifiers]
+    return np.asarray(np.equal(parts, SPLITS.index(split)))
+
+
 def _estimate(
-    estimator: ConventionalRedshift, fingerprints: Sequence[Fingerprint]
+    estimator: ConventionalRedshift | Refined, fingerprints: Sequence[Fingerprint]
 ) -> list[RedshiftPosterior]:
     starts = range(0, len(fingerprints), _BATCH)
     return [
@@ -431,7 +487,8 @@ def plot(evaluation: Evaluation, path: str | Path) -> None:
     """Write a figure: estimates with 68 % intervals against the truth, and the coverage."""
     from matplotlib.figure import Figure  # slow to import, and rarely wanted
 
-    one = evaluation.estimates[CONVENTIONAL]
+    name = REFINED if REFINED in evaluation.estimates else CONVENTIONAL
+    one = evaluation.estimates[name]
     truth = evaluation.truth
     figure = Figure(figsize=(11, 5), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -447,7 +504,7 @@ def plot(evaluation: Evaluation, path: str | Path) -> None:
         xscale="log",
         yscale="log",
         xlabel="1 + spectroscopic redshift",
-        ylabel="1 + conventional redshift",
+        ylabel=f"1 + {name} redshift",
         title=f"{evaluation.table}, {len(truth)} galaxies",
     )
     left.legend()

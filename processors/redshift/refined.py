@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -251,7 +252,9 @@ class Refined:
         ValueError: the networks were trained with another conventional redshift.
     """
 
-    def __init__(self, weights: Mapping[str, Array32], conventional: ConventionalRedshift) -> None:
+    def __init__(
+        self, weights: Mapping[str, NDArray[Any]], conventional: ConventionalRedshift
+    ) -> None:
         trained_with = str(weights["conventional"])
         if trained_with != conventional.identity:
             raise ValueError(
@@ -320,20 +323,21 @@ class Refined:
     def _reasons(self, inputs: Inputs, members: Array) -> list[str]:
         weights = self._weights
         near_infrared = near_infrared_intervals(weights["intervals"])
-        few = inputs.mask[:, near_infrared].sum(axis=1) < float(weights["fewest"])
         chosen = weights["intervals"]
         values, seen = inputs.values[:, chosen], inputs.mask[:, chosen] > 0
-        beyond = (seen & ((values < weights["lowest"]) | (values > weights["highest"]))).any(axis=1)
-        unsure = disagreement(members) > float(weights["largest_disagreement"])
-        reasons = [""] * len(inputs)
-        for row in range(len(inputs)):
-            if few[row]:
-                reasons[row] = f"{FALLBACK}: too few near-infrared bands"
-            elif beyond[row]:
-                reasons[row] = f"{FALLBACK}: fluxes unlike those of the training"
-            elif unsure[row]:
-                reasons[row] = f"{FALLBACK}: the networks disagree"
-        return reasons
+        beyond = seen & ((values < weights["lowest"]) | (values > weights["highest"]))
+        causes = {
+            "the networks disagree": disagreement(members) > float(weights["largest_disagreement"]),
+            "fluxes unlike those of the training": beyond.any(axis=1),
+            "too few near-infrared bands": (
+                inputs.mask[:, near_infrared].sum(axis=1) < float(weights["fewest"])
+            ),
+        }
+        reasons = np.full(len(inputs), "", object)
+        for cause, applies in causes.items():
+            reasons[applies] = f"{FALLBACK}: {cause}"
+        found: list[str] = reasons.tolist()
+        return found
 
 
 def near_infrared_intervals(intervals: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -367,7 +371,7 @@ def _entropy(probability: Array) -> Array:
     return np.asarray(-(probability * np.log(probability)).sum(axis=-1))
 
 
-def _linear(weights: Mapping[str, Array32], name: str, layer: Array32) -> Array32:
+def _linear(weights: Mapping[str, NDArray[Any]], name: str, layer: Array32) -> Array32:
     """One layer of every member, shape (members, N, outputs)."""
     weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
     return np.asarray(layer @ weight.transpose(0, 2, 1) + bias[:, None, :])
