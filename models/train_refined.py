@@ -244,7 +244,8 @@ def train(training: Sample, recipe: Recipe, identity: str) -> dict[str, NDArray[
     known = np.isfinite(training.truth)
     label = np.where(known, np.log1p(training.truth), inputs.centre)
     weight = np.where(known, 1.0, np.where(inputs.count > 0, recipe.photometric_weight, 0.0))
-    intervals = np.flatnonzero(inputs.mask.sum(axis=0) >= _FEWEST_OBSERVED)
+    observed = inputs.mask.sum(axis=0) >= _FEWEST_OBSERVED
+    intervals = np.flatnonzero(observed & refined.NEAR_INFRARED)
     values, mask = inputs.values[:, intervals], inputs.mask[:, intervals]
     seen = mask.sum(axis=0)
     mean = (values * mask).sum(axis=0) / seen
@@ -291,8 +292,8 @@ def train(training: Sample, recipe: Recipe, identity: str) -> dict[str, NDArray[
         "largest_disagreement": np.quantile(refined.disagreement(held_out[:, rows]), _UNSURE),
         "features.mean": told_mean,
         "features.scatter": told_scatter,
-        **_stacked("colours", [[*each.layers] for each in colours]),
-        **_stacked("gate", [[each[0], each[3]] for each in gates]),
+        **stacked("colours", [[*each.layers] for each in colours]),
+        **stacked("gate", [[each[0], each[3]] for each in gates]),
         "held_out_colours": held_out.mean(axis=0),
     }
 
@@ -302,7 +303,8 @@ def _extreme(values: Array32, mask: Array32, of: Callable[..., Any]) -> Array32:
     return np.asarray(of(np.where(mask > 0, values, missing), axis=0), np.float32)
 
 
-def _stacked(name: str, members: Sequence[Sequence[nn.Linear]]) -> dict[str, Array32]:
+def stacked(name: str, members: Sequence[Sequence[nn.Linear]]) -> dict[str, Array32]:
+    """Weights of the members' layers by name, the members along the first axis."""
     found = {}
     for number, layers in enumerate(zip(*members, strict=True)):
         for part in ("weight", "bias"):
@@ -409,7 +411,7 @@ class Baselines:
             held_out[out] = self._trees.predict(table[out])
         self._trees.fit(table, residual)
         self._errors = residual - held_out
-        self._shares = _stack(np.exp(_at(_conventional_components(training), training.truth)))
+        self._shares = stack(np.exp(_at(_conventional_components(training), training.truth)))
         self._temper = _temper(training)
 
     def estimates(self, sample: Sample) -> dict[str, Estimate]:
@@ -470,7 +472,7 @@ def _conventional_components(sample: Sample) -> Array:
     return np.asarray(found - np.logaddexp.reduce(found, axis=2, keepdims=True) - np.log(step))
 
 
-def _stack(density: Array, steps: int = 500) -> Array:
+def stack(density: Array, steps: int = 500) -> Array:
     """Constant shares that maximise the likelihood, by expectation maximisation."""
     shares = np.full(density.shape[1], 1 / density.shape[1])
     for _ in range(steps):

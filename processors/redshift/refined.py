@@ -2,8 +2,8 @@
 
 Two small ensembles of networks:
 
-* *colours*: a density of ln(1 + z) from the broadband photometry alone, which no published redshift
-  has a part in;
+* *colours*: a density of ln(1 + z) from the near- and mid-infrared photometry alone, which no
+  published redshift has a part in;
 * *gate*: weights of the components of a mixture, among them the published redshift with a narrow
   and a wide core, the same times the colours, the colours, the continuum, and the conventional
   posterior. They depend on how well these agree with each other.
@@ -65,7 +65,8 @@ _COLOURS_IN_CORE, _CONTINUUM_IN_COLOURS = 0.6, 0.3
 _FLOOR = 1e-4
 """Of the colours' density, relative to its sum: no redshift is impossible."""
 
-_NEAR_INFRARED_UM = 30.0
+NEAR_INFRARED = vector.BROADBAND_CENTRES_HZ > 1e13
+"""The canonical intervals shortward of 30 um, which the colours may be made of."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -152,8 +153,28 @@ def _mean(values: Sequence[float], otherwise: float = 0.0) -> float:
 
 
 def scaled(values: Array32, mask: Array32, mean: Array32, scatter: Array32) -> Array32:
-    """What the colours' networks read: normalised values, 0 where masked, beside the mask."""
-    return np.concatenate([(values - mean) / scatter * mask, mask], axis=1).astype(np.float32)
+    """What the colours' networks read: normalised values, 0 where masked, float32.
+
+    The mask is not among it: which bands a survey observed is no property of a galaxy.
+    """
+    return np.asarray((values - mean) / scatter * mask, np.float32)
+
+
+def colours(weights: Mapping[str, NDArray[Any]], given: Array32) -> Array:
+    """Parameters of each member's mixture of Gaussians, shape (members, N, 3, Gaussians).
+
+    Args:
+        weights: of the members' layers, by name.
+        given: what ``scaled`` gives, shape (N, inputs).
+    """
+    layer = given
+    for name in ("colours.0", "colours.1"):
+        layer = _silu(_linear(weights, name, layer))
+    raw = _linear(weights, "colours.2", layer).astype(np.float64)
+    raw = raw.reshape(*raw.shape[:2], 3, -1)
+    share = raw[..., 0, :] - np.logaddexp.reduce(raw[..., 0, :], axis=-1)[..., None]
+    width = np.clip(raw[..., 2, :], -2.5, 2.0) - 2.0
+    return np.stack([share, 0.7 + 0.4 * raw[..., 1, :], width], axis=-2)
 
 
 def density_of(parameters: Array) -> Array:
@@ -300,16 +321,8 @@ class Refined:
         """Parameters of each member's density, shape (members, N, 3, Gaussians)."""
         weights = self._weights
         chosen = weights["intervals"]
-        layer = scaled(
-            inputs.values[:, chosen], inputs.mask[:, chosen], weights["mean"], weights["scatter"]
-        )
-        for name in ("colours.0", "colours.1"):
-            layer = _silu(_linear(weights, name, layer))
-        raw = _linear(weights, "colours.2", layer).astype(np.float64)
-        raw = raw.reshape(*raw.shape[:2], 3, -1)
-        share = raw[..., 0, :] - np.logaddexp.reduce(raw[..., 0, :], axis=-1)[..., None]
-        width = np.clip(raw[..., 2, :], -2.5, 2.0) - 2.0
-        return np.stack([share, 0.7 + 0.4 * raw[..., 1, :], width], axis=-2)
+        values, mask = inputs.values[:, chosen], inputs.mask[:, chosen]
+        return colours(weights, scaled(values, mask, weights["mean"], weights["scatter"]))
 
     def _gate(self, given: Array32, published: NDArray[np.bool_]) -> Array:
         """Shares of the components, shape (N, COMPONENTS)."""
@@ -322,7 +335,6 @@ class Refined:
 
     def _reasons(self, inputs: Inputs, members: Array) -> list[str]:
         weights = self._weights
-        near_infrared = near_infrared_intervals(weights["intervals"])
         chosen = weights["intervals"]
         values, seen = inputs.values[:, chosen], inputs.mask[:, chosen] > 0
         beyond = seen & ((values < weights["lowest"]) | (values > weights["highest"]))
@@ -330,7 +342,7 @@ class Refined:
             "the networks disagree": disagreement(members) > float(weights["largest_disagreement"]),
             "fluxes unlike those of the training": beyond.any(axis=1),
             "too few near-infrared bands": (
-                inputs.mask[:, near_infrared].sum(axis=1) < float(weights["fewest"])
+                inputs.mask[:, chosen].sum(axis=1) < float(weights["fewest"])
             ),
         }
         reasons = np.full(len(inputs), "", object)
@@ -338,12 +350,6 @@ class Refined:
             reasons[applies] = f"{FALLBACK}: {cause}"
         found: list[str] = reasons.tolist()
         return found
-
-
-def near_infrared_intervals(intervals: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Those of some intervals shortward of 30 um."""
-    shortest = vector.BROADBAND_CENTRES_HZ[intervals] > 299_792.458e9 / _NEAR_INFRARED_UM
-    return np.asarray(intervals[shortest])
 
 
 _NEEDS_PUBLISHED = np.arange(len(COMPONENTS)) < WITH_PUBLISHED.stop

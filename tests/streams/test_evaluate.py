@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from processors import metrics
 from streams.evaluate import (
     CONVENTIONAL,
     FAR_INFRARED,
+    REFINED,
+    REFINED_PHOTOMETRY,
     Evaluation,
     Results,
     evaluate_redshift,
@@ -123,6 +126,41 @@ def test_the_output_states_what_the_figures_are_and_are_not(
     picture = tmp_path / "redshift.png"
     plot(goodsn, picture)
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_refined_redshift_is_judged_beside_the_conventional(shared_data: Path) -> None:
+    """On the training part, of which nothing is learnt by looking."""
+    evaluation = evaluate_redshift(shared_data / "goodsn.ecsv", model="both", split="train")
+    assert {CONVENTIONAL, FAR_INFRARED, REFINED, REFINED_PHOTOMETRY} < set(evaluation.estimates)
+    found = evaluation.as_json()["faint"]
+    assert found[REFINED]["n"] == 496
+    assert set(found[REFINED]["minus"]) == {CONVENTIONAL, *found[CONVENTIONAL]["minus"]}
+    assert set(found[REFINED_PHOTOMETRY]["minus"]) == {FAR_INFRARED}
+    assert any(REFINED in one.inputs for one in evaluation.posteriors)
+
+
+def test_the_refined_redshift_of_galaxies_it_cannot_know_is_the_conventional(
+    shared_data: Path,
+) -> None:
+    evaluation = evaluate_redshift(shared_data / SPT, model="both")
+    ours, theirs = (evaluation.estimates[name] for name in (REFINED, CONVENTIONAL))
+    assert ours.redshift == pytest.approx(theirs.redshift, rel=1e-6)
+    assert all("too few near-infrared" in one.inputs[-1] for one in evaluation.posteriors)
+
+
+def test_a_part_of_a_table_that_nothing_was_trained_on_is_refused(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    mapping = resources.files("streams.files") / "mappings" / "goodsn.toml"
+    unseen = tmp_path / "unseen.toml"
+    unseen.write_text(mapping.read_text().replace('name = "goodsn"', 'name = "unseen"'))
+    with pytest.raises(ValueError, match="nothing was trained on tables of mapping 'unseen'"):
+        evaluate_redshift(shared_data / "goodsn.ecsv", unseen, split="test")
+
+
+def test_an_unknown_model_is_refused(shared_data: Path) -> None:
+    with pytest.raises(ValueError, match="'other' is none of conventional, refined, both"):
+        evaluate_redshift(shared_data / "goodsn.ecsv", model="other")
 
 
 def test_a_table_without_spectroscopic_redshifts_is_refused(tmp_path: Path) -> None:
