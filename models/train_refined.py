@@ -12,6 +12,7 @@ import hashlib
 import itertools
 import json
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -111,7 +112,7 @@ class Sample:
 
     @property
     def faint(self) -> NDArray[np.bool_]:
-        """Which are not brighter than 15 mJy at 500 um, and which galaxies are in GOODS-N."""
+        """Which have not 15 mJy or more at 500 um; most are not detected there."""
         bright = self.inputs.mask[:, _S500] * np.sinh(self.inputs.values[:, _S500])
         return np.asarray(~(bright * vector.BROADBAND_DEPTH_JY[_S500] >= _FAINT_JY))
 
@@ -609,7 +610,13 @@ def write(folder: Path, weights: dict[str, Any], card: dict[str, Any]) -> None:
     path = folder / "refined.npz"
     np.savez_compressed(path, **weights)
     card = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), **card}
-    (folder / "refined.json").write_text(json.dumps(card, indent=1) + "\n")
+    # A figure and its interval on one line.
+    text = re.sub(r"\[\s+([^\[\]{}]*?)\s+\]", _on_one_line, json.dumps(card, indent=1))
+    (folder / "refined.json").write_text(text + "\n")
+
+
+def _on_one_line(numbers: re.Match[str]) -> str:
+    return f"[{' '.join(numbers[1].split())}]"
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -58,11 +58,6 @@ def covered(lower: Array, upper: Array, truth: Array) -> Array:
     return np.where(stated, (truth >= lower) & (truth <= upper), np.nan)
 
 
-def coverage(lower: Array, upper: Array, truth: Array) -> float:
-    """Share of truths within [lower, upper], of those that have an interval; NaN if none has."""
-    return float(mean_of_known(covered(lower, upper, truth)))
-
-
 def crps(grid: Array, probability: Array, truth: Array) -> Array:
     """Continuous ranked probability score of discrete posteriors.
 

@@ -42,8 +42,10 @@ def test_measures_work_on_the_last_axis(delta: np.ndarray) -> None:
 
 def test_coverage_counts_what_has_an_interval() -> None:
     lower, upper = np.array([0.0, 1.0, np.nan]), np.array([1.0, 2.0, np.nan])
-    assert metrics.coverage(lower, upper, np.array([0.5, 3.0, 1.0])) == 0.5
-    assert np.isnan(metrics.coverage(lower[2:], upper[2:], np.array([1.0])))
+    covered = metrics.covered(lower, upper, np.array([0.5, 3.0, 1.0]))
+    assert covered[:2].tolist() == [1.0, 0.0]
+    assert np.isnan(covered[2])
+    assert metrics.mean_of_known(covered) == 0.5
 
 
 def test_mean_of_known_leaves_out_what_is_missing() -> None:
