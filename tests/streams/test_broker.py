@@ -37,6 +37,12 @@ def observations() -> list[Observation]:
 
 
 @pytest.fixture(scope="module")
+def broker(make_broker: Callable[..., Broker]) -> Broker:
+    """A broker that only these tests fill."""
+    return make_broker()
+
+
+@pytest.fixture(scope="module")
 def filled(broker: Broker, observations: list[Observation]) -> Broker:
     """The broker after the observations, some of them twice, and three malformed messages."""
     malformed = [b"nonsense", b"\x00\x00\x00\x00\x01", Codec().encode(observations[0])[:-1]]
