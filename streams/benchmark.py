@@ -11,6 +11,7 @@ import argparse
 import dataclasses
 import itertools
 import json
+import logging
 import os
 import shutil
 import statistics
@@ -150,6 +151,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path(".mmbroker/bench"))
     arguments = parser.parse_args()
     console = Console()
+    # What is killed on purpose need not be lamented.
+    logging.getLogger("streams").setLevel(logging.CRITICAL)
     report = run(QUICK if arguments.quick else Sizes(), console)
     arguments.output.mkdir(parents=True, exist_ok=True)
     file = arguments.output / "report.json"
