@@ -371,14 +371,6 @@ class Estimate:
         }
 
 
-MEASURES: dict[str, metrics.Measure] = {
-    "mae": metrics.mae,
-    "nmad": metrics.nmad,
-    "outliers": metrics.outliers,
-    "crps": metrics.mean_of_known,
-    "coverage68": metrics.mean_of_known,
-    "coverage95": metrics.mean_of_known,
-}
 REFINED = "refined"
 CONVENTIONAL = "conventional"
 
@@ -533,7 +525,7 @@ def judge(
             theirs = one.values(truth, chosen)
             figures: dict[str, Any] = {"n": int(chosen.sum())}
             minus = {}
-            for key, measure in MEASURES.items():
+            for key, measure in metrics.MEASURES.items():
                 value = float(measure(theirs[key]))
                 if not np.isfinite(value):
                     continue
@@ -599,7 +591,7 @@ def render(figures: dict[str, Any]) -> str:
             continue
         lines.append(f"{subset}, n = {next(iter(estimators.values()))['n']}")
         for name, one in estimators.items():
-            cells = [f"{key} {one[key][0]:.4f}" for key in MEASURES if key in one]
+            cells = [f"{key} {one[key][0]:.4f}" for key in metrics.MEASURES if key in one]
             lines.append(f"  {name:28s} {'  '.join(cells)}")
     return "\n".join(lines)
 

@@ -147,6 +147,12 @@ def merge(
     )
 
 
+def observation_hashes(fingerprint: Fingerprint) -> list[bytes]:
+    """Hashes of the merged observations, 16 bytes each, in the order of merging."""
+    joined = fingerprint.observation_hashes
+    return [joined[start : start + 16] for start in range(0, len(joined), 16)]
+
+
 def build(galaxy: str, observations: Iterable[Observation]) -> Fingerprint:
     """The fingerprint of observations that are known to be of one galaxy.
 

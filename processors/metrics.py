@@ -52,6 +52,17 @@ def mean_of_known(values: Array) -> Array:
     )
 
 
+MEASURES: dict[str, Measure] = {
+    "mae": mae,
+    "nmad": nmad,
+    "outliers": outliers,
+    "crps": mean_of_known,
+    "coverage68": mean_of_known,
+    "coverage95": mean_of_known,
+}
+"""Figures of an estimator by name: of Δ, of each galaxy's CRPS, of whether it is covered."""
+
+
 def covered(lower: Array, upper: Array, truth: Array) -> Array:
     """1 where the truth is within [lower, upper], else 0, and NaN without an interval."""
     stated = np.isfinite(lower) & np.isfinite(upper)

@@ -55,7 +55,7 @@ app.add_typer(evaluate_app, name="evaluate")
 console = Console()
 errors = Console(stderr=True, highlight=False)
 
-LIBRARIES = ("faust", "aiokafka", "mode", "matplotlib")
+LIBRARIES = ("faust", "mode", "matplotlib")
 REPEAT_AFTER_S = 60.0
 
 PICTURE_COLUMNS = 128

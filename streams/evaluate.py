@@ -134,15 +134,17 @@ class Evaluation:
         """The figures of one estimator on one subset; None where there are none."""
         count = int(self.subsets[subset].sum())
         if not count:
-            return {"n": 0, **dict.fromkeys(MEASURES)}
+            return {"n": 0, **dict.fromkeys(metrics.MEASURES)}
         values = self.values(subset, estimator)
         return {
             "n": count,
-            **{name: _or_none(float(MEASURES[name](each))) for name, each in values.items()},
+            **{
+                name: _or_none(float(metrics.MEASURES[name](each))) for name, each in values.items()
+            },
         }
 
     def values(self, subset: str, estimator: str) -> dict[str, Array]:
-        """What each of ``MEASURES`` is taken of, a value for each galaxy of a subset."""
+        """What each of ``metrics.MEASURES`` is taken of, a value for each galaxy of a subset."""
         chosen = self.subsets[subset]
         truth = self.truth[chosen]
         one = self.estimates[estimator].select(chosen)
@@ -157,10 +159,10 @@ class Evaluation:
     def differences(self, subset: str, estimator: str, reference: str) -> Differences:
         """One estimator's figures minus another's on the same galaxies, with paired intervals."""
         if not self.subsets[subset].any():
-            return dict.fromkeys(MEASURES)
+            return dict.fromkeys(metrics.MEASURES)
         ours, theirs = (self.values(subset, each) for each in (estimator, reference))
         found: Differences = {}
-        for name, measure in MEASURES.items():
+        for name, measure in metrics.MEASURES.items():
             value = float(measure(ours[name]) - measure(theirs[name]))
             low, high = metrics.paired_bootstrap(measure, ours[name], theirs[name])
             found[name] = (value, low, high) if math.isfinite(value) else None
@@ -180,7 +182,7 @@ class Evaluation:
     def as_json(self) -> Results:
         """``{subset: {estimator: {n, mae, ..., minus: {reference: {mae: [value, low, high]}}}}}``.
 
-        The figures are those of ``MEASURES``; only estimates of ours have ``minus``.
+        The figures are those of ``metrics.MEASURES``; only estimates of ours have ``minus``.
         """
         return {
             subset: {
@@ -201,14 +203,6 @@ class Evaluation:
         return {"minus": compared} if compared else {}
 
 
-MEASURES: dict[str, metrics.Measure] = {
-    "mae": metrics.mae,
-    "nmad": metrics.nmad,
-    "outliers": metrics.outliers,
-    "crps": metrics.mean_of_known,
-    "coverage68": metrics.mean_of_known,
-    "coverage95": metrics.mean_of_known,
-}
 _HEADINGS = ("MAE", "NMAD", "outliers", "CRPS", "68 %", "95 %")
 
 
@@ -443,7 +437,7 @@ def _figures_table(evaluation: Evaluation, subset: str) -> Table:
     )
     for estimator in evaluation.estimates:
         values = evaluation.values(subset, estimator)
-        cells = [_with_interval(MEASURES[name], each) for name, each in values.items()]
+        cells = [_with_interval(metrics.MEASURES[name], each) for name, each in values.items()]
         table.add_row(estimator, *cells)
     return table
 

@@ -157,7 +157,7 @@ class Reader:
         for message in messages:
             error = message.error()
             if error is None:
-                received.append(_received(message))
+                received.append(_as_received(message))
             elif error.code() in FENCED:
                 raise _FencedError(error.str())
             elif error.code() in PASSING:
@@ -233,7 +233,7 @@ def _send(stage: Stage, producer: DurableProducer, messages: Sequence[Outgoing])
     stage.metrics.sent(messages)
 
 
-def _received(message: Message) -> Received:
+def _as_received(message: Message) -> Received:
     headers: Any = message.headers() or []
     return Received(
         topic=message.topic() or "",

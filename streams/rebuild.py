@@ -58,7 +58,6 @@ from .subscribe import Read, read, topic_of
 from .supervise import RUN_LOCK
 
 CHUNK = 500
-HASH_BYTES = 16
 UNFINISHED = "store.unfinished"
 
 T = TypeVar("T")
@@ -388,7 +387,7 @@ class _Rebuild:
                         observation_hash(each.observation_id): each
                         for each in fingerprint.recent_sources
                     }
-                    for hashed in _hashes(fingerprint):
+                    for hashed in fingerprints.observation_hashes(fingerprint):
                         source = sources.get(hashed, _NO_SOURCE)
                         writing.archive(hashed, Archived("merged", galaxy_id, source))
 
@@ -589,11 +588,6 @@ _NO_SOURCE = Source("", "", 0, 0)
 
 def _source(message: Read, observation: Observation) -> Source:
     return Source(observation.observation_id, message.topic, message.partition, message.offset)
-
-
-def _hashes(fingerprint: Fingerprint) -> list[bytes]:
-    joined = fingerprint.observation_hashes
-    return [joined[start : start + HASH_BYTES] for start in range(0, len(joined), HASH_BYTES)]
 
 
 def _last_alert(message: Read) -> tuple[str, LastAlert]:

@@ -41,7 +41,6 @@ REPEATED, CORRECTED, WITHDRAWN, MALFORMED = 0.1, 0.03, 0.02, 0.01
 """Shares of the observations that are sent again, are corrected or withdrawn, or are followed by
 bytes that are no observation."""
 
-HASH_BYTES = 16
 POLL_S = 0.1
 RECOVERY_TIMEOUT_S = 120.0
 SETTLE_TIMEOUT_S = 600.0
@@ -376,7 +375,7 @@ def untrue(settings: Settings, traffic: Traffic) -> Untrue:
     for galaxy_id, message in published.items():
         fingerprint = message.event
         assert isinstance(fingerprint, Fingerprint)
-        hashes = _hashes(fingerprint)
+        hashes = fingerprints.observation_hashes(fingerprint)
         members.update(hashes)
         known = [by_hash[each] for each in hashes if each in by_hash]
         if not _same(fingerprint, fingerprints.build(galaxy_id, known)):
@@ -404,11 +403,6 @@ def untrue(settings: Settings, traffic: Traffic) -> Untrue:
 def _newest(settings: Settings, stream: str) -> dict[str, Read]:
     """The last message of every key, as a compacted topic keeps it."""
     return {each.key.decode(): each for each in read(settings, stream, until_end=True)}
-
-
-def _hashes(fingerprint: Fingerprint) -> list[bytes]:
-    merged = fingerprint.observation_hashes
-    return [merged[start : start + HASH_BYTES] for start in range(0, len(merged), HASH_BYTES)]
 
 
 def _same(one: Fingerprint, other: Fingerprint) -> bool:

@@ -1,8 +1,8 @@
 """Runs one stage as a process: a service under Faust's worker.
 
 Faust starts and stops the service and hears the signals. Its own consumer, streams and agents are
-not used: they cost 86 us of processor time per event, against 2 us of confluent-kafka's consumer,
-which was a quarter of all time spent on an observation.
+not used: under a stage that does nothing they took 86 us of processor time per event, and
+confluent-kafka's consumer 2.
 """
 
 from __future__ import annotations

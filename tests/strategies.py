@@ -6,6 +6,7 @@ import numpy as np
 from astropy.wcs import WCS
 from hypothesis import strategies as st
 
+from processors.fingerprint import observation_hashes
 from schemas.events import (
     Acquisition,
     BandMeasurement,
@@ -21,8 +22,7 @@ from schemas.events import (
 
 def members(fingerprint: Fingerprint) -> set[bytes]:
     """Hashes of the observations merged in a fingerprint."""
-    hashes = fingerprint.observation_hashes
-    return {hashes[start : start + 16] for start in range(0, len(hashes), 16)}
+    return set(observation_hashes(fingerprint))
 
 
 BANDS = {"SPIRE-250": 1.199e12, "SPIRE-500": 5.996e11, "SCUBA2-850": 3.527e11, "VLA-1.4": 1.4e9}

@@ -101,6 +101,7 @@ class LMDBStore:
             with self.writing() as writing:
                 writing.set_layout()
         elif layout != LAYOUT:
+            self._environment.close()
             raise StoreDamagedError(
                 f"the store in {self._directory} has layout {layout or 0}, not {LAYOUT}: another "
                 f"version of mmbroker made it; {REMEDY}"
