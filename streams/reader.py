@@ -1,8 +1,10 @@
 """Reads the topics of one stage in its consumer group, batch after batch.
 
-One thread reads, processes, makes durable what came of it, and only then commits: when partitions
-are taken away, nothing is in hand. Kafka hears of this process from a thread of librdkafka's own,
-so that a long batch does not cost it its partitions.
+One thread reads, processes, makes durable what came of it, and only then commits. Partitions are
+taken away only while it reads; the batch that it was gathering is then left to whoever reads them
+next: to process it would be harmless, but to commit it would take back what the other has committed.
+Kafka hears of this process from a thread of librdkafka's own, so that a long batch does not cost it
+its partitions.
 """
 
 from __future__ import annotations
@@ -73,6 +75,7 @@ class Reader:
         self._instance = instance
         self._health = health
         self._producer = DurableProducer(settings.kafka)
+        self._gathered: list[Received] = []
 
     def run(self, stop: threading.Event) -> None:
         """Read until stopped; the batch in hand is finished, or left for whoever reads next.
@@ -132,6 +135,7 @@ class Reader:
 
     def _revoked(self, reading: Consumer, places: list[TopicPartition]) -> None:
         self._health.assigned = frozenset()
+        self._gathered.clear()
 
     def _batch(self, reading: Consumer) -> list[Received]:
         """The next messages, bounded in number and bytes; none after a while without any."""
@@ -139,15 +143,12 @@ class Reader:
         first = reading.poll(POLL_S)
         if first is None:
             return []
-        batch = self._received([first])
-        size = sum(len(each.value or b"") for each in batch)
+        self._gathered = batch = self._received([first])
         deadline = time.monotonic() + now.batch_wait_s
-        while len(batch) < now.batch_events and size < now.fetch_bytes:
+        while len(batch) < now.batch_events and _size_bytes(batch) < now.fetch_bytes:
             left = deadline - time.monotonic()
             room = min(now.batch_events - len(batch), _AT_ONCE)
-            more = self._received(reading.consume(room, max(left, 0.0)))
-            batch += more
-            size += sum(len(each.value or b"") for each in more)
+            batch += self._received(reading.consume(room, max(left, 0.0)))
             if left <= 0:
                 break
         return batch
@@ -231,6 +232,10 @@ def _send(stage: Stage, producer: DurableProducer, messages: Sequence[Outgoing])
     with stage.metrics.part("send"):
         producer.send(messages)
     stage.metrics.sent(messages)
+
+
+def _size_bytes(batch: Sequence[Received]) -> int:
+    return sum(len(each.value or b"") for each in batch)
 
 
 def _as_received(message: Message) -> Received:
