@@ -2,7 +2,7 @@
 
 One thread reads, processes, makes durable what came of it, and only then commits. Partitions are
 taken away only while it reads; the batch that it was gathering is then left to whoever reads them
-next: to process it would be harmless, but to commit it would take back what the other has committed.
+next: processing it would be harmless, committing it would take back what the other has committed.
 Kafka hears of this process from a thread of librdkafka's own, so that a long batch does not cost it
 its partitions.
 """
