@@ -54,7 +54,7 @@ _RATIOS: Array = np.arange(-2.5, 2.8, _RATIO_STEP)  # asinh of the signal-to-noi
 _LARGEST_RATIO = float(np.sinh(_RATIOS[-1]))
 
 _NEGLIGIBLE = 15.0  # ln of the evidence below the best at which a template no longer counts
-_BLOCK = 16  # galaxies at a time: their arrays stay in the processor's cache
+_BLOCK = 256  # galaxies at a time: bounds the memory
 
 _POINTS, _SHARES = np.polynomial.hermite_e.hermegauss(5)
 _SHARES /= _SHARES.sum()
@@ -83,7 +83,7 @@ class Dust:
     def __init__(self, tuned: Tuned) -> None:
         self._tuned = tuned
         self._templates = _templates()
-        self._amplitudes = _amplitude_table(tuned)
+        self._evidence, self._moments = _amplitude_tables(tuned)
 
     def posterior(
         self,
@@ -161,7 +161,8 @@ class Dust:
             part = slice(first, first + _BLOCK)
             _marginalise(
                 _table_places(cross[:, part], square[:, part]),
-                self._amplitudes,
+                self._evidence,
+                self._moments,
                 model,
                 limit[part],
                 limit_error[part],
@@ -197,7 +198,8 @@ def _table_places(cross: Array32, square: Array32) -> Array32:
 @njit(cache=True)
 def _marginalise(
     places: Array32,
-    amplitudes: Array32,
+    evidence: Array32,
+    moments: Array32,
     model: Array32,
     limit: Array,
     limit_error: Array,
@@ -210,7 +212,8 @@ def _marginalise(
 
     Args:
         places: see ``_table_places``.
-        amplitudes: see ``_amplitude_table``.
+        evidence: see ``_amplitude_tables``.
+        moments: see ``_amplitude_tables``.
         model: flux density per luminosity, shape (templates, bands, NODES).
         limit: upper limits in Jy, shape (galaxies, bands); NaN where there is none.
         limit_error: noise behind the limits in Jy, shape (galaxies, bands).
@@ -220,15 +223,16 @@ def _marginalise(
     row, column, ratio, excess = places
     nodes, galaxies, templates = row.shape
     log_evidence = np.empty(templates)
-    for galaxy in range(galaxies):
-        limited = np.flatnonzero(np.isfinite(limit[galaxy]))
-        for node in range(nodes):
+    limited = [np.flatnonzero(np.isfinite(limit[galaxy])) for galaxy in range(galaxies)]
+    # Node after node: the tables of one stay in the processor's cache.
+    for node in range(nodes):
+        for galaxy in range(galaxies):
             for template in range(templates):
                 page = node * len(PEAKS) + template // len(EMISSIVITIES)
                 clear = max(ratio[node, galaxy, template], np.float32(0))
                 log_evidence[template] = (
                     _between(
-                        amplitudes,
+                        evidence,
                         page,
                         row[node, galaxy, template],
                         column[node, galaxy, template],
@@ -237,10 +241,12 @@ def _marginalise(
                     - excess[node, galaxy, template]
                     + _LOG_EMISSIVITY_WEIGHTS[template % len(EMISSIVITIES)]
                 )
-            # Sums relative to the largest evidence; which that is, limits may change on the way.
-            largest = -np.inf if len(limited) else log_evidence.max()
+            # Sums relative to the largest evidence: likely the first, unless limits change that.
+            largest = -np.inf
             total = first = second = 0.0
-            for template in range(templates):
+            best = log_evidence.argmax()
+            for step in range(templates):
+                template = (best + step) % templates
                 value = log_evidence[template]
                 if value < largest - _NEGLIGIBLE:
                     continue
@@ -248,13 +254,13 @@ def _marginalise(
                 near_row = int(row[node, galaxy, template] + np.float32(0.5))
                 near_column = int(column[node, galaxy, template] + np.float32(0.5))
                 beyond = excess[node, galaxy, template]
-                mean = float(amplitudes[page, near_row, near_column, 1])
-                variance = float(amplitudes[page, near_row, near_column, 2])
+                mean = float(moments[page, near_row, near_column, 0])
+                variance = float(moments[page, near_row, near_column, 1])
                 if beyond > 0:
                     log_error = _LOG_ERRORS[0] + _LOG_ERROR_STEP * row[node, galaxy, template]
                     mean = math.log(_LARGEST_RATIO) + log_error
                     variance *= math.exp(-2 * beyond)
-                if len(limited):
+                if len(limited[galaxy]):
                     value += _log_below(
                         mean,
                         math.sqrt(variance),
@@ -263,7 +269,7 @@ def _marginalise(
                         node,
                         limit[galaxy],
                         limit_error[galaxy],
-                        limited,
+                        limited[galaxy],
                         temper,
                     )
                 if value > largest:
@@ -282,11 +288,11 @@ def _marginalise(
 
 @njit(cache=True)
 def _between(table: Array32, page: int, row: float, column: float) -> float:
-    """The first of the table's values, interpolated linearly in both directions."""
+    """A value between those of a table, linearly in both directions."""
     top, left = int(row), int(column)
     down, right = row - top, column - left
-    upper = table[page, top, left, 0] * (1 - right) + table[page, top, left + 1, 0] * right
-    lower = table[page, top + 1, left, 0] * (1 - right) + table[page, top + 1, left + 1, 0] * right
+    upper = table[page, top, left] * (1 - right) + table[page, top, left + 1] * right
+    lower = table[page, top + 1, left] * (1 - right) + table[page, top + 1, left + 1] * right
     return float(upper * (1 - down) + lower * down)
 
 
@@ -320,6 +326,8 @@ def _log_below(
     for band in limited:
         flux = brightest * model[template, band, node]
         safe = safe and _margin(flux, limit[band], error[band]) > _SAFE_MARGIN
+        if not safe:
+            break
     if safe:
         return 0.0
     total = 0.0
@@ -423,8 +431,12 @@ def expected_log_peak(log_luminosity: Array) -> Array:
     )
 
 
-def _amplitude_table(tuned: Tuned) -> Array32:
-    """ln(evidence), mean and variance of ln L, shape (NODES * PEAKS, errors, ratios, 3).
+def _amplitude_tables(tuned: Tuned) -> tuple[Array32, Array32]:
+    """What is known of the amplitude of a template, by its error and signal-to-noise ratio.
+
+    Returns:
+        ln(evidence), shape (NODES * PEAKS, errors, ratios), and mean and variance of ln L, shape
+        (NODES * PEAKS, errors, ratios, 2).
 
     The evidence is the integral over ln L of the prior times exp(-(L/error - ratio)**2 / 2),
     without the factor exp(ratio**2 / 2) where the ratio is positive.
@@ -448,6 +460,10 @@ def _amplitude_table(tuned: Tuned) -> Array32:
     mean = (kernel * log_l) @ prior.T / evidence
     variance = (kernel * np.square(log_l)) @ prior.T / evidence - np.square(mean)
 
-    values = np.stack([np.log(evidence), mean, np.maximum(variance, 1e-3)], axis=-1)
-    shape = (len(_LOG_ERRORS), len(_RATIOS), -1, 3)
-    return np.ascontiguousarray(values.reshape(shape).transpose(2, 0, 1, 3), np.float32)
+    def by_page(values: Array) -> Array32:
+        shape = (len(_LOG_ERRORS), len(_RATIOS), -1, *values.shape[2:])
+        by_error = values.reshape(shape)
+        return np.ascontiguousarray(np.moveaxis(by_error, 2, 0), np.float32)
+
+    moments = np.stack([mean, np.maximum(variance, 1e-3)], axis=-1)
+    return by_page(np.log(evidence)), by_page(moments)

@@ -62,6 +62,8 @@ class _Bands:
         return np.asarray(np.any(used, axis=1))
 
 
+_FINE_ROWS = 64  # galaxies with spectra at a time: bounds the memory
+
 _ROWS = 8
 """Batches are filled up to a multiple of so many rows: linear algebra takes other ways, with other
 rounding, for single rows, and a result shall not depend on the batch that it was computed in."""
@@ -113,20 +115,21 @@ class ConventionalRedshift:
             return []
         filled = [*fingerprints, *[empty("")] * (-len(fingerprints) % _ROWS)]
         log_posterior, dust_posterior, inputs = self._coarse(filled)
-        probability = _normalised(log_posterior)
-        posteriors: list[tuple[RedshiftPosterior, list[lines.Line]]] = []
-        edges = _COARSE_EDGES
-        quantiles = _quantiles(probability, edges)
-        cells = probability.reshape(len(filled), len(PUBLISHED), -1).sum(axis=2)
-        for row, fingerprint in enumerate(fingerprints):
-            if len(fingerprint.chunk_index):
-                estimated = self._with_lines(
-                    fingerprint, log_posterior[row], dust_posterior, row, inputs[row]
-                )
-            else:
-                estimated = _posterior(quantiles[row], cells[row], [], inputs[row]), []
-            posteriors.append(estimated)
-        return posteriors
+        count = len(fingerprints)
+        posteriors = posteriors_of(log_posterior[:count], inputs[:count])
+        estimated: list[tuple[RedshiftPosterior, list[lines.Line]]] = [
+            (posterior, []) for posterior in posteriors
+        ]
+        spectra = [row for row, one in enumerate(fingerprints) if len(one.chunk_index)]
+        for first in range(0, len(spectra), _FINE_ROWS):
+            rows = spectra[first : first + _FINE_ROWS]
+            with_lines = self._with_lines(
+                [fingerprints[row] for row in rows], log_posterior[rows], dust_posterior, rows,
+                [inputs[row] for row in rows],
+            )  # fmt: skip
+            for row, found in zip(rows, with_lines, strict=True):
+                estimated[row] = found
+        return estimated
 
     def log_posterior(self, fingerprints: Sequence[Fingerprint]) -> Array:
         """The ln of the unnormalised posterior without lines, float64, shape (galaxies, COARSE)."""
@@ -209,28 +212,36 @@ class ConventionalRedshift:
 
     def _with_lines(
         self,
-        fingerprint: Fingerprint,
+        fingerprints: Sequence[Fingerprint],
         log_coarse: Array,
         dust_posterior: dust.DustPosterior,
-        row: int,
-        inputs: list[str],
-    ) -> tuple[RedshiftPosterior, list[lines.Line]]:
-        observed = lines.residual(fingerprint)
-        copies = lines.filtered(observed)
-        known = "dust" in inputs
-        luminosity = variance = None
-        if known:
-            luminosity = dust_posterior.log_luminosity[row]
-            variance = dust_posterior.log_luminosity_variance[row]
-        log_fine = np.interp(FINE, COARSE, log_coarse)
-        log_fine += self._comb.log_likelihood(observed, copies, luminosity, variance)
-        probability = _normalised(log_fine[None, :])
-        quantiles = _quantiles(probability, _FINE_EDGES)[0]
-        cells = probability.reshape(len(PUBLISHED), -1).sum(axis=1)
-        found = lines.significant(observed, copies)
-        modes = _identify(probability[0], found)
-        posterior = _posterior(quantiles, cells, modes, inputs)
-        return replace(posterior, best=_most_likely_right(probability[0], posterior)), found
+        rows: Sequence[int],
+        inputs: Sequence[list[str]],
+    ) -> list[tuple[RedshiftPosterior, list[lines.Line]]]:
+        """Posteriors of galaxies with spectra; ``rows`` are theirs in ``dust_posterior``."""
+        log_fine = log_coarse[:, _COARSE_CELL] * (1 - _COARSE_FRACTION)
+        log_fine += log_coarse[:, _COARSE_CELL + 1] * _COARSE_FRACTION
+        found = []
+        for place, (row, fingerprint) in enumerate(zip(rows, fingerprints, strict=True)):
+            observed = lines.residual(fingerprint)
+            copies = lines.filtered(observed)
+            luminosity = variance = None
+            if "dust" in inputs[place]:
+                luminosity = dust_posterior.log_luminosity[row]
+                variance = dust_posterior.log_luminosity_variance[row]
+            log_fine[place] += self._comb.log_likelihood(observed, copies, luminosity, variance)
+            found.append(lines.significant(observed, copies))
+        probability = _normalised(log_fine)
+        cumulative = _cumulative(probability)
+        quantiles = _quantiles(cumulative, _FINE_EDGES)
+        cells = probability.reshape(len(rows), len(PUBLISHED), -1).sum(axis=2)
+        posteriors = []
+        for place, significant in enumerate(found):
+            modes = _identify(probability[place], cumulative[place], significant)
+            posterior = _posterior(quantiles[place], cells[place], modes, inputs[place])
+            best = _most_likely_right(cumulative[place], posterior)
+            posteriors.append((replace(posterior, best=best), significant))
+        return posteriors
 
 
 def posteriors_of(log_posterior: Array, inputs: Sequence[Sequence[str]]) -> list[RedshiftPosterior]:
@@ -241,7 +252,7 @@ def posteriors_of(log_posterior: Array, inputs: Sequence[Sequence[str]]) -> list
         inputs: what each rests on, a list for each galaxy.
     """
     probability = _normalised(log_posterior)
-    quantiles = _quantiles(probability, _COARSE_EDGES)
+    quantiles = _quantiles(_cumulative(probability), _COARSE_EDGES)
     cells = probability.reshape(len(probability), len(PUBLISHED), -1).sum(axis=2)
     return [
         _posterior(quantiles[row], cells[row], [], list(used)) for row, used in enumerate(inputs)
@@ -355,6 +366,10 @@ def _edges(grid: Array) -> Array:
 
 
 _FINE_EDGES, _COARSE_EDGES = _edges(FINE), _edges(COARSE)
+_COARSE_PLACE: Array = np.clip((FINE - COARSE[0]) / (COARSE[1] - COARSE[0]), 0, len(COARSE) - 1)
+_COARSE_CELL = np.minimum(_COARSE_PLACE.astype(int), len(COARSE) - 2)
+_COARSE_FRACTION: Array = _COARSE_PLACE - _COARSE_CELL
+"""Where the fine grid stands between two points of the coarse one."""
 _PUBLISHED_REDSHIFT = np.expm1(PUBLISHED).astype(np.float32)
 
 _NEAR = 0.05
@@ -363,13 +378,19 @@ _NEAR = 0.05
 _LEVELS: Array = np.array([0.025, 0.16, 0.5, 0.84, 0.975])
 
 
-def _quantiles(probability: Array, edges: Array) -> Array:
+def _cumulative(probability: Array) -> Array:
+    """Probability below each edge of the grid's cells, shape (galaxies, cells + 1)."""
+    cumulative = np.zeros((len(probability), probability.shape[1] + 1))
+    np.cumsum(probability, axis=1, out=cumulative[:, 1:])
+    return cumulative
+
+
+def _quantiles(cumulative: Array, edges: Array) -> Array:
     """Redshifts at ``_LEVELS`` of the cumulative probability, shape (galaxies, 5)."""
-    cumulative = np.cumsum(probability, axis=1)
-    cell = np.array([np.searchsorted(row, _LEVELS) for row in cumulative])
-    cell = np.minimum(cell, probability.shape[1] - 1)
-    inside = np.take_along_axis(probability, cell, axis=1)
-    before = np.take_along_axis(cumulative, cell, axis=1) - inside
+    cell = np.array([np.searchsorted(row, _LEVELS) for row in cumulative]) - 1
+    cell = np.clip(cell, 0, cumulative.shape[1] - 2)
+    before = np.take_along_axis(cumulative, cell, axis=1)
+    inside = np.take_along_axis(cumulative, cell + 1, axis=1) - before
     fraction = np.clip((_LEVELS - before) / np.maximum(inside, 1e-300), 0, 1)
     return np.asarray(np.expm1(edges[cell] + fraction * (edges[cell + 1] - edges[cell])))
 
@@ -392,24 +413,22 @@ def _posterior(
     )
 
 
-def _most_likely_right(probability: Array, posterior: RedshiftPosterior) -> float:
+def _most_likely_right(cumulative: Array, posterior: RedshiftPosterior) -> float:
     """Of the median and the identified modes, the redshift with most probability within 5 %.
 
     Lines make separate narrow modes, and the median may lie between them, where no galaxy is.
     """
-    cumulative = np.concatenate([[0.0], np.cumsum(probability)])
-    edges = _FINE_EDGES
-
-    def mass(redshift: float) -> float:
-        low, high = np.log1p(redshift) - np.log([1 + _NEAR, 1 - _NEAR])
-        below = np.interp([low, high], edges, cumulative)
-        return float(below[1] - below[0])
-
-    modes = [mode.redshift for mode in posterior.identifications]
-    return max([posterior.best, *modes], key=mass)
+    if not posterior.identifications:
+        return posterior.best
+    trials = np.array([posterior.best, *(mode.redshift for mode in posterior.identifications)])
+    low_high = np.log1p(trials) - np.log([[1 + _NEAR], [1 - _NEAR]])
+    below, upto = np.interp(low_high, _FINE_EDGES, cumulative)
+    return float(trials[np.argmax(upto - below)])
 
 
-def _identify(probability: Array, found: list[lines.Line]) -> list[LineIdentification]:
+def _identify(
+    probability: Array, cumulative: Array, found: list[lines.Line]
+) -> list[LineIdentification]:
     """Modes of the posterior at which lines of the comb fall on significant features."""
     if not found:
         return []
@@ -417,7 +436,6 @@ def _identify(probability: Array, found: list[lines.Line]) -> list[LineIdentific
     cells = np.unique(np.rint(lines.candidate_redshifts(found) / step).astype(int))
     starts = np.maximum(cells - _MODE_BINS, 0)
     stops = np.minimum(cells + _MODE_BINS + 1, len(probability))
-    cumulative = np.concatenate([[0.0], np.cumsum(probability)])
     inside = cumulative[stops] - cumulative[starts]
     modes: list[LineIdentification] = []
     taken = np.zeros(len(probability), bool)

@@ -8,6 +8,7 @@ that should be there and is not counts against a redshift as much as one that is
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cache
 
@@ -30,7 +31,6 @@ WIDTHS_KM_S = (350.0, 700.0)
 2013, MNRAS 429 3047)."""
 
 _FINE_WIDTHS_KM_S = tuple(np.geomspace(150.0, 1500.0, 12).tolist())
-_LINE_REACH = 24  # bins on either side in which a line is measured
 _CONTINUUM_BINS = 2 * CHUNK_BINS
 _ABSENT = 0.05  # share of lines outside the scatter: absorbed, lensed apart, an odd ratio
 _TRUSTED = 8.0  # signal-to-noise ratio
@@ -93,12 +93,8 @@ class Filtered:
     inverse_variance: Array
     """Of that flux; 0 where nothing was observed."""
 
-    width_km_s: float
-
-    @property
-    def signal_to_noise(self) -> Array:
-        """Of a line centred on each bin."""
-        return np.asarray(self.flux * np.sqrt(self.inverse_variance))
+    signal_to_noise: Array
+    """Of the same."""
 
 
 def residual(fingerprint: Fingerprint) -> Residual:
@@ -170,24 +166,30 @@ def _running_line(flux: Array, weight: Array, continuum: Array) -> None:
 
 def matched_filter(flux_density: Array, weight: Array, width_km_s: float) -> Filtered:
     """Flux and error of a Gaussian line of the given full width at half maximum at each bin."""
-    return Filtered(*_filtered(flux_density, weight, _profile(width_km_s)), width_km_s)
+    return Filtered(*_filtered(flux_density, weight, _profile(width_km_s)))
 
 
 @njit(cache=True)
-def _filtered(flux_density: Array, weight: Array, profile: Array) -> tuple[Array, Array]:
-    bins, reach = len(weight), len(profile) // 2
-    flux, inverse_variance = np.zeros(bins), np.zeros(bins)
+def _filtered(flux_density: Array, weight: Array, profile: Array) -> tuple[Array, Array, Array]:
+    bins = len(weight)
+    flux, inverse_variance, ratio = np.zeros(bins), np.zeros(bins), np.zeros(bins)
     for index in range(bins):
-        if weight[index] <= 0:
-            continue  # the line's centre must have been observed
-        signal = inverse = 0.0
-        for other in range(max(index - reach, 0), min(index + reach + 1, bins)):
-            share = profile[other - index + reach]
-            signal += weight[other] * flux_density[other] * share
-            inverse += weight[other] * share * share
-        flux[index] = signal / inverse
-        inverse_variance[index] = inverse
-    return flux, inverse_variance
+        if weight[index] > 0:  # the line's centre must have been observed
+            flux[index], inverse_variance[index] = _line_at(index, flux_density, weight, profile)
+            ratio[index] = flux[index] * np.sqrt(inverse_variance[index])
+    return flux, inverse_variance, ratio
+
+
+@njit(cache=True)
+def _line_at(index: int, flux_density: Array, weight: Array, profile: Array) -> tuple[float, float]:
+    """Flux of a line centred on an observed bin, and its inverse variance."""
+    reach = len(profile) // 2
+    signal = inverse = 0.0
+    for other in range(max(index - reach, 0), min(index + reach + 1, len(weight))):
+        share = profile[other - index + reach]
+        signal += weight[other] * flux_density[other] * share
+        inverse += weight[other] * share * share
+    return signal / inverse, inverse
 
 
 @cache
@@ -223,16 +225,13 @@ def significant(observed: Residual, copies: list[Filtered]) -> list[Line]:
 
 def _measured(observed: Residual, index: int) -> Line:
     """The line around a bin, with the width of the highest signal-to-noise ratio."""
-    start = max(index - _LINE_REACH, 0)
-    window = slice(start, index + _LINE_REACH + 1)
-    place = index - start
     trials = [
-        matched_filter(observed.flux[window], observed.weight[window], width)
+        _line_at(index, observed.flux, observed.weight, _profile(width))
         for width in _FINE_WIDTHS_KM_S
     ]
-    ratios = [one.signal_to_noise[place] for one in trials]
-    best = int(np.argmax(ratios))
-    flux, width = float(trials[best].flux[place]), trials[best].width_km_s
+    ratios = [flux * math.sqrt(inverse) for flux, inverse in trials]
+    best = max(range(len(ratios)), key=ratios.__getitem__)
+    flux, width = trials[best][0], _FINE_WIDTHS_KM_S[best]
     absolute = observed.first_bin + index
     return Line(
         bin=absolute,
@@ -240,7 +239,7 @@ def _measured(observed: Residual, index: int) -> Line:
         flux_jy_km_s=flux,
         peak_jy=flux * float(_profile(width).max()),
         width_km_s=width,
-        signal_to_noise=float(ratios[best]),
+        signal_to_noise=ratios[best],
     )
 
 
@@ -265,6 +264,7 @@ class Comb:
         steps = _LOG_FLUX[:, None] - _LOG_FLUX[None, :]
         spread = np.exp(-0.5 * np.square(steps / scatter))
         self._spread = spread / spread.sum(axis=0)
+        self._spread32 = self._spread.astype(np.float32)
 
     def log_likelihood(
         self,
@@ -316,8 +316,14 @@ class Comb:
         excess = np.maximum(significance / _TRUSTED, 1)
         trusted = inverse * np.square((1 + 0.25 * np.log(excess)) / excess)
         exponent = trusted[:, None] * _FLUX * (measured[:, None] - 0.5 * _FLUX)
-        ratio = np.exp(np.maximum(exponent, -700)) @ self._spread
-        return np.asarray(np.log((1 - _ABSENT) * ratio + _ABSENT), np.float32)
+        # In single precision, twice as fast, but for very bright lines, which would overflow it.
+        exponent = np.maximum(exponent, -700)
+        bright = exponent.max(axis=1) > 80
+        log_ratio = np.empty(exponent.shape, np.float32)
+        for rows, spread in ((~bright, self._spread32), (bright, self._spread)):
+            ratio = np.exp(exponent[rows].astype(spread.dtype)) @ spread
+            log_ratio[rows] = np.log((1 - _ABSENT) * ratio + _ABSENT)
+        return log_ratio
 
 
 @njit(cache=True)
