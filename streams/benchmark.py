@@ -79,7 +79,7 @@ PARTS = "mmbroker_batch_part_seconds_total"
 SETTING = f"simulated observations, {SCORING_PROCESSES} scoring processes"
 
 HISTORY_LENGTHS = (1, 10, 100, 1000)
-UPDATE_REPEATS = 9
+UPDATE_REPEATS = 15
 SETTLE_TIMEOUT_S = 900.0
 STREAM_RATE = 60.0
 """Observations/s while things are killed: there is always something to do, and to recover with."""
@@ -116,7 +116,7 @@ class Sizes:
     backlog: tuple[int, int] = (30_000, 1_250)
 
 
-QUICK = Sizes(10_000, (0, 10_000, 100_000), 12.0, (2_500, 9.75), 20, (0, 0, 0.0), (0, 0))
+QUICK = Sizes(10_000, (0, 10_000, 100_000), 12.0, (2_500, 9.75), 30, (0, 0, 0.0), (0, 0))
 
 
 @dataclass
