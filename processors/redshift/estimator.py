@@ -219,8 +219,9 @@ class ConventionalRedshift:
         inputs: Sequence[list[str]],
     ) -> list[tuple[RedshiftPosterior, list[lines.Line]]]:
         """Posteriors of galaxies with spectra; ``rows`` are theirs in ``dust_posterior``."""
-        log_fine = log_coarse[:, _COARSE_CELL] * (1 - _COARSE_FRACTION)
-        log_fine += log_coarse[:, _COARSE_CELL + 1] * _COARSE_FRACTION
+        # Taken, not indexed, which would lay it out column by column and sum it in another order.
+        log_fine = np.take(log_coarse, _COARSE_CELL, axis=1) * (1 - _COARSE_FRACTION)
+        log_fine += np.take(log_coarse, _COARSE_CELL + 1, axis=1) * _COARSE_FRACTION
         found = []
         for place, (row, fingerprint) in enumerate(zip(rows, fingerprints, strict=True)):
             observed = lines.residual(fingerprint)

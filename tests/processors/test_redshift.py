@@ -152,8 +152,23 @@ def test_the_order_of_bands_and_methods_does_not_matter(
     assert one.grid_probability == pytest.approx(other.grid_probability, abs=1e-4)
 
 
+SPECTRA = st.builds(
+    lambda of, with_spectrum: replace(
+        with_spectrum, bands=of.bands, photometric_redshifts=of.photometric_redshifts
+    ),
+    GALAXIES,
+    st.builds(
+        spectrum,
+        st.floats(0.5, 6.0),
+        st.floats(9.5, 12.0),
+        st.sampled_from([[(84, 116)], [(97, 101), (109, 113)]]),
+        seed=st.integers(0, 9),
+    ),
+)
+
+
 @settings(max_examples=20, deadline=None)
-@given(st.lists(GALAXIES, min_size=2, max_size=5))
+@given(st.lists(GALAXIES | SPECTRA, min_size=2, max_size=5))
 def test_a_batch_equals_its_galaxies_one_by_one_to_the_bit(
     estimator: ConventionalRedshift, fingerprints: list[Fingerprint]
 ) -> None:
