@@ -7,7 +7,7 @@ spectrum is put on the grid, the map is measured. Merging is then a few addition
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from astropy.coordinates import get_body_barycentric_posvel
@@ -23,6 +23,7 @@ from schemas.events import (
     Floats,
     MapStatistics,
     Observation,
+    ParsedObservation,
     PhotometricRedshift,
     PublishedRedshift,
     Spectrum,
@@ -62,6 +63,7 @@ class Contribution:
         documents: at most one.
         acquisition: counts of one.
         instruments: the one instrument.
+        parsed: what the parser read off its spectrum or map; empty without one.
     """
 
     observation_hash: bytes
@@ -76,6 +78,7 @@ class Contribution:
     documents: list[Document]
     acquisition: AcquisitionStatistics
     instruments: list[str]
+    parsed: list[ParsedObservation] = field(default_factory=list)
 
 
 def observation_hash(observation_id: str) -> bytes:

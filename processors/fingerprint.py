@@ -24,6 +24,7 @@ from schemas.events import (
     Floats,
     MapStatistics,
     Observation,
+    ParsedObservation,
     PublishedRedshift,
     Source,
 )
@@ -41,6 +42,7 @@ MAX_DOCUMENTS = 16
 MAX_INSTRUMENTS = 32
 MAX_CANDIDATES = 8
 MAX_RECENT_SOURCES = 8
+MAX_PARSED = 8
 
 T = TypeVar("T")
 
@@ -144,6 +146,7 @@ def merge(
         observation_hashes=fingerprint.observation_hashes + added.observation_hash,
         digest=_add_digest(fingerprint.digest, added.observation_hash),
         recent_sources=[*fingerprint.recent_sources, source][-MAX_RECENT_SOURCES:],
+        parsed=_newest_parsed(fingerprint.parsed, added.parsed),
     )
 
 
@@ -263,6 +266,17 @@ def _merge_maps(one: MapStatistics, other: MapStatistics) -> MapStatistics:
 def _newer(one: PublishedRedshift, other: PublishedRedshift) -> PublishedRedshift:
     """The later of two estimates; of two at the same time the one with the larger id."""
     return max(one, other, key=lambda each: (each.time_mjd, each.observation_id))
+
+
+def _newest_parsed(
+    one: list[ParsedObservation], other: list[ParsedObservation]
+) -> list[ParsedObservation]:
+    """The feature trees of the newest observations, oldest first, whatever the order of merging."""
+    if not other:
+        return one
+    return sorted([*one, *other], key=lambda each: (each.time_mjd, each.observation_id))[
+        -MAX_PARSED:
+    ]
 
 
 def _same_document(one: Document, other: Document) -> Document:

@@ -240,6 +240,75 @@ class AcquisitionStatistics:
     last_mjd: float = float("-inf")
 
 
+@dataclass(frozen=True, slots=True)
+class Identification:
+    """What a line may be."""
+
+    name: str
+    redshift: float
+    probability: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ParsedLine:
+    """A line that the parser found in a spectrum; errors are 1 sigma."""
+
+    frequency_hz: float
+    frequency_error_hz: float
+    width_km_s: float
+    width_error_km_s: float
+    flux_jy_km_s: float
+    flux_error_jy_km_s: float
+    probability: float
+    shape: str
+    shape_probabilities: Singles
+    identifications: list[Identification]
+
+
+@dataclass(frozen=True, slots=True)
+class ContinuumSegment:
+    """The continuum over a stretch of a spectrum, from its channels free of lines."""
+
+    low_hz: float
+    high_hz: float
+    flux_density_jy: float
+    flux_error_jy: float
+    slope_jy_per_ghz: float
+    line_free: float
+
+
+@dataclass(frozen=True, slots=True)
+class MapComponent:
+    """A component of a source in a map."""
+
+    x_arcsec: float
+    y_arcsec: float
+    flux_jy: float
+    flux_error_jy: float
+    probability: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Morphology:
+    """What a source in a map looks like."""
+
+    name: str
+    probabilities: Singles
+    components: list[MapComponent]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ParsedObservation:
+    """The feature tree of one observation."""
+
+    observation_id: str
+    time_mjd: float
+    model: str
+    lines: list[ParsedLine]
+    continuum: list[ContinuumSegment]
+    morphology: Morphology | None = None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Fingerprint:
     """All that is known of one galaxy, as mergeable sums of bounded size."""
@@ -263,6 +332,7 @@ class Fingerprint:
     observation_hashes: bytes
     digest: bytes
     recent_sources: list[Source]
+    parsed: list[ParsedObservation] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -345,6 +415,28 @@ class Provenance:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class RecoveredLines:
+    """Lines recovered from all that is known of a galaxy; arrays have shape (lines,)."""
+
+    lines: list[str]
+    log_luminosity: Singles
+    half_width_68: Singles
+    half_width_95: Singles
+    flux_jy_km_s: Singles
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelUsed:
+    """A model that had a part in a score."""
+
+    role: str
+    name: str
+    version: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class ScoredGalaxy:
     """A galaxy with its redshift, evaluations, HyperScore and rank."""
 
@@ -368,6 +460,10 @@ class ScoredGalaxy:
     candidates: list[str]
     peak_flux_density_jy: float | None
     provenance: Provenance
+    parsed: list[ParsedObservation] = field(default_factory=list)
+    recovered_lines: RecoveredLines | None = None
+    refined_redshift: RedshiftPosterior | None = None
+    models: list[ModelUsed] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

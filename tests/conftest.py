@@ -86,7 +86,7 @@ def empty_fingerprint() -> Fingerprint:
 def scored() -> ScoredGalaxy:
     """A scored galaxy as it was once published."""
     data = (
-        Path(__file__).parent / "schemas" / "samples" / "ScoredGalaxy.v1.confluent"
+        Path(__file__).parent / "schemas" / "samples" / "ScoredGalaxy.v2.confluent"
     ).read_bytes()
     return Codec().decode_as(ScoredGalaxy, data)
 
@@ -171,6 +171,8 @@ def settings_on(
         "MMBROKER_CONFIG": str(file),
         "MMBROKER_DATA_DIRECTORY": str(directory),
         "MMBROKER_KAFKA__TOPIC_PREFIX": prefix,
+        # Shorter than by default: what was stopped leaves its group sooner.
+        "MMBROKER_STAGE__SESSION_TIMEOUT_S": "6",
         **variables,
     }
     with pytest.MonkeyPatch.context() as patch:

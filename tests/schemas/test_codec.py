@@ -64,8 +64,14 @@ def test_the_current_reader_reads_every_version_ever_written(version: object, fr
     name = f"{version.name}.v{version.version}"  # type: ignore[attr-defined]
     event = codec.decode((SAMPLES / f"{name}.{framing}").read_bytes())
     expected = json.loads((SAMPLES / f"{name}.json").read_text())
-    plain = readable(event)
-    assert {key: plain[key] for key in expected} == expected
+    assert without_newer_fields(readable(event), expected) == expected
+
+
+def without_newer_fields(found: object, written: object) -> object:
+    """What was found, as far as the version that it was written in knew of it."""
+    if isinstance(found, dict) and isinstance(written, dict):
+        return {key: without_newer_fields(found[key], written[key]) for key in written}
+    return found
 
 
 def test_every_field_says_its_meaning() -> None:
@@ -94,13 +100,13 @@ def head_of(alert: Alert) -> AlertHead:
 @pytest.mark.parametrize("read_in", ["confluent", "container"])
 @pytest.mark.parametrize("framing", ["confluent", "container", "json"])
 def test_an_alert_takes_its_galaxy_over_as_it_was_read(framing: Framing, read_in: Framing) -> None:
-    alert = codec.decode_as(Alert, (SAMPLES / "Alert.v1.confluent").read_bytes())
+    alert = codec.decode_as(Alert, (SAMPLES / "Alert.v2.confluent").read_bytes())
     galaxy = codec.encode(alert.galaxy, read_in)
     assert codec.encode_alert(head_of(alert), galaxy, framing) == codec.encode(alert, framing)
 
 
 def test_an_alert_is_about_a_scored_galaxy(empty_fingerprint: Fingerprint) -> None:
-    alert = codec.decode_as(Alert, (SAMPLES / "Alert.v1.confluent").read_bytes())
+    alert = codec.decode_as(Alert, (SAMPLES / "Alert.v2.confluent").read_bytes())
     with pytest.raises(MalformedEventError, match="Fingerprint where ScoredGalaxy belongs"):
         codec.encode_alert(head_of(alert), codec.encode(empty_fingerprint), "container")
 
@@ -126,7 +132,10 @@ def test_random_bytes_are_refused(data: bytes) -> None:
     assert refused(data)
 
 
-@given(st.integers(0, 5).map(lambda id_: struct.pack(">bI", 0, id_ + 1)), st.binary(max_size=3000))
+@given(
+    st.integers(0, len(manifest()) - 1).map(lambda id_: struct.pack(">bI", 0, id_ + 1)),
+    st.binary(max_size=3000),
+)
 @settings(max_examples=300)
 def test_random_bytes_behind_a_known_schema_id_never_escape(header: bytes, data: bytes) -> None:
     with contextlib.suppress(MalformedEventError):
@@ -150,7 +159,7 @@ def test_a_flipped_byte_never_escapes(event: Observation, data: st.DataObject) -
 
 @given(data=st.data())
 def test_a_flipped_byte_of_a_score_never_escapes(data: st.DataObject) -> None:
-    encoded = bytearray((SAMPLES / "ScoredGalaxy.v1.confluent").read_bytes())
+    encoded = bytearray((SAMPLES / "ScoredGalaxy.v2.confluent").read_bytes())
     place = data.draw(st.integers(0, len(encoded) - 1))
     encoded[place] ^= data.draw(st.integers(1, 255))
     with contextlib.suppress(MalformedEventError):

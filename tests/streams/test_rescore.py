@@ -25,7 +25,7 @@ def scored_in(broker: Broker, form: str) -> set[str]:
 
 
 def test_every_galaxy_is_scored_again_when_asked(make_broker: Callable[..., Broker]) -> None:
-    broker = make_broker(MMBROKER_STAGE__SESSION_TIMEOUT_S="6")
+    broker = make_broker()
     broker.publish(simulate(12, seed=61))
     before = broker.ledger()
     galaxies = scored_in(broker, "plus-gamma")
