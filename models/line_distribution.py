@@ -1,0 +1,199 @@
+"""The joint distribution of line and infrared luminosities, fitted to galaxies with some of them.
+
+A normal distribution with few parameters: lines share the luminosity of their galaxy, CO lines its
+excitation and, with their neighbours in energy, departures from a common shape; [CI] lines share
+their own departure. What is unobserved is integrated over, errors of measurement are part of the
+covariance, and the errors of the mean luminosities are kept for the prediction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from processors import relations
+from processors.line_recovery import (
+    INFRARED,
+    LINES,
+    QUANTITIES,
+    evolution,
+    log_luminosity_per_flux,
+)
+
+from .line_tables import LineSample
+
+Array = NDArray[np.float64]
+
+_COUNT = len(QUANTITIES)
+_CO = np.array([name.startswith("CO") for name in QUANTITIES])
+_CI = np.array([name.startswith("[CI]") for name in QUANTITIES])
+_CII = np.array([name == "[CII]" for name in QUANTITIES])
+_IR = np.array([name == "infrared" for name in QUANTITIES])
+_UPPER = np.array([float(name[3 : name.index("-")]) if name.startswith("CO") else 1.0 for name in QUANTITIES])
+_ENERGY = np.where(_CO, np.log(_UPPER * (_UPPER + 1) / 2) / np.log(28.0), 0.0)
+"""ln of the energy of the upper level above that of CO(1-0), 1 for CO(7-6)."""
+
+_REFERENCE = 10.5
+"""log L' of CO(1-0) around which luminosities are expanded."""
+
+PARAMETERS: dict[str, tuple[float, float]] = {
+    # ln of a scatter in dex, or a slope: expected, and how far from that it may well be.
+    "luminosity": (0.0, 1.0),
+    "slope with luminosity, infrared": (1.1, 0.2),
+    "slope with luminosity, excitation": (0.0, 0.1),
+    "slope with luminosity, [CI]": (1.0, 0.1),
+    "slope with luminosity, [CII]": (1.0, 0.2),
+    "excitation": (np.log(0.2), 0.7),
+    "excitation, of [CI](1-0)": (0.0, 0.5),
+    "excitation, of [CI](2-1)": (0.0, 0.5),
+    "excitation, of [CII]": (0.0, 0.7),
+    "excitation, of infrared": (0.5, 0.7),
+    "neighbours": (np.log(0.1), 0.7),
+    "range of neighbours": (np.log(0.4), 0.5),
+    "CO": (np.log(0.07), 0.5),
+    "[CI], both": (np.log(0.15), 0.7),
+    "[CI]": (np.log(0.07), 0.5),
+    "[CII]": (np.log(0.3), 0.5),
+    "infrared": (np.log(0.2), 0.5),
+}
+"""Parameters of the covariance with their normal priors."""
+
+_NAMES = list(PARAMETERS)
+_EXPECTED = np.array([each[0] for each in PARAMETERS.values()])
+_WIDTH = np.array([each[1] for each in PARAMETERS.values()])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """N galaxies as logarithms; arrays of shape (N, QUANTITIES), NaN where not measured.
+
+    Args:
+        value: log10 of luminosities.
+        error: in dex.
+        stage: ``evolution`` of each galaxy, shape (N,).
+    """
+
+    value: Array
+    error: Array
+    stage: Array
+
+    @classmethod
+    def of(cls, sample: LineSample) -> Table:
+        """The measured lines and infrared luminosities of a sample."""
+        lines = np.log10(np.where(sample.detected, sample.flux, np.nan))
+        lines += log_luminosity_per_flux(sample.redshift)
+        error = sample.total_error / np.where(sample.detected, sample.flux, np.nan) / np.log(10)
+        known = np.isfinite(sample.infrared_error)
+        infrared = np.where(known, sample.log_infrared, np.nan)
+        infrared_error = np.where(known, sample.infrared_error, np.nan)
+        return cls(
+            np.column_stack([lines, infrared]),
+            np.column_stack([error, infrared_error]),
+            evolution(sample.redshift),
+        )
+
+
+def covariance(theta: Array) -> Array:
+    """Of the scatter between galaxies, shape (QUANTITIES, QUANTITIES)."""
+    p = dict(zip(_NAMES, theta, strict=True))
+
+    def variance(name: str) -> float:
+        return float(np.exp(2 * p[name]))
+
+    slope = np.where(_CO, 1.0 + p["slope with luminosity, excitation"] * _ENERGY, 0.0)
+    slope = slope + p["slope with luminosity, infrared"] * _IR
+    slope = slope + p["slope with luminosity, [CI]"] * _CI
+    slope = slope + p["slope with luminosity, [CII]"] * _CII
+    excitation = _ENERGY.copy()
+    for name in ("[CI](1-0)", "[CI](2-1)", "[CII]", "infrared"):
+        excitation[QUANTITIES.index(name)] = p[f"excitation, of {name}"]
+    apart = (_ENERGY[:, None] - _ENERGY) / np.exp(p["range of neighbours"])
+    neighbours = np.exp(-0.5 * np.square(apart)) * np.outer(_CO, _CO)
+    own = sum(each * variance(name) for name, each in (("CO", _CO), ("[CI]", _CI), ("[CII]", _CII), ("infrared", _IR)))
+    return np.asarray(
+        variance("luminosity") * np.outer(slope, slope)
+        + variance("excitation") * np.outer(excitation, excitation)
+        + variance("neighbours") * neighbours
+        + variance("[CI], both") * np.outer(_CI, _CI)
+        + np.diag(own)
+    )
+
+
+def _mean_prior() -> tuple[Array, Array]:
+    """Of the mean and its slope with evolution: expected, and standard deviations; (2 x quantities,)."""
+    ratio = np.log10([relations.LINE_RATIOS[name] for name in LINES])
+    infrared = (
+        relations.CO_LUMINOSITY_SLOPE * _REFERENCE + relations.CO_LUMINOSITY_INTERCEPT
+    )
+    mean = np.append(_REFERENCE + ratio, infrared)
+    width = np.where(_CO, 0.2, 0.3)
+    return np.concatenate([mean, np.zeros(_COUNT)]), np.concatenate([width, 0.2 + 0 * width])
+
+
+def _evidence(theta: Array, table: Table) -> tuple[float, Array, Array]:
+    """ln of the marginal likelihood; mean of the coefficients of the mean, and their covariance."""
+    seen = np.isfinite(table.value)
+    pair = seen[:, :, None] & seen[:, None, :]
+    noise = np.where(seen, np.square(np.where(seen, table.error, 0.0)), 1.0)
+    total = np.where(pair, covariance(theta), 0.0)
+    total[:, np.arange(_COUNT), np.arange(_COUNT)] += noise
+    expected, width = _mean_prior()
+    identity = np.eye(_COUNT) * seen[:, :, None]
+    design = np.concatenate([identity, identity * table.stage[:, None, None]], axis=2)
+    # A shift of all lines of all galaxies is not what the prior of the mean is about.
+    shift = np.concatenate([np.append(np.ones(INFRARED), 1.1), np.zeros(_COUNT)])
+    prior = np.diag(width**2) + np.outer(shift, shift)
+    value = np.where(seen, table.value, 0.0) - design @ expected
+    triangle = np.linalg.cholesky(total)
+    solved = np.linalg.solve(triangle, np.concatenate([design, value[:, :, None]], axis=2))
+    design, value = solved[:, :, :-1], solved[:, :, -1]
+    precision = np.linalg.inv(prior) + np.einsum("nij,nik->jk", design, design)
+    weighted = np.einsum("nij,ni->j", design, value)
+    spread = np.linalg.inv(precision)
+    found = spread @ weighted
+    log_determinant = np.log(np.diagonal(triangle, axis1=1, axis2=2)).sum()
+    evidence = (
+        -0.5 * (np.square(value).sum() - weighted @ found)
+        - log_determinant
+        - 0.5 * (np.linalg.slogdet(precision)[1] + np.linalg.slogdet(prior)[1])
+    )
+    return float(evidence), expected + found, spread
+
+
+def fit(sample: LineSample, start: Array | None = None) -> tuple[dict[str, NDArray[Any]], Array]:
+    """Weights for ``LineRecovery`` of maximum posterior, and the parameters of the covariance.
+
+    Args:
+        sample: galaxies.
+        start: parameters to begin with, from a fit to similar galaxies.
+    """
+    table = Table.of(sample)
+
+    def loss(theta: Array) -> float:
+        evidence, _, _ = _evidence(theta, table)
+        return -evidence + 0.5 * float(np.square((theta - _EXPECTED) / _WIDTH).sum())
+
+    begin = _EXPECTED if start is None else start
+    found = minimize(loss, begin, method="L-BFGS-B", options={"maxiter": 200})
+    return weights_of(found.x, table), found.x
+
+
+def weights_of(theta: Array, table: Table) -> dict[str, NDArray[Any]]:
+    """Arrays by name, intervals not yet calibrated."""
+    _, mean, spread = _evidence(theta, table)
+    quarter = spread.reshape(2, _COUNT, 2, _COUNT)
+    return {
+        "lines": np.array(LINES),
+        "mean": mean[:_COUNT],
+        "slope": mean[_COUNT:],
+        "covariance": covariance(theta),
+        "mean_covariance": np.stack(
+            [quarter[0, :, 0], quarter[0, :, 1] + quarter[1, :, 0], quarter[1, :, 1]]
+        ),
+        "width_68": np.array(1.0),
+        "width_95": np.array(1.96),
+    }
