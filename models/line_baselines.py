@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from astropy import constants, units
 from numpy.typing import NDArray
 
 from processors import relations
@@ -33,12 +34,10 @@ BASELINES = (
 _FEWEST_PAIRS = 5
 _FEWEST_PER_COEFFICIENT = 4
 
+PLANCK_OVER_BOLTZMANN_K_S = (constants.h / constants.k_B).to_value(units.K * units.s)
+
 _LOG_RATIO: Array = np.log10([relations.LINE_RATIOS[name] for name in LINES])
 
-_UPPER_ENERGY_K: Array = np.array([
-    # k_B T of the upper level: J (J + 1) times 2.766 K for CO; [CI], [CII]: CDMS.
-    *(2.766 * j * (j + 1) for j in (1, 2, 3, 4)), 23.62, *(2.766 * j * (j + 1) for j in (5, 6, 7)), 62.46, *(2.766 * j * (j + 1) for j in (8, 9)), 91.21
-])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,6 +60,16 @@ class Masked:
 
     def __len__(self) -> int:
         return len(self.line)
+
+    def select(self, chosen: Integers) -> Masked:
+        """The chosen lines."""
+        return Masked(
+            self.sample.select(chosen),
+            self.galaxy[chosen],
+            self.line[chosen],
+            self.truth[chosen],
+            self.truth_error[chosen],
+        )
 
     @property
     def others(self) -> Integers:
@@ -136,9 +145,24 @@ class Baselines:
 
 def nearest_line(rows: Masked) -> Integers:
     """The measured line nearest in upper-level energy to the masked one, -1 without any."""
-    apart = np.abs(np.log(_UPPER_ENERGY_K) - np.log(_UPPER_ENERGY_K[rows.line])[:, None])
+    energy = np.log(upper_energy_k())
+    apart = np.abs(energy - energy[rows.line][:, None])
     apart = np.where(rows.sample.detected, apart, np.inf)
     return np.where(rows.sample.detected.any(axis=1), apart.argmin(axis=1), -1)
+
+
+def upper_energy_k() -> Array:
+    """Energy of the upper level of each line over k_B, in K, shape (LINES,).
+
+    The lines of the comb are the steps of three ladders: the energy is the sum of the photons'.
+    """
+    quantum = {name: PLANCK_OVER_BOLTZMANN_K_S * hz for name, hz in relations.LINES_HZ.items()}
+    energies = []
+    for name in LINES:
+        species = name.split("(")[0]
+        below = [one for one in LINES[: LINES.index(name) + 1] if one.split("(")[0] == species]
+        energies.append(sum(quantum[one] for one in below))
+    return np.array(energies)
 
 
 def _published(infrared: Array, line: Integers) -> Array:

@@ -44,7 +44,6 @@ _DIGAME_NAMES = {
     **{"[CI]609": "[CI](1-0)", "[CI]370": "[CI](2-1)", "[CII]158": "[CII]"},
 }
 _LIMIT_ERROR = 99.0
-_LIMIT_SIGMA = 3.0
 _SENTINEL = 999.0
 
 _SAME_GALAXY = {
@@ -90,8 +89,8 @@ class LineSample:
     Args:
         names: of the galaxies.
         redshift: shape (N,).
-        flux: apparent, in Jy km/s, shape (N, LINES); 0 where not detected or not observed.
-        error: of the measurement, likewise; a third of an upper limit, inf where not observed.
+        flux: apparent, in Jy km/s, shape (N, LINES); 0 where not measured.
+        error: of the measurement, likewise; inf where not measured.
         log_infrared: log10 of the apparent L_IR in Lsun, shape (N,); 0 where unknown.
         infrared_error: in dex, shape (N,); inf where unknown.
         split: TRAIN, VALIDATION or TEST, shape (N,).
@@ -158,7 +157,7 @@ class _Measurement:
 
 
 def read_lines(folder: Path) -> LineSample:
-    """All galaxies of DIGAME and of Yang et al. 2017 with a CO, [CI] or [CII] line or limit.
+    """All galaxies of DIGAME and of Yang et al. 2017 with a CO, [CI] or [CII] line.
 
     Raises:
         FileNotFoundError: a table is missing; the message names all that are.
@@ -230,7 +229,9 @@ def _digame(
         if line is None or row["IO"] == "0" or copied or min(flux, error, redshift) <= 0:
             continue
         if error == _LIMIT_ERROR:
-            flux, error = 0.0, flux / _LIMIT_SIGMA
+            # Taken for a flux of 0 with a third of the limit for its error, limits made predictions
+            # worse in cross-validation: they suppose widths and sizes of their own.
+            continue
         lines[name].append(_Measurement(line, redshift, flux, error))
     return lines, luminosities, magnification
 
@@ -266,9 +267,6 @@ def _merged(found: list[_Measurement]) -> tuple[float, Array, Array]:
             )
         )
         if len(values):
-            # An upper limit says nothing where there is a measurement.
-            measured = values[values[:, 0] > 0]
-            values = measured if len(measured) else values[values[:, 1].argmin()][None]
             place = LINES.index(line)
             flux[place], error[place] = _mean(values[:, 0], values[:, 1])
     return redshift, flux, error

@@ -1,0 +1,221 @@
+"""Fit the joint distribution of line luminosities, and compare it with the other candidate.
+
+Everything is chosen by cross-validation over galaxies of the training and validation parts; the
+test part is opened only when told to. The network, the other candidate, needs torch; the rest does not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import track
+from scipy.optimize import brentq
+
+from processors.line_recovery import LINES, LineRecovery
+from schemas import __version__
+
+from .line_baselines import Baselines, Masked, masked
+from .line_distribution import PARAMETERS, fit
+from .line_metrics import (
+    NORMAL_95,
+    Fitter,
+    Predictions,
+    figures,
+    held_out,
+    log_score,
+    predict,
+)
+from .line_tables import LineSample, read_lines
+from .repository import WEIGHTS
+from .training_data import TEST
+
+DATA_VARIABLE = "MMBROKER_DATA"
+FOLDS = 10
+SEED = 0
+
+Array = NDArray[np.float64]
+
+
+def cross_validation_folds(sample: LineSample) -> NDArray[np.int64]:
+    """Fold of each galaxy."""
+    return np.random.default_rng(SEED).permutation(len(sample)) % FOLDS
+
+
+def normal_fitter(start: Array | None, widths: tuple[float, float] | None = None) -> Fitter:
+    """Fits the joint normal distribution.
+
+    Args:
+        start: parameters to begin with.
+        widths: half of the 68 and 95 % intervals, in standard deviations.
+    """
+
+    def fitter(sample: LineSample) -> LineRecovery:
+        weights, _ = fit(sample, start)
+        return LineRecovery(weights if widths is None else with_widths(weights, widths))
+
+    return fitter
+
+
+def with_widths(
+    weights: dict[str, NDArray[Any]], widths: tuple[float, float]
+) -> dict[str, NDArray[Any]]:
+    """The weights with intervals of so many standard deviations."""
+    return weights | {"width_68": np.array(widths[0]), "width_95": np.array(widths[1])}
+
+
+def calibrated_widths(rows: Masked, found: Predictions) -> tuple[float, float]:
+    """Standard deviations in half of the 68 and 95 % intervals that cover 68 and 95 %.
+
+    Args:
+        rows: masked lines.
+        found: predicted with intervals of 1 and 1.96 standard deviations.
+    """
+    chosen = with_others(rows)
+    error = np.abs(found.value - rows.truth)[chosen]
+    spread, noise = found.half_width_68[chosen], rows.truth_error[chosen]
+
+    def excess(width: float, times: float, share: float) -> float:
+        ratio = error / np.hypot(width * spread, times * noise)
+        return float(np.quantile(ratio, share)) - 1
+
+    return (
+        float(brentq(excess, 0.3, 4.0, args=(1.0, 0.6827))),
+        float(brentq(excess, 0.6, 8.0, args=(NORMAL_95, 0.95))),
+    )
+
+
+def with_others(rows: Masked) -> NDArray[np.bool_]:
+    """Lines of galaxies with another line."""
+    return np.asarray(rows.others > 0)
+
+
+def subsets(rows: Masked) -> dict[str, NDArray[np.bool_]]:
+    """What is judged apart: by name, which of the masked lines."""
+    distant = rows.sample.redshift > 0.1
+    many = with_others(rows)
+    alone = ~many & np.isfinite(rows.sample.infrared_error)
+    return {
+        "all": many,
+        "z > 0.1": many & distant,
+        "z < 0.1": many & ~distant,
+        "no other line, L_IR and z alone": alone,
+    }
+
+
+def judged(rows: Masked, found: Predictions) -> dict[str, Any]:
+    """Figures of every subset that has lines, and of each line by itself."""
+    result = {
+        name: figures(rows, found, chosen)
+        for name, chosen in subsets(rows).items()
+        if chosen.sum() > 2
+    }
+    many = with_others(rows)
+    by_line = {
+        name: figures(rows, found, many & (rows.line == place)) for place, name in enumerate(LINES)
+        if (many & (rows.line == place)).sum() > 2
+    }
+    return result | {"by line": by_line}
+
+
+def leave_one_galaxy_out(
+    sample: LineSample, start: Array, widths: tuple[float, float]
+) -> tuple[Masked, Predictions]:
+    """Every masked line of a sample by what was fitted to all other galaxies."""
+    rows = masked(sample)
+    # Lines of galaxies that nothing else is known of are not judged.
+    judgeable = with_others(rows) | np.isfinite(rows.sample.infrared_error)
+    rows = rows.select(np.flatnonzero(judgeable))
+    done = track(np.unique(rows.galaxy), "leaving out each galaxy")
+    fitter, steps = normal_fitter(start, widths), iter(done)
+
+    def with_progress(training: LineSample) -> LineRecovery:
+        next(steps, None)
+        return fitter(training)
+
+    return rows, held_out(sample, rows, np.arange(len(sample)), with_progress)
+
+
+def compared_with_network(
+    sample: LineSample, rows: Masked, fold: NDArray[np.int64]
+) -> dict[str, Any]:
+    """Cross-validation of the encoder and generator."""
+    from .weak_lines_network import Recipe, fine_tuned, pretrained
+
+    recipe = Recipe()
+    members = pretrained(recipe)
+    found = held_out(sample, rows, fold, lambda part: fine_tuned(members, part, recipe))
+    return {"log_score": _scores(rows, found), **judged(rows, found)}
+
+
+def _scores(rows: Masked, found: Predictions) -> dict[str, float]:
+    return {
+        name: round(log_score(rows, found, chosen), 3)
+        for name, chosen in subsets(rows).items()
+        if chosen.any()
+    }
+
+
+def write(folder: Path, weights: dict[str, Any], card: dict[str, Any]) -> None:
+    """Write weak_lines.npz and its card weak_lines.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "weak_lines.npz"
+    np.savez(path, **weights)
+    stated = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), **card}
+    (folder / "weak_lines.json").write_text(json.dumps(stated, indent=1, ensure_ascii=False) + "\n")
+
+
+def main() -> None:
+    """Fit, compare, calibrate, and write the weights with their card."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    data = os.environ.get(DATA_VARIABLE)
+    parser.add_argument("--data", type=Path, default=data, required=data is None)
+    parser.add_argument("--output", type=Path, default=WEIGHTS)
+    parser.add_argument("--network", action="store_true", help="compare with the network")
+    parser.add_argument("--open-test", action="store_true", help="judge on the test part, once")
+    arguments = parser.parse_args()
+
+    everything = read_lines(arguments.data)
+    known = everything.select(everything.split != TEST)
+    weights, theta = fit(known)
+    rows, fold = masked(known), cross_validation_folds(known)
+    raw = held_out(known, rows, fold, normal_fitter(theta))
+    widths = calibrated_widths(rows, raw)
+    weights = with_widths(weights, widths)
+    found = held_out(known, rows, fold, normal_fitter(theta, widths))
+    card: dict[str, Any] = {
+        "name": "weak_lines",
+        "code_version": __version__,
+        "fitted_to": "DIGAME (T. Greve) and Yang et al. 2017, training and validation parts",
+        "galaxies": len(known),
+        "lines": int(known.detected.sum()),
+        "scatter": {name: round(float(x), 3) for name, x in zip(PARAMETERS, theta, strict=True)},
+        "widths": [round(each, 3) for each in widths],
+        "caveats": [
+            "luminosities are apparent; the infrared ones of the tables are not uniformly so",
+            "lines in the literature are the brighter ones",
+            "CO(8-7) and CO(9-8) rest on seven galaxies and on the lines below them",
+        ],
+        "test_openings": 0,
+        "cross_validation": {"log_score": _scores(rows, raw), **judged(rows, found)},
+    }
+    if arguments.network:
+        card["cross_validation_of_network"] = compared_with_network(known, rows, fold)
+    if arguments.open_test:
+        card["test_openings"] = 1
+        test_rows = masked(everything.select(everything.split == TEST))
+        judgement = predict(LineRecovery(weights), Baselines(known), test_rows)
+        card["test"] = judged(test_rows, judgement)
+        card["leave_one_galaxy_out"] = judged(*leave_one_galaxy_out(everything, theta, widths))
+    write(arguments.output, weights, card)
+    print(json.dumps(card["cross_validation"]["log_score"]))
+
+
+if __name__ == "__main__":
+    main()

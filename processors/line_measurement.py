@@ -1,0 +1,120 @@
+"""Fluxes of the lines of the comb in a merged spectrum at a known redshift, faint ones too.
+
+Every line of a galaxy has one width, that of the best fit to all of them; where none is bright
+enough to tell, the typical one of such galaxies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import relations
+from .frequency_grid import BIN_WIDTH_KM_S, LOG_EDGES, LOG_STEP
+from .redshift.lines import Residual
+
+Array = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+_REST_HZ: Array = np.array(list(relations.LINES_HZ.values()))
+_LINES = len(_REST_HZ)
+_WIDTHS_KM_S: Array = np.geomspace(100.0, 1300.0, 10)
+_LOG_WIDTH_PRIOR: Array = -0.5 * np.square(
+    np.log10(_WIDTHS_KM_S / relations.LINE_WIDTH_KM_S) / relations.LINE_WIDTH_SCATTER_DEX
+)
+_REACH = 8  # bins on either side that a line is fitted in
+_OFFSET: Integers = np.arange(-_REACH, _REACH + 1)
+_BLEND_BINS = _REACH  # lines nearer to each other than this are fitted together
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MeasuredLines:
+    """Lines of N spectra, in the order of ``relations.LINES_HZ``.
+
+    Args:
+        flux_jy_km_s: float64, shape (N, lines); 0 where not observed.
+        error_jy_km_s: 1 sigma of its noise, likewise; inf where not observed.
+        width_km_s: full width at half maximum, shape (N,).
+    """
+
+    flux_jy_km_s: Array
+    error_jy_km_s: Array
+    width_km_s: Array
+
+
+def measure(observed: Sequence[Residual | None], redshift: Array) -> MeasuredLines:
+    """Fluxes and errors of all lines at the redshifts of some galaxies.
+
+    Args:
+        observed: spectra without their continuum (``redshift.lines.residual``), None without one.
+        redshift: shape (N,).
+    """
+    count = len(observed)
+    flux, error = np.zeros((count, _LINES)), np.full((count, _LINES), np.inf)
+    width = np.full(count, relations.LINE_WIDTH_KM_S)
+    density, weight, start = _joined(observed)
+    place = (np.log(_REST_HZ) - np.log1p(redshift)[:, None] - LOG_EDGES[0]) / LOG_STEP - 0.5
+    first = np.array([0 if one is None else one.first_bin for one in observed])
+    length = np.array([0 if one is None else len(one.flux) for one in observed])
+    inside = place - first[:, None]
+    nearest = np.rint(inside).astype(np.int64)
+    covered = (nearest >= 0) & (nearest < length[:, None])
+    covered[covered] = weight[(start[:, None] + nearest)[covered]] > 0
+    galaxy, line = np.nonzero(covered)
+    if not len(galaxy):
+        return MeasuredLines(flux, error, width)
+    bins = (start[:, None] + nearest)[covered][:, None] + _OFFSET
+    shift = (nearest - inside)[covered]
+    profile = _profile(_OFFSET + shift[:, None])  # (pairs, widths, bins)
+    weighted = profile * weight[bins][:, None]
+    product = np.einsum("pwb,pb->pw", weighted, density[bins])
+    square = np.einsum("pwb,pwb->pw", weighted, profile)
+
+    # Neighbours of one galaxy, whose profiles overlap.
+    second = np.flatnonzero(
+        (np.diff(galaxy) == 0) & (np.abs(np.diff(inside[galaxy, line])) < _BLEND_BINS)
+    )
+    apart = np.diff(inside[galaxy, line])[second]
+    other = _profile(_OFFSET + (shift[second] - apart)[:, None])
+    cross = np.einsum("pwb,pwb->pw", weighted[second], other)
+    fitted, variance = product / square, 1 / square
+    one, two = second, second + 1
+    determinant = square[one] * square[two] - cross**2
+    fitted[one], fitted[two] = (
+        (product[one] * square[two] - product[two] * cross) / determinant,
+        (product[two] * square[one] - product[one] * cross) / determinant,
+    )
+    variance[one], variance[two] = square[two] / determinant, square[one] / determinant
+
+    improvement = 0.5 * product * np.maximum(fitted, 0.0)
+    score = np.zeros((count, len(_WIDTHS_KM_S))) + _LOG_WIDTH_PRIOR
+    np.add.at(score, galaxy, improvement)
+    best = score.argmax(axis=1)
+    width = _WIDTHS_KM_S[best]
+    chosen = np.arange(len(galaxy)), best[galaxy]
+    flux[galaxy, line] = fitted[chosen]
+    error[galaxy, line] = np.sqrt(variance[chosen])
+    return MeasuredLines(flux, error, width)
+
+
+def _joined(observed: Sequence[Residual | None]) -> tuple[Array, Array, Integers]:
+    """All spectra in one array with room for a line's reach between them, and where each starts."""
+    gap = np.zeros(_REACH)
+    fluxes, weights, starts, end = [gap], [gap], [], _REACH
+    for one in observed:
+        starts.append(end)
+        if one is not None:
+            fluxes += [one.flux, gap]
+            weights += [one.weight, gap]
+            end += len(one.flux) + _REACH
+    return np.concatenate(fluxes), np.concatenate(weights), np.array(starts, np.int64)
+
+
+def _profile(offset: Array) -> Array:
+    """Flux density in Jy of a line of 1 Jy km/s at offsets in bins (..., bins): (..., widths, bins)."""
+    sigma = np.hypot(_WIDTHS_KM_S / np.sqrt(8 * np.log(2)), BIN_WIDTH_KM_S / np.sqrt(12))
+    velocity = offset[..., None, :] * BIN_WIDTH_KM_S / sigma[:, None]
+    return np.asarray(np.exp(-0.5 * np.square(velocity)) / (np.sqrt(2 * np.pi) * sigma[:, None]))
