@@ -52,6 +52,11 @@ PARAMETERS: dict[str, tuple[float, float]] = {
     "excitation, of [CI](2-1)": (0.6, 0.25),
     "excitation, of [CII]": (0.3, 0.25),
     "excitation, of infrared": (0.7, 0.3),
+    "hot gas": (np.log(0.2), 0.7),
+    "hot gas, of [CI](1-0)": (0.0, 0.25),
+    "hot gas, of [CI](2-1)": (0.2, 0.25),
+    "hot gas, of [CII]": (0.0, 0.25),
+    "hot gas, of infrared": (0.5, 0.3),
     "neighbours": (np.log(0.1), 0.7),
     "range of neighbours": (np.log(0.4), 0.5),
     "CO": (np.log(0.07), 0.5),
@@ -61,6 +66,7 @@ PARAMETERS: dict[str, tuple[float, float]] = {
     "infrared": (np.log(0.2), 0.5),
     # ln of how much wider the scatter is at z = 2 and more than locally.
     "evolution of excitation": (0.0, 0.5),
+    "evolution of hot gas": (0.0, 0.5),
     "evolution of neighbours": (0.0, 0.5),
     "evolution of CO": (0.0, 0.5),
     "evolution of [CI], both": (0.0, 0.5),
@@ -120,14 +126,17 @@ def _covariance(theta: Array, evolved: float) -> Array:
     slope = slope + p["slope with luminosity, [CI]"] * _CI
     slope = slope + p["slope with luminosity, [CII]"] * _CII
     excitation = _ENERGY.copy()
+    hot = np.square(excitation)
     for name in ("[CI](1-0)", "[CI](2-1)", "[CII]", "infrared"):
         excitation[QUANTITIES.index(name)] = p[f"excitation, of {name}"]
+        hot[QUANTITIES.index(name)] = p[f"hot gas, of {name}"]
     apart = (_ENERGY[:, None] - _ENERGY) / np.exp(p["range of neighbours"])
     neighbours = np.exp(-0.5 * np.square(apart)) * np.outer(_CO, _CO)
     own = sum(each * variance(name) for name, each in (("CO", _CO), ("[CI]", _CI), ("[CII]", _CII), ("infrared", _IR)))
     return np.asarray(
         variance("luminosity") * np.outer(slope, slope)
         + variance("excitation") * np.outer(excitation, excitation)
+        + variance("hot gas") * np.outer(hot, hot)
         + variance("neighbours") * neighbours
         + variance("[CI], both") * np.outer(_CI, _CI)
         + np.diag(own)

@@ -1,7 +1,7 @@
 """Fluxes of the lines of the comb in a merged spectrum at a known redshift, faint ones too.
 
-Every line of a galaxy has one width, that of the best fit to all of them; where none is bright
-enough to tell, the typical one of such galaxies.
+Every line of a galaxy has the same width. Fluxes are means over the widths that all of them together
+allow, those of such galaxies where none is bright enough to tell.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class MeasuredLines:
 
     Args:
         flux_jy_km_s: float64, shape (N, lines); 0 where not observed.
-        error_jy_km_s: 1 sigma of its noise, likewise; inf where not observed.
+        error_jy_km_s: 1 sigma, likewise; inf where not observed.
         width_km_s: full width at half maximum, shape (N,).
     """
 
@@ -92,11 +92,16 @@ def measure(observed: Sequence[Residual | None], redshift: Array) -> MeasuredLin
     improvement = 0.5 * product * np.maximum(fitted, 0.0)
     score = np.zeros((count, len(_WIDTHS_KM_S))) + _LOG_WIDTH_PRIOR
     np.add.at(score, galaxy, improvement)
-    best = score.argmax(axis=1)
-    width = _WIDTHS_KM_S[best]
-    chosen = np.arange(len(galaxy)), best[galaxy]
-    flux[galaxy, line] = fitted[chosen]
-    error[galaxy, line] = np.sqrt(variance[chosen])
+    share = np.exp(score - score.max(axis=1, keepdims=True))
+    share /= share.sum(axis=1, keepdims=True)
+    width = np.exp(share @ np.log(_WIDTHS_KM_S))
+    of_pair = share[galaxy]
+    mean = (of_pair * fitted).sum(axis=1)
+    flux[galaxy, line] = mean
+    # Noise, and how much the flux depends on the width.
+    error[galaxy, line] = np.sqrt(
+        (of_pair * (variance + np.square(fitted - mean[:, None]))).sum(axis=1)
+    )
     return MeasuredLines(flux, error, width)
 
 
