@@ -1,4 +1,4 @@
-"""What lines are recovered by otherwise: constant ratios, linear regressions, infrared luminosity."""
+"""What else lines are recovered by: constant ratios, linear regressions, infrared luminosity."""
 
 from __future__ import annotations
 
@@ -37,7 +37,6 @@ _FEWEST_PER_COEFFICIENT = 4
 PLANCK_OVER_BOLTZMANN_K_S = (constants.h / constants.k_B).to_value(units.K * units.s)
 
 _LOG_RATIO: Array = np.log10([relations.LINE_RATIOS[name] for name in LINES])
-
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,7 +128,7 @@ class Baselines:
                 linear[row] = _regression(target, columns[:1], given[:1], constant[row])
                 linear_all[row] = _regression(target, columns, given, linear[row])
             if np.isfinite(infrared[row]):
-                published = _published(infrared[row], line)
+                published = float(_published(infrared, rows.line)[row])
                 from_infrared[row] = _regression(
                     target, (self._infrared,), (infrared[row],), published
                 )

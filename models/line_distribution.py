@@ -33,7 +33,9 @@ _CO = np.array([name.startswith("CO") for name in QUANTITIES])
 _CI = np.array([name.startswith("[CI]") for name in QUANTITIES])
 _CII = np.array([name == "[CII]" for name in QUANTITIES])
 _IR = np.array([name == "infrared" for name in QUANTITIES])
-_UPPER = np.array([float(name[3 : name.index("-")]) if name.startswith("CO") else 1.0 for name in QUANTITIES])
+_UPPER = np.array(
+    [float(name[3 : name.index("-")]) if name.startswith("CO") else 1.0 for name in QUANTITIES]
+)
 _ENERGY = np.where(_CO, np.log(_UPPER * (_UPPER + 1) / 2) / np.log(28.0), 0.0)
 """ln of the energy of the upper level above that of CO(1-0), 1 for CO(7-6)."""
 
@@ -132,7 +134,10 @@ def _covariance(theta: Array, evolved: float) -> Array:
         hot[QUANTITIES.index(name)] = p[f"hot gas, of {name}"]
     apart = (_ENERGY[:, None] - _ENERGY) / np.exp(p["range of neighbours"])
     neighbours = np.exp(-0.5 * np.square(apart)) * np.outer(_CO, _CO)
-    own = sum(each * variance(name) for name, each in (("CO", _CO), ("[CI]", _CI), ("[CII]", _CII), ("infrared", _IR)))
+    own = sum(
+        each * variance(name)
+        for name, each in (("CO", _CO), ("[CI]", _CI), ("[CII]", _CII), ("infrared", _IR))
+    )
     return np.asarray(
         variance("luminosity") * np.outer(slope, slope)
         + variance("excitation") * np.outer(excitation, excitation)
@@ -146,9 +151,7 @@ def _covariance(theta: Array, evolved: float) -> Array:
 def mean_prior() -> tuple[Array, Array]:
     """Of the mean and its slope with evolution: expected (2 QUANTITIES,), and covariance."""
     ratio = np.log10([relations.LINE_RATIOS[name] for name in LINES])
-    infrared = (
-        relations.CO_LUMINOSITY_SLOPE * _REFERENCE + relations.CO_LUMINOSITY_INTERCEPT
-    )
+    infrared = relations.CO_LUMINOSITY_SLOPE * _REFERENCE + relations.CO_LUMINOSITY_INTERCEPT
     mean = np.append(_REFERENCE + ratio, infrared)
     width = np.concatenate([np.where(_CO, 0.2, 0.3), np.full(_COUNT, 0.2)])
     # What all lines of all galaxies have in common is not known beforehand.
@@ -165,7 +168,8 @@ class _Evidence:
         value: of it.
         mean: of the coefficients of the mean luminosities, shape (2 QUANTITIES,).
         spread: their covariance.
-        gradient: of the value by the local and the evolved covariance, shape (2, QUANTITIES, QUANTITIES).
+        gradient: of the value by the local and the evolved covariance, shape (2, QUANTITIES,
+            QUANTITIES).
     """
 
     value: float

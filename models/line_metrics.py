@@ -1,4 +1,4 @@
-"""How good recovered lines are: correlation, skill over baselines, coverage; by galaxy resampled."""
+"""How good recovered lines are: correlation, skill, coverage, with galaxies resampled."""
 
 from __future__ import annotations
 
@@ -60,7 +60,9 @@ def predict(model: LineRecovery, baselines: Baselines, rows: Masked) -> Predicti
     )
 
 
-def held_out(sample: LineSample, rows: Masked, fold: NDArray[np.int64], fitter: Fitter) -> Predictions:
+def held_out(
+    sample: LineSample, rows: Masked, fold: NDArray[np.int64], fitter: Fitter
+) -> Predictions:
     """The masked lines of each fold by what was fitted to the others.
 
     Args:
@@ -101,14 +103,16 @@ def figures(rows: Masked, found: Predictions, chosen: Booleans, seed: int = 0) -
     """Figures over the chosen lines, each with its 95 % interval over resampled galaxies.
 
     Returns:
-        ``lines``, ``galaxies``, and ``[value, low, high]`` of ``pearson_r``, ``rms_dex``, ``bias_dex``,
-        ``coverage_68``, ``coverage_95``, ``pull_dispersion``; ``skill`` by baseline, with the
-        number of lines that both predict and the ``rms_dex`` of the baseline.
+        ``lines``, ``galaxies``, and ``[value, low, high]`` of ``pearson_r``, ``rms_dex``,
+        ``bias_dex``, ``coverage_68``, ``coverage_95``, ``pull_dispersion``; ``skill`` by baseline,
+        with the number of lines that both predict and the ``rms_dex`` of the baseline.
     """
     keep = np.flatnonzero(chosen & np.isfinite(found.value))
     galaxy = np.unique(rows.galaxy[keep], return_inverse=True)[1]
     galaxies = int(galaxy.max(initial=-1)) + 1
-    draws = np.random.default_rng(seed).multinomial(galaxies, np.full(galaxies, 1 / galaxies), DRAWS)
+    draws = np.random.default_rng(seed).multinomial(
+        galaxies, np.full(galaxies, 1 / galaxies), DRAWS
+    )
     # The first row of weights is the sample itself, the others are its resamples.
     weight = np.concatenate([np.ones((1, len(keep))), draws[:, galaxy]])
     value, truth = found.value[keep], rows.truth[keep]

@@ -261,8 +261,7 @@ def _merged(found: list[_Measurement]) -> tuple[float, Array, Array]:
                 {
                     (each.flux, each.error)
                     for each in found
-                    if each.line == line
-                    and abs(each.redshift - redshift) <= 0.01 * (1 + redshift)
+                    if each.line == line and abs(each.redshift - redshift) <= 0.01 * (1 + redshift)
                 }
             )
         )

@@ -1,7 +1,8 @@
 """Fit the joint distribution of line luminosities, and compare it with the other candidate.
 
 Everything is chosen by cross-validation over galaxies of the training and validation parts; the
-test part is opened only when told to. The network, the other candidate, needs torch; the rest does not.
+test part is opened only when told to. The network, the other candidate, needs torch; the rest does
+not.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
-from scipy.optimize import brentq
 
 from processors.line_recovery import LINES, LineRecovery
 from schemas import __version__
@@ -81,14 +81,12 @@ def calibrated_widths(rows: Masked, found: Predictions) -> tuple[float, float]:
     error = np.abs(found.value - rows.truth)[chosen]
     spread, noise = found.half_width_68[chosen], rows.truth_error[chosen]
 
-    def excess(width: float, times: float, share: float) -> float:
-        ratio = error / np.hypot(width * spread, times * noise)
-        return float(np.quantile(ratio, share)) - 1
+    def narrowest(times: float, share: float) -> float:
+        widths = times * np.geomspace(0.1, 10.0, 1000)
+        half = np.hypot(widths[:, None] * spread, times * noise)
+        return float(widths[np.argmax((error <= half).mean(axis=1) >= share)])
 
-    return (
-        float(brentq(excess, 0.3, 4.0, args=(1.0, 0.6827))),
-        float(brentq(excess, 0.6, 8.0, args=(NORMAL_95, 0.95))),
-    )
+    return narrowest(1.0, 0.6827), narrowest(NORMAL_95, 0.95)
 
 
 def with_others(rows: Masked) -> NDArray[np.bool_]:
@@ -118,7 +116,8 @@ def judged(rows: Masked, found: Predictions) -> dict[str, Any]:
     }
     many = with_others(rows)
     by_line = {
-        name: figures(rows, found, many & (rows.line == place)) for place, name in enumerate(LINES)
+        name: figures(rows, found, many & (rows.line == place))
+        for place, name in enumerate(LINES)
         if (many & (rows.line == place)).sum() > 2
     }
     return result | {"by line": by_line}

@@ -26,9 +26,7 @@ def load_line_recovery(weights: Path = WEIGHTS) -> LineRecovery:
     path, card_path = weights / "weak_lines.npz", weights / "weak_lines.json"
     for each in (path, card_path):
         if not each.exists():
-            raise FileNotFoundError(
-                f"{each} is missing; fit it: python -m models.train_weak_lines"
-            )
+            raise FileNotFoundError(f"{each} is missing; fit it: python -m models.train_weak_lines")
     found, stated = hashlib.sha256(path.read_bytes()).hexdigest(), json.loads(card_path.read_text())
     if stated["sha256"] != found:
         raise ValueError(f"SHA-256 of {path} is {found}, its card says {stated['sha256']}")

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from processors.line_recovery import (
     INFRARED,
-
     QUANTITIES,
     LineRecovery,
     RecoveredLines,
@@ -73,8 +72,10 @@ class EncoderGenerator(nn.Module):
             nn.Linear(recipe.width, 2 * _COUNT),
         )
 
-    def forward(self, value: Tensor, error: Tensor, mask: Tensor, stage: Tensor) -> tuple[Tensor, Tensor]:
-        """For values relative to a reference ladder, errors and mask (N, QUANTITIES), stage (N, 1)."""
+    def forward(
+        self, value: Tensor, error: Tensor, mask: Tensor, stage: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """For values over a reference ladder, errors and mask (N, QUANTITIES), stage (N, 1)."""
         count = mask.sum(dim=1, keepdim=True).clamp(min=1.0)
         # The luminosity itself is taken out, and given back: only ratios are learnt.
         level = (value * mask).sum(dim=1, keepdim=True) / count
@@ -91,19 +92,21 @@ def _tensors(table: Table) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     value = np.where(seen, table.value - reference, 0.0)
     error = np.where(seen, table.error, 0.0)
     arrays = (value, error, seen.astype(float), table.stage[:, None])
-    return tuple(torch.tensor(each, dtype=torch.float32) for each in arrays)  # type: ignore[return-value]
+    first, second, third, last = (torch.tensor(each, dtype=torch.float32) for each in arrays)
+    return first, second, third, last
 
 
 def simulated_table(galaxies: int, seed: int) -> Table:
     """Simulated galaxies, with noise of 0.05 dex."""
     random = np.random.default_rng(seed)
     made = simulate_population(galaxies, seed)
-    lines = np.log10(made.line_flux_jy_km_s) + log_luminosity_per_flux(made.redshift)
+    redshift = np.asarray(made.redshift, np.float64)
+    lines = np.log10(made.line_flux_jy_km_s) + log_luminosity_per_flux(redshift)
     infrared = made.log_luminosity + np.log10(made.magnification)
     value = np.column_stack([lines, infrared])
     noise = 0.05
     value = value + noise * random.standard_normal(value.shape)
-    return Table(value, np.full(value.shape, noise), evolution(made.redshift))
+    return Table(value, np.full(value.shape, noise), evolution(redshift))
 
 
 def train(table: Table, epochs: int, network: EncoderGenerator, rate: float, hidden: float) -> None:
@@ -142,7 +145,7 @@ def train(table: Table, epochs: int, network: EncoderGenerator, rate: float, hid
 
 
 class NetworkRecovery(LineRecovery):
-    """An ensemble behind the interface of ``LineRecovery``; lines that are measured stay as made."""
+    """An ensemble behind the interface of ``LineRecovery``."""
 
     def __init__(self, members: list[EncoderGenerator]) -> None:
         self._members = members
@@ -185,7 +188,9 @@ def pretrained(recipe: Recipe) -> list[EncoderGenerator]:
     return members
 
 
-def fine_tuned(members: list[EncoderGenerator], sample: LineSample, recipe: Recipe) -> NetworkRecovery:
+def fine_tuned(
+    members: list[EncoderGenerator], sample: LineSample, recipe: Recipe
+) -> NetworkRecovery:
     """The members after the real galaxies of a sample."""
     tuned = []
     for number, member in enumerate(members):
@@ -195,5 +200,3 @@ def fine_tuned(members: list[EncoderGenerator], sample: LineSample, recipe: Reci
         train(Table.of(sample), recipe.epochs, network, 1e-3, hidden=0.3)
         tuned.append(network)
     return NetworkRecovery(tuned)
-
-

@@ -1,7 +1,7 @@
 """Fluxes of the lines of the comb in a merged spectrum at a known redshift, faint ones too.
 
-Every line of a galaxy has the same width. Fluxes are means over the widths that all of them together
-allow, those of such galaxies where none is bright enough to tell.
+Every line of a galaxy has the same width. Fluxes are means over the widths that all of them
+together allow: those typical of such galaxies where none is bright enough to tell.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def _joined(observed: Sequence[Residual | None]) -> tuple[Array, Array, Integers
 
 
 def _profile(offset: Array) -> Array:
-    """Flux density in Jy of a line of 1 Jy km/s at offsets in bins (..., bins): (..., widths, bins)."""
+    """Flux density in Jy of a line of 1 Jy km/s, (..., widths, bins), at offsets (..., bins)."""
     sigma = np.hypot(_WIDTHS_KM_S / np.sqrt(8 * np.log(2)), BIN_WIDTH_KM_S / np.sqrt(12))
     velocity = offset[..., None, :] * BIN_WIDTH_KM_S / sigma[:, None]
     return np.asarray(np.exp(-0.5 * np.square(velocity)) / (np.sqrt(2 * np.pi) * sigma[:, None]))
