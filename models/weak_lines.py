@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from processors.line_recovery import LineRecovery
+from schemas.events import ModelUsed
 
 from .repository import WEIGHTS
 
@@ -32,3 +33,9 @@ def load_line_recovery(weights: Path = WEIGHTS) -> LineRecovery:
         raise ValueError(f"SHA-256 of {path} is {found}, its card says {stated['sha256']}")
     with np.load(path) as arrays:
         return LineRecovery(dict(arrays))
+
+
+def line_recovery_used(weights: Path = WEIGHTS) -> ModelUsed:
+    """Which model that is."""
+    card = json.loads((weights / "weak_lines.json").read_text())
+    return ModelUsed("recovered-lines", "weak_lines", str(card.get("version", 1)), card["sha256"])

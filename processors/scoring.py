@@ -19,10 +19,11 @@ from schemas import __version__
 from schemas.events import (
     CriticOutput,
     EvaluationScore,
-    Feature,
     Fingerprint,
     Floats,
+    ModelUsed,
     Provenance,
+    RecoveredLines,
     RedshiftPosterior,
     ScoredGalaxy,
 )
@@ -30,7 +31,9 @@ from schemas.events import (
 from .calibration import Calibration
 from .evaluation import EQUAL_WEIGHTS, EVALUATIONS, Evaluation, Subject
 from .hyperscore import Form, hyperscore, renormalised, value
-from .redshift import ConventionalRedshift
+from .line_recovery import LineRecovery
+from .recovered_lines import recovered_lines
+from .redshift import ConventionalRedshift, Estimated, features_of
 
 REDSHIFT_TOLERANCE = 0.05
 """A redshift is right when |dz| / (1 + z) is at most this."""
@@ -47,12 +50,14 @@ class Judged:
         outputs: raw outputs, float32, shape (N,), NaN where there was nothing to judge; None
             without a critic.
         model_hash: SHA-256 of the network, empty without one.
+        model_version: its version on the server.
         reason: why there is none, empty otherwise.
     """
 
     outputs: Floats | None
     model_hash: str = ""
     reason: str = ""
+    model_version: str = ""
 
 
 NOTHING_TO_JUDGE = "absent: no flux density, spectrum or map was observed"
@@ -70,6 +75,7 @@ class Scorer:
         form: form of the HyperScore.
         evaluations: the evaluations.
         weights: their Shapley weights, by name.
+        line_recovery: recovers lines that are not measured, and which model that is; None for none.
     """
 
     def __init__(
@@ -80,6 +86,7 @@ class Scorer:
         form: Form = "plus-gamma",
         evaluations: Sequence[Evaluation] = EVALUATIONS,
         weights: Mapping[str, float] = EQUAL_WEIGHTS,
+        line_recovery: tuple[LineRecovery, ModelUsed] | None = None,
     ) -> None:
         self.redshift = redshift
         self._critic_calibration = critic_calibration
@@ -87,6 +94,7 @@ class Scorer:
         self._form = form
         self._evaluations = evaluations
         self._weights = weights
+        self._line_recovery = line_recovery
 
     @property
     def calibration_id(self) -> str:
@@ -111,6 +119,7 @@ class Scorer:
             self.calibration_id,
             self._form,
             __version__,
+            "" if self._line_recovery is None else self._line_recovery[1].sha256,
             *(f"{name}={weight!r}" for name, weight in sorted(self._weights.items())),
         ]
         return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
@@ -119,8 +128,7 @@ class Scorer:
         self,
         fingerprints: Sequence[Fingerprint],
         encoded: Sequence[bytes],
-        posteriors: Sequence[RedshiftPosterior],
-        features: Sequence[list[Feature]],
+        estimated: Sequence[Estimated],
         judged: Judged,
         schema_id: int,
     ) -> list[ScoredGalaxy]:
@@ -129,11 +137,13 @@ class Scorer:
         Args:
             fingerprints: of the galaxies.
             encoded: the same as they were read, for their hashes.
-            posteriors: what ``redshift`` estimated for them.
-            features: what it found in them.
+            estimated: what ``redshift`` found out about them.
             judged: what the critic said of them.
             schema_id: id of the fingerprints' schema.
         """
+        posteriors = [each.posterior for each in estimated]
+        recovered = self._recovered(estimated)
+        models = self._models(judged)
         subjects = [Subject(*pair) for pair in zip(fingerprints, posteriors, strict=True)]
         evaluations = self._evaluate(subjects)
         critics = self._critics(len(subjects), judged)
@@ -158,7 +168,7 @@ class Scorer:
                 declination_deg=fingerprint.declination_deg,
                 position_error_arcsec=fingerprint.position_error_arcsec,
                 redshift=posterior,
-                features=features[index],
+                features=features_of(fingerprint, estimated[index]),
                 evaluations=evaluations[index],
                 critic=critics[index],
                 value=values[index],
@@ -182,11 +192,29 @@ class Scorer:
                     code_version=__version__,
                     scorer_hash=identity,
                 ),
+                parsed=fingerprint.parsed,
+                recovered_lines=recovered[index],
+                models=models,
             )
             for index, (fingerprint, posterior) in enumerate(
                 zip(fingerprints, posteriors, strict=True)
             )
         ]
+
+    def _recovered(self, estimated: Sequence[Estimated]) -> list[RecoveredLines | None]:
+        if self._line_recovery is None:
+            return [None] * len(estimated)
+        recovery, model = self._line_recovery
+        return recovered_lines(recovery, f"{model.name} {model.version} {model.sha256}", estimated)
+
+    def _models(self, judged: Judged) -> list[ModelUsed]:
+        """Which models make the scores of a batch."""
+        used = [ModelUsed("redshift", "conventional", __version__, self.redshift.identity)]
+        if judged.model_hash:
+            used.append(ModelUsed("critic", "critic", judged.model_version, judged.model_hash))
+        if self._line_recovery is not None:
+            used.append(self._line_recovery[1])
+        return used
 
     def _evaluate(self, subjects: Sequence[Subject]) -> list[list[EvaluationScore]]:
         columns = [evaluation.evaluate(subjects) for evaluation in self._evaluations]

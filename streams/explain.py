@@ -12,7 +12,7 @@ from rich.text import Text
 
 from processors.scoring import fingerprint_hash, with_rank
 from schemas.codec import Codec
-from schemas.events import Fingerprint, ScoredGalaxy
+from schemas.events import Fingerprint, ParsedObservation, RecoveredLines, ScoredGalaxy
 from schemas.records import to_record
 
 from .build_fingerprints import NotArchivedError, rebuild
@@ -25,6 +25,7 @@ from .store import LMDBStore, Reading
 from .subscribe import read
 
 PROVENANCE_SHOWN = 5
+CANDIDATES_SHOWN = 2
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,13 @@ def _short(value: object) -> str:
 def explain(galaxy: ScoredGalaxy) -> RenderableType:
     """A page on one scored galaxy."""
     return Group(
-        _heading(galaxy), _redshift(galaxy), _features(galaxy), _value(galaxy), _origin(galaxy)
+        _heading(galaxy),
+        _redshift(galaxy),
+        _features(galaxy),
+        *(_parsed(each) for each in galaxy.parsed),
+        *([] if galaxy.recovered_lines is None else [_recovered(galaxy.recovered_lines)]),
+        _value(galaxy),
+        _origin(galaxy),
     )
 
 
@@ -195,6 +202,52 @@ def _features(galaxy: ScoredGalaxy) -> RenderableType:
     return table if galaxy.features else Text("no significant feature\n")
 
 
+def _parsed(tree: ParsedObservation) -> RenderableType:
+    """What the parser read off one spectrum or map."""
+    if tree.morphology is not None:
+        components = len(tree.morphology.components)
+        probability = float(tree.morphology.probabilities.max())
+        return Text(
+            f"{tree.observation_id}: {tree.morphology.name} ({probability:.2f}), "
+            f"{components} component{'' if components == 1 else 's'}, by {_model(tree.model)}\n"
+        )
+    table = Table(
+        title=f"{tree.observation_id} as read by {_model(tree.model)}", title_justify="left"
+    )
+    for name in ("GHz", "km/s", "Jy km/s", "probability", "shape", "may be"):
+        table.add_column(name, justify="left" if name in ("shape", "may be") else "right")
+    for line in tree.lines:
+        candidates = ", ".join(
+            f"{each.name} at {each.redshift:.3f} ({each.probability:.2f})"
+            for each in line.identifications[:CANDIDATES_SHOWN]
+        )
+        table.add_row(
+            f"{line.frequency_hz / 1e9:.3f} ± {line.frequency_error_hz / 1e9:.3f}",
+            f"{line.width_km_s:.0f} ± {line.width_error_km_s:.0f}",
+            f"{line.flux_jy_km_s:.2f} ± {line.flux_error_jy_km_s:.2f}",
+            f"{line.probability:.2f}",
+            line.shape,
+            Text(candidates),
+        )
+    return table if tree.lines else Text(f"{tree.observation_id}: no line found\n")
+
+
+def _recovered(recovered: RecoveredLines) -> RenderableType:
+    """Lines from all that is known, measured or not."""
+    table = Table(title=f"lines as recovered by {_model(recovered.model)}", title_justify="left")
+    for name in ("line", "log L' / K km/s pc²", "68 %", "Jy km/s"):
+        table.add_column(name, justify="left" if name == "line" else "right")
+    columns = (recovered.log_luminosity, recovered.half_width_68, recovered.flux_jy_km_s)
+    for name, luminosity, half_width, flux in zip(recovered.lines, *columns, strict=True):
+        table.add_row(Text(name), f"{luminosity:.2f}", f"± {half_width:.2f}", f"{flux:.3g}")
+    return table
+
+
+def _model(label: str) -> str:
+    """Name and version of a model, without its hash."""
+    return " ".join(label.split()[:2])
+
+
 def _number(value: float | None, factor: float = 1.0) -> str:
     if value is None:
         return ""
@@ -237,7 +290,7 @@ def _origin(galaxy: ScoredGalaxy) -> Table:
     for name, value in (
         ("observations", f"{provenance.observation_count}, digest {provenance.observation_digest}"),
         ("fingerprint", f"{provenance.fingerprint_hash}, schema {provenance.schema_id}"),
-        ("model", provenance.model_hash or "none"),
+        *((each.role, f"{each.name} {each.version}: {each.sha256}") for each in galaxy.models),
         ("calibration", provenance.calibration_id),
         ("scorer", f"{provenance.scorer_hash}, code {provenance.code_version}"),
     ):

@@ -134,17 +134,16 @@ class ScoreGalaxies(Stage):
         """Score fingerprints with the messages they came in; ranks are not yet known."""
         decoded = [fingerprint for fingerprint, _ in fingerprints]
         with self.metrics.part("redshift"):
-            estimated = self._scorer.redshift.estimate_with_features(decoded)
-        posteriors = [posterior for posterior, _ in estimated]
+            estimated = self._scorer.redshift.estimate_fully(decoded)
         judged = NO_CRITIC
         if self._critic is not None:
+            posteriors = [each.posterior for each in estimated]
             judged = self._judge(self._critic, decoded, posteriors)
         with self.metrics.part("score"):
             return self._scorer.score(
                 decoded,
                 [event.value or b"" for _, event in fingerprints],
-                posteriors,
-                [features for _, features in estimated],
+                estimated,
                 judged,
                 self.codec.schema_id(Fingerprint),
             )
@@ -173,7 +172,7 @@ class ScoreGalaxies(Stage):
                 with self.metrics.triton():
                     outputs[chosen] = critic.score(part, given)
             self._check_calibration(critic)
-            return Judged(outputs, critic.model_hash)
+            return Judged(outputs, critic.model_hash, model_version=critic.model_version)
         except CriticUnavailable as error:
             self.metrics.triton_errors.inc()
             raise InfrastructureError(str(error)) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import resources
 
 from models.critic import Critic
+from models.weak_lines import line_recovery_used, load_line_recovery
 from processors.calibration import Calibration
 from processors.redshift import ConventionalRedshift
 from processors.scoring import Scorer
@@ -19,6 +20,7 @@ def make_scorer(settings: Settings) -> Scorer:
         critic_calibration=_calibration("critic_calibration.json"),
         redshift_calibration=_calibration("redshift_calibration.json"),
         form=settings.scoring.hyperscore_form,
+        line_recovery=(load_line_recovery(), line_recovery_used()),
     )
 
 

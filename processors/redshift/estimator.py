@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
@@ -21,7 +22,7 @@ from schemas.events import (
 from ..fingerprint import empty
 from . import dust, grids, lines, published, radio
 from .dust import Dust
-from .grids import COARSE, FINE, NODES_TO_COARSE, PUBLISHED, Array
+from .grids import COARSE, FINE, NODES, NODES_TO_COARSE, PUBLISHED, Array
 from .tuned import Tuned, packaged
 
 _MODE_BINS = 4  # fine cells on either side of a line identification: 1000 km/s
@@ -64,6 +65,26 @@ class _Bands:
 
 _FINE_ROWS = 64  # galaxies with spectra at a time: bounds the memory
 
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Estimated:
+    """What was found out about one galaxy on the way to its redshift.
+
+    Attributes:
+        posterior: the redshift.
+        found: significant lines of the spectrum.
+        spectrum: the merged spectrum without its continuum; None without one.
+        log_infrared: log10 of the apparent L_IR in Lsun at the best redshift; 0 where unknown.
+        infrared_error_dex: 1 sigma of it; inf where there is no dust continuum.
+    """
+
+    posterior: RedshiftPosterior
+    found: list[lines.Line]
+    spectrum: lines.Residual | None
+    log_infrared: float
+    infrared_error_dex: float
+
+
 _ROWS = 8
 """Batches are filled up to a multiple of so many rows: linear algebra takes other ways, with other
 rounding, for single rows, and a result shall not depend on the batch that it was computed in."""
@@ -95,40 +116,35 @@ class ConventionalRedshift:
 
     def estimate(self, fingerprints: Sequence[Fingerprint]) -> list[RedshiftPosterior]:
         """The posterior of each fingerprint, in order; the same to the bit in whichever batch."""
-        return [posterior for posterior, _ in self._estimate(fingerprints)]
+        return [estimated.posterior for estimated in self.estimate_fully(fingerprints)]
 
-    def estimate_with_features(
-        self, fingerprints: Sequence[Fingerprint]
-    ) -> list[tuple[RedshiftPosterior, list[Feature]]]:
-        """The posteriors, each with its features: significant lines, then continuum."""
-        return [
-            (posterior, [*_line_features(found, posterior), *_continuum_features(fingerprint)])
-            for fingerprint, (posterior, found) in zip(
-                fingerprints, self._estimate(fingerprints), strict=True
-            )
-        ]
-
-    def _estimate(
-        self, fingerprints: Sequence[Fingerprint]
-    ) -> list[tuple[RedshiftPosterior, list[lines.Line]]]:
+    def estimate_fully(self, fingerprints: Sequence[Fingerprint]) -> list[Estimated]:
+        """The posteriors with what was found out on the way to them."""
         if not fingerprints:
             return []
         filled = [*fingerprints, *[empty("")] * (-len(fingerprints) % _ROWS)]
         log_posterior, dust_posterior, inputs = self._coarse(filled)
         count = len(fingerprints)
         posteriors = posteriors_of(log_posterior[:count], inputs[:count])
-        estimated: list[tuple[RedshiftPosterior, list[lines.Line]]] = [
-            (posterior, []) for posterior in posteriors
-        ]
+        found: dict[int, tuple[list[lines.Line], lines.Residual | None]] = {}
         spectra = [row for row, one in enumerate(fingerprints) if len(one.chunk_index)]
         for first in range(0, len(spectra), _FINE_ROWS):
             rows = spectra[first : first + _FINE_ROWS]
+            observed = [lines.residual(fingerprints[row]) for row in rows]
             with_lines = self._with_lines(
-                [fingerprints[row] for row in rows], log_posterior[rows], dust_posterior, rows,
-                [inputs[row] for row in rows],
-            )  # fmt: skip
-            for row, found in zip(rows, with_lines, strict=True):
-                estimated[row] = found
+                observed, log_posterior[rows], dust_posterior, rows, [inputs[row] for row in rows]
+            )
+            for row, spectrum, (posterior, significant) in zip(
+                rows, observed, with_lines, strict=True
+            ):
+                posteriors[row] = posterior
+                found[row] = significant, spectrum
+        infrared = _infrared(dust_posterior, posteriors, inputs)
+        estimated = []
+        for row, posterior in enumerate(posteriors):
+            significant, residual = found.get(row, ([], None))
+            log_infrared, error_dex = infrared[row]
+            estimated.append(Estimated(posterior, significant, residual, log_infrared, error_dex))
         return estimated
 
     def log_posterior(self, fingerprints: Sequence[Fingerprint]) -> Array:
@@ -212,7 +228,7 @@ class ConventionalRedshift:
 
     def _with_lines(
         self,
-        fingerprints: Sequence[Fingerprint],
+        spectra: Sequence[lines.Residual],
         log_coarse: Array,
         dust_posterior: dust.DustPosterior,
         rows: Sequence[int],
@@ -223,8 +239,7 @@ class ConventionalRedshift:
         log_fine = np.take(log_coarse, _COARSE_CELL, axis=1) * (1 - _COARSE_FRACTION)
         log_fine += np.take(log_coarse, _COARSE_CELL + 1, axis=1) * _COARSE_FRACTION
         found = []
-        for place, (row, fingerprint) in enumerate(zip(rows, fingerprints, strict=True)):
-            observed = lines.residual(fingerprint)
+        for place, (row, observed) in enumerate(zip(rows, spectra, strict=True)):
             copies = lines.filtered(observed)
             luminosity = variance = None
             if "dust" in inputs[place]:
@@ -258,6 +273,29 @@ def posteriors_of(log_posterior: Array, inputs: Sequence[Sequence[str]]) -> list
     return [
         _posterior(quantiles[row], cells[row], [], list(used)) for row, used in enumerate(inputs)
     ]
+
+
+def _infrared(
+    dust_posterior: dust.DustPosterior,
+    posteriors: Sequence[RedshiftPosterior],
+    inputs: Sequence[list[str]],
+) -> list[tuple[float, float]]:
+    """log10 of L_IR / Lsun at the best redshift of each galaxy, and its error in dex."""
+    place = np.log1p([posterior.best for posterior in posteriors]) - NODES[0]
+    node = np.clip(np.rint(place / (NODES[1] - NODES[0])), 0, len(NODES) - 1).astype(int)
+    rows = np.arange(len(posteriors))
+    mean = dust_posterior.log_luminosity[rows, node] / np.log(10)
+    error = np.sqrt(dust_posterior.log_luminosity_variance[rows, node]) / np.log(10)
+    return [
+        (float(mean[row]), float(error[row])) if "dust" in inputs[row] else (0.0, math.inf)
+        for row in range(len(posteriors))
+    ]
+
+
+def features_of(fingerprint: Fingerprint, estimated: Estimated) -> list[Feature]:
+    """What stands out in a fingerprint: significant lines, then continuum."""
+    found = _line_features(estimated.found, estimated.posterior)
+    return [*found, *_continuum_features(fingerprint)]
 
 
 def _line_features(found: list[lines.Line], posterior: RedshiftPosterior) -> list[Feature]:

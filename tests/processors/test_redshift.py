@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from processors import relations
 from processors.fingerprint import empty
 from processors.frequency_grid import BINS, CENTRES_HZ
-from processors.redshift import ConventionalRedshift, dust, lines, luminosity
+from processors.redshift import ConventionalRedshift, dust, features_of, lines, luminosity
 from processors.redshift.grids import NODES
 from processors.redshift.tuned import Tuned, packaged
 from schemas.events import (
@@ -405,7 +405,8 @@ def test_a_very_bright_line_is_not_taken_for_a_blend_of_two(
 
 def test_a_spectrum_without_lines_identifies_nothing(estimator: ConventionalRedshift) -> None:
     blank = spectrum(2.5, 6.0, [(84, 115)])
-    ((posterior, features),) = estimator.estimate_with_features([blank])
+    (estimated,) = estimator.estimate_fully([blank])
+    posterior, features = estimated.posterior, features_of(blank, estimated)
     assert posterior.identifications == []
     assert not [one for one in features if one.kind == "line"]
 
@@ -414,7 +415,7 @@ def test_features_measure_lines_and_continuum(estimator: ConventionalRedshift) -
     fingerprint = replace(
         spectrum(2.5, 11.0, [(84, 115), (129, 138)]), bands=[band(850, 0.01, 0.001)]
     )
-    ((_, found),) = estimator.estimate_with_features([fingerprint])
+    found = features_of(fingerprint, *estimator.estimate_fully([fingerprint]))
     measured = {one.name: one for one in found if one.kind == "line"}
     assert set(measured) == {"CO(3-2)", "CO(4-3)"}
     distance = Planck18.luminosity_distance(2.5).to_value("Mpc")

@@ -124,6 +124,7 @@ def test_every_galaxy_is_scored_at_its_newest_version(filled: Broker) -> None:
         assert galaxy is not None
         assert galaxy.critic.genuine_probability is not None
         assert galaxy.provenance.model_hash
+        assert galaxy.provenance.model_hash in {model.sha256 for model in galaxy.models}
         assert galaxy.simulated
         assert [each.name for each in galaxy.evaluations if each.score is None] == [
             "logic", "simulation", "novelty", "impact",
