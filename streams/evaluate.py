@@ -444,9 +444,9 @@ def _figures_table(evaluation: Evaluation, subset: str) -> Table:
 
 def _table(title: str, rows: str) -> Table:
     table = Table(title=title, box=SIMPLE)
-    table.add_column(rows, no_wrap=True)
+    table.add_column(rows, overflow="fold")
     for heading in _HEADINGS:
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, justify="right", no_wrap=True, min_width=7)
     return table
 
 
