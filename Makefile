@@ -1,7 +1,7 @@
 # The two commands of the README: make demo, make test. Nothing has to be installed before.
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint model bench clean
+.PHONY: help install demo test lint model reports bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -49,6 +49,9 @@ lint: $(VENV)/installed-test ## check style, format and types
 
 model: $(VENV)/installed-train ## train the critic again and write its weights
 	@$(BIN)/python -m models.train_critic $(ARGS)
+
+reports: $(VENV)/installed-train ## judge the learned models again and write the pages on them
+	@$(BIN)/python -m models.judge $(ARGS)
 
 bench: $(VENV)/installed ## measure rates and latencies; QUICK=1 for under five minutes
 	@$(BIN)/python -m streams.benchmark $(if $(QUICK),--quick)

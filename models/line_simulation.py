@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from processors.fingerprint import build
-from processors.line_measurement import measure
+from processors.line_measurement import LINES, measure
 from processors.line_recovery import log_luminosity_per_flux
 from processors.redshift.lines import residual
 from schemas.events import Observation
 
 from .line_baselines import Masked
 from .line_tables import LineSample
-from .population import Population, simulate_population
+from .population import LINE_NAMES, Population, simulate_population
 from .simulator import BLOCK_GALAXIES, Mix, galaxy_number, simulate
 from .training_data import split_of
 
@@ -60,7 +60,8 @@ def simulated_lines(galaxies: int, seed: int, spectra: float = 4.0) -> Simulated
         for block in range(-(-galaxies // BLOCK_GALAXIES))
     ]
     redshift = np.concatenate([each.redshift for each in blocks])[:galaxies]
-    true_flux = np.concatenate([each.line_flux_jy_km_s for each in blocks])[:galaxies]
+    columns = [LINE_NAMES.index(name) for name in LINES]
+    true_flux = np.concatenate([each.line_flux_jy_km_s for each in blocks])[:galaxies, columns]
     infrared = np.concatenate(
         [each.log_luminosity + np.log10(each.magnification) for each in blocks]
     )[:galaxies]

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from processors.line_recovery import (
     INFRARED,
+    LINES,
     QUANTITIES,
     LineRecovery,
     RecoveredLines,
@@ -25,7 +26,7 @@ from processors.line_recovery import (
 
 from .line_distribution import Table, mean_prior
 from .line_tables import LineSample
-from .population import simulate_population
+from .population import LINE_NAMES, simulate_population
 
 Array = NDArray[np.float64]
 
@@ -101,7 +102,8 @@ def simulated_table(galaxies: int, seed: int) -> Table:
     random = np.random.default_rng(seed)
     made = simulate_population(galaxies, seed)
     redshift = np.asarray(made.redshift, np.float64)
-    lines = np.log10(made.line_flux_jy_km_s) + log_luminosity_per_flux(redshift)
+    flux = made.line_flux_jy_km_s[:, [LINE_NAMES.index(name) for name in LINES]]
+    lines = np.log10(flux) + log_luminosity_per_flux(redshift)
     infrared = made.log_luminosity + np.log10(made.magnification)
     value = np.column_stack([lines, infrared])
     noise = 0.05

@@ -19,8 +19,13 @@ from .redshift.lines import Residual
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-_REST_HZ: Array = np.array(list(relations.LINES_HZ.values()))
-_LINES = len(_REST_HZ)
+LINES = (
+    *("CO(1-0)", "CO(2-1)", "CO(3-2)", "CO(4-3)", "[CI](1-0)", "CO(5-4)", "CO(6-5)"),
+    *("CO(7-6)", "[CI](2-1)", "CO(8-7)", "CO(9-8)", "[CII]"),
+)
+"""The lines that are measured and recovered, by rising frequency."""
+
+_REST_HZ: Array = np.array([relations.LINES_HZ[name] for name in LINES])
 _WIDTHS_KM_S: Array = np.geomspace(100.0, 1300.0, 10)
 _LOG_WIDTH_PRIOR: Array = -0.5 * np.square(
     np.log10(_WIDTHS_KM_S / relations.LINE_WIDTH_KM_S) / relations.LINE_WIDTH_SCATTER_DEX
@@ -32,10 +37,10 @@ _BLEND_BINS = _REACH  # lines nearer to each other than this are fitted together
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MeasuredLines:
-    """Lines of N spectra, in the order of ``relations.LINES_HZ``.
+    """Lines of N spectra, in the order of LINES.
 
     Args:
-        flux_jy_km_s: float64, shape (N, lines); 0 where not observed.
+        flux_jy_km_s: float64, shape (N, LINES); 0 where not observed.
         error_jy_km_s: 1 sigma, likewise; inf where not observed.
         width_km_s: full width at half maximum, shape (N,).
     """
@@ -53,7 +58,7 @@ def measure(observed: Sequence[Residual | None], redshift: Array) -> MeasuredLin
         redshift: shape (N,).
     """
     count = len(observed)
-    flux, error = np.zeros((count, _LINES)), np.full((count, _LINES), np.inf)
+    flux, error = np.zeros((count, len(LINES))), np.full((count, len(LINES)), np.inf)
     width = np.full(count, relations.LINE_WIDTH_KM_S)
     density, weight, start = _joined(observed)
     place = (np.log(_REST_HZ) - np.log1p(redshift)[:, None] - LOG_EDGES[0]) / LOG_STEP - 0.5

@@ -21,13 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import relations
+from .line_measurement import LINES
 from .redshift.luminosity import LUMINOSITY_DISTANCE_MPC
 from .redshift.luminosity import REDSHIFT as _DISTANCE_REDSHIFT
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-LINES = tuple(relations.LINES_HZ)
 QUANTITIES = (*LINES, "infrared")
 """What is distributed jointly: log10 of L' in K km/s pc2 of each line, and of L_IR in Lsun."""
 
@@ -47,7 +47,7 @@ _POINTS = 48
 _REACH = 5.0
 _FINE_REACH = 8.0  # the posterior of a faint line has a long tail to faint ones
 
-_REST_GHZ: Array = np.array(list(relations.LINES_HZ.values())) / 1e9
+_REST_GHZ: Array = np.array([relations.LINES_HZ[name] for name in LINES]) / 1e9
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,1 +1,1 @@
-"""Reports on the learned models: each module rebuilds one page, its figures and its numbers."""
+"""Reports on the learned models, rebuilt from their weights and fixed seeds."""
