@@ -1,0 +1,301 @@
+"""Template fitting from the ultraviolet to 24 um: which galaxy, at which redshift, has these colours.
+
+A template is the spectrum of a kind of galaxy, and its fluxes through the bands are tabulated over
+redshift (``models.template_library``). Each is fitted with a free amplitude; the posterior sums over
+templates by how common they are. Templates are not perfect: a fraction of the flux, which depends
+on the rest wavelength, is added to the errors, as the template error function of EAZY does
+(Brammer, van Dokkum & Coppi 2008, ApJ 686 1503). The prior of redshift depends on the magnitude near
+2.2 um, in the form of Benítez (2000, ApJ 536 571).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from schemas.events import Fingerprint
+
+from .. import relations
+from .grids import COARSE, PUBLISHED, Array, Array32, interpolation_matrix
+
+GRID: Array = PUBLISHED
+"""ln(1 + z) of the table of fluxes, shape (points,)."""
+
+NEAREST_BAND = 0.04
+"""A band is taken for one of the table's if their wavelengths differ by less than this fraction."""
+
+ERROR_KNOTS_UM: Array = np.array([0.1, 0.25, 0.4, 1.5, 3.5, 7.0, 25.0])
+"""Rest wavelengths in um of the templates' errors."""
+
+PRIOR_UM, PRIOR_RANGE = 2.16, 0.8
+"""Wavelength in um of the magnitude that the prior depends on, and how far from it, in ln(wavelength),
+a band may be to stand for it."""
+
+AB_ZERO_JY = 3631.0
+"""Flux density of AB magnitude 0 (Oke & Gunn 1983, ApJ 266 713)."""
+
+_NEGLIGIBLE = 12.0  # ln of the evidence below the best at which a template no longer counts
+_FARTHEST = 8.0  # ln by which the prior is at most below its peak
+_MICRON_HZ = relations.SPEED_OF_LIGHT_KM_S * 1e9
+_TO_COARSE: Array = interpolation_matrix(GRID, COARSE).astype(float)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Templates:
+    """Templates through bands, and what was fitted to galaxies of known redshift.
+
+    Args:
+        names: of the T templates.
+        wavelength_um: pivot wavelengths of the F bands, ascending, shape (F,).
+        flux: flux densities in any one unit when the luminosity is 1, shape (F, GRID, T), float32.
+        share: how common each template is, summing to 1, shape (T,).
+        error: fraction of the flux by which templates fail at ``ERROR_KNOTS_UM``.
+        temper: exponent of the likelihood.
+        prior: exponent, ln(z0) at AB magnitude 21, and growth of ln(z0) per magnitude, of the prior
+            z**exponent exp(-(z / z0)**exponent).
+        floor: probability that a galaxy is like none of this, spread over the grid.
+        beside_published: exponent of the likelihood where a published redshift has seen much of the
+            same photometry.
+        alone: exponent where none has.
+    """
+
+    names: tuple[str, ...]
+    wavelength_um: Array
+    flux: Array32
+    share: Array
+    error: Array
+    temper: float
+    prior: tuple[float, float, float]
+    floor: float
+    beside_published: float
+    alone: float
+
+    @property
+    def identity(self) -> str:
+        """Hash over all of it, hexadecimal."""
+        digest = hashlib.blake2b(repr(self.names).encode(), digest_size=8)
+        for array in (self.wavelength_um, self.flux, self.share, self.error):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        numbers = (self.temper, *self.prior, self.floor, self.beside_published, self.alone)
+        digest.update(repr([float(one) for one in numbers]).encode())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Photometry:
+    """Measured fluxes of N galaxies in bands of the table, one after the other."""
+
+    start: NDArray[np.int64]
+    """Where each galaxy begins, and the end, shape (N + 1,)."""
+
+    band: NDArray[np.int64]
+    """Index of the band, shape (measurements,)."""
+
+    flux: Array
+    """In Jy, shape (measurements,)."""
+
+    error: Array
+    """In Jy, shape (measurements,)."""
+
+    @property
+    def count(self) -> NDArray[np.int64]:
+        """Measurements of each galaxy, shape (N,)."""
+        return np.diff(self.start)
+
+
+def photometry(fingerprints: Sequence[Fingerprint], wavelength_um: Array) -> Photometry:
+    """The measurements in bands of the table; an upper limit is zero with the noise behind it.
+
+    Args:
+        fingerprints: of N galaxies.
+        wavelength_um: of the table's bands, ascending.
+    """
+    longest = _MICRON_HZ / (wavelength_um[-1] * (1 + NEAREST_BAND))
+    owner: list[int] = []
+    measured: list[tuple[float, float, float]] = []
+    for row, one in enumerate(fingerprints):
+        for band in one.bands:
+            if band.frequency_hz < longest:
+                continue
+            if band.weight > 0:
+                value = band.weighted_flux / band.weight, band.weight**-0.5
+            elif band.upper_limit_error_jy:
+                value = 0.0, band.upper_limit_error_jy
+            else:
+                continue
+            owner.append(row)
+            measured.append((band.frequency_hz, *value))
+    frequency, flux, error = np.array(measured, float).reshape(-1, 3).T
+    wavelength = _MICRON_HZ / frequency
+    right = np.clip(np.searchsorted(wavelength_um, wavelength), 1, len(wavelength_um) - 1)
+    nearer = wavelength - wavelength_um[right - 1] < wavelength_um[right] - wavelength
+    index = np.where(nearer, right - 1, right)
+    known = np.abs(wavelength / wavelength_um[index] - 1) < NEAREST_BAND
+    count = np.bincount(np.array(owner, int)[known], minlength=len(fingerprints))
+    start = np.concatenate([[0], np.cumsum(count)])
+    return Photometry(start, index[known], flux[known], error[known])
+
+
+class TemplateFit:
+    """Redshift posteriors from templates.
+
+    Args:
+        templates: with their fluxes and what was fitted.
+    """
+
+    def __init__(self, templates: Templates) -> None:
+        self.templates = templates
+        rest = np.log(templates.wavelength_um)[:, None] - GRID
+        self._error = np.interp(rest, np.log(ERROR_KNOTS_UM), templates.error)
+        self._log_share = np.log(templates.share)
+        reference = np.abs(np.log(templates.wavelength_um / PRIOR_UM))
+        self._from_reference = np.where(reference < PRIOR_RANGE, reference, np.inf)
+
+    def log_posterior(self, measured: Photometry) -> Array:
+        """The ln of probabilities per cell, summing to 1, float64, shape (N, COARSE)."""
+        found = self.log_likelihood(measured) + self.log_prior(measured)
+        return np.asarray(found - np.logaddexp.reduce(found, axis=1, keepdims=True))
+
+    def log_likelihood(self, measured: Photometry) -> Array:
+        """The ln of the likelihood averaged over templates, float64, shape (N, COARSE).
+
+        Its mean over the grid is 1, no more than a share of it is lost to what no template is like,
+        and it is 1 throughout where a galaxy has no measurement.
+        """
+        templates = self.templates
+        found = np.asarray(
+            _log_likelihood(
+                templates.flux,
+                self._error,
+                self._log_share,
+                templates.temper,
+                *(measured.start, measured.band, measured.flux, measured.error),
+            )
+        )
+        found -= np.logaddexp.reduce(found, axis=1, keepdims=True) - np.log(len(GRID))
+        found = np.logaddexp(np.log1p(-templates.floor) + found, np.log(templates.floor))
+        return np.asarray(found @ _TO_COARSE)
+
+    def log_prior(self, measured: Photometry) -> Array:
+        """The ln of the prior per cell, shape (N, COARSE); flat where there is no magnitude."""
+        magnitude = self.magnitude(measured)
+        known = np.isfinite(magnitude)
+        result = np.full((len(magnitude), len(COARSE)), -np.log(len(COARSE)))
+        result[known] = log_prior(self.templates.prior, magnitude[known])
+        return result
+
+    def magnitude(self, measured: Photometry) -> Array:
+        """AB magnitude in the band nearest to ``PRIOR_UM``, NaN where there is none, shape (N,)."""
+        result = np.full(len(measured.start) - 1, np.nan)
+        distance = self._from_reference[measured.band]
+        for row in range(len(result)):
+            some = slice(measured.start[row], measured.start[row + 1])
+            if np.isfinite(distance[some]).any():
+                nearest = measured.start[row] + int(np.argmin(distance[some]))
+                flux = max(measured.flux[nearest], measured.error[nearest])
+                result[row] = -2.5 * np.log10(flux / AB_ZERO_JY)
+        return result
+
+    def log_likelihood_at(
+        self, measured: Photometry, point: NDArray[np.int64]
+    ) -> Array:
+        """The ln of the likelihood of each template at one point of the grid for each galaxy.
+
+        Args:
+            measured: of N galaxies.
+            point: index into ``GRID``, shape (N,).
+
+        Returns:
+            float64, shape (N, T).
+        """
+        return np.asarray(
+            _log_likelihood_at(
+                self.templates.flux,
+                self._error,
+                self.templates.temper,
+                point,
+                *(measured.start, measured.band, measured.flux, measured.error),
+            )
+        )
+
+
+def log_prior(prior: tuple[float, float, float], magnitude: Array) -> Array:
+    """The ln of the prior per cell, the probabilities summing to 1, shape (N, COARSE).
+
+    Args:
+        prior: see ``Templates``.
+        magnitude: AB, shape (N,).
+    """
+    exponent, log_typical, growth = prior
+    log_ratio = np.log(np.expm1(COARSE)) - (log_typical + growth * (magnitude[:, None] - 21.0))
+    found = exponent * log_ratio - np.exp(np.minimum(exponent * log_ratio, 50.0)) + COARSE
+    found = np.maximum(found, found.max(axis=1, keepdims=True) - _FARTHEST)
+    return np.asarray(found - np.logaddexp.reduce(found, axis=1, keepdims=True))
+
+
+@njit(cache=True)
+def _fit(table, fraction, point, band, flux, error, amplitude, gain):  # type: ignore[no-untyped-def]
+    """Fit every template at one redshift: ``gain`` becomes by how much each lowers chi square.
+
+    Returns the ln of the likelihood of no galaxy at all. ``amplitude`` is for scratch.
+    """
+    templates = table.shape[2]
+    amplitude[:] = 0.0
+    gain[:] = 1e-30
+    nothing = 0.0
+    for m in range(len(band)):
+        systematic = fraction[band[m], point] * flux[m]
+        variance = error[m] * error[m] + systematic * systematic
+        nothing -= 0.5 * (math.log(variance) + flux[m] * flux[m] / variance)
+        row = table[band[m], point]
+        signal, weight = np.float32(flux[m] / variance), np.float32(1 / variance)
+        for t in range(templates):
+            amplitude[t] += signal * row[t]
+            gain[t] += weight * row[t] * row[t]
+    for t in range(templates):
+        positive = max(amplitude[t], np.float32(0.0))
+        gain[t] = positive * positive / gain[t]
+    return nothing
+
+
+@njit(cache=True)
+def _log_likelihood(table, fraction, log_share, temper, start, band, flux, error):  # type: ignore[no-untyped-def]
+    galaxies, points, templates = len(start) - 1, table.shape[1], table.shape[2]
+    result = np.zeros((galaxies, points))
+    amplitude, gain = np.empty(templates, np.float32), np.empty(templates, np.float32)
+    for n in range(galaxies):
+        some = slice(start[n], start[n + 1])
+        if start[n] == start[n + 1]:
+            continue
+        for k in range(points):
+            nothing = _fit(table, fraction, k, band[some], flux[some], error[some], amplitude, gain)
+            best = gain.max()
+            total = 0.0
+            for t in range(templates):
+                lower = 0.5 * temper * (best - gain[t])
+                if lower < _NEGLIGIBLE:
+                    # A flat prior in the ln of the amplitude.
+                    total += math.exp(log_share[t] - lower) / math.sqrt(1 + gain[t])
+            result[n, k] = temper * (nothing + 0.5 * best) + math.log(total)
+    return result
+
+
+@njit(cache=True)
+def _log_likelihood_at(table, fraction, temper, point, start, band, flux, error):  # type: ignore[no-untyped-def]
+    galaxies, templates = len(start) - 1, table.shape[2]
+    result = np.zeros((galaxies, templates))
+    amplitude, gain = np.empty(templates, np.float32), np.empty(templates, np.float32)
+    for n in range(galaxies):
+        some = slice(start[n], start[n + 1])
+        nothing = _fit(
+            table, fraction, point[n], band[some], flux[some], error[some], amplitude, gain
+        )
+        for t in range(templates):
+            result[n, t] = temper * (nothing + 0.5 * gain[t]) - 0.5 * math.log1p(gain[t])
+    return result
