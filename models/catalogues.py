@@ -27,6 +27,7 @@ from schemas.events import (
 
 GOODS_NORTH = "goodsn.ecsv"
 COSMOS = "cosmos_fir.ecsv"
+ZCOSMOS = "zcosmos.ecsv"
 SPT = ("spt_dndz_tab_a1.txt", "spt_dndz_tab_d1.txt", "spt_dndz_tab_f1.txt")
 
 
@@ -80,9 +81,12 @@ class _Paper:
 
 _LIU = _Paper("GOODS-N", "GOODS-N super-deblended", "2018ApJ...853..172L", 58_150.0, 0.3)
 _DREW = _Paper("COSMOS", "COSMOS far-infrared", "2022ApJ...930..142D", 59_714.0, 0.3)
+_LILLY = _Paper("zCOSMOS", "zCOSMOS photometry", "2007ApJS..172...70L", 54_344.0, 0.2)
 _REUTER = _Paper("SPT", "SPT-SMG", "2020ApJ...902...78R", 59_138.0, 0.3)
 
 _LARGEST_ERROR_MJY = 1e3
+_AB_ZERO_JY = (0.0 * units.ABmag).to_value(units.Jy)
+_NO_STAR = 0.01  # redshift
 
 # Column, band, wavelength in µm.
 _GOODS_NORTH_BANDS = (
@@ -194,11 +198,7 @@ def cosmos(folder: Path) -> list[RealGalaxy]:
             for column, band, um in _COSMOS_BANDS
             if row[f"F{column}"] != 0
         ]
-        for column, band, um in _COSMOS_OPTICAL:
-            magnitude, error = row[f"{column}_photzi25"], row[f"e{column}_photzi25"]
-            if magnitude > 0 and error > 0:
-                flux = (magnitude * units.ABmag).to_value(units.Jy)
-                fluxes.append(_band(band, um, flux, flux * error * np.log(10) / 2.5))
+        fluxes += _cosmos_optical(row)
         secure = 3.0 <= row["cc"] < 5.0
         galaxies.append(
             RealGalaxy(
@@ -208,6 +208,35 @@ def cosmos(folder: Path) -> list[RealGalaxy]:
             )
         )
     return galaxies
+
+
+def zcosmos(folder: Path) -> list[RealGalaxy]:
+    """Galaxies of zCOSMOS-bright with optical photometry (Lilly et al. 2007, ApJS 172 70).
+
+    Secure redshifts alone, classes 3 and 4, no stars; those of ``cosmos`` are left out.
+    """
+    elsewhere = set(Table.read(folder / COSMOS)["id_zcosmos"].tolist())
+    galaxies = []
+    for row in Table.read(folder / ZCOSMOS):
+        secure = 3.0 <= row["cc"] < 5.0 and row["zpec"] > _NO_STAR
+        if not secure or row["id_zcosmos"] in elsewhere:
+            continue
+        name, place = f"{_LILLY.label} {row['id_zcosmos']}", (row["alpha"], row["delta"])
+        fluxes = _measured(_cosmos_optical(row))
+        observation = _LILLY.observation(name, *map(float, place), photometry=fluxes)
+        galaxies.append(RealGalaxy(name, [observation], float(row["zpec"])))
+    return galaxies
+
+
+def _cosmos_optical(row: Any) -> list[BandMeasurement | None]:
+    """AB magnitudes; what is not positive is not observed."""
+    found = []
+    for column, band, um in _COSMOS_OPTICAL:
+        magnitude, error = row[f"{column}_photzi25"], row[f"e{column}_photzi25"]
+        if magnitude > 0 and error > 0:
+            flux = _AB_ZERO_JY * 10 ** (-0.4 * float(magnitude))
+            found.append(_band(band, um, flux, flux * error * np.log(10) / 2.5))
+    return found
 
 
 def spt(folder: Path) -> list[RealGalaxy]:

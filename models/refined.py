@@ -12,13 +12,14 @@ from processors.redshift import ConventionalRedshift
 from processors.redshift.refined import Refined
 
 from .repository import WEIGHTS
+from .templates import load_templates
 
 
 def load_refined(conventional: ConventionalRedshift, weights: Path = WEIGHTS) -> Refined:
     """The learned redshift with the weights of a folder.
 
     Args:
-        conventional: what it rests and falls back on.
+        conventional: what it rests and falls back on; the packaged template fit is added to it.
         weights: folder with refined.npz and its card refined.json.
 
     Raises:
@@ -33,5 +34,7 @@ def load_refined(conventional: ConventionalRedshift, weights: Path = WEIGHTS) ->
     found, stated = hashlib.sha256(path.read_bytes()).hexdigest(), json.loads(card_path.read_text())
     if stated["sha256"] != found:
         raise ValueError(f"SHA-256 of {path} is {found}, its card says {stated['sha256']}")
+    if conventional.template_fit is None:
+        conventional = conventional.with_templates(load_templates(weights))
     with np.load(path) as arrays:
         return Refined(dict(arrays), conventional)

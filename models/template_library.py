@@ -1,10 +1,10 @@
-"""Fluxes of published template sets through bands, over redshift: ``weights/template_library.npz``.
+"""Fluxes of published template sets through bands, over redshift: ``template_library.npz``.
 
-The templates are the 31 of COSMOS (Ilbert et al. 2009, ApJ 690 1236, after Polletta et al. 2007, ApJ
-663 81, and Bruzual & Charlot 2003) in the package ``pz-rail-base``, and the twelve of EAZY made with
-FSPS ("QSF 12 v3", Brammer et al. 2008, ApJ 686 1503; Conroy & Gunn 2010, ApJ 712 833) in
-``grizli``; the bands are those of ``astro-sedpy``; the intergalactic absorption of Inoue et al. (2014,
-MNRAS 442 1805) is that of ``eazy``. All four are under the MIT licence.
+The templates are the 31 of COSMOS (Ilbert et al. 2009, ApJ 690 1236, after Polletta et al. 2007,
+ApJ 663 81, and Bruzual & Charlot 2003) in the package ``pz-rail-base``, and the twelve of EAZY
+made with FSPS ("QSF 12 v3", Brammer et al. 2008, ApJ 686 1503; Conroy & Gunn 2010, ApJ 712 833)
+in ``grizli``; the bands are those of ``astro-sedpy``; the intergalactic absorption (Inoue et al.
+2014, MNRAS 442 1805) is that of ``eazy``. All four are under the MIT licence.
 
     pip install --no-deps eazy astro-sedpy
     pip download --no-deps --dest ARCHIVES grizli==1.14.3 pz-rail-base==2.0.11
@@ -176,7 +176,9 @@ def read_archives(folder: Path) -> dict[str, tuple[Array, Array]]:
     with zipfile.ZipFile(_archive(folder, "pz_rail_base*.whl")) as archive:
         listed = archive.read(f"{_RAIL_SEDS}COSMOS_seds.list").decode().split()
         for name in listed:
-            found[f"COSMOS {name.removesuffix('.sed')}"] = _spectrum(archive.read(_RAIL_SEDS + name))
+            found[f"COSMOS {name.removesuffix('.sed')}"] = _spectrum(
+                archive.read(_RAIL_SEDS + name)
+            )
     path = _archive(folder, "grizli*.tar.gz")
     with tarfile.open(path) as archive:
         top = path.name.removesuffix(".tar.gz")

@@ -4,30 +4,42 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
 
-from . import weak_lines
+from . import baselines, redshift, weak_lines
 
-REPORTS = {"weak_lines": weak_lines.report}
+Report = Callable[[Path | None, Path], None]
+
+REPORTS: dict[str, Report] = {
+    "baselines": baselines.report,
+    "redshift": redshift.report,
+    "weak_lines": weak_lines.report,
+}
 OUTPUT = Path(__file__).parents[1] / "reports"
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Write the chosen reports, or all."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("reports", nargs="*", help=f"of {', '.join(REPORTS)}; all by default")
-    options.add_argument("--output", type=Path, default=OUTPUT)
-    chosen = options.parse_args(arguments)
+    parser = argparse.ArgumentParser(prog="python -m models.judge", description=__doc__)
+    parser.add_argument("reports", nargs="*", help=f"of {', '.join(REPORTS)}; all by default")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=os.environ.get("MMBROKER_DATA"),
+        help="folder of the real tables; without it, only what is simulated is judged",
+    )
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    chosen = parser.parse_args(arguments)
     unknown = sorted(set(chosen.reports) - set(REPORTS))
     if unknown:
-        options.error(f"there is no report {unknown[0]!r}; there are {', '.join(REPORTS)}")
-    folder = os.environ.get("MMBROKER_DATA")
-    tables = Path(folder) if folder else None
-    if tables is None:
+        parser.error(f"there is no report {unknown[0]!r}; there are {', '.join(REPORTS)}")
+    if chosen.data is None:
         print("MMBROKER_DATA is not set: the simulated part only")
+    chosen.output.mkdir(parents=True, exist_ok=True)
     for name in chosen.reports or REPORTS:
         print(f"report: {name}")
-        REPORTS[name](tables, chosen.output)
+        REPORTS[name](chosen.data, chosen.output)
 
 
 if __name__ == "__main__":

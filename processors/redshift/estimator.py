@@ -23,6 +23,7 @@ from ..fingerprint import empty
 from . import dust, grids, lines, published, radio
 from .dust import Dust
 from .grids import COARSE, FINE, NODES, NODES_TO_COARSE, PUBLISHED, Array
+from .templates import TemplateFit
 from .tuned import Tuned, packaged
 
 _MODE_BINS = 4  # fine cells on either side of a line identification: 1000 km/s
@@ -91,14 +92,16 @@ rounding, for single rows, and a result shall not depend on the batch that it wa
 
 
 class ConventionalRedshift:
-    """Redshift posteriors of fingerprints from published relations alone.
+    """Redshift posteriors of fingerprints from published relations and templates.
 
     Args:
         tuned: the tuned constants; by default those packaged with the module.
+        template_fit: of the ultraviolet to mid-infrared photometry, which is left out without it.
     """
 
-    def __init__(self, tuned: Tuned | None = None) -> None:
+    def __init__(self, tuned: Tuned | None = None, template_fit: TemplateFit | None = None) -> None:
         self._tuned = packaged() if tuned is None else tuned
+        self.template_fit = template_fit
         self._dust = Dust(self._tuned)
         self._comb = lines.Comb()
         nothing = np.zeros((1, 0))
@@ -110,9 +113,15 @@ class ConventionalRedshift:
             "grid": [grids.FINE_POINTS, grids.FINE_PER_COARSE, grids.COARSE_PER_NODE],
             "step": float(FINE[1] - FINE[0]),
         }
+        if template_fit is not None:
+            constants["templates"] = template_fit.templates.identity
         text = json.dumps(constants, sort_keys=True).encode()
         self.identity: str = hashlib.blake2b(text, digest_size=8).hexdigest()
-        """Hash over the tuned constants and the grid, hexadecimal."""
+        """Hash over the tuned constants, the grid and the templates, hexadecimal."""
+
+    def with_templates(self, template_fit: TemplateFit) -> ConventionalRedshift:
+        """The same with a template fit among the evidence."""
+        return ConventionalRedshift(self._tuned, template_fit)
 
     def estimate(self, fingerprints: Sequence[Fingerprint]) -> list[RedshiftPosterior]:
         """The posterior of each fingerprint, in order; the same to the bit in whichever batch."""
@@ -152,7 +161,7 @@ class ConventionalRedshift:
         return self._coarse(fingerprints)[0]
 
     def log_continuum(self, fingerprints: Sequence[Fingerprint]) -> Array:
-        """The same without published redshifts: prior, dust and radio."""
+        """The same without published redshifts and templates: prior, dust and radio."""
         return self._continuum(fingerprints)[0]
 
     def _coarse(
@@ -164,9 +173,19 @@ class ConventionalRedshift:
             for one, used in zip(fingerprints, inputs, strict=True)
         ]
         total = total + published.log_likelihood(self._tuned, estimates)
+        fitted = np.zeros(len(fingerprints), bool)
+        if self.template_fit is not None:
+            evidence, fitted = self.template_fit.evidence(
+                fingerprints,
+                np.array([bool(many) for many in estimates]),
+                np.array(["dust" in used for used in inputs]),
+                np.asarray(self._prior.log_likelihood[0] @ NODES_TO_COARSE),
+            )
+            total = total + evidence
         inputs = [
-            (["photometric-redshift"] if many else []) + used or ["prior"]
-            for many, used in zip(estimates, inputs, strict=True)
+            (["photometric-redshift"] if many else []) + (["templates"] if fit else []) + used
+            or ["prior"]
+            for many, fit, used in zip(estimates, fitted, inputs, strict=True)
         ]
         return total, dust_posterior, inputs
 

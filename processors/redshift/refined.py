@@ -5,8 +5,11 @@ Two small ensembles of networks:
 * *colours*: a density of ln(1 + z) from the near- and mid-infrared photometry alone, which no
   published redshift has a part in;
 * *gate*: weights of the components of a mixture, among them the published redshift with a narrow
-  and a wide core, the same times the colours, the colours, the continuum, and the conventional
-  posterior. They depend on how well these agree with each other.
+  and a wide core, the same times the colours and the template fit, the colours, the continuum, and
+  the conventional posterior. They depend on how well these agree with each other.
+
+The mixture is sharpened by one exponent, so that its 68 % intervals hold 68 % of training galaxies
+that the networks did not see.
 
 Where the networks cannot know, because the photometry is not of the kind that they were trained on
 or because they disagree, the posterior is the conventional one, and says so.
@@ -15,7 +18,7 @@ or because they disagree, the posterior is the conventional one, and says so.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +32,7 @@ from .dust import HIGHEST_FREQUENCY_HZ, LOWEST_FREQUENCY_HZ
 from .estimator import ConventionalRedshift, posteriors_of
 from .grids import COARSE, Array, Array32
 from .published import independent
+from .templates import photometry
 
 REFINED = "refined"
 """Among the inputs of a posterior that the networks made."""
@@ -40,16 +44,20 @@ COMPONENTS = (
     "published, narrow",
     "published",
     "published x colours",
+    "published x colours x templates",
     "published, wide x colours",
+    "published, wide x colours x templates",
     "colours",
+    "colours x templates",
     "colours x continuum",
     "continuum",
+    "photometry",
     "conventional",
 )
-WITH_PUBLISHED = slice(0, 4)
+WITH_PUBLISHED = slice(0, 6)
 """The components that need a published redshift."""
 
-FEATURES = 11
+FEATURES = 17
 """Length of what the gate is told of a galaxy."""
 
 _STEP = float(COARSE[1] - COARSE[0])
@@ -60,6 +68,7 @@ _NO_HALF_WIDTH = 0.05
 """Stands for the half-width where none is published."""
 
 _COLOURS_IN_CORE, _CONTINUUM_IN_COLOURS = 0.6, 0.3
+_COLOURS_BESIDE_TEMPLATES, _TEMPLATES_IN_CORE, _TEMPLATES_IN_COLOURS = 0.4, 0.3, 0.4
 """Exponents that stand for what two pieces of evidence have in common."""
 
 _FLOOR = 1e-4
@@ -94,6 +103,12 @@ class Inputs:
     log_prior: Array
     """Of the prior alone, shape (COARSE,)."""
 
+    log_templates: Array
+    """Of the template fit alone, with the prior by magnitude, normalised, shape (N, COARSE)."""
+
+    log_photometry: Array
+    """Of everything but the published redshifts, shape (N, COARSE)."""
+
     log_conventional: Array
     """Of everything, shape (N, COARSE)."""
 
@@ -115,7 +130,15 @@ class Inputs:
 
 
 def inputs_of(fingerprints: Sequence[Fingerprint], conventional: ConventionalRedshift) -> Inputs:
-    """What the networks are told of some fingerprints, spectra left out."""
+    """What the networks are told of some fingerprints, spectra left out.
+
+    Raises:
+        ValueError: the conventional redshift fits no templates.
+    """
+    fit = conventional.template_fit
+    if fit is None:
+        raise ValueError("the refined redshift needs a conventional one that fits templates")
+    measured = photometry(fingerprints, fit.templates.wavelength_um)
     vectors = vector.vectors(fingerprints)
     posteriors = [each.inputs for each in conventional.estimate(fingerprints)]
     stated = [
@@ -129,6 +152,10 @@ def inputs_of(fingerprints: Sequence[Fingerprint], conventional: ConventionalRed
         np.array([float(len(many)) for many in stated]),
         conventional.log_continuum(fingerprints),
         conventional.log_continuum([empty("")])[0],
+        fit.log_posterior(measured),
+        conventional.log_posterior(
+            [replace(each, photometric_redshifts=[]) for each in fingerprints]
+        ),
         conventional.log_posterior(fingerprints),
         posteriors,
     )
@@ -202,15 +229,22 @@ def log_components(inputs: Inputs, colours: Array) -> Array:
     """
     log_colours = np.log(colours)
     continuum = inputs.log_continuum - inputs.log_prior
+    core, wide = _core(inputs.centre, _CORE, 4.0), _core(inputs.centre, _WIDE, 2.0)
+    fitted = _TEMPLATES_IN_COLOURS * inputs.log_templates
+    beside = _COLOURS_BESIDE_TEMPLATES * log_colours + _TEMPLATES_IN_CORE * inputs.log_templates
     found = np.stack(
         [
             _core(inputs.centre, _NARROW, 4.0),
-            _core(inputs.centre, _CORE, 4.0),
-            _core(inputs.centre, _CORE, 4.0) + _COLOURS_IN_CORE * log_colours,
-            _core(inputs.centre, _WIDE, 2.0) + log_colours,
+            core,
+            core + _COLOURS_IN_CORE * log_colours,
+            core + beside,
+            wide + log_colours,
+            wide + log_colours + fitted,
             log_colours,
+            log_colours + fitted,
             log_colours + _CONTINUUM_IN_COLOURS * continuum,
             inputs.log_continuum,
+            inputs.log_photometry,
             inputs.log_conventional,
         ],
         axis=1,
@@ -233,7 +267,10 @@ def features(inputs: Inputs, colours: Array) -> Array32:
     )
     overlap = (core * colours).sum(axis=1)
     supported = (core * continuum).sum(axis=1) / continuum.max(axis=1)
+    templates = np.exp(inputs.log_templates)
     low, middle, high = _quantiles(colours)
+    low_fit, middle_fit, high_fit = _quantiles(templates)
+    fitted = (core * templates).sum(axis=1)
     known = inputs.count > 0
     of_published = np.stack(
         [
@@ -245,10 +282,20 @@ def features(inputs: Inputs, colours: Array) -> Array32:
             middle - inputs.centre,
             np.abs(middle - inputs.centre),
             inputs.count,
+            np.log(fitted / _STEP + _FLOOR),
+            np.log(fitted / templates.max(axis=1) + _FLOOR),
+            np.abs(middle_fit - inputs.centre),
         ]
     )
     of_all = np.stack(
-        [np.log(high - low), middle, inputs.values[:, _FAR_INFRARED].sum(axis=1) / 10.0]
+        [
+            np.log(high - low),
+            middle,
+            inputs.values[:, _FAR_INFRARED].sum(axis=1) / 10.0,
+            np.log(high_fit - low_fit),
+            np.log((colours * templates).sum(axis=1) / _STEP + _FLOOR),
+            middle_fit,
+        ]
     )
     return np.concatenate([np.where(known, of_published, 0.0), of_all]).T.astype(np.float32)
 
@@ -315,7 +362,8 @@ class Refined:
         density = np.einsum("nk,nkz->nz", shares, np.exp(log_components(inputs, colours)))
         reasons = self._reasons(inputs, members)
         refined = np.array([not reason for reason in reasons])[:, None]
-        return np.where(refined, np.log(density + 1e-300), inputs.log_conventional), reasons
+        log_density = float(self._weights["sharpness"]) * np.log(density + 1e-300)
+        return np.where(refined, log_density, inputs.log_conventional), reasons
 
     def _colours(self, inputs: Inputs) -> Array:
         """Parameters of each member's density, shape (members, N, 3, Gaussians)."""

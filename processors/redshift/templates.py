@@ -1,11 +1,11 @@
-"""Template fitting from the ultraviolet to 24 um: which galaxy, at which redshift, has these colours.
+"""Template fitting from the ultraviolet to 24 um: which galaxies, at which redshift, look so.
 
 A template is the spectrum of a kind of galaxy, and its fluxes through the bands are tabulated over
-redshift (``models.template_library``). Each is fitted with a free amplitude; the posterior sums over
-templates by how common they are. Templates are not perfect: a fraction of the flux, which depends
-on the rest wavelength, is added to the errors, as the template error function of EAZY does
-(Brammer, van Dokkum & Coppi 2008, ApJ 686 1503). The prior of redshift depends on the magnitude near
-2.2 um, in the form of Benítez (2000, ApJ 536 571).
+redshift (``models.template_library``). Each is fitted with a free amplitude; the posterior sums
+over templates by how common they are. Templates are not perfect: a fraction of the flux, which
+depends on the rest wavelength, is added to the errors, as the template error function of EAZY does
+(Brammer, van Dokkum & Coppi 2008, ApJ 686 1503). The prior of redshift depends on the magnitude
+near 2.2 um, in the form of Benítez (2000, ApJ 536 571).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from schemas.events import Fingerprint
 
 from .. import relations
-from .grids import COARSE, PUBLISHED, Array, Array32, interpolation_matrix
+from .grids import COARSE, PUBLISHED, Array, Array32
 
 GRID: Array = PUBLISHED
 """ln(1 + z) of the table of fluxes, shape (points,)."""
@@ -34,8 +34,8 @@ ERROR_KNOTS_UM: Array = np.array([0.1, 0.25, 0.4, 1.5, 3.5, 7.0, 25.0])
 """Rest wavelengths in um of the templates' errors."""
 
 PRIOR_UM, PRIOR_RANGE = 2.16, 0.8
-"""Wavelength in um of the magnitude that the prior depends on, and how far from it, in ln(wavelength),
-a band may be to stand for it."""
+"""Wavelength in um of the magnitude that the prior depends on, and how far from it in
+ln(wavelength) a band may be that stands for it."""
 
 AB_ZERO_JY = 3631.0
 """Flux density of AB magnitude 0 (Oke & Gunn 1983, ApJ 266 713)."""
@@ -43,7 +43,9 @@ AB_ZERO_JY = 3631.0
 _NEGLIGIBLE = 12.0  # ln of the evidence below the best at which a template no longer counts
 _FARTHEST = 8.0  # ln by which the prior is at most below its peak
 _MICRON_HZ = relations.SPEED_OF_LIGHT_KM_S * 1e9
-_TO_COARSE: Array = interpolation_matrix(GRID, COARSE).astype(float)
+_PLACE: Array = np.clip((COARSE - GRID[0]) / (GRID[1] - GRID[0]), 0, len(GRID) - 1.001)
+_LEFT: NDArray[np.int64] = _PLACE.astype(np.int64)
+_RIGHT_SHARE: Array = _PLACE - _LEFT  # a matrix product would round differently by batch
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -180,7 +182,37 @@ class TemplateFit:
         )
         found -= np.logaddexp.reduce(found, axis=1, keepdims=True) - np.log(len(GRID))
         found = np.logaddexp(np.log1p(-templates.floor) + found, np.log(templates.floor))
-        return np.asarray(found @ _TO_COARSE)
+        fine = found[:, _LEFT] * (1 - _RIGHT_SHARE) + found[:, _LEFT + 1] * _RIGHT_SHARE
+        return np.asarray(fine)
+
+    def evidence(
+        self,
+        fingerprints: Sequence[Fingerprint],
+        published: NDArray[np.bool_],
+        far_infrared: NDArray[np.bool_],
+        log_prior: Array,
+    ) -> tuple[Array, NDArray[np.bool_]]:
+        """What the templates add to the ln of the posteriors of N galaxies.
+
+        Where nothing is known of the far infrared, the prior of infrared galaxies gives way to that
+        of galaxies of the same magnitude.
+
+        Args:
+            fingerprints: of the galaxies.
+            published: which have a published redshift, shape (N,).
+            far_infrared: which have far-infrared photometry, shape (N,).
+            log_prior: the ln of the prior of infrared galaxies, shape (COARSE,).
+
+        Returns:
+            float64, shape (N, COARSE), and which galaxies have bands to fit, shape (N,).
+        """
+        measured = photometry(fingerprints, self.templates.wavelength_um)
+        fitted = measured.count > 0
+        exponent = np.where(published, self.templates.beside_published, self.templates.alone)
+        found = exponent[:, None] * self.log_likelihood(measured)
+        by_magnitude = ~far_infrared & np.isfinite(self.magnitude(measured))
+        found[by_magnitude] += self.log_prior(measured)[by_magnitude] - log_prior
+        return found, fitted
 
     def log_prior(self, measured: Photometry) -> Array:
         """The ln of the prior per cell, shape (N, COARSE); flat where there is no magnitude."""
@@ -202,9 +234,7 @@ class TemplateFit:
                 result[row] = -2.5 * np.log10(flux / AB_ZERO_JY)
         return result
 
-    def log_likelihood_at(
-        self, measured: Photometry, point: NDArray[np.int64]
-    ) -> Array:
+    def log_likelihood_at(self, measured: Photometry, point: NDArray[np.int64]) -> Array:
         """The ln of the likelihood of each template at one point of the grid for each galaxy.
 
         Args:

@@ -13,10 +13,15 @@ pytest.importorskip("sklearn", reason="training needs scikit-learn")
 
 from models import train_refined
 from models.catalogues import cosmos, goods_north
+from models.redshift_baselines import Baselines, pool, stack
+from models.redshift_figures import TEMPLATES_MINUS, judged_part
+from models.redshift_sample import Estimate, Sample, judge, sample_of
 from models.refined import load_refined
-from models.train_refined import Baselines, Estimate, Recipe, Sample, judge, report, train, write
+from models.templates import load_templates
+from models.train_refined import Recipe, sharpness, train, write
 from models.training_data import TRAIN, VALIDATION
 from processors.redshift import ConventionalRedshift, refined
+from processors.redshift.grids import COARSE
 from processors.redshift.refined import Refined
 
 RECIPE = Recipe(members=2, fold_members=1, folds=2, epochs=2, width=8, gate_epochs=2, gate_width=4)
@@ -24,34 +29,41 @@ RECIPE = Recipe(members=2, fold_members=1, folds=2, epochs=2, width=8, gate_epoc
 
 @pytest.fixture(scope="module")
 def conventional() -> ConventionalRedshift:
-    return ConventionalRedshift()
+    return ConventionalRedshift(template_fit=load_templates())
 
 
 @pytest.fixture(scope="module")
 def everything(shared_data: Path, conventional: ConventionalRedshift) -> Sample:
-    return train_refined.sample_of(goods_north(shared_data), conventional)
+    return sample_of(goods_north(shared_data), conventional)
 
 
 @pytest.fixture(scope="module")
 def weights(everything: Sample, conventional: ConventionalRedshift) -> dict[str, Any]:
-    return train(everything.select(everything.split == TRAIN), RECIPE, conventional.identity)
+    trained = train(everything.select(everything.split == TRAIN), RECIPE, conventional.identity)
+    return {name: array for name, array in trained.items() if not name.startswith("held_out")}
 
 
 def test_validation_is_judged_beside_every_baseline(
-    everything: Sample, weights: dict[str, Any]
+    everything: Sample, weights: dict[str, Any], conventional: ConventionalRedshift
 ) -> None:
     training = everything.select(everything.split == TRAIN)
     known = np.isfinite(training.truth) & (training.inputs.count > 0)
-    baselines = Baselines(training.select(known), RECIPE)
-    figures = report(everything.select(everything.split == VALIDATION), baselines, weights)
+    baselines = Baselines(training.select(known), conventional)
+    validation = everything.select(everything.split == VALIDATION)
+    figures = judged_part(validation, baselines, conventional, Refined(weights, conventional))
     for subset in ("all", "faint", "faint positive", "z > 1.5"):
-        names = {"conventional", "stacked", "trees", "critic", "refined"}
+        names = {"conventional", "templates", "stacked", "stacked, log-linear", "trees", "refined"}
         assert names < set(figures[subset])
         assert len({one["n"] for one in figures[subset].values()}) == 1
     trees = figures["faint"]["trees"]
     ours = figures["faint"]["refined"]["mae"][0]
     assert trees["refined_minus"]["mae"][0] == pytest.approx(ours - trees["mae"][0], abs=1.1e-4)
-    assert set(figures["photometry alone"]) == {"conventional", "refined"}
+    assert set(figures["photometry alone"]) == {
+        "conventional",
+        "conventional with templates",
+        "refined",
+    }
+    assert "conventional_minus" not in figures[TEMPLATES_MINUS]["conventional"]
 
 
 def test_weights_survive_being_written(
@@ -82,7 +94,7 @@ def test_weights_with_the_card_of_others_are_refused(
 def test_galaxies_without_near_infrared_bands_stay_conventional(
     shared_data: Path, weights: dict[str, Any], conventional: ConventionalRedshift
 ) -> None:
-    some = train_refined.sample_of(cosmos(shared_data)[:20], conventional)
+    some = sample_of(cosmos(shared_data)[:20], conventional)
     log_posterior, reasons = Refined(weights, conventional).log_posterior(some.inputs)
     assert set(reasons) == {f"{refined.FALLBACK}: too few near-infrared bands"}
     assert (log_posterior == some.inputs.log_conventional).all()
@@ -101,7 +113,7 @@ def test_networks_are_the_same_in_numpy_and_in_torch() -> None:
 
 def test_stacking_finds_the_component_that_galaxies_follow() -> None:
     density = np.array([[1.0, 0.1], [1.0, 0.1], [0.1, 1.0], [1.0, 0.1]])
-    assert train_refined.stack(density)[0] > 0.7
+    assert stack(density)[0] > 0.7
 
 
 def test_paired_differences_have_the_sign_of_the_refined_minus_the_other() -> None:
@@ -113,3 +125,22 @@ def test_paired_differences_have_the_sign_of_the_refined_minus_the_other() -> No
     figures = judge(estimates, truth, {"all": np.ones(40, bool)})["all"]["other"]["refined_minus"]
     assert figures["mae"][2] < 0
     assert figures["crps"][0] == pytest.approx(-0.49)
+
+
+def test_the_log_linear_pool_leaves_out_what_misleads() -> None:
+    random = np.random.default_rng(0)
+    truth = random.uniform(0.5, 2.0, 60)
+    good, bad = np.log1p(truth) + random.normal(0, 0.05, 60), np.log1p(random.uniform(0.5, 2, 60))
+    factors = np.stack(
+        [-0.5 * np.square((COARSE - each[:, None]) / 0.05) for each in (good, bad)], axis=1
+    )
+    exponents = pool(factors, truth)
+    assert exponents[0] > 10 * exponents[1]
+
+
+def test_sharpness_makes_intervals_cover_what_they_state() -> None:
+    random = np.random.default_rng(0)
+    truth = random.uniform(0.5, 2.0, 800)
+    centre = np.log1p(truth) + random.normal(0, 0.05, 800)
+    too_broad = np.exp(-0.5 * np.square((COARSE - centre[:, None]) / 0.0625))
+    assert sharpness(too_broad, truth) == pytest.approx(1.25**2, abs=0.2)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from models.templates import load_templates
 from processors.fingerprint import empty
 from processors.redshift import ConventionalRedshift, refined
 from processors.redshift.grids import COARSE
@@ -18,7 +19,7 @@ WAVELENGTHS_UM = (2.15, 3.6, 4.5, 5.8, 8.0, 24.0, 250.0)
 
 @pytest.fixture(scope="module")
 def conventional() -> ConventionalRedshift:
-    return ConventionalRedshift()
+    return ConventionalRedshift(template_fit=load_templates())
 
 
 def galaxy(*redshifts: float, flux_jy: float = 2e-5) -> Fingerprint:
@@ -60,6 +61,7 @@ def weights(conventional: ConventionalRedshift, members: int = 2) -> dict[str, n
         "highest": 100 * ones,
         "fewest": np.array(4),
         "largest_disagreement": np.array(0.1),
+        "sharpness": np.array(1.0),
         "features.mean": np.zeros(FEATURES, np.float32),
         "features.scatter": np.ones(FEATURES, np.float32),
         **layer("colours.0", given, width, np.zeros(width)),
@@ -82,7 +84,7 @@ def test_components_are_densities_and_those_of_nothing_published_are_absent(
     found = refined.log_components(given, colours)
     total = np.exp(found).sum(axis=2) * STEP
     assert total[0] == pytest.approx(np.ones(len(COMPONENTS)))
-    assert total[1] == pytest.approx([0.0] * 4 + [1.0] * 4)
+    assert total[1] == pytest.approx([0.0] * 6 + [1.0] * 6)
 
 
 def test_features_tell_agreement_from_disagreement(conventional: ConventionalRedshift) -> None:
@@ -92,7 +94,7 @@ def test_features_tell_agreement_from_disagreement(conventional: ConventionalRed
     assert found.shape == (3, FEATURES)
     assert np.isfinite(found).all()
     assert found[0, 0] > found[1, 0] + 3
-    assert (found[2, :8] == 0).all()
+    assert (found[2, :11] == 0).all()
 
 
 def test_members_that_agree_do_not_disagree() -> None:
@@ -144,3 +146,20 @@ def test_weights_of_another_conventional_redshift_are_refused(
     other = {**weights(conventional), "conventional": np.array("0123")}
     with pytest.raises(ValueError, match="trained with constants 0123"):
         Refined(other, conventional)
+
+
+def test_a_sharper_mixture_has_narrower_intervals(conventional: ConventionalRedshift) -> None:
+    broad, narrow = (
+        Refined({**weights(conventional), "sharpness": np.array(one)}, conventional)
+        for one in (1.0, 4.0)
+    )
+    widths = []
+    for model in (broad, narrow):
+        (posterior,) = model.estimate([galaxy(3.0)])
+        widths.append(posterior.interval_68.upper - posterior.interval_68.lower)
+    assert widths[1] == pytest.approx(widths[0] / 2, rel=0.1)
+
+
+def test_without_templates_there_is_no_refined_redshift() -> None:
+    with pytest.raises(ValueError, match="fits templates"):
+        refined.inputs_of([galaxy()], ConventionalRedshift())

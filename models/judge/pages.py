@@ -1,0 +1,102 @@
+"""Tables and figures that the pages on redshifts share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from processors import metrics
+from processors.redshift.grids import Array
+
+from ..redshift_sample import Estimate
+
+NO_TABLES = (
+    "The published tables are missing (MMBROKER_DATA names their folder): nothing on this page can "
+    "be made without them, and nothing simulated stands in for them."
+)
+_HEADINGS = {
+    "mae": "MAE",
+    "nmad": "NMAD",
+    "outliers": "outliers",
+    "crps": "CRPS",
+    "coverage68": "68 % covers",
+    "coverage95": "95 % covers",
+}
+_SHARES = ("outliers", "coverage68", "coverage95")
+_LOWER_IS_BETTER = ("mae", "nmad", "outliers", "crps")
+
+
+def figures_table(estimators: dict[str, dict[str, Any]]) -> str:
+    """A table of estimators; the lowest error of each column in bold."""
+    best = {
+        key: min(one[key][0] for one in estimators.values() if key in one)
+        for key in _LOWER_IS_BETTER
+    }
+    rows = []
+    for name, one in estimators.items():
+        cells = [_cell(key, one.get(key), best.get(key)) for key in _HEADINGS]
+        rows.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join([_head("estimate"), *rows])
+
+
+def differences_table(estimators: dict[str, dict[str, Any]]) -> str:
+    """A table of what is minus the others, with paired intervals."""
+    rows = []
+    for name, one in estimators.items():
+        minus = next((value for key, value in one.items() if key.endswith("_minus")), None)
+        if minus is not None:
+            cells = [_signed(key, minus.get(key)) for key in _HEADINGS]
+            rows.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join([_head("minus"), *rows])
+
+
+def _head(first: str) -> str:
+    headings = [first, *_HEADINGS.values()]
+    return f"| {' | '.join(headings)} |\n|{'---|' * len(headings)}"
+
+
+def _cell(key: str, values: list[float] | None, best: float | None) -> str:
+    if values is None:
+        return "–"
+    value, low, high = values
+    if key in _SHARES:
+        text = f"{100 * value:.1f} % ({100 * low:.0f}–{100 * high:.0f})"
+    else:
+        text = f"{value:.4f} ({low:.3f}–{high:.3f})"
+    return f"**{text}**" if best is not None and value <= best else text
+
+
+def _signed(key: str, values: list[float] | None) -> str:
+    if values is None:
+        return "–"
+    if key in _SHARES:
+        value, low, high = (100 * one for one in values)
+        return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
+    value, low, high = values
+    return f"{value:+.4f} ({low:+.4f} to {high:+.4f})"
+
+
+def scatter_figure(path: Path, truth: Array, estimates: dict[str, Estimate], title: str) -> None:
+    """Estimates against the truth, a panel each."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.2 * len(estimates), 4.2), layout="constrained")
+    panels = figure.subplots(1, len(estimates), sharex=True, sharey=True, squeeze=False)[0]
+    line = np.array([1.0, 1.1 * (1 + truth.max())])
+    for panel, (name, one) in zip(panels, estimates.items(), strict=True):
+        delta = metrics.deviation(one.redshift, truth)
+        panel.plot(1 + truth, 1 + one.redshift, "o", ms=2.5, alpha=0.6)
+        panel.plot(line, line, color="black", lw=1)
+        for sign in (-1, 1):
+            panel.plot(line, line * (1 + sign * metrics.OUTLIER), color="black", lw=0.7, ls=":")
+        panel.set(
+            xscale="log",
+            yscale="log",
+            xlabel="1 + spectroscopic redshift",
+            title=f"{name}\nMAE {metrics.mae(delta):.3f}, outliers {metrics.outliers(delta):.1%}",
+        )
+    panels[0].set_ylabel("1 + estimate")
+    figure.suptitle(title, fontsize=9)
+    figure.savefig(path, dpi=80)

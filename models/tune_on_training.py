@@ -1,0 +1,72 @@
+"""The conventional constants tuned on the training parts alone, to see what tuning on all is worth.
+
+MMBROKER_DATA=folder/of/tables python -m models.tune_on_training
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+from processors.fingerprint import build
+from processors.redshift.published import independent
+from processors.redshift.tuned import packaged
+
+from .catalogues import RealGalaxy, cosmos, goods_north, spt
+from .repository import WEIGHTS
+from .training_data import TRAIN, split_of
+from .tune_redshift import Sample, tune
+
+DATA_VARIABLE = "MMBROKER_DATA"
+
+
+def training_samples(name: str, galaxies: Sequence[RealGalaxy]) -> list[Sample]:
+    """The training part by number of published redshifts, and once more without any."""
+    chosen = [one for one in galaxies if one.spectroscopic_redshift and split_of(one.name) == TRAIN]
+    built = [build(one.name, one.observations) for one in chosen]
+    fingerprints = [
+        replace(one, photometric_redshifts=independent(one.photometric_redshifts, dust=True))
+        for one in built
+    ]
+    truth = np.array([one.spectroscopic_redshift for one in chosen], float)
+    count = np.array([len(one.photometric_redshifts) for one in fingerprints])
+    whole = Sample(name, fingerprints, truth, np.zeros(len(truth), np.int64))
+    parts = [whole.select(count == number) for number in range(count.max(initial=0), 0, -1)]
+    without = [replace(one, photometric_redshifts=[]) for one in fingerprints]
+    return [*parts, replace(whole, fingerprints=without)]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m models.tune_on_training", description=__doc__)
+    stated = os.environ.get(DATA_VARIABLE)
+    parser.add_argument("--data", type=Path, default=Path(stated) if stated else None)
+    parser.add_argument("--output", type=Path, default=WEIGHTS / "redshift_constants_training.json")
+    options = parser.parse_args(arguments)
+    if options.data is None:
+        parser.error(f"--data or ${DATA_VARIABLE} must name the folder of the tables")
+    samples = [
+        each
+        for name, galaxies in (
+            ("GOODS-N", goods_north(options.data)),
+            ("COSMOS", cosmos(options.data)),
+            ("SPT", spt(options.data)),
+        )
+        for each in training_samples(name, galaxies)
+    ]
+    content = {
+        "how": "As processors/redshift/tuned.json, on the training parts of GOODS-N, COSMOS and "
+        "SPT alone (python -m models.tune_on_training).",
+        "constants": asdict(tune(samples, packaged())),
+    }
+    options.output.write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
