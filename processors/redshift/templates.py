@@ -204,14 +204,19 @@ class TemplateFit:
             log_prior: the ln of the prior of infrared galaxies, shape (COARSE,).
 
         Returns:
-            float64, shape (N, COARSE), and which galaxies have bands to fit, shape (N,).
+            float64, shape (N, COARSE), and for which galaxies it is anything, shape (N,).
         """
-        measured = photometry(fingerprints, self.templates.wavelength_um)
-        fitted = measured.count > 0
         exponent = np.where(published, self.templates.beside_published, self.templates.alone)
-        found = exponent[:, None] * self.log_likelihood(measured)
-        by_magnitude = ~far_infrared & np.isfinite(self.magnitude(measured))
-        found[by_magnitude] += self.log_prior(measured)[by_magnitude] - log_prior
+        asked = np.flatnonzero(exponent > 0)
+        found = np.zeros((len(fingerprints), len(COARSE)))
+        fitted = np.zeros(len(fingerprints), bool)
+        measured = photometry(
+            [fingerprints[row] for row in asked.tolist()], self.templates.wavelength_um
+        )
+        fitted[asked] = measured.count > 0
+        found[asked] = exponent[asked, None] * self.log_likelihood(measured)
+        by_magnitude = ~far_infrared[asked] & np.isfinite(self.magnitude(measured))
+        found[asked[by_magnitude]] += self.log_prior(measured)[by_magnitude] - log_prior
         return found, fitted
 
     def log_prior(self, measured: Photometry) -> Array:
