@@ -9,7 +9,8 @@ from astropy import constants, units
 from numpy.typing import NDArray
 
 from processors import relations
-from processors.line_recovery import LINES, log_luminosity_per_flux
+from processors.line_measurement import LINES
+from processors.line_recovery import log_luminosity_per_flux
 
 from .line_tables import LineSample
 

@@ -16,13 +16,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from processors import relations
-from processors.line_recovery import (
-    INFRARED,
-    LINES,
-    QUANTITIES,
-    evolution,
-    log_luminosity_per_flux,
-)
+from processors.line_measurement import LINES
+from processors.line_recovery import INFRARED, QUANTITIES, evolution, log_luminosity_per_flux
 
 from .line_tables import LineSample
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from processors.line_recovery import LINES
+from processors.line_measurement import LINES
 
 from .training_data import split_of
 

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-from processors.line_recovery import LINES, LineRecovery
+from processors.line_measurement import LINES
+from processors.line_recovery import LineRecovery
 from schemas import __version__
 
 from .line_baselines import Baselines, Masked, masked

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from processors.line_measurement import LINES
 from processors.line_recovery import (
     INFRARED,
-    LINES,
     QUANTITIES,
     LineRecovery,
     RecoveredLines,

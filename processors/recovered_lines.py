@@ -9,8 +9,8 @@ import numpy as np
 
 from schemas.events import RecoveredLines
 
-from .line_measurement import measure
-from .line_recovery import LINES, LineRecovery
+from .line_measurement import LINES, measure
+from .line_recovery import LineRecovery
 from .redshift.estimator import Estimated
 
 LEAST_REDSHIFT = 0.001

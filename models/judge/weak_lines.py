@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from processors.line_recovery import LINES, LineRecovery, log_luminosity_per_flux
+from processors.line_measurement import LINES
+from processors.line_recovery import LineRecovery, log_luminosity_per_flux
 
 from ..line_baselines import Baselines, Masked, masked
 from ..line_distribution import PARAMETERS

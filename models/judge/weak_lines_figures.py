@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from processors.line_recovery import LINES
+from processors.line_measurement import LINES
 
 from ..line_baselines import BASELINES, Masked
 from ..line_metrics import Predictions

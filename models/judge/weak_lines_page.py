@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from processors.line_recovery import LINES
+from processors.line_measurement import LINES
 
 from ..line_baselines import BASELINES, CONSTANT_ALL
 from ..line_tables import DETECTED

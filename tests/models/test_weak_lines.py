@@ -17,7 +17,8 @@ from models.train_weak_lines import calibrated_widths, subsets, with_widths, wri
 from models.training_data import TEST
 from models.weak_lines import load_line_recovery
 from processors import relations
-from processors.line_recovery import LINES, LineRecovery, log_luminosity_per_flux
+from processors.line_measurement import LINES
+from processors.line_recovery import LineRecovery, log_luminosity_per_flux
 
 
 @pytest.fixture(scope="module")

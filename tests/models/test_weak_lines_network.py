@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("torch", reason="training needs torch")
 
 from models.weak_lines_network import Recipe, pretrained, simulated_table, train
-from processors.line_recovery import LINES
+from processors.line_measurement import LINES
 
 RECIPE = Recipe(members=2, simulated=300, simulated_epochs=2, width=8)
 

@@ -7,8 +7,7 @@ import pytest
 
 from processors import relations
 from processors.frequency_grid import BIN_WIDTH_KM_S, BINS, LOG_EDGES, LOG_STEP
-from processors.line_measurement import measure
-from processors.line_recovery import LINES
+from processors.line_measurement import LINES, measure
 from processors.redshift.lines import Residual
 
 NOISE_JY = 1e-4

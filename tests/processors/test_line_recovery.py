@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processors import relations
+from processors.line_measurement import LINES
 from processors.line_recovery import (
     INFRARED,
-    LINES,
     QUANTITIES,
     LineRecovery,
     flux_update,
