@@ -1,0 +1,241 @@
+"""Simulated radio maps: compact, extended and double sources, and jets, with their components.
+
+A source is a few elliptical Gaussians, so that its image in an elliptical Gaussian beam is exact.
+The noise is correlated over the beam, as it is in every map made from visibilities; residual
+sidelobes of the beam scale with the source.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.events import Floats
+
+Integers = NDArray[np.int64]
+Float32 = NDArray[np.float32]
+
+MORPHOLOGIES = ("compact", "extended", "double", "jet")
+COMPACT, EXTENDED, DOUBLE, JET = range(4)
+
+COMPONENTS = 6
+"""Most components of a source: a core and five knots."""
+
+FWHM_PER_SIGMA = float(np.sqrt(8 * np.log(2)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Components:
+    """Components of N sources, float64 arrays of shape (N, COMPONENTS), 0 where there is none.
+
+    Args:
+        x_beams: offset from the middle of the map along its columns, in beams.
+        y_beams: along its rows.
+        flux_jy: flux density.
+        major_beams: intrinsic full width at half maximum along the major axis, in beams.
+        minor_beams: along the minor axis.
+        angle: of the major axis against the columns, in radians.
+    """
+
+    x_beams: Floats
+    y_beams: Floats
+    flux_jy: Floats
+    major_beams: Floats
+    minor_beams: Floats
+    angle: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Beam:
+    """Elliptical Gaussian beams of N maps, float64 arrays of shape (N,).
+
+    Args:
+        pixels: geometric mean of the full widths at half maximum, in pixels.
+        axis_ratio: minor over major axis.
+        angle: of the major axis against the columns, in radians.
+    """
+
+    pixels: Floats
+    axis_ratio: Floats
+    angle: Floats
+
+    def covariance(self) -> Floats:
+        """Second moments in square pixels, shape (N, 2, 2)."""
+        major = self.pixels / np.sqrt(self.axis_ratio)
+        return _covariance(major, major * self.axis_ratio, self.angle)
+
+
+def draw_morphology(radio_excess_dex: Floats, random: np.random.Generator) -> Integers:
+    """Index into MORPHOLOGIES: doubles and jets where active nuclei outshine star formation.
+
+    Args:
+        radio_excess_dex: log10 of the radio emission over that of star formation, shape (N,).
+        random: where chance comes from.
+    """
+    count = len(radio_excess_dex)
+    resolved = np.where(random.random(count) < 0.5, COMPACT, EXTENDED)
+    active = random.choice([COMPACT, DOUBLE, JET], count, p=[0.4, 0.35, 0.25])
+    morphology: Integers = np.where(np.asarray(radio_excess_dex) > 0.6, active, resolved)
+    return morphology
+
+
+def draw_components(
+    morphology: Integers, flux_jy: Floats, random: np.random.Generator
+) -> Components:
+    """Components of sources.
+
+    Compact ones are smaller than a third of the beam. A double is two lobes, brightest away from
+    the middle (class II of Fanaroff & Riley 1974, MNRAS 167 31P), some with a faint core. A jet is
+    a core and knots that fade along a bent line to one side, as of class I.
+
+    Args:
+        morphology: index into MORPHOLOGIES, shape (N,).
+        flux_jy: total flux density, shape (N,).
+        random: where chance comes from.
+    """
+    count = len(morphology)
+    shape = (count, COMPONENTS)
+    x, y, share, major = (np.zeros(shape) for _ in range(4))
+    ratio = random.uniform(0.4, 1.0, shape)
+    angle = random.uniform(0, np.pi, shape)
+    axis = random.uniform(0, 2 * np.pi, count)
+
+    share[:, 0] = 1.0
+    major[:, 0] = random.uniform(0.0, 0.33, count)
+    rows = np.flatnonzero(morphology == EXTENDED)
+    major[rows, 0] = random.uniform(0.7, 3.0, len(rows))
+
+    rows = np.flatnonzero(morphology == DOUBLE)
+    separation = np.exp(random.uniform(np.log(1.4), np.log(5.0), len(rows)))
+    unequal = random.uniform(0.25, 0.75, len(rows))
+    core = random.uniform(0.0, 0.15, len(rows)) * (random.random(len(rows)) < 0.3)
+    for lobe, (side, part) in enumerate(((-0.5, unequal), (0.5, 1 - unequal))):
+        x[rows, lobe] = side * separation * np.cos(axis[rows])
+        y[rows, lobe] = side * separation * np.sin(axis[rows])
+        share[rows, lobe] = part * (1 - core)
+        major[rows, lobe] = random.uniform(0.1, 0.8, len(rows))
+    share[rows, 2] = core
+
+    rows = np.flatnonzero(morphology == JET)
+    knots = random.integers(2, COMPONENTS, len(rows))
+    step = random.uniform(0.6, 1.3, len(rows))
+    bend = random.normal(0.0, 0.12, len(rows))
+    brightest = random.uniform(0.35, 0.9, len(rows))
+    direction = axis[rows].copy()
+    place = np.zeros((2, len(rows)))
+    for knot in range(1, COMPONENTS):
+        place += step * np.array([np.cos(direction), np.sin(direction)])
+        direction += bend
+        x[rows, knot], y[rows, knot] = place
+        fading = brightest * random.uniform(0.6, 0.9, len(rows)) ** (knot - 1)
+        share[rows, knot] = np.where(knot <= knots, fading, 0.0)
+        major[rows, knot] = random.uniform(0.3, 0.9, len(rows))
+        angle[rows, knot] = direction
+
+    share /= share.sum(axis=1, keepdims=True)
+    present = share > 0
+    return Components(
+        x_beams=x * present,
+        y_beams=y * present,
+        flux_jy=share * np.asarray(flux_jy)[:, None],
+        major_beams=major * present,
+        minor_beams=major * ratio * present,
+        angle=angle * present,
+    )
+
+
+def draw_beam(count: int, random: np.random.Generator) -> Beam:
+    """Beams of 3 to 7 pixels with axis ratios of 0.6 to 1."""
+    return Beam(
+        pixels=random.uniform(3.0, 7.0, count),
+        axis_ratio=random.uniform(0.6, 1.0, count),
+        angle=random.uniform(0, np.pi, count),
+    )
+
+
+def images(components: Components, beam: Beam, side: int) -> Float32:
+    """Noiseless maps in Jy/beam, float32, shape (N, side, side), rows along y."""
+    beam_covariance = beam.covariance()
+    beam_area = np.sqrt(np.linalg.det(beam_covariance))
+    axis = np.arange(side) - (side - 1) / 2
+    total = np.zeros((len(beam.pixels), side, side), np.float32)
+    for index in range(COMPONENTS):
+        rows = np.flatnonzero(components.flux_jy[:, index] > 0)
+        if not len(rows):
+            continue
+        pixels = beam.pixels[rows]
+        covariance = beam_covariance[rows] + _covariance(
+            components.major_beams[rows, index] * pixels,
+            components.minor_beams[rows, index] * pixels,
+            components.angle[rows, index],
+        )
+        inverse = np.linalg.inv(covariance)[:, :, :, None, None]
+        dx = (axis - (components.x_beams[rows, index] * pixels)[:, None])[:, None, :]
+        dy = (axis - (components.y_beams[rows, index] * pixels)[:, None])[:, :, None]
+        exponent = (
+            inverse[:, 0, 0] * dx**2 + 2 * inverse[:, 0, 1] * dx * dy + inverse[:, 1, 1] * dy**2
+        )
+        peak = components.flux_jy[rows, index] * beam_area[rows]
+        peak /= np.sqrt(np.linalg.det(covariance))
+        total[rows] += (peak[:, None, None] * np.exp(-0.5 * exponent)).astype(np.float32)
+    return total
+
+
+def correlated_noise(
+    noise_jy: Floats, beam: Beam, side: int, random: np.random.Generator
+) -> Float32:
+    """Noise with the autocorrelation of the beam's, shape (N, side, side).
+
+    White noise convolved with the beam: what natural weighting makes of the noise of visibilities.
+
+    Args:
+        noise_jy: 1 sigma in Jy/beam, shape (N,).
+        beam: of the maps.
+        side: in pixels.
+        random: where chance comes from.
+    """
+    u = np.fft.fftfreq(side)[:, None]
+    v = np.fft.rfftfreq(side)[None, :]
+    c = beam.covariance()[:, :, :, None, None]
+    transfer = np.exp(
+        -2 * np.pi**2 * (c[:, 0, 0] * v**2 + 2 * c[:, 0, 1] * u * v + c[:, 1, 1] * u**2)
+    )
+    white = random.standard_normal((len(noise_jy), side, side), dtype=np.float32)
+    noise = np.fft.irfft2(np.fft.rfft2(white) * transfer, s=(side, side))
+    noise *= np.asarray(noise_jy)[:, None, None] / noise.std(axis=(1, 2), keepdims=True)
+    return noise.astype(np.float32)
+
+
+def add_sidelobes(maps: Float32, level: Floats, random: np.random.Generator) -> Float32:
+    """The maps with residual sidelobes: each source again, fainter, at a few other places.
+
+    Args:
+        maps: noiseless, shape (N, side, side).
+        level: of a sidelobe relative to the source, of either sign at random, shape (N,).
+        random: where chance comes from.
+    """
+    side = maps.shape[1]
+    spectrum = np.fft.rfft2(maps)
+    u = np.fft.fftfreq(side)[:, None]
+    v = np.fft.rfftfreq(side)[None, :]
+    response = np.ones_like(spectrum)
+    for _ in range(3):
+        # Interferometers' sidelobes are symmetric about the source.
+        shift = random.uniform(0.15, 0.5, (len(maps), 1, 1)) * side
+        angle = random.uniform(0, np.pi, (len(maps), 1, 1))
+        sign = random.choice([-1.0, 1.0], (len(maps), 1, 1)) * np.asarray(level)[:, None, None]
+        response += 2 * sign * np.cos(2 * np.pi * shift * (u * np.sin(angle) + v * np.cos(angle)))
+    result: Float32 = np.fft.irfft2(spectrum * response, s=(side, side)).astype(np.float32)
+    return result
+
+
+def _covariance(major: Floats, minor: Floats, angle: Floats) -> Floats:
+    """Second moments of elliptical Gaussians of given full widths, shape (N, 2, 2) as (x, y)."""
+    a, b = (major / FWHM_PER_SIGMA) ** 2, (minor / FWHM_PER_SIGMA) ** 2
+    cosine, sine = np.cos(angle), np.sin(angle)
+    xx = a * cosine**2 + b * sine**2
+    yy = a * sine**2 + b * cosine**2
+    xy = (a - b) * cosine * sine
+    return np.stack([np.stack([xx, xy], -1), np.stack([xy, yy], -1)], -2)
