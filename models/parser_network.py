@@ -1,0 +1,83 @@
+"""The parser's networks: a Transformer over patches of a spectrum, a small one over those of a map.
+
+Need torch: for training only. What they read is made in ``processors.features``.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from processors.features.lines import OUTPUTS
+from processors.features.patches import CHANNEL_INPUTS, PATCH, PATCH_INPUTS
+
+_HEADS = 4
+
+
+class _Block(nn.Module):
+    """Self-attention and a small perceptron, each after a normalisation (Xiong et al. 2020)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.before_attention = nn.LayerNorm(width)
+        self.projections = nn.Linear(width, 3 * width)
+        self.mixed = nn.Linear(width, width)
+        self.perceptron = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.ReLU(), nn.Linear(2 * width, width)
+        )
+
+    def forward(self, tokens: Tensor, hidden: Tensor) -> Tensor:
+        batch, count, width = tokens.shape
+        each = self.projections(self.before_attention(tokens))
+        each = each.reshape(batch, count, 3, _HEADS, width // _HEADS).permute(2, 0, 3, 1, 4)
+        scale = (width // _HEADS) ** -0.5
+        attention = torch.softmax(each[0] @ each[1].transpose(-1, -2) * scale + hidden, dim=-1)
+        seen = (attention @ each[2]).transpose(1, 2).reshape(batch, count, width)
+        tokens = tokens + self.mixed(seen)
+        result: Tensor = tokens + self.perceptron(tokens)
+        return result
+
+
+class SpectrumParser(nn.Module):
+    """What is in each channel, from the channel, its neighbours, and the whole spectrum.
+
+    Two convolutions look at some channels around each; a patch of their outputs becomes a token,
+    to which frequency, channel width and noise are added; the tokens attend to each other, and each
+    hands what it knows back to its channels.
+    """
+
+    def __init__(self, width: int = 64, depth: int = 3, stem: int = 24) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv1d(CHANNEL_INPUTS, stem, 5, padding=2),
+            nn.ReLU(),
+            nn.Conv1d(stem, stem, 5, padding=2),
+            nn.ReLU(),
+        )
+        self.token = nn.Linear(stem * PATCH, width)
+        self.surroundings = nn.Sequential(
+            nn.Linear(PATCH_INPUTS, width), nn.ReLU(), nn.Linear(width, width)
+        )
+        self.blocks = nn.ModuleList(_Block(width) for _ in range(depth))
+        self.back = nn.Linear(width, stem * PATCH)
+        self.head = nn.Sequential(
+            nn.Linear(2 * stem, 2 * stem), nn.ReLU(), nn.Linear(2 * stem, OUTPUTS)
+        )
+
+    def forward(self, channels: Tensor, patches: Tensor, present: Tensor) -> Tensor:
+        """Outputs (B, P * PATCH, OUTPUTS), see ``processors.features.lines``.
+
+        Args:
+            channels: (B, P * PATCH, CHANNEL_INPUTS).
+            patches: (B, P, PATCH_INPUTS).
+            present: (B, P), 1 for a patch and 0 for padding.
+        """
+        local = self.stem(channels.transpose(1, 2)).transpose(1, 2)
+        batch, count = patches.shape[0], patches.shape[1]
+        tokens = self.token(local.reshape(batch, count, -1)) + self.surroundings(patches)
+        hidden = ((present - 1.0) * 1e4)[:, None, None, :]
+        for block in self.blocks:
+            tokens = block(tokens, hidden)
+        known = self.back(tokens).reshape(batch, count * PATCH, -1)
+        outputs: Tensor = self.head(torch.cat([local, known], dim=-1))
+        return outputs

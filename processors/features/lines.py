@@ -1,0 +1,152 @@
+"""From the outputs of the parser's network to lines and continuum segments. Pure numpy."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..relations import SPEED_OF_LIGHT_KM_S
+from .patches import Array, Array32, Patches
+from .tree import SHAPES, ContinuumSegment, SpectralLine
+
+PRESENCE, COVERED, OFFSET, WIDTH, FLUX, SHAPE = 0, 1, 2, 4, 6, 8
+OUTPUTS = SHAPE + len(SHAPES)
+"""Of each channel: logits that a line has its middle near, and that a line covers the channel; then
+mean and ln of the error of the offset to the line's middle in units of ``UNIT_KM_S``, of ln(width /
+UNIT_KM_S), and of ln(flux / (error of a channel sqrt(channel width UNIT_KM_S))); logits of the
+shapes."""
+
+UNIT_KM_S = 300.0
+
+LOG_ERRORS = (-5.0, 1.0)
+"""Limits of the ln of errors."""
+
+_APART = 0.45
+"""Two lines are apart by more than so much of the sum of their widths."""
+
+_LEAST_CONTINUUM = 8  # channels
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LineCalibration:
+    """What validation found: how logits become probabilities, and by what errors are scaled.
+
+    Args:
+        logit: ascending logits, shape (points,).
+        probability: of a line, non-decreasing, shape (points,).
+        error_scale: of frequency, width and flux.
+        detection_logit: threshold of what is reported.
+    """
+
+    logit: Array
+    probability: Array
+    error_scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    detection_logit: float = 0.0
+
+
+UNCALIBRATED = LineCalibration(
+    np.linspace(-12.0, 12.0, 97), 1 / (1 + np.exp(-np.linspace(-12.0, 12.0, 97)))
+)
+
+
+def lines_of(
+    patches: Patches,
+    outputs: Array32,
+    calibration: LineCalibration = UNCALIBRATED,
+    least_logit: float | None = None,
+) -> list[SpectralLine]:
+    """The lines of one spectrum, by ascending frequency, without identifications.
+
+    Args:
+        patches: the spectrum.
+        outputs: of the network, shape (N, OUTPUTS) or more rows.
+        calibration: of them.
+        least_logit: least logit of a line; by default that of the calibration.
+    """
+    outputs = np.asarray(outputs[: len(patches.flux_jy)], float)
+    threshold = calibration.detection_logit if least_logit is None else least_logit
+    score = np.where(patches.weight > 0, outputs[:, PRESENCE], -np.inf)
+    bright = np.flatnonzero(score >= threshold)
+    found: list[tuple[float, float, SpectralLine]] = []
+    for index in bright[np.argsort(-score[bright], kind="stable")].tolist():
+        output = outputs[index]
+        width = UNIT_KM_S * math.exp(min(max(output[WIDTH], -2.0), 2.0))
+        offset = UNIT_KM_S * output[OFFSET]
+        frequency = patches.frequency_hz[index] * (1 - offset / SPEED_OF_LIGHT_KM_S)
+        if any(
+            abs(math.log(frequency / other)) * SPEED_OF_LIGHT_KM_S < _APART * (width + its_width)
+            for other, its_width, _ in found
+        ):
+            continue
+        found.append((frequency, width, _line(patches, index, output, frequency, calibration)))
+    return [line for _, _, line in sorted(found, key=lambda each: each[0])]
+
+
+def _line(
+    patches: Patches, index: int, output: Array, frequency: float, calibration: LineCalibration
+) -> SpectralLine:
+    width = UNIT_KM_S * math.exp(min(max(output[WIDTH], -2.0), 2.0))
+    unit = patches.level_jy[index] * math.sqrt(patches.width_km_s[index] * UNIT_KM_S)
+    flux = unit * math.exp(min(max(output[FLUX], -3.0), 8.0))
+    errors = [
+        scale * math.exp(min(max(output[at + 1], LOG_ERRORS[0]), LOG_ERRORS[1]))
+        for at, scale in zip((OFFSET, WIDTH, FLUX), calibration.error_scale, strict=True)
+    ]
+    logits = output[SHAPE:OUTPUTS]
+    weight = np.exp(logits - logits.max())
+    shares = (weight / weight.sum()).tolist()
+    return SpectralLine(
+        frequency_hz=frequency,
+        frequency_error_hz=errors[0] * UNIT_KM_S / SPEED_OF_LIGHT_KM_S * frequency,
+        width_km_s=width,
+        width_error_km_s=errors[1] * width,
+        flux_jy_km_s=flux,
+        flux_error_jy_km_s=errors[2] * flux,
+        probability=float(
+            np.interp(output[PRESENCE], calibration.logit, calibration.probability)
+        ),
+        shape=SHAPES[int(np.argmax(logits))],
+        shape_probabilities=tuple(shares),
+    )
+
+
+def continuum_of(patches: Patches, outputs: Array32) -> list[ContinuumSegment]:
+    """The continuum of each stretch of a spectrum, from the channels that no line covers."""
+    outputs = outputs[: len(patches.flux_jy)]
+    observed = patches.weight > 0
+    free = observed & (outputs[:, COVERED] < 0)
+    segments = []
+    for stretch in np.unique(patches.stretch[observed]):
+        inside = patches.stretch == stretch
+        seen = np.flatnonzero(inside & observed)
+        used = np.flatnonzero(inside & free)
+        if len(used) < _LEAST_CONTINUUM:
+            continue
+        segments.append(_segment(patches, seen, used))
+    return segments
+
+
+def _segment(patches: Patches, seen: NDArray[np.int64], used: NDArray[np.int64]) -> ContinuumSegment:
+    weight = patches.weight[used]
+    flux = patches.flux_jy[used] + patches.continuum_jy[used]
+    total = weight.sum()
+    frequency = patches.frequency_hz[used] / 1e9
+    middle = float((weight * frequency).sum() / total)
+    mean = float((weight * flux).sum() / total)
+    spread = float((weight * (frequency - middle) ** 2).sum())
+    slope = float((weight * (frequency - middle) * flux).sum()) / spread if spread > 0 else 0.0
+    scaled = (flux - mean - slope * (frequency - middle)) * np.sqrt(weight)
+    # Neighbours share noise: blocks of channels scatter more than their errors say.
+    blocks = scaled[: len(scaled) // 8 * 8].reshape(-1, 8).sum(axis=1) / math.sqrt(8)
+    excess = max(float(np.sqrt(np.mean(blocks**2))) if len(blocks) > 3 else 1.0, 1.0)
+    return ContinuumSegment(
+        low_hz=float(patches.frequency_hz[seen[0]]),
+        high_hz=float(patches.frequency_hz[seen[-1]]),
+        flux_density_jy=mean,
+        flux_error_jy=excess / math.sqrt(total),
+        slope_jy_per_ghz=slope,
+        line_free=len(used) / len(seen),
+    )

@@ -1,0 +1,419 @@
+"""A spectrum of any length, with gaps, as patches of channels for the parser's network.
+
+Channels are laid out on regular stretches: a small gap becomes channels without weight, a wide one,
+or another channel width, begins a new stretch at the next patch. Channels much narrower than any
+line are averaged. The continuum is taken off and Gaussian filters of some widths are run over what
+is left, so that the network judges what a matched filter sees, besides the channels themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from schemas.events import Floats
+
+from ..relations import SPEED_OF_LIGHT_KM_S
+
+Array = NDArray[np.float64]
+Array32 = NDArray[np.float32]
+Integers = NDArray[np.int64]
+
+PATCH = 16
+"""Channels of a patch."""
+
+NARROWEST_KM_S = 16.0
+"""Narrower channels are averaged in groups: no line is narrower than some 80 km/s."""
+
+FILTER_WIDTHS_KM_S: Array = np.array([100.0, 180.0, 320.0, 560.0, 1000.0])
+"""Full widths at half maximum of the filters."""
+
+CHANNEL_INPUTS = len(FILTER_WIDTHS_KM_S) + 3
+"""Channel over its error, the filters' signal-to-noise ratios (both compressed), whether it was
+observed, and its error relative to that around it."""
+
+_FREQUENCY_SCALES: Array = np.geomspace(0.01, 4.0, 10)
+PATCH_INPUTS = 2 * len(_FREQUENCY_SCALES) + 2 + len(FILTER_WIDTHS_KM_S) + 3
+"""Sine and cosine of ln(frequency), ln of the channel width, ln of the error relative to the
+median, robust scatter of the filters and of the channels, correlation of neighbours."""
+
+_WIDEST_GAP = 2 * PATCH  # channels that are filled in, rather than skipped
+_LEAST_PADDING = 4  # channels between stretches, the reach of the network's first layers
+_CONTINUUM_KM_S = 8000.0  # length of the straight lines that the continuum is made of
+_CLIP_KM_S = 300.0
+_CLIPS = 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Patches:
+    """One spectrum laid out for the network.
+
+    P patches have N = P * PATCH channels; those without weight are gaps and padding.
+
+    Args:
+        frequency_hz: middle of each channel, float64, shape (N,).
+        width_km_s: of each channel, float64, shape (N,).
+        flux_jy: flux density without the continuum, float64, shape (N,).
+        weight: inverse variance in Jy**-2, 0 where nothing was observed, shape (N,).
+        continuum_jy: what was taken off, shape (N,).
+        level_jy: error of a channel, averaged over its surroundings, shape (N,).
+        stretch: which regular stretch a channel belongs to, int, shape (N,).
+        channels: inputs of the network, float32, shape (N, CHANNEL_INPUTS).
+        patches: float32, shape (P, PATCH_INPUTS).
+    """
+
+    frequency_hz: Array
+    width_km_s: Array
+    flux_jy: Array
+    weight: Array
+    continuum_jy: Array
+    level_jy: Array
+    stretch: Integers
+    channels: Array32
+    patches: Array32
+
+    def __len__(self) -> int:
+        return len(self.patches)
+
+
+def patches_of(frequency_hz: Floats, flux_jy: Floats, error_jy: Floats) -> Patches:
+    """Lay out one spectrum.
+
+    Args:
+        frequency_hz: strictly monotonic, shape (channels,).
+        flux_jy: flux density, shape (channels,); what is not finite was not observed.
+        error_jy: 1 sigma, shape (channels,); neither is what has no positive error.
+
+    Raises:
+        ValueError: the shapes differ, the axis is not monotonic, or fewer than eight channels
+            were observed.
+    """
+    frequency = np.asarray(frequency_hz, float)
+    flux, error = np.asarray(flux_jy, float), np.asarray(error_jy, float)
+    if not frequency.shape == flux.shape == error.shape or frequency.ndim != 1:
+        raise ValueError(
+            f"frequency, flux density and error have shapes {frequency.shape}, {flux.shape}, "
+            f"{error.shape}, not one and the same"
+        )
+    if len(frequency) > 1 and frequency[0] > frequency[-1]:
+        frequency, flux, error = frequency[::-1], flux[::-1], error[::-1]
+    if not (np.diff(frequency) > 0).all() or not (frequency > 0).all():
+        raise ValueError("frequency_hz is not strictly monotonic and positive")
+    seen = np.isfinite(flux) & np.isfinite(error) & (error > 0)
+    if seen.sum() < 8:
+        raise ValueError(f"{seen.sum()} channels were observed, fewer than 8")
+    place, spacing, stretch, total = _layout(np.ascontiguousarray(frequency[seen]))
+    weight = 1.0 / np.square(error[seen])
+    # Weights of the order of one keep single precision, and the sums below, in range.
+    unit = float(np.median(weight))
+    arrays = _averaged(
+        place, spacing, stretch, total, frequency[seen], flux[seen], weight / unit
+    )
+    at, width, mean, weights, stretches = arrays
+    continuum = subtract_continuum(mean, weights, width, stretches)
+    residual = np.where(weights > 0, mean - continuum, 0.0)
+    channels, patches, level = _inputs(
+        at, width, residual * np.sqrt(unit), weights, stretches, FILTER_WIDTHS_KM_S,
+        _FREQUENCY_SCALES,
+    )  # fmt: skip
+    return Patches(
+        at, width, residual, weights * unit, continuum, level / np.sqrt(unit), stretches,
+        channels, patches,
+    )  # fmt: skip
+
+
+def batch(spectra: Sequence[Patches]) -> tuple[Array32, Array32, Array32]:
+    """Some spectra as one batch, padded to the longest.
+
+    Returns:
+        Channels (B, P * PATCH, CHANNEL_INPUTS), patches (B, P, PATCH_INPUTS), and which patches
+        there are (B, P), all float32.
+    """
+    longest = max(len(each) for each in spectra)
+    channels = np.zeros((len(spectra), longest * PATCH, CHANNEL_INPUTS), np.float32)
+    patches = np.zeros((len(spectra), longest, PATCH_INPUTS), np.float32)
+    present = np.zeros((len(spectra), longest), np.float32)
+    for row, each in enumerate(spectra):
+        channels[row, : len(each) * PATCH] = each.channels
+        patches[row, : len(each)] = each.patches
+        present[row, : len(each)] = 1.0
+    return channels, patches, present
+
+
+@njit(cache=True)
+def _layout(frequency: Array) -> tuple[Integers, Array, Integers, int]:
+    """Place of each channel in the layout, its spacing in Hz, its stretch; and the length."""
+    count = len(frequency)
+    place = np.zeros(count, np.int64)
+    spacing = np.empty(count)
+    stretch = np.zeros(count, np.int64)
+    for index in range(count):
+        before = frequency[index] - frequency[index - 1] if index > 0 else np.inf
+        after = frequency[index + 1] - frequency[index] if index < count - 1 else np.inf
+        spacing[index] = min(before, after)
+    # A single channel between two gaps would look as wide as the gap.
+    for index in range(1, count):
+        spacing[index] = min(spacing[index], spacing[index - 1] * 1.5)
+    first = 0
+    offset = 0
+    number = 0
+    while first < count:
+        step = spacing[first]
+        stop = first + 1
+        steps = np.zeros(count - first, np.int64)
+        while stop < count:
+            gap = int(np.rint((frequency[stop] - frequency[stop - 1]) / spacing[stop - 1]))
+            unlike = spacing[stop] > 1.4 * step or spacing[stop] < step / 1.4
+            if gap > _WIDEST_GAP or unlike:
+                break
+            steps[stop - first] = steps[stop - first - 1] + max(gap, 1)
+            stop += 1
+        middle = frequency[(first + stop - 1) // 2]
+        group = int(np.ceil(NARROWEST_KM_S / (SPEED_OF_LIGHT_KM_S * step / middle)))
+        last = 0
+        for index in range(first, stop):
+            last = steps[index - first] // group
+            place[index] = offset + last
+            spacing[index] = step * group
+            stretch[index] = number
+        offset += -(-(last + 1 + _LEAST_PADDING) // PATCH) * PATCH
+        number += 1
+        first = stop
+    return place, spacing, stretch, offset
+
+
+@njit(cache=True)
+def _averaged(
+    place: Integers,
+    spacing: Array,
+    stretch: Integers,
+    total: int,
+    frequency: Array,
+    flux: Array,
+    weight: Array,
+) -> tuple[Array, Array, Array, Array, Integers]:
+    """Middle in Hz, width in km/s, mean, weight and stretch of each channel of the layout."""
+    weights, sums, moments = np.zeros(total), np.zeros(total), np.zeros(total)
+    for index in range(len(place)):
+        at = place[index]
+        weights[at] += weight[index]
+        sums[at] += weight[index] * flux[index]
+        moments[at] += weight[index] * frequency[index]
+    mean = np.zeros(total)
+    middle = np.empty(total)
+    width = np.empty(total)
+    stretches = np.empty(total, np.int64)
+    source = 0
+    known = 0
+    for at in range(total):
+        # The next channel that was observed tells frequency and width of those before it.
+        while source < len(place) - 1 and place[source] < at:
+            source += 1
+        if weights[at] > 0:
+            known = at
+            middle[at] = moments[at] / weights[at]
+            mean[at] = sums[at] / weights[at]
+        elif at > 0:
+            # A gap goes on from the channel before; so does the padding after a stretch.
+            middle[at] = middle[known] + (at - known) * spacing[max(source - 1, 0)]
+        owner = source if place[source] == at else max(source - 1, 0)
+        stretches[at] = stretch[owner]
+        width[at] = SPEED_OF_LIGHT_KM_S * spacing[owner] / middle[at]
+    return middle, width, mean, weights, stretches
+
+
+@njit(cache=True)
+def subtract_continuum(flux: Array, weight: Array, width_km_s: Array, stretch: Integers) -> Array:
+    """The continuum: running straight lines over some 8,000 km/s, from which lines are clipped.
+
+    Args:
+        flux: flux density, shape (N,).
+        weight: inverse variance, 0 where nothing was observed, shape (N,).
+        width_km_s: of the channels, shape (N,).
+        stretch: number of the regular stretch of each channel, ascending, shape (N,).
+    """
+    count = len(flux)
+    continuum = np.zeros(count)
+    used = weight.copy()
+    sums = np.zeros((count + 1, 6))
+    signal = np.zeros(count + 1)
+    inverse = np.zeros(count + 1)
+    for clip in range(_CLIPS + 1):
+        for k in range(count):
+            moment = used[k]
+            sums[k + 1, 0] = sums[k, 0] + moment
+            sums[k + 1, 1] = sums[k, 1] + moment * flux[k]
+            sums[k + 1, 2] = sums[k, 2] + moment * k
+            sums[k + 1, 3] = sums[k, 3] + moment * k * k
+            sums[k + 1, 4] = sums[k, 4] + moment * k * flux[k]
+            sums[k + 1, 5] = sums[k, 5] + (moment > 0)
+        start = 0
+        while start < count:
+            stop = start
+            while stop < count and stretch[stop] == stretch[start]:
+                stop += 1
+            half = max(int(_CONTINUUM_KM_S / width_km_s[start] / 2), 8)
+            for k in range(start, stop):
+                # At an edge the line reaches further to the other side, and stays well determined.
+                low = max(min(k - half, stop - 2 * half), start)
+                high = min(max(k + half, start + 2 * half), stop)
+                total = sums[high, 0] - sums[low, 0]
+                number = sums[high, 5] - sums[low, 5]
+                if number < 3:
+                    continue
+                mean = (sums[high, 1] - sums[low, 1]) / total
+                centre = (sums[high, 2] - sums[low, 2]) / total
+                variance = (sums[high, 3] - sums[low, 3]) / total - centre * centre
+                product = (sums[high, 4] - sums[low, 4]) / total - centre * mean
+                slope = product / variance if number >= 8 and variance > 4.0 else 0.0
+                continuum[k] = mean + slope * (k - centre)
+            start = stop
+        if clip == _CLIPS:
+            break
+        for k in range(count):
+            signal[k + 1] = signal[k] + weight[k] * (flux[k] - continuum[k])
+            inverse[k + 1] = inverse[k] + weight[k]
+        used[:] = weight
+        for k in range(count):
+            reach = max(int(_CLIP_KM_S / width_km_s[k] / 2), 0)
+            low, high = max(k - reach, 0), min(k + reach + 1, count)
+            variance = inverse[high] - inverse[low]
+            if variance > 0 and abs(signal[high] - signal[low]) > 3.5 * np.sqrt(variance):
+                used[max(k - 2 * reach - 1, 0) : k + 2 * reach + 2] = 0.0
+    return continuum
+
+
+@njit(cache=True, fastmath=True)
+def filter_signal_to_noise(
+    flux: Array, weight: Array, width_km_s: Array, stretch: Integers, fwhm_km_s: float
+) -> tuple[Array, Array]:
+    """Signal-to-noise ratio and flux of a Gaussian line centred on each channel.
+
+    Args:
+        flux: flux density without the continuum in Jy, shape (N,).
+        weight: inverse variance in Jy**-2, 0 where nothing was observed, shape (N,).
+        width_km_s: of the channels, shape (N,).
+        stretch: number of the regular stretch of each channel, shape (N,); the filter sees no other.
+        fwhm_km_s: full width at half maximum of the line.
+
+    Returns:
+        The ratio, and the flux in Jy km/s, both (N,), 0 where hardly any of a line was observed.
+    """
+    count = len(flux)
+    ratio, integral = np.zeros(count), np.zeros(count)
+    weighted = weight * flux
+    seen = np.zeros(count + 1)
+    for k in range(count):
+        seen[k + 1] = seen[k] + (weight[k] > 0)
+    signal, inverse = np.empty(PATCH), np.empty(PATCH)
+    for start in range(0, count, PATCH):
+        channel = width_km_s[start]
+        sigma = np.sqrt((fwhm_km_s / 2.3548) ** 2 + channel**2 / 12.0) / channel
+        reach = int(np.ceil(2.5 * sigma))
+        signal[:] = 0.0
+        inverse[:] = 0.0
+        total = 0.0
+        first, last = max(start - reach, 0), min(start + PATCH + reach, count)
+        while stretch[first] != stretch[start]:
+            first += 1
+        while stretch[last - 1] != stretch[start]:
+            last -= 1
+        for tap in range(-reach, reach + 1):
+            share = np.exp(-0.5 * (tap / sigma) ** 2)
+            square = share * share
+            total += share * channel
+            if start + tap >= first and start + tap + PATCH <= last:
+                for k in range(PATCH):
+                    signal[k] += share * weighted[start + tap + k]
+                    inverse[k] += square * weight[start + tap + k]
+            else:
+                for k in range(max(0, first - start - tap), min(PATCH, last - start - tap)):
+                    signal[k] += share * weighted[start + tap + k]
+                    inverse[k] += square * weight[start + tap + k]
+        half = max(int(sigma), 1)
+        for k in range(PATCH):
+            low, high = max(start + k - half, first), min(start + k + half + 1, last)
+            if seen[high] - seen[low] > 0.25 * (2 * half + 1):
+                ratio[start + k] = signal[k] / np.sqrt(inverse[k])
+                integral[start + k] = signal[k] / inverse[k] * total
+    return ratio, integral
+
+
+@njit(cache=True)
+def _robust_scatter(values: Array, observed: NDArray[np.bool_]) -> float:
+    kept = np.abs(values[observed])
+    if len(kept) < 8:
+        return 1.0
+    kept = kept[:: len(kept) // 512 + 1].copy()
+    return float(max(np.median(kept) * 1.4826, 0.05))
+
+
+@njit(cache=True)
+def _compress(values: Array, result: Array32) -> None:
+    """Keep the noise as it is, and take the root of what is bright."""
+    for k in range(len(values)):
+        result[k] = values[k] / np.sqrt(1.0 + abs(values[k]))
+
+
+@njit(cache=True)
+def _inputs(
+    frequency: Array,
+    width_km_s: Array,
+    flux: Array,
+    weight: Array,
+    stretch: Integers,
+    fwhm_km_s: Array,
+    scales: Array,
+) -> tuple[Array32, Array32, Array]:
+    count = len(flux)
+    filters = len(fwhm_km_s)
+    observed = weight > 0
+    channels = np.zeros((count, filters + 3), np.float32)
+    patches = np.zeros((count // PATCH, 2 * len(scales) + filters + 5), np.float32)
+    scatter = np.empty(filters + 3)
+    scaled = flux * np.sqrt(weight)
+    _compress(scaled, channels[:, 0])
+    for k in range(filters):
+        ratio, _ = filter_signal_to_noise(flux, weight, width_km_s, stretch, fwhm_km_s[k])
+        _compress(ratio, channels[:, 1 + k])
+        scatter[k] = np.log(_robust_scatter(ratio, observed))
+    scatter[filters] = np.log(_robust_scatter(scaled, observed))
+    for lag in range(1, 3):
+        product = 0.0
+        square = 0.0
+        for k in range(count - lag):
+            if observed[k] and observed[k + lag]:
+                one = min(max(scaled[k], -4.0), 4.0)
+                product += one * min(max(scaled[k + lag], -4.0), 4.0)
+                square += one * one
+        scatter[filters + lag] = product / max(square, 1e-9)
+    level = np.empty(count)
+    total = np.zeros(count + 1)
+    number = np.zeros(count + 1)
+    for k in range(count):
+        total[k + 1] = total[k] + weight[k]
+        number[k + 1] = number[k] + observed[k]
+    typical = np.sqrt(number[count] / total[count])
+    for k in range(count):
+        low, high = max(k - PATCH // 2, 0), min(k + PATCH // 2 + 1, count)
+        seen = number[high] - number[low]
+        level[k] = np.sqrt(seen / (total[high] - total[low])) if seen > 0 else typical
+        if observed[k]:
+            channels[k, filters + 1] = 1.0
+            relative = 1.0 / (np.sqrt(weight[k]) * level[k]) - 1.0
+            channels[k, filters + 2] = min(relative, 3.0)
+    for patch in range(count // PATCH):
+        middle = patch * PATCH + PATCH // 2
+        place = np.log(frequency[middle] / 1e11)
+        for k in range(len(scales)):
+            patches[patch, 2 * k] = np.sin(2 * np.pi * place / scales[k])
+            patches[patch, 2 * k + 1] = np.cos(2 * np.pi * place / scales[k])
+        rest = 2 * len(scales)
+        patches[patch, rest] = np.log(width_km_s[middle] / 40.0)
+        patches[patch, rest + 1] = min(max(np.log(level[middle] / typical), -3.0), 3.0)
+        patches[patch, rest + 2 :] = scatter
+    return channels, patches, level
