@@ -51,7 +51,7 @@ class SpectrumParser(nn.Module):
         self.stem = nn.Sequential(
             nn.Conv1d(CHANNEL_INPUTS, stem, 5, padding=2),
             nn.ReLU(),
-            nn.Conv1d(stem, stem, 5, padding=2),
+            nn.Conv1d(stem, stem, 7, padding=6, dilation=2),
             nn.ReLU(),
         )
         self.token = nn.Linear(stem * PATCH, width)

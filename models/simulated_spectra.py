@@ -346,8 +346,7 @@ def _lines(
         shape = _profile_density(profiles, rows, centre, low, high)
         shape *= np.exp(log_flux[rows, line[rows]])[:, None]
         if number == 0:
-            unit = _signal_to_noise(shape, error[rows], observed[rows], kernel[rows])
-            scale[rows] = goal[rows] / np.maximum(unit, 1e-12)
+            scale[rows] = goal[rows] / _unit(shape, error[rows], observed[rows], kernel[rows])
         shape *= scale[rows][:, None]
         signal[rows] += shape
         found.add(
@@ -365,9 +364,9 @@ def _lines(
         other = draw_profiles(width[random.integers(0, count, len(rows))], random)
         other = _widened(other)
         shape = _profile_density(other, np.arange(len(rows)), centre, low, high)
-        unit = _signal_to_noise(shape, error[rows], observed[rows], kernel[rows])
         size = np.exp(random.uniform(np.log(_LEAST), np.log(_MOST), len(rows)))
-        size /= np.maximum(unit, 1e-12)
+        size /= _unit(shape, error[rows], observed[rows], kernel[rows])
+        unit = _signal_to_noise(shape, error[rows], observed[rows], kernel[rows])
         signal[rows] += shape * size[:, None]
         found.add(
             rows, centre, other.width_km_s, size, size * unit, other.shape,
@@ -411,6 +410,13 @@ def _profile_density(
     at_high = _C * (1 - high / centre_hz[:, None])
     density = (part.cumulative(at_low) - part.cumulative(at_high)) / (at_low - at_high)
     return np.asarray(density)
+
+
+def _unit(shape: Floats, error: Floats, observed: Booleans, kernel: Floats) -> Floats:
+    """Signal-to-noise ratio of a line of 1 Jy km/s; that of a third of it where less is seen."""
+    seen = _signal_to_noise(shape, error, observed, kernel)
+    whole = _signal_to_noise(shape, error, np.ones_like(observed), kernel)
+    return np.maximum(seen, 0.3 * whole)
 
 
 def _signal_to_noise(

@@ -48,7 +48,7 @@ class LineCalibration:
 
 
 UNCALIBRATED = LineCalibration(
-    np.linspace(-12.0, 12.0, 97), 1 / (1 + np.exp(-np.linspace(-12.0, 12.0, 97)))
+    np.linspace(-20.0, 20.0, 161), 1 / (1 + np.exp(-np.linspace(-20.0, 20.0, 161)))
 )
 
 
@@ -74,7 +74,8 @@ def lines_of(
     for index in bright[np.argsort(-score[bright], kind="stable")].tolist():
         output = outputs[index]
         width = UNIT_KM_S * math.exp(min(max(output[WIDTH], -2.0), 2.0))
-        offset = UNIT_KM_S * output[OFFSET]
+        reach = max(width / 2, 2 * float(patches.width_km_s[index]))
+        offset = min(max(UNIT_KM_S * output[OFFSET], -reach), reach)
         frequency = patches.frequency_hz[index] * (1 - offset / SPEED_OF_LIGHT_KM_S)
         if any(
             abs(math.log(frequency / other)) * SPEED_OF_LIGHT_KM_S < _APART * (width + its_width)

@@ -263,7 +263,7 @@ def subtract_continuum(flux: Array, weight: Array, width_km_s: Array, stretch: I
                 high = min(max(k + half, start + 2 * half), stop)
                 total = sums[high, 0] - sums[low, 0]
                 number = sums[high, 5] - sums[low, 5]
-                if number < 3:
+                if number < 1 or (number < 3 and clip > 0):
                     continue
                 mean = (sums[high, 1] - sums[low, 1]) / total
                 centre = (sums[high, 2] - sums[low, 2]) / total

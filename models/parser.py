@@ -1,0 +1,75 @@
+"""The parser of spectra with its packaged weights, by onnxruntime: spectra in, feature trees out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from processors.features.lines import UNCALIBRATED, LineCalibration
+from processors.features.patches import PATCH, Array32, Patches, batch
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+_LARGEST_PADDING = 1.25  # length of the longest spectrum of a batch over that of the shortest
+
+
+class ParserNetwork:
+    """The network on one core.
+
+    Args:
+        path: of the ONNX file.
+    """
+
+    def __init__(self, path: Path = WEIGHTS / "parser.onnx") -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+
+    def outputs(self, spectra: Sequence[Patches]) -> list[Array32]:
+        """Of each spectrum, shape (N, OUTPUTS); see ``processors.features.lines``."""
+        results: list[Array32] = [np.empty(0, np.float32)] * len(spectra)
+        for rows in batches_of_like_length([len(each) for each in spectra]):
+            channels, patches, present = batch([spectra[row] for row in rows])
+            (output,) = self._session.run(
+                None, {"channels": channels, "patches": patches, "present": present}
+            )
+            for place, row in enumerate(rows):
+                results[row] = output[place, : len(spectra[row]) * PATCH]
+        return results
+
+
+def batches_of_like_length(lengths: Sequence[int], largest: int = 32) -> list[list[int]]:
+    """Indices by length, in batches that need little padding."""
+    batches: list[list[int]] = []
+    for row in np.argsort(lengths, kind="stable").tolist():
+        if (
+            batches
+            and len(batches[-1]) < largest
+            and lengths[row] <= _LARGEST_PADDING * lengths[batches[-1][0]]
+        ):
+            batches[-1].append(row)
+        else:
+            batches.append([row])
+    return batches
+
+
+def packaged_calibration(path: Path = WEIGHTS / "parser.json") -> LineCalibration:
+    """The calibration on the model's card; none where the card has none."""
+    card = json.loads(path.read_text())
+    stored = card.get("calibration")
+    if stored is None:
+        return UNCALIBRATED
+    frequency, width, flux = stored["error_scale"]
+    return LineCalibration(
+        np.array(stored["logit"]),
+        np.array(stored["probability"]),
+        (frequency, width, flux),
+        stored["detection_logit"],
+    )
