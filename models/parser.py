@@ -1,4 +1,4 @@
-"""The parser of spectra with its packaged weights, by onnxruntime: spectra in, feature trees out."""
+"""The parsers of spectra and maps with their packaged weights, by onnxruntime."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 
 from processors.features.lines import UNCALIBRATED, LineCalibration
+from processors.features.maps import MapCalibration, MapInput
 from processors.features.patches import PATCH, Array32, Patches, batch
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -25,12 +26,7 @@ class ParserNetwork:
     """
 
     def __init__(self, path: Path = WEIGHTS / "parser.onnx") -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = _session(path)
 
     def outputs(self, spectra: Sequence[Patches]) -> list[Array32]:
         """Of each spectrum, shape (N, OUTPUTS); see ``processors.features.lines``."""
@@ -43,6 +39,35 @@ class ParserNetwork:
             for place, row in enumerate(rows):
                 results[row] = output[place, : len(spectra[row]) * PATCH]
         return results
+
+
+class MapNetwork:
+    """The network for maps, on one core.
+
+    Args:
+        path: of the ONNX file.
+    """
+
+    def __init__(self, path: Path = WEIGHTS / "map_parser.onnx") -> None:
+        self._session = _session(path)
+
+    def outputs(self, maps: Sequence[MapInput]) -> tuple[Array32, Array32]:
+        """Logits of morphologies (N, 4) and cells (N, CELL_GRID, CELL_GRID, CELL_OUTPUTS)."""
+        morphology, cells = self._session.run(
+            None,
+            {
+                "pixels": np.array([each.pixels for each in maps], np.float32),
+                "beam": np.array([each.beam for each in maps], np.float32),
+            },
+        )
+        return morphology, cells
+
+
+def _session(path: Path) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def batches_of_like_length(lengths: Sequence[int], largest: int = 32) -> list[list[int]]:
@@ -72,4 +97,12 @@ def packaged_calibration(path: Path = WEIGHTS / "parser.json") -> LineCalibratio
         np.array(stored["probability"]),
         (frequency, width, flux),
         stored["detection_logit"],
+    )
+
+
+def packaged_map_calibration(path: Path = WEIGHTS / "map_parser.json") -> MapCalibration:
+    """That of the maps, likewise."""
+    stored = json.loads(path.read_text())["calibration"]
+    return MapCalibration(
+        stored["temperature"], stored["component_logit"], stored["flux_error_scale"]
     )

@@ -8,8 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from processors.features import maps
 from processors.features.lines import OUTPUTS
 from processors.features.patches import CHANNEL_INPUTS, PATCH, PATCH_INPUTS
+from processors.features.tree import MORPHOLOGIES
 
 _HEADS = 4
 
@@ -81,3 +83,46 @@ class SpectrumParser(nn.Module):
         known = self.back(tokens).reshape(batch, count * PATCH, -1)
         outputs: Tensor = self.head(torch.cat([local, known], dim=-1))
         return outputs
+
+
+class MapParser(nn.Module):
+    """Morphology of a map and its components, from patches that attend to each other."""
+
+    def __init__(self, width: int = 48, depth: int = 2) -> None:
+        super().__init__()
+        side = maps.SIDE // maps.PATCH
+        self.stem = nn.Sequential(
+            nn.Conv2d(1, 12, 3, padding=1), nn.ReLU(), nn.Conv2d(12, 12, 3, padding=1), nn.ReLU()
+        )
+        self.token = nn.Conv2d(12, width, maps.PATCH, stride=maps.PATCH)
+        self.place = nn.Parameter(torch.randn(1, side * side, width) * 0.02)
+        self.beam = nn.Linear(maps.MAP_INPUTS, width)
+        self.blocks = nn.ModuleList(_Block(width) for _ in range(depth))
+        self.morphology = nn.Sequential(
+            nn.Linear(2 * width, width), nn.ReLU(), nn.Linear(width, len(MORPHOLOGIES))
+        )
+        self.cells = nn.Sequential(
+            nn.Linear(width, 2 * width),
+            nn.ReLU(),
+            nn.Linear(2 * width, maps.CELLS**2 * maps.CELL_OUTPUTS),
+        )
+
+    def forward(self, pixels: Tensor, beam: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (B, MORPHOLOGIES) and cells (B, CELL_GRID, CELL_GRID, CELL_OUTPUTS).
+
+        Args:
+            pixels: (B, SIDE, SIDE).
+            beam: (B, MAP_INPUTS).
+        """
+        tokens = self.token(self.stem(pixels[:, None])).flatten(2).transpose(1, 2)
+        tokens = tokens + self.place + self.beam(beam)[:, None, :]
+        nothing_hidden = torch.zeros(1, 1, 1, 1, device=pixels.device)
+        for block in self.blocks:
+            tokens = block(tokens, nothing_hidden)
+        pooled = torch.cat([tokens.mean(dim=1), tokens.amax(dim=1)], dim=1)
+        side, cells = maps.SIDE // maps.PATCH, maps.CELLS
+        grid = self.cells(tokens).reshape(-1, side, side, cells, cells, maps.CELL_OUTPUTS)
+        grid = grid.permute(0, 1, 3, 2, 4, 5)
+        return self.morphology(pooled), grid.reshape(
+            -1, maps.CELL_GRID, maps.CELL_GRID, maps.CELL_OUTPUTS
+        )

@@ -7,7 +7,7 @@ sidelobes of the beam scale with the source.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -229,6 +229,53 @@ def add_sidelobes(maps: Float32, level: Floats, random: np.random.Generator) -> 
         response += 2 * sign * np.cos(2 * np.pi * shift * (u * np.sin(angle) + v * np.cos(angle)))
     result: Float32 = np.fft.irfft2(spectrum * response, s=(side, side)).astype(np.float32)
     return result
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SimulatedMaps:
+    """N simulated maps.
+
+    Args:
+        image_jy_per_beam: shape (N, side, side).
+        morphology: index into MORPHOLOGIES, shape (N,).
+        components: what is in them.
+        beam: of each.
+        noise_jy: 1 sigma, shape (N,).
+        signal_to_noise: noiseless peak over noise, shape (N,).
+    """
+
+    image_jy_per_beam: Float32
+    morphology: Integers
+    components: Components
+    beam: Beam
+    noise_jy: Floats
+    signal_to_noise: Floats
+
+
+def simulate_maps(count: int, random: np.random.Generator, side: int = 56) -> SimulatedMaps:
+    """Maps with one source each: all morphologies alike, peaks of 4 to 200 sigma, off the middle.
+
+    Args:
+        count: how many.
+        random: where chance comes from.
+        side: in pixels.
+    """
+    morphology = random.integers(0, len(MORPHOLOGIES), count)
+    beam = draw_beam(count, random)
+    components = draw_components(morphology, np.ones(count), random)
+    # Pointings and catalogued positions are off by part of a beam.
+    shift = random.normal(0, 0.4, (2, count, 1)) * (components.flux_jy > 0)
+    components = replace(
+        components, x_beams=components.x_beams + shift[0], y_beams=components.y_beams + shift[1]
+    )
+    clean = images(components, beam, side)
+    clean = add_sidelobes(clean, np.abs(random.normal(0, 0.01, count)), random)
+    goal = np.exp(random.uniform(np.log(4), np.log(200), count))
+    noise = np.full(count, 1e-5) * 10 ** random.normal(0, 0.3, count)
+    scale = goal * noise / clean.max(axis=(1, 2))
+    image = clean * scale[:, None, None] + correlated_noise(noise, beam, side, random)
+    components = replace(components, flux_jy=components.flux_jy * scale[:, None])
+    return SimulatedMaps(image.astype(np.float32), morphology, components, beam, noise, goal)
 
 
 def _covariance(major: Floats, minor: Floats, angle: Floats) -> Floats:

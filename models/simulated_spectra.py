@@ -155,7 +155,8 @@ def draw_axis(random: np.random.Generator) -> Axis:
         block = float(random.choice([4e9, 8e9]))
         parts = [(centre - 6e9 - block / 2, centre - 6e9 + block / 2)]
         parts += [(centre + 10e9 - block / 2, centre + 10e9 + block / 2)]
-    frequency, window = [], []
+    frequency: list[Floats] = []
+    window: list[Integers] = []
     for number, (low, high) in enumerate(parts):
         channels = np.arange(low + width / 2, high, width)
         if len(frequency) and channels[0] < frequency[-1][-1] + 0.99 * width:
@@ -217,8 +218,10 @@ def _errors(count: int, axis: Axis, random: np.random.Generator) -> Floats:
         shape += amplitude * np.cos(2 * np.pi * mode * place + phase)
     absorbed = random.random((count, 1)) < 0.2
     centre, width = random.random((count, 1)), random.uniform(0.01, 0.08, (count, 1))
-    shape += absorbed * random.uniform(0.3, 1.2, (count, 1)) * np.exp(
-        -0.5 * ((place - centre) / width) ** 2
+    shape += (
+        absorbed
+        * random.uniform(0.3, 1.2, (count, 1))
+        * np.exp(-0.5 * ((place - centre) / width) ** 2)
     )
     noise: Floats = depth * np.exp(shape)
     return noise
@@ -240,9 +243,7 @@ def _observed(count: int, axis: Axis, random: np.random.Generator) -> Booleans:
 def _kernels(regimes: Integers, random: np.random.Generator) -> Floats:
     """What the correlator and the regridding convolve white noise with, shape (N, 5), norm 1."""
     count = len(regimes)
-    correlated = (regimes == CORRELATED) | (
-        (regimes >= BASELINE) & (random.random(count) < 0.6)
-    )
+    correlated = (regimes == CORRELATED) | ((regimes >= BASELINE) & (random.random(count) < 0.6))
     hanning = correlated & (random.random(count) < 0.7)
     shift = np.where(correlated & (~hanning | (random.random(count) < 0.3)), 1.0, 0.0)
     shift *= random.uniform(0.1, 0.5, count)
@@ -273,9 +274,7 @@ def _continuum(error: Floats, axis: Axis, random: np.random.Generator) -> Floats
     return flux
 
 
-def _ripples(
-    error: Floats, continuum: Floats, axis: Axis, random: np.random.Generator
-) -> Floats:
+def _ripples(error: Floats, continuum: Floats, axis: Axis, random: np.random.Generator) -> Floats:
     """Standing waves and slopes that calibration left, in Jy."""
     count = len(error)
     middle = np.median(error, axis=1, keepdims=True)
@@ -314,8 +313,7 @@ def _lines(
     galaxy = random.random(count) < _WITH_GALAXY
     redshift = np.where(galaxy, _REST_HZ[chosen] / frequency - 1, np.nan)
     width = (
-        relations.LINE_WIDTH_KM_S
-        * 10 ** random.normal(0, relations.LINE_WIDTH_SCATTER_DEX, count)
+        relations.LINE_WIDTH_KM_S * 10 ** random.normal(0, relations.LINE_WIDTH_SCATTER_DEX, count)
     ).clip(80.0, 1200.0)
     profiles = draw_profiles(width, random)
     profiles = _widened(profiles)
@@ -375,9 +373,7 @@ def _lines(
     return found.lines(), redshift, signal
 
 
-def _chosen_line(
-    count: int, axis: Axis, random: np.random.Generator
-) -> tuple[Floats, Integers]:
+def _chosen_line(count: int, axis: Axis, random: np.random.Generator) -> tuple[Floats, Integers]:
     """A frequency in the spectrum, and a line that may fall there at a redshift of 0.1 to 8."""
     frequency = random.choice(axis.frequency_hz, count)
     frequency = frequency + (random.random(count) - 0.5) * axis.width_hz
@@ -416,12 +412,10 @@ def _unit(shape: Floats, error: Floats, observed: Booleans, kernel: Floats) -> F
     """Signal-to-noise ratio of a line of 1 Jy km/s; that of a third of it where less is seen."""
     seen = _signal_to_noise(shape, error, observed, kernel)
     whole = _signal_to_noise(shape, error, np.ones_like(observed), kernel)
-    return np.maximum(seen, 0.3 * whole)
+    return np.asarray(np.maximum(seen, 0.3 * whole))
 
 
-def _signal_to_noise(
-    shape: Floats, error: Floats, observed: Booleans, kernel: Floats
-) -> Floats:
+def _signal_to_noise(shape: Floats, error: Floats, observed: Booleans, kernel: Floats) -> Floats:
     scaled = np.where(observed, shape / error, 0.0)
     # R = K K^T: the quadratic form is the squared norm of K^T g.
     spread = _correlated(scaled, kernel[:, ::-1])

@@ -77,7 +77,9 @@ def loss(outputs: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, float]]:
     return total, parts
 
 
-def train(recipe: Recipe, checkpoint: Path | None = None) -> tuple[SpectrumParser, list[dict]]:  # type: ignore[type-arg]
+def train(
+    recipe: Recipe, checkpoint: Path | None = None
+) -> tuple[SpectrumParser, list[dict[str, float]]]:
     """Train a parser; with a checkpoint, go on from it where it exists.
 
     Returns:
@@ -108,7 +110,7 @@ def train(recipe: Recipe, checkpoint: Path | None = None) -> tuple[SpectrumParse
         spectra = simulate_spectra(recipe.batch, np.random.default_rng([recipe.seed, step]))
         total, _ = loss(*_forward(network, parser_batch(spectra), device))
         optimiser.zero_grad()
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         keep = min(recipe.averaging, (1 + step) / (10 + step))
@@ -132,7 +134,7 @@ def train(recipe: Recipe, checkpoint: Path | None = None) -> tuple[SpectrumParse
                     "recipe": asdict(recipe),
                 }
                 torch.save(state, checkpoint)
-    return averaged.cpu(), curve
+    return averaged, curve
 
 
 def curve_batches(count: int) -> list[ParserBatch]:
@@ -165,7 +167,7 @@ def _validate(
 
 def export(network: SpectrumParser, path: Path) -> None:
     """Write the network to ONNX, for any number of spectra of any length."""
-    network.eval()
+    network.to("cpu").eval()
     count = 6
     example = (
         torch.zeros(2, count * PATCH, CHANNEL_INPUTS),

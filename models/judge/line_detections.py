@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from processors.features.lines import LineCalibration, lines_of
 from processors.features.patches import Patches, patches_of
 from processors.features.tree import SHAPES, SpectralLine
 from processors.relations import SPEED_OF_LIGHT_KM_S
 from schemas.events import Floats
 
+from ..parser import ParserNetwork
 from ..simulated_spectra import SimulatedSpectra, simulate_spectra
 
 Integers = NDArray[np.int64]
@@ -70,6 +73,25 @@ class Judged:
     found: dict[str, Detections]
 
 
+LEAST_LOGIT = -4.0
+
+
+def neural_finder(network: ParserNetwork, calibration: LineCalibration) -> Finder:
+    """The parser as a finder; a line's score is the logit of its probability."""
+
+    def find(spectra: Sequence[Patches]) -> list[list[tuple[float, SpectralLine]]]:
+        outputs = network.outputs(spectra)
+        return [
+            [
+                (math.log(line.probability / (1 - line.probability)), line)
+                for line in lines_of(patches, output, calibration, LEAST_LOGIT)
+            ]
+            for patches, output in zip(spectra, outputs, strict=True)
+        ]
+
+    return find
+
+
 def judge(finders: dict[str, Finder], spectra: int, seed: int) -> Judged:
     """Let some methods find lines in the same simulated spectra.
 
@@ -91,8 +113,14 @@ def judge(finders: dict[str, Finder], spectra: int, seed: int) -> Judged:
                 rows[name].extend(_detection_row(first + row, *each) for each in lines)
     table = np.array(truths)
     truth = Truth(
-        table[:, 0].astype(int), *table[:, 1:5].T, table[:, 5].astype(int), table[:, 6] > 0
-    )  # fmt: skip
+        table[:, 0].astype(int),
+        table[:, 1],
+        table[:, 2],
+        table[:, 3],
+        table[:, 4],
+        table[:, 5].astype(int),
+        table[:, 6] > 0,
+    )
     channel = table[:, 7]
     found = {}
     for name, each in rows.items():
@@ -160,9 +188,19 @@ def _matched(table: Floats, truth: Truth, channel_km_s: Floats) -> Detections:
         if best >= 0:
             taken[best] = True
             matched[row] = best
+    score, frequency, frequency_error, width, width_error, flux, flux_error = table[:, 1:8].T
     return Detections(
-        table[:, 0].astype(int), *table[:, 1:8].T, table[:, 8].astype(int), matched
-    )  # fmt: skip
+        table[:, 0].astype(int),
+        score,
+        frequency,
+        frequency_error,
+        width,
+        width_error,
+        flux,
+        flux_error,
+        table[:, 8].astype(int),
+        matched,
+    )
 
 
 def threshold_at_purity(found: Detections, purity: float, spectra: Integers | None = None) -> float:

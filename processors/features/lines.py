@@ -106,9 +106,7 @@ def _line(
         width_error_km_s=errors[1] * width,
         flux_jy_km_s=flux,
         flux_error_jy_km_s=errors[2] * flux,
-        probability=float(
-            np.interp(output[PRESENCE], calibration.logit, calibration.probability)
-        ),
+        probability=float(np.interp(output[PRESENCE], calibration.logit, calibration.probability)),
         shape=SHAPES[int(np.argmax(logits))],
         shape_probabilities=tuple(shares),
     )
@@ -130,7 +128,9 @@ def continuum_of(patches: Patches, outputs: Array32) -> list[ContinuumSegment]:
     return segments
 
 
-def _segment(patches: Patches, seen: NDArray[np.int64], used: NDArray[np.int64]) -> ContinuumSegment:
+def _segment(
+    patches: Patches, seen: NDArray[np.int64], used: NDArray[np.int64]
+) -> ContinuumSegment:
     weight = patches.weight[used]
     flux = patches.flux_jy[used] + patches.continuum_jy[used]
     total = weight.sum()

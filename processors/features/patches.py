@@ -110,9 +110,7 @@ def patches_of(frequency_hz: Floats, flux_jy: Floats, error_jy: Floats) -> Patch
     weight = 1.0 / np.square(error[seen])
     # Weights of the order of one keep single precision, and the sums below, in range.
     unit = float(np.median(weight))
-    arrays = _averaged(
-        place, spacing, stretch, total, frequency[seen], flux[seen], weight / unit
-    )
+    arrays = _averaged(place, spacing, stretch, total, frequency[seen], flux[seen], weight / unit)
     at, width, mean, weights, stretches = arrays
     continuum = subtract_continuum(mean, weights, width, stretches)
     residual = np.where(weights > 0, mean - continuum, 0.0)
@@ -297,7 +295,7 @@ def filter_signal_to_noise(
         flux: flux density without the continuum in Jy, shape (N,).
         weight: inverse variance in Jy**-2, 0 where nothing was observed, shape (N,).
         width_km_s: of the channels, shape (N,).
-        stretch: number of the regular stretch of each channel, shape (N,); the filter sees no other.
+        stretch: number of the regular stretch of each channel, shape (N,); it sees no other.
         fwhm_km_s: full width at half maximum of the line.
 
     Returns:

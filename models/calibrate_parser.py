@@ -1,0 +1,154 @@
+"""Calibrate the parsers on validation simulations and write their cards.
+
+``python -m models.calibrate_parser`` reads the networks in ``models/weights`` and writes
+``parser.json`` and ``map_parser.json`` beside them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit, log_expit
+
+from processors.features.lines import UNCALIBRATED, LineCalibration
+from processors.features.maps import MapCalibration
+from schemas.events import Floats
+
+from .judge.line_detections import (
+    VALIDATION_SEED,
+    VALIDATION_SPECTRA,
+    Detections,
+    Truth,
+    judge,
+    neural_finder,
+    threshold_at_purity,
+)
+from .judge.map_detections import VALIDATION_MAPS, VALIDATION_MAPS_SEED, judge_maps
+from .parser import WEIGHTS, MapNetwork, ParserNetwork
+
+PURITY = 0.9
+"""Of what is reported."""
+
+_LOGITS = np.linspace(-12.0, 12.0, 49)
+
+
+def calibrate(network: ParserNetwork, spectra: int = VALIDATION_SPECTRA) -> LineCalibration:
+    """Probabilities, errors and threshold from validation spectra."""
+    judged = judge({"parser": neural_finder(network, UNCALIBRATED)}, spectra, VALIDATION_SEED)
+    found = judged.found["parser"]
+    slope, offset = _logistic(found.score, found.matched >= 0)
+    likely = slope * found.score + offset > 0
+    scales = [
+        robust_scatter(pulls[likely[found.matched >= 0]])
+        for pulls in line_pulls(found, judged.truth).values()
+    ]
+    return LineCalibration(
+        logit=_LOGITS,
+        probability=np.asarray(expit(slope * _LOGITS + offset)),
+        error_scale=(scales[0], scales[1], scales[2]),
+        detection_logit=threshold_at_purity(found, PURITY),
+    )
+
+
+def line_pulls(found: Detections, truth: Truth) -> dict[str, Floats]:
+    """(Measured - true) / error of the detections that are true, in order."""
+    true = found.matched >= 0
+    which = found.matched[true]
+    return {
+        "frequency": (found.frequency_hz[true] - truth.frequency_hz[which])
+        / found.frequency_error_hz[true],
+        "width": (found.width_km_s[true] - truth.width_km_s[which]) / found.width_error_km_s[true],
+        "flux": (found.flux_jy_km_s[true] - truth.flux_jy_km_s[which])
+        / found.flux_error_jy_km_s[true],
+    }
+
+
+def robust_scatter(values: Floats) -> float:
+    """Half of the central 68 %, about the median: 1 for a unit Gaussian."""
+    low, high = np.percentile(values, [15.87, 84.13])
+    return float(high - low) / 2
+
+
+def calibrate_maps(network: MapNetwork, maps: int = VALIDATION_MAPS) -> MapCalibration:
+    """Temperature of the morphology, threshold of components and scale of their errors."""
+    judged = judge_maps(network, MapCalibration(component_logit=-4.0), maps, VALIDATION_MAPS_SEED)
+    logits = np.log(np.maximum(judged.probabilities, 1e-9))
+
+    def cross_entropy(log_temperature: Floats) -> float:
+        scaled = logits / np.exp(log_temperature[0])
+        scaled = scaled - np.logaddexp.reduce(scaled, axis=1)[:, None]
+        return -float(scaled[np.arange(len(scaled)), judged.morphology].mean())
+
+    temperature = float(np.exp(minimize(cross_entropy, [0.0], method="Nelder-Mead").x[0]))
+    order = np.argsort(-judged.component_logit)
+    true = judged.component_matched[order]
+    share = np.cumsum(true) / np.arange(1, len(true) + 1)
+    last = np.flatnonzero(share >= PURITY)
+    threshold = float(judged.component_logit[order][last[-1]]) if len(last) else 0.0
+    reported = judged.component_matched & (judged.component_logit >= threshold)
+    return MapCalibration(
+        temperature, threshold, robust_scatter(judged.component_flux_pull[reported])
+    )
+
+
+def _logistic(logit: Floats, true: NDArray[np.bool_]) -> tuple[float, float]:
+    """Slope and offset that make logits probable (Platt 1999)."""
+
+    def loss(both: Floats) -> float:
+        x = both[0] * logit + both[1]
+        return -float(np.where(true, log_expit(x), log_expit(-x)).mean())
+
+    best = minimize(loss, np.array([1.0, 0.0]), method="Nelder-Mead").x
+    return float(best[0]), float(best[1])
+
+
+def card_of(path: Path, calibration: dict[str, Any], recipe: str) -> dict[str, Any]:
+    """What is to be known of a network."""
+    return {
+        "file": path.name,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "bytes": path.stat().st_size,
+        "trained_on": "simulated data alone",
+        "recipe": recipe,
+        "calibration": calibration,
+    }
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Calibrate both networks."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--weights", type=Path, default=WEIGHTS)
+    folder = parser.parse_args(arguments).weights
+    path = folder / "parser.onnx"
+    found = calibrate(ParserNetwork(path))
+    stored: dict[str, Any] = {
+        "logit": found.logit.tolist(),
+        "probability": np.round(found.probability, 6).tolist(),
+        "error_scale": list(found.error_scale),
+        "detection_logit": found.detection_logit,
+        "on": f"{VALIDATION_SPECTRA} simulated spectra, seed {VALIDATION_SEED}",
+    }
+    card = card_of(path, stored, "python -m models.train_parser")
+    (folder / "parser.json").write_text(json.dumps(card, indent=1) + "\n")
+    path = folder / "map_parser.onnx"
+    if path.is_file():
+        maps = calibrate_maps(MapNetwork(path))
+        stored = {
+            "temperature": maps.temperature,
+            "component_logit": maps.component_logit,
+            "flux_error_scale": maps.flux_error_scale,
+            "on": f"{VALIDATION_MAPS} simulated maps, seed {VALIDATION_MAPS_SEED}",
+        }
+        card = card_of(path, stored, "python -m models.train_map_parser")
+        (folder / "map_parser.json").write_text(json.dumps(card, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,307 @@
+"""The report on the parser: lines, shapes, redshifts, morphologies."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from processors.features.tree import MORPHOLOGIES, SHAPES
+from processors.relations import SPEED_OF_LIGHT_KM_S
+from schemas.events import Floats
+
+from ..calibrate_parser import PURITY, line_pulls, robust_scatter
+from ..parser import (
+    WEIGHTS,
+    MapNetwork,
+    ParserNetwork,
+    packaged_calibration,
+    packaged_map_calibration,
+)
+from ..simulated_spectra import REGIMES
+from . import parser_figures, parser_page
+from .conventional_lines import FILTERS, specutils_finders
+from .line_detections import (
+    TEST_SEED,
+    TEST_SPECTRA,
+    VALIDATION_SEED,
+    VALIDATION_SPECTRA,
+    Finder,
+    Integers,
+    Judged,
+    counts_by_spectrum,
+    judge,
+    neural_finder,
+    purity_and_completeness,
+    threshold_at_purity,
+)
+from .map_detections import TEST_MAPS, TEST_MAPS_SEED, JudgedMaps, confusion, judge_maps
+from .parser_redshift import (
+    VARIANTS,
+    RedshiftScores,
+    identification_scores,
+    redshift_scores,
+)
+
+PARSER = "parser"
+BINS = ((3.0, 4.0), (4.0, 5.0), (5.0, 6.0), (6.0, 7.0), (7.0, 8.0), (8.0, 12.0), (12.0, 25.0))
+RANGE = (4.0, 8.0)
+REDSHIFT_SEED, REDSHIFT_SPECTRA = 23, 1_500
+SPECUTILS_VALIDATION = 600
+RESAMPLES = 1_000
+
+TEST_OPENINGS = 1
+"""How often the test seed was opened for this version of the networks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much is simulated; smaller in tests."""
+
+    validation: int = VALIDATION_SPECTRA
+    test: int = TEST_SPECTRA
+    specutils_validation: int = SPECUTILS_VALIDATION
+    redshift: int = REDSHIFT_SPECTRA
+    maps: int = TEST_MAPS
+
+
+def report(tables: Path | None, output: Path, sizes: Sizes | None = None) -> None:
+    """Write ``parser.md``, ``parser.json`` and ``parser_*.png``.
+
+    Args:
+        tables: folder of the real tables; without it the real stacked spectra are left out.
+        output: folder.
+        sizes: how much is simulated.
+    """
+    sizes = sizes or Sizes()
+    output.mkdir(parents=True, exist_ok=True)
+    network, calibration = ParserNetwork(), packaged_calibration()
+    finders: dict[str, Finder] = {PARSER: neural_finder(network, calibration), **FILTERS}
+    thresholds, others = _thresholds(finders, sizes)
+    judged = judge({**finders, **others}, sizes.test, TEST_SEED)
+    scores = redshift_scores(network, calibration, sizes.redshift, REDSHIFT_SEED)
+    map_network, map_calibration = MapNetwork(), packaged_map_calibration()
+    maps = judge_maps(map_network, map_calibration, sizes.maps, TEST_MAPS_SEED)
+    numbers: dict[str, Any] = {
+        "simulated": True,
+        "sha256": {
+            name: hashlib.sha256((WEIGHTS / name).read_bytes()).hexdigest()
+            for name in ("parser.onnx", "map_parser.onnx")
+        },
+        "test_openings": TEST_OPENINGS,
+        "spectra": {"validation": sizes.validation, "test": sizes.test},
+        "purity": PURITY,
+        "lines": _completeness(judged, thresholds),
+        "measurements": _measurements(judged, thresholds["all"]),
+        "shapes": _shapes(judged, thresholds["all"][PARSER]),
+        "redshift": _redshifts(scores),
+        "identifications": identification_scores(
+            network, calibration, sizes.redshift, REDSHIFT_SEED
+        ),
+        "maps": _maps(maps),
+    }
+    (output / "parser.json").write_text(json.dumps(numbers, indent=1) + "\n")
+    parser_figures.completeness(judged, thresholds, BINS, output / "parser_completeness.png")
+    parser_figures.confusions(numbers, output / "parser_confusion.png")
+    parser_figures.pulls(judged, thresholds["all"][PARSER], output / "parser_pulls.png")
+    parser_figures.examples(network, calibration, output / "parser_examples.png")
+    real = tables is not None and parser_figures.real_spectra(
+        network, calibration, tables, output / "parser_real.png"
+    )
+    (output / "parser.md").write_text(parser_page.page(numbers, bool(real)))
+
+
+def _thresholds(
+    finders: dict[str, Finder], sizes: Sizes
+) -> tuple[dict[str, dict[str, float]], dict[str, Finder]]:
+    """Thresholds for the purity wanted, by regime and method, and the chosen specutils finders.
+
+    All from validation spectra.
+    """
+    judged = judge(finders, sizes.validation, VALIDATION_SEED)
+    thresholds = {
+        group: {name: threshold_at_purity(judged.found[name], PURITY, spectra) for name in finders}
+        for group, spectra in _groups(judged).items()
+    }
+    candidates = specutils_finders()
+    chosen: dict[str, Finder] = {}
+    if candidates:
+        judged = judge(candidates, sizes.specutils_validation, VALIDATION_SEED)
+        for group, spectra in _groups(judged).items():
+            for method in ("threshold", "derivative"):
+                best, most = "", -1.0
+                for name in candidates:
+                    if method not in name:
+                        continue
+                    purity, complete = purity_and_completeness(judged, name, 0.0, *RANGE, spectra)
+                    if purity >= PURITY and complete > most:
+                        best, most = name, complete
+                if best:
+                    chosen[best] = candidates[best]
+                    thresholds[group][best] = 0.0
+    return thresholds, chosen
+
+
+def _groups(judged: Judged) -> dict[str, Integers]:
+    groups = {"all": np.arange(len(judged.regime))}
+    for number, name in enumerate(REGIMES):
+        groups[name] = np.flatnonzero(judged.regime == number)
+    return groups
+
+
+def _completeness(
+    judged: Judged, thresholds: dict[str, dict[str, float]]
+) -> dict[str, dict[str, Any]]:
+    """Of each group and method: threshold, purity, completeness by S/N, paired difference."""
+    result: dict[str, dict[str, Any]] = {}
+    for group, spectra in _groups(judged).items():
+        result[group] = {}
+        for name, threshold in thresholds[group].items():
+            purity, complete = purity_and_completeness(judged, name, threshold, *RANGE, spectra)
+            entry: dict[str, Any] = {
+                "threshold": threshold,
+                "purity": purity,
+                "completeness_4_8": complete,
+                "completeness": [
+                    purity_and_completeness(judged, name, threshold, *each, spectra)[1]
+                    for each in BINS
+                ],
+            }
+            if name != PARSER:
+                entry["parser_minus_this"] = _paired(
+                    judged, thresholds[group][PARSER], name, threshold, spectra
+                )
+            result[group][name] = entry
+    return result
+
+
+def _paired(
+    judged: Judged, parser_threshold: float, name: str, threshold: float, spectra: Integers
+) -> list[float]:
+    """Completeness of the parser minus that of another, and its 95 % bootstrap interval."""
+    mine = counts_by_spectrum(judged, PARSER, parser_threshold, *RANGE)[:, spectra]
+    other = counts_by_spectrum(judged, name, threshold, *RANGE)[:, spectra]
+    lines, difference = mine[2], mine[3] - other[3]
+    random = np.random.default_rng(1)
+    rows = random.integers(0, len(lines), (RESAMPLES, len(lines)))
+    drawn = difference[rows].sum(axis=1) / np.maximum(lines[rows].sum(axis=1), 1)
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return [float(difference.sum() / max(lines.sum(), 1)), float(low), float(high)]
+
+
+def _measurements(judged: Judged, thresholds: dict[str, float]) -> dict[str, Any]:
+    """Errors and pulls of the lines that the parser and the other method both find, by S/N."""
+    result: dict[str, Any] = {}
+    truth = judged.truth
+    mine = _true_lines(judged, PARSER, thresholds[PARSER])
+    for name in (PARSER, *FILTERS):
+        common = np.intersect1d(mine, _true_lines(judged, name, thresholds[name]))
+        found = judged.found[name]
+        true = found.matched >= 0
+        which = found.matched[true]
+        chosen = (found.score[true] >= thresholds[name]) & np.isin(which, common)
+        velocity = SPEED_OF_LIGHT_KM_S * np.abs(
+            np.log(found.frequency_hz[true] / truth.frequency_hz[which])
+        )
+        log_width = np.log(found.width_km_s[true] / truth.width_km_s[which])
+        log_flux = np.log(found.flux_jy_km_s[true] / truth.flux_jy_km_s[which])
+        pulls = line_pulls(found, truth)
+        result[name] = {}
+        for low, high in ((4.0, 8.0), (8.0, 25.0)):
+            ratio = truth.signal_to_noise[which]
+            inside = chosen & (ratio >= low) & (ratio < high)
+            if inside.sum() < 10:
+                continue
+            result[name][f"{low:.0f}-{high:.0f}"] = {
+                "lines": int(inside.sum()),
+                "median_velocity_error_km_s": float(np.median(velocity[inside])),
+                "width_bias": float(np.median(log_width[inside])),
+                "width_scatter": robust_scatter(log_width[inside]),
+                "flux_bias": float(np.median(log_flux[inside])),
+                "flux_scatter": robust_scatter(log_flux[inside]),
+                "pulls": {key: robust_scatter(each[inside]) for key, each in pulls.items()},
+            }
+    return result
+
+
+def _true_lines(judged: Judged, name: str, threshold: float) -> Integers:
+    found = judged.found[name]
+    return found.matched[(found.matched >= 0) & (found.score >= threshold)]
+
+
+def _shapes(judged: Judged, threshold: float) -> dict[str, Any]:
+    """Confusion of shapes at S/N above 10 and 20, true ones in rows."""
+    found, truth = judged.found[PARSER], judged.truth
+    result: dict[str, Any] = {"names": list(SHAPES)}
+    for least in (10.0, 20.0):
+        chosen = (found.matched >= 0) & (found.score >= threshold)
+        chosen[chosen] = truth.signal_to_noise[found.matched[chosen]] > least
+        table = confusion(truth.shape[found.matched[chosen]], found.shape[chosen], len(SHAPES))
+        result[f"above_{least:.0f}"] = table.tolist()
+    return result
+
+
+def _redshifts(scores: RedshiftScores) -> dict[str, Any]:
+    """Share right and mean ln probability at the truth, with paired differences from the comb."""
+    random = np.random.default_rng(2)
+    result: dict[str, Any] = {}
+    groups: dict[str, Integers] = {"all": np.arange(len(scores.regime))}
+    groups |= {name: np.flatnonzero(scores.regime == k) for k, name in enumerate(REGIMES)}
+    for group, rows in groups.items():
+        result[group] = {"galaxies": len(rows)}
+        drawn = rows[random.integers(0, len(rows), (RESAMPLES, len(rows)))]
+        for number, name in enumerate(VARIANTS):
+            entry: dict[str, Any] = {}
+            for key, values in (("right", scores.right), ("log", scores.log_density)):
+                entry[key] = float(values[number, rows].mean())
+                if number:
+                    entry[f"{key}_minus_comb"] = _interval(values[number] - values[0], rows, drawn)
+            result[group][name] = entry
+    return result
+
+
+def _interval(difference: Floats, rows: Integers, drawn: Integers) -> list[float]:
+    low, high = np.percentile(difference[drawn].mean(axis=1), [2.5, 97.5])
+    return [float(difference[rows].mean()), float(low), float(high)]
+
+
+def _maps(judged: JudgedMaps) -> dict[str, Any]:
+    bright = judged.signal_to_noise > 10
+    said = judged.probabilities.argmax(axis=1)
+    right = said[bright] == judged.morphology[bright]
+    conventional = judged.conventional[bright] == judged.morphology[bright]
+    random = np.random.default_rng(3)
+    rows = random.integers(0, len(right), (RESAMPLES, len(right)))
+    difference = right.astype(float) - conventional
+    low, high = np.percentile(difference[rows].mean(axis=1), [2.5, 97.5])
+    confidence = judged.probabilities.max(axis=1)
+    reported = judged.component_matched
+    return {
+        "names": list(MORPHOLOGIES),
+        "maps": int(bright.sum()),
+        "confusion": confusion(judged.morphology[bright], said[bright]).tolist(),
+        "conventional_confusion": confusion(
+            judged.morphology[bright], judged.conventional[bright]
+        ).tolist(),
+        "right": float(right.mean()),
+        "conventional_right": float(conventional.mean()),
+        "right_minus_conventional": [float(difference.mean()), float(low), float(high)],
+        "right_below_10": float((said[~bright] == judged.morphology[~bright]).mean()),
+        "confidence_minus_right": float(confidence.mean() - (said == judged.morphology).mean()),
+        "component_purity": float(reported.mean()),
+        "component_completeness": _by_ratio(judged, ((3, 5), (5, 10), (10, 30), (30, 200))),
+        "component_flux_pull": robust_scatter(judged.component_flux_pull[reported]),
+    }
+
+
+def _by_ratio(judged: JudgedMaps, bins: Sequence[tuple[float, float]]) -> dict[str, float]:
+    ratio = judged.true_signal_to_noise
+    return {
+        f"{low:.0f}-{high:.0f}": float(judged.true_found[(ratio >= low) & (ratio < high)].mean())
+        for low, high in bins
+    }

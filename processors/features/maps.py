@@ -1,0 +1,187 @@
+"""Radio maps for the parser's network, and from its outputs to morphology and components."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from schemas.events import Floats
+
+from .patches import Array32
+from .tree import MORPHOLOGIES, MapComponent, Morphology
+
+SIDE = 36
+PIXELS_PER_BEAM = 3.0
+"""The network sees a square of 12 beams around the middle of the map."""
+
+PATCH = 4
+CELLS = 2
+"""A patch of 4 x 4 pixels answers for 2 x 2 cells, each two thirds of a beam wide."""
+
+CELL_PIXELS = PATCH // CELLS
+CELL_GRID = SIDE // CELL_PIXELS
+MAP_INPUTS = 4
+"""Axis ratio of the beam, cosine and sine of twice its angle, ln of the peak over the noise."""
+
+PRESENCE, X, Y, FLUX, LOG_ERROR = 0, 1, 2, 3, 4
+CELL_OUTPUTS = 5
+"""Of each cell: logit of a component, its offset from the cell's middle in cells, ln of its flux
+over the noise in a beam, ln of the error of that."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MapInput:
+    """One map as the network reads it.
+
+    Args:
+        pixels: over the noise, compressed, float32, shape (SIDE, SIDE); 0 outside of the map.
+        beam: float32, shape (MAP_INPUTS,).
+        noise_jy: 1 sigma in Jy/beam.
+        beam_arcsec: geometric mean of the beam's full widths at half maximum.
+    """
+
+    pixels: Array32
+    beam: Array32
+    noise_jy: float
+    beam_arcsec: float
+
+
+@dataclass(frozen=True, slots=True)
+class MapCalibration:
+    """What validation found.
+
+    Args:
+        temperature: by which logits of the morphology are divided.
+        component_logit: least logit of a component.
+        flux_error_scale: by which errors of fluxes are multiplied.
+    """
+
+    temperature: float = 1.0
+    component_logit: float = 0.0
+    flux_error_scale: float = 1.0
+
+
+def map_input(
+    image: Floats,
+    pixel_arcsec: float,
+    beam_major_arcsec: float,
+    beam_minor_arcsec: float,
+    beam_angle_rad: float,
+    noise_jy: float | None = None,
+) -> MapInput:
+    """Resample a map to pixels of a third of the beam.
+
+    Args:
+        image: Jy/beam, shape (height, width); pixels that are not finite were not observed.
+        pixel_arcsec: side of a pixel.
+        beam_major_arcsec: full width at half maximum.
+        beam_minor_arcsec: likewise.
+        beam_angle_rad: of the major axis against the columns, in the sense of the rows.
+        noise_jy: 1 sigma; None measures it on the map, robustly.
+
+    Raises:
+        ValueError: no pixel was observed, or a length is not positive.
+    """
+    if not min(pixel_arcsec, beam_major_arcsec, beam_minor_arcsec) > 0:
+        raise ValueError(
+            f"pixel and beam of {pixel_arcsec}, {beam_major_arcsec} and {beam_minor_arcsec} arcsec "
+            "must be positive"
+        )
+    observed = np.isfinite(image)
+    if not observed.any():
+        raise ValueError("no pixel of the map was observed")
+    values = np.where(observed, image, 0.0)
+    if noise_jy is None or not noise_jy > 0:
+        kept = values[observed]
+        noise_jy = 1.4826 * float(np.median(np.abs(kept - np.median(kept)))) or 1e-30
+    beam_arcsec = math.sqrt(beam_major_arcsec * beam_minor_arcsec)
+    step = beam_arcsec / pixel_arcsec / PIXELS_PER_BEAM
+    scaled = _resampled(values, step) / noise_jy
+    peak = max(float(scaled.max()), 1.0)
+    beam = (
+        beam_minor_arcsec / beam_major_arcsec,
+        math.cos(2 * beam_angle_rad),
+        math.sin(2 * beam_angle_rad),
+        math.log(peak) / 3 - 1,
+    )
+    compressed = scaled / np.sqrt(1 + np.abs(scaled))
+    return MapInput(
+        compressed.astype(np.float32), np.array(beam, np.float32), noise_jy, beam_arcsec
+    )
+
+
+def _resampled(values: Floats, step: float) -> Floats:
+    """Values around the middle in steps of so many pixels, bilinear; 0 outside."""
+    places = []
+    for size in values.shape:
+        place = (np.arange(SIDE) - (SIDE - 1) / 2) * step + (size - 1) / 2
+        inside = (place >= 0) & (place <= size - 1)
+        below = np.clip(np.floor(place).astype(int), 0, max(size - 2, 0))
+        matrix = np.zeros((SIDE, size))
+        rows = np.arange(SIDE)[inside]
+        part = np.clip(place - below, 0, 1)[inside]
+        matrix[rows, below[inside]] += 1 - part
+        matrix[rows, np.minimum(below[inside] + 1, size - 1)] += part
+        places.append(matrix)
+    resampled: Floats = places[0] @ values @ places[1].T
+    return resampled
+
+
+def morphology_of(
+    source: MapInput,
+    morphology_logits: Array32,
+    cells: Array32,
+    calibration: MapCalibration | None = None,
+) -> Morphology:
+    """Morphology and components of one map.
+
+    Args:
+        source: the map.
+        morphology_logits: of the network, shape (MORPHOLOGIES,).
+        cells: of the network, shape (CELL_GRID, CELL_GRID, CELL_OUTPUTS), rows along y.
+        calibration: of them.
+    """
+    calibration = calibration or MapCalibration()
+    logits = np.asarray(morphology_logits, float) / calibration.temperature
+    weight = np.exp(logits - logits.max())
+    shares = weight / weight.sum()
+    return Morphology(
+        MORPHOLOGIES[int(shares.argmax())],
+        tuple(shares.tolist()),
+        _components(source, np.asarray(cells, float), calibration),
+    )
+
+
+def _components(
+    source: MapInput, cells: Floats, calibration: MapCalibration
+) -> tuple[MapComponent, ...]:
+    logit = cells[..., PRESENCE]
+    # A cell answers for a component only if no neighbour is surer of one.
+    padded = np.pad(logit, 1, constant_values=-np.inf)
+    around = np.max(
+        [
+            padded[1 + dy : 1 + dy + CELL_GRID, 1 + dx : 1 + dx + CELL_GRID]
+            for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0))
+        ],
+        axis=0,
+    )
+    rows, columns = np.nonzero((logit > calibration.component_logit) & (logit >= around))
+    cell_arcsec = CELL_PIXELS / PIXELS_PER_BEAM * source.beam_arcsec
+    middle = (CELL_GRID - 1) / 2
+    found = []
+    for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
+        output = cells[row, column]
+        flux = source.noise_jy * math.exp(min(max(float(output[FLUX]), -5.0), 15.0))
+        log_error = min(max(float(output[LOG_ERROR]), -5.0), 1.0)
+        found.append(
+            MapComponent(
+                x_arcsec=(column - middle + float(np.clip(output[X], -1, 1))) * cell_arcsec,
+                y_arcsec=(row - middle + float(np.clip(output[Y], -1, 1))) * cell_arcsec,
+                flux_jy=flux,
+                flux_error_jy=calibration.flux_error_scale * math.exp(log_error) * flux,
+                probability=1 / (1 + math.exp(-float(output[PRESENCE]))),
+            )
+        )
+    return tuple(sorted(found, key=lambda each: -each.flux_jy))
