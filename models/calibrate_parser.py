@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from .parser import WEIGHTS, MapNetwork, ParserNetwork
 PURITY = 0.9
 """Of what is reported."""
 
+_STEPS = 5
 _LOGITS = np.linspace(-12.0, 12.0, 49)
 
 
@@ -44,16 +46,20 @@ def calibrate(network: ParserNetwork, spectra: int = VALIDATION_SPECTRA) -> Line
     judged = judge({"parser": neural_finder(network, UNCALIBRATED)}, spectra, VALIDATION_SEED)
     found = judged.found["parser"]
     slope, offset = _logistic(found.score, found.matched >= 0)
-    likely = slope * found.score + offset > 0
-    scales = [
-        robust_scatter(pulls[likely[found.matched >= 0]])
-        for pulls in line_pulls(found, judged.truth).values()
-    ]
+    threshold = threshold_at_purity(found, PURITY)
+    true = found.matched >= 0
+    score = found.score[true]
+    pulls = line_pulls(found, judged.truth)
+    # Fifths of the true lines above the threshold.
+    edges = np.percentile(score[score >= threshold], np.linspace(0, 100, _STEPS + 1))
+    inside = [(score >= low) & (score <= high) for low, high in pairwise(edges)]
+    scale = [[robust_scatter(each[part]) for each in pulls.values()] for part in inside]
     return LineCalibration(
         logit=_LOGITS,
         probability=np.asarray(expit(slope * _LOGITS + offset)),
-        error_scale=(scales[0], scales[1], scales[2]),
-        detection_logit=threshold_at_purity(found, PURITY),
+        detection_logit=threshold,
+        error_logit=np.array([float(np.median(score[part])) for part in inside]),
+        error_scale=np.array(scale),
     )
 
 
@@ -131,8 +137,9 @@ def main(arguments: list[str] | None = None) -> None:
     stored: dict[str, Any] = {
         "logit": found.logit.tolist(),
         "probability": np.round(found.probability, 6).tolist(),
-        "error_scale": list(found.error_scale),
         "detection_logit": found.detection_logit,
+        "error_logit": np.round(found.error_logit, 4).tolist(),
+        "error_scale": np.round(found.error_scale, 4).tolist(),
         "on": f"{VALIDATION_SPECTRA} simulated spectra, seed {VALIDATION_SEED}",
     }
     card = card_of(path, stored, "python -m models.train_parser")

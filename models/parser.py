@@ -91,12 +91,12 @@ def packaged_calibration(path: Path = WEIGHTS / "parser.json") -> LineCalibratio
     stored = card.get("calibration")
     if stored is None:
         return UNCALIBRATED
-    frequency, width, flux = stored["error_scale"]
     return LineCalibration(
         np.array(stored["logit"]),
         np.array(stored["probability"]),
-        (frequency, width, flux),
         stored["detection_logit"],
+        np.array(stored["error_logit"]),
+        np.array(stored["error_scale"]),
     )
 
 

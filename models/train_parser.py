@@ -32,7 +32,7 @@ OPSET = 17
 class Recipe:
     """How the parser is trained."""
 
-    steps: int = 8_000
+    steps: int = 9_000
     batch: int = 32
     learning_rate: float = 2e-3
     width: int = 64
@@ -67,7 +67,7 @@ def loss(outputs: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, float]]:
         outputs[..., SHAPE:][middle], targets[..., 5][middle].long(), reduction="none"
     )
     shapes = (weight * shape).sum() / lines
-    total = 20 * presence + 2 * cover + 0.3 * measured + 0.2 * shapes
+    total = 20 * presence + 2 * cover + 0.3 * measured + 0.4 * shapes
     parts = {
         "presence": float(presence),
         "cover": float(cover),

@@ -21,7 +21,7 @@ LEAST_RATIO = 2.8
 FILTERS: dict[str, Finder] = {
     "matched filter": lambda spectra: [matched_filter_lines(one, LEAST_RATIO) for one in spectra],
     "matched filter, own noise": lambda spectra: [
-        matched_filter_lines(one, LEAST_RATIO, robust=True) for one in spectra
+        matched_filter_lines(one, LEAST_RATIO, own_noise=True) for one in spectra
     ],
 }
 

@@ -53,9 +53,8 @@ def _lines(numbers: dict[str, Any]) -> str:
             cells = [group, name, f"{entry['purity']:.3f}"]
             cells += [f"{share:.2f}" for share in entry["completeness"]]
             cells.append(f"{entry['completeness_4_8']:.3f}")
-            cells.append(
-                _interval(entry["parser_minus_this"]) if "parser_minus_this" in entry else ""
-            )
+            difference = entry.get("parser_minus_this")
+            cells.append(_interval(difference) if difference else "")
             rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,14 +37,17 @@ class LineCalibration:
     Args:
         logit: ascending logits, shape (points,).
         probability: of a line, non-decreasing, shape (points,).
-        error_scale: of frequency, width and flux.
         detection_logit: threshold of what is reported.
+        error_logit: ascending logits, shape (steps,).
+        error_scale: by which errors of frequency, width and flux are multiplied there, shape
+            (steps, 3); what is fainter is harder to measure than the network knows.
     """
 
     logit: Array
     probability: Array
-    error_scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
     detection_logit: float = 0.0
+    error_logit: Array = field(default_factory=lambda: np.zeros(1))
+    error_scale: Array = field(default_factory=lambda: np.ones((1, 3)))
 
 
 UNCALIBRATED = LineCalibration(
@@ -93,19 +96,20 @@ def _line(
     unit = patches.level_jy[index] * math.sqrt(patches.width_km_s[index] * UNIT_KM_S)
     flux = unit * math.exp(min(max(output[FLUX], -3.0), 8.0))
     errors = [
-        scale * math.exp(min(max(output[at + 1], LOG_ERRORS[0]), LOG_ERRORS[1]))
-        for at, scale in zip((OFFSET, WIDTH, FLUX), calibration.error_scale, strict=True)
+        np.interp(output[PRESENCE], calibration.error_logit, calibration.error_scale[:, column])
+        * math.exp(min(max(output[at + 1], LOG_ERRORS[0]), LOG_ERRORS[1]))
+        for column, at in enumerate((OFFSET, WIDTH, FLUX))
     ]
     logits = output[SHAPE:OUTPUTS]
     weight = np.exp(logits - logits.max())
     shares = (weight / weight.sum()).tolist()
     return SpectralLine(
         frequency_hz=frequency,
-        frequency_error_hz=errors[0] * UNIT_KM_S / SPEED_OF_LIGHT_KM_S * frequency,
+        frequency_error_hz=float(errors[0]) * UNIT_KM_S / SPEED_OF_LIGHT_KM_S * frequency,
         width_km_s=width,
-        width_error_km_s=errors[1] * width,
+        width_error_km_s=float(errors[1]) * width,
         flux_jy_km_s=flux,
-        flux_error_jy_km_s=errors[2] * flux,
+        flux_error_jy_km_s=float(errors[2]) * flux,
         probability=float(np.interp(output[PRESENCE], calibration.logit, calibration.probability)),
         shape=SHAPES[int(np.argmax(logits))],
         shape_probabilities=tuple(shares),

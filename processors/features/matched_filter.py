@@ -18,40 +18,70 @@ from .tree import SHAPES, SpectralLine
 
 WIDTHS_KM_S: Array = np.geomspace(80.0, 1400.0, 9)
 
+MOST_LINES = 12
+
 _FWHM_PER_SIGMA = math.sqrt(8 * math.log(2))
 _APART = 0.45  # of the sum of two widths
 
 
 def matched_filter_lines(
-    patches: Patches, least: float = 5.0, robust: bool = False
+    patches: Patches, least: float = 5.0, own_noise: bool = False
 ) -> list[tuple[float, SpectralLine]]:
     """Lines by falling signal-to-noise ratio, each with that ratio.
 
     Args:
         patches: the spectrum.
         least: least signal-to-noise ratio.
-        robust: whether noise is what each filter's output scatters by (median absolute
-            deviation), rather than what the stated errors make it, and single bad channels are
-            left out.
+        own_noise: whether noise is what each filter's output scatters by, where that is more than
+            the stated errors make it: 1.4826 times the median of its negative half, where no lines
+            are.
     """
-    weight = _without_bad_channels(patches) if robust else patches.weight
+    weight = _without_bad_channels(patches)
     observed = weight > 0
-    ratios = np.empty((len(WIDTHS_KM_S), len(patches.flux_jy)))
-    fluxes = np.empty_like(ratios)
-    for k, width in enumerate(WIDTHS_KM_S):
-        ratios[k], fluxes[k] = filter_signal_to_noise(
-            patches.flux_jy, weight, patches.width_km_s, patches.stretch, float(width)
-        )
-        if robust:
-            ratios[k] /= max(float(np.median(np.abs(ratios[k][observed]))) * 1.4826, 0.05)
-    best = ratios.max(axis=0)
+    flux = patches.flux_jy.copy()
+    ratios, fluxes = _filtered(patches, flux, weight)
+    noise = np.ones(len(WIDTHS_KM_S))
+    if own_noise:
+        for k, ratio in enumerate(ratios):
+            negative = ratio[observed & (ratio < 0)]
+            if len(negative):
+                noise[k] = max(float(np.median(-negative)) * 1.4826, 1.0)
     found: list[tuple[float, SpectralLine]] = []
-    bright = np.flatnonzero(observed & (best >= least))
-    for index in bright[np.argsort(-best[bright], kind="stable")].tolist():
-        line = _line(patches, ratios, fluxes, index)
+    while len(found) < MOST_LINES:
+        best = np.where(observed, (ratios / noise[:, None]).max(axis=0), -np.inf)
+        index = int(best.argmax())
+        if best[index] < least:
+            break
+        line = _line(patches, ratios / noise[:, None], fluxes, index)
         if all(_apart(line, other) for _, other in found):
             found.append((float(best[index]), line))
+        # The line is taken off, so that its wings are no further lines.
+        flux -= _profile(patches, line)
+        observed = observed & (np.abs(_velocity(patches, line)) > 0.3 * line.width_km_s)
+        observed[index] = False
+        ratios, fluxes = _filtered(patches, flux, weight)
     return found
+
+
+def _filtered(patches: Patches, flux: Array, weight: Array) -> tuple[Array, Array]:
+    """Signal-to-noise ratios and fluxes of all widths at all channels, shape (widths, N)."""
+    both = [
+        filter_signal_to_noise(flux, weight, patches.width_km_s, patches.stretch, float(width))
+        for width in WIDTHS_KM_S
+    ]
+    return np.array([ratio for ratio, _ in both]), np.array([integral for _, integral in both])
+
+
+def _velocity(patches: Patches, line: SpectralLine) -> Array:
+    return SPEED_OF_LIGHT_KM_S * (1 - patches.frequency_hz / line.frequency_hz)
+
+
+def _profile(patches: Patches, line: SpectralLine) -> Array:
+    """Flux density of a Gaussian line in Jy, shape (N,)."""
+    sigma = np.hypot(line.width_km_s / _FWHM_PER_SIGMA, patches.width_km_s / math.sqrt(12))
+    exponent = -0.5 * np.square(_velocity(patches, line) / sigma)
+    profile: Array = line.flux_jy_km_s / (sigma * math.sqrt(2 * math.pi)) * np.exp(exponent)
+    return profile
 
 
 def _without_bad_channels(patches: Patches) -> Array:

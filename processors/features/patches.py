@@ -44,7 +44,10 @@ median, robust scatter of the filters and of the channels, correlation of neighb
 _WIDEST_GAP = 2 * PATCH  # channels that are filled in, rather than skipped
 _LEAST_PADDING = 4  # channels between stretches, the reach of the network's first layers
 _CONTINUUM_KM_S = 8000.0  # length of the straight lines that the continuum is made of
+_CONTINUUM_GAP_KM_S = 4000.0  # wider gaps part them
+_SLOPE = 0.5  # typical errors per 1,000 km/s
 _CLIP_KM_S = 300.0
+_CLIP = 3.5  # sigma
 _CLIPS = 3
 
 
@@ -108,18 +111,18 @@ def patches_of(frequency_hz: Floats, flux_jy: Floats, error_jy: Floats) -> Patch
         raise ValueError(f"{seen.sum()} channels were observed, fewer than 8")
     place, spacing, stretch, total = _layout(np.ascontiguousarray(frequency[seen]))
     weight = 1.0 / np.square(error[seen])
-    # Weights of the order of one keep single precision, and the sums below, in range.
-    unit = float(np.median(weight))
-    arrays = _averaged(place, spacing, stretch, total, frequency[seen], flux[seen], weight / unit)
-    at, width, mean, weights, stretches = arrays
-    continuum = subtract_continuum(mean, weights, width, stretches)
+    # In units of a typical error from here on, which keeps sums and single precision in range.
+    unit = float(np.median(weight)) ** -0.5
+    at, width, mean, weights, stretches = _averaged(
+        place, spacing, stretch, total, frequency[seen], flux[seen] / unit, weight * unit**2
+    )
+    continuum = subtract_continuum(mean, weights, at)
     residual = np.where(weights > 0, mean - continuum, 0.0)
     channels, patches, level = _inputs(
-        at, width, residual * np.sqrt(unit), weights, stretches, FILTER_WIDTHS_KM_S,
-        _FREQUENCY_SCALES,
-    )  # fmt: skip
+        at, width, residual, weights, stretches, FILTER_WIDTHS_KM_S, _FREQUENCY_SCALES
+    )
     return Patches(
-        at, width, residual, weights * unit, continuum, level / np.sqrt(unit), stretches,
+        at, width, residual * unit, weights / unit**2, continuum * unit, level * unit, stretches,
         channels, patches,
     )  # fmt: skip
 
@@ -225,64 +228,96 @@ def _averaged(
 
 
 @njit(cache=True)
-def subtract_continuum(flux: Array, weight: Array, width_km_s: Array, stretch: Integers) -> Array:
-    """The continuum: running straight lines over some 8,000 km/s, from which lines are clipped.
+def _robust_scatter(values: Array, observed: NDArray[np.bool_]) -> float:
+    kept = np.abs(values[observed])
+    if len(kept) < 8:
+        return 1.0
+    kept = kept[:: len(kept) // 512 + 1].copy()
+    return float(max(np.median(kept) * 1.4826, 0.05))
+
+
+@njit(cache=True)
+def subtract_continuum(flux: Array, weight: Array, frequency_hz: Array) -> Array:
+    """The continuum: running straight lines over 8,000 km/s, from which lines are clipped.
 
     Args:
-        flux: flux density, shape (N,).
-        weight: inverse variance, 0 where nothing was observed, shape (N,).
-        width_km_s: of the channels, shape (N,).
-        stretch: number of the regular stretch of each channel, ascending, shape (N,).
+        flux: flux density in units of a typical error, shape (N,).
+        weight: inverse variance in that unit, 0 where nothing was observed, shape (N,).
+        frequency_hz: of the channels, ascending where they were observed, shape (N,).
     """
-    count = len(flux)
+    place = np.flatnonzero(weight > 0)
+    count = len(place)
+    values, weights = flux[place], weight[place]
+    velocity = np.log(frequency_hz[place] / frequency_hz[place[0]]) * SPEED_OF_LIGHT_KM_S
     continuum = np.zeros(count)
-    used = weight.copy()
-    sums = np.zeros((count + 1, 6))
-    signal = np.zeros(count + 1)
-    inverse = np.zeros(count + 1)
+    used = weights.copy()
+    sums = np.zeros((count + 1, 5))
+    signal, inverse = np.zeros(count + 1), np.zeros(count + 1)
+    ratio = np.zeros(count)
     for clip in range(_CLIPS + 1):
         for k in range(count):
-            moment = used[k]
+            # In units of 1,000 km/s, so that no sum is much larger than another.
+            moment, at = used[k], velocity[k] / 1e3
             sums[k + 1, 0] = sums[k, 0] + moment
-            sums[k + 1, 1] = sums[k, 1] + moment * flux[k]
-            sums[k + 1, 2] = sums[k, 2] + moment * k
-            sums[k + 1, 3] = sums[k, 3] + moment * k * k
-            sums[k + 1, 4] = sums[k, 4] + moment * k * flux[k]
-            sums[k + 1, 5] = sums[k, 5] + (moment > 0)
-        start = 0
-        while start < count:
-            stop = start
-            while stop < count and stretch[stop] == stretch[start]:
-                stop += 1
-            half = max(int(_CONTINUUM_KM_S / width_km_s[start] / 2), 8)
-            for k in range(start, stop):
+            sums[k + 1, 1] = sums[k, 1] + moment * values[k]
+            sums[k + 1, 2] = sums[k, 2] + moment * at
+            sums[k + 1, 3] = sums[k, 3] + moment * at * at
+            sums[k + 1, 4] = sums[k, 4] + moment * at * values[k]
+        first = 0
+        while first < count:
+            last = first + 1
+            while last < count and velocity[last] - velocity[last - 1] < _CONTINUUM_GAP_KM_S:
+                last += 1
+            low = high = first
+            for k in range(first, last):
                 # At an edge the line reaches further to the other side, and stays well determined.
-                low = max(min(k - half, stop - 2 * half), start)
-                high = min(max(k + half, start + 2 * half), stop)
+                start = min(velocity[k], velocity[last - 1] - _CONTINUUM_KM_S / 2)
+                stop = max(velocity[k], velocity[first] + _CONTINUUM_KM_S / 2)
+                while low < last and velocity[low] < start - _CONTINUUM_KM_S / 2:
+                    low += 1
+                while high < last and velocity[high] <= stop + _CONTINUUM_KM_S / 2:
+                    high += 1
                 total = sums[high, 0] - sums[low, 0]
-                number = sums[high, 5] - sums[low, 5]
-                if number < 1 or (number < 3 and clip > 0):
-                    continue
+                if total < 1e-3 * (used[k] + weights[k]):
+                    continue  # nothing is left: what was found before stays
                 mean = (sums[high, 1] - sums[low, 1]) / total
                 centre = (sums[high, 2] - sums[low, 2]) / total
                 variance = (sums[high, 3] - sums[low, 3]) / total - centre * centre
                 product = (sums[high, 4] - sums[low, 4]) / total - centre * mean
-                slope = product / variance if number >= 8 and variance > 4.0 else 0.0
-                continuum[k] = mean + slope * (k - centre)
-            start = stop
+                # Slopes are small unless the spectrum insists: a line beside few channels does not.
+                slope = product / (max(variance, 0.0) + 1.0 / (total * _SLOPE**2))
+                continuum[k] = mean + slope * (velocity[k] / 1e3 - centre)
+            first = last
         if clip == _CLIPS:
             break
         for k in range(count):
-            signal[k + 1] = signal[k] + weight[k] * (flux[k] - continuum[k])
-            inverse[k + 1] = inverse[k] + weight[k]
-        used[:] = weight
+            signal[k + 1] = signal[k] + weights[k] * (values[k] - continuum[k])
+            inverse[k + 1] = inverse[k] + weights[k]
+        low = high = 0
         for k in range(count):
-            reach = max(int(_CLIP_KM_S / width_km_s[k] / 2), 0)
-            low, high = max(k - reach, 0), min(k + reach + 1, count)
-            variance = inverse[high] - inverse[low]
-            if variance > 0 and abs(signal[high] - signal[low]) > 3.5 * np.sqrt(variance):
-                used[max(k - 2 * reach - 1, 0) : k + 2 * reach + 2] = 0.0
-    return continuum
+            while velocity[low] < velocity[k] - _CLIP_KM_S / 2:
+                low += 1
+            while high < count and velocity[high] <= velocity[k] + _CLIP_KM_S / 2:
+                high += 1
+            ratio[k] = (signal[high] - signal[low]) / np.sqrt(inverse[high] - inverse[low])
+        # Where neighbours share noise, or errors are too small, chance makes higher peaks.
+        threshold = _CLIP * max(_robust_scatter(ratio, weights > 0), 1.0)
+        used[:] = weights
+        clipped_to = -np.inf
+        for k in range(count):
+            if abs(ratio[k]) > threshold:
+                clipped_to = velocity[k] + _CLIP_KM_S
+            if velocity[k] <= clipped_to:
+                used[k] = 0.0
+        clipped_to = np.inf
+        for k in range(count - 1, -1, -1):
+            if abs(ratio[k]) > threshold:
+                clipped_to = velocity[k] - _CLIP_KM_S
+            if velocity[k] >= clipped_to:
+                used[k] = 0.0
+    result = np.zeros(len(flux))
+    result[place] = continuum
+    return result
 
 
 @njit(cache=True, fastmath=True)
@@ -339,15 +374,6 @@ def filter_signal_to_noise(
                 ratio[start + k] = signal[k] / np.sqrt(inverse[k])
                 integral[start + k] = signal[k] / inverse[k] * total
     return ratio, integral
-
-
-@njit(cache=True)
-def _robust_scatter(values: Array, observed: NDArray[np.bool_]) -> float:
-    kept = np.abs(values[observed])
-    if len(kept) < 8:
-        return 1.0
-    kept = kept[:: len(kept) // 512 + 1].copy()
-    return float(max(np.median(kept) * 1.4826, 0.05))
 
 
 @njit(cache=True)

@@ -1,0 +1,90 @@
+"""Simulated spectra: repeatable, with the noise and the lines that they claim."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models.simulated_spectra import (
+    CORRELATED,
+    FAINTEST_TRUTH,
+    IDEAL,
+    RECEIVER,
+    Axis,
+    SimulatedSpectra,
+    draw_axis,
+    simulate_spectra,
+)
+
+AXIS = Axis(np.arange(90e9, 106e9, 20e6), 20e6, np.zeros(800, int))
+
+
+def scaled_noise(spectra: SimulatedSpectra) -> np.ndarray:  # type: ignore[type-arg]
+    quiet = np.isnan(spectra.lines.frequency_hz).all(axis=1)
+    flux = spectra.flux_density_jy - spectra.continuum_jy
+    scaled: np.ndarray = (flux / spectra.flux_error_jy)[quiet]  # type: ignore[type-arg]
+    return scaled
+
+
+def test_the_same_seed_gives_the_same_spectra() -> None:
+    one, other = (simulate_spectra(5, np.random.default_rng(3)) for _ in range(2))
+    np.testing.assert_array_equal(one.flux_density_jy, other.flux_density_jy)
+    np.testing.assert_array_equal(one.lines.frequency_hz, other.lines.frequency_hz)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_an_axis_ascends_and_has_channels_of_one_width(seed: int) -> None:
+    axis = draw_axis(np.random.default_rng(seed))
+    steps = np.diff(axis.frequency_hz)
+    assert steps.min() > 0.98 * axis.width_hz
+    assert np.median(steps) == pytest.approx(axis.width_hz)
+    assert len(axis.window) == len(axis.frequency_hz)
+
+
+def test_ideal_noise_is_white_and_as_stated_and_correlated_noise_is_not_white() -> None:
+    for regime, least, most in ((IDEAL, -0.02, 0.02), (CORRELATED, 0.3, 0.75)):
+        noise = scaled_noise(simulate_spectra(150, np.random.default_rng(4), AXIS, regime))
+        assert noise.std() == pytest.approx(1.0, abs=0.02)
+        assert least < (noise[:, 1:] * noise[:, :-1]).mean() < most
+
+
+def test_receivers_misjudge_noise_and_have_bad_channels() -> None:
+    noise = scaled_noise(simulate_spectra(150, np.random.default_rng(5), AXIS, RECEIVER))
+    assert noise.std(axis=1).std() > 0.05
+    assert (np.abs(noise) > 6).mean() > 2e-4
+
+
+def test_a_line_has_the_signal_to_noise_ratio_that_it_states() -> None:
+    spectra = simulate_spectra(600, np.random.default_rng(6), AXIS, IDEAL)
+    lines = spectra.lines
+    alone = np.isfinite(lines.frequency_hz).sum(axis=1) == 1
+    ratios = []
+    for row in np.flatnonzero(alone):
+        seen = spectra.observed[row]
+        flux = spectra.flux_density_jy[row] - spectra.continuum_jy[row]
+        velocity = 299_792.458 * (1 - AXIS.frequency_hz / lines.frequency_hz[row, 0])
+        inside = seen & (np.abs(velocity) < 1.2 * lines.width_km_s[row, 0])
+        # The flux is what channels within the line add up to.
+        if abs(AXIS.frequency_hz - 98e9).min() < 1e12 and inside.sum() > 5:
+            width = 299_792.458 * AXIS.width_hz / AXIS.frequency_hz
+            error = np.sqrt(((spectra.flux_error_jy[row] * width)[inside] ** 2).sum())
+            measured = (flux * width)[inside].sum()
+            complete = (
+                inside.sum() >= 0.95 * (np.abs(velocity) < 1.2 * lines.width_km_s[row, 0]).sum()
+            )
+            if complete:
+                ratios.append((measured - lines.flux_jy_km_s[row, 0]) / error)
+    assert len(ratios) > 50
+    assert abs(np.median(ratios)) < 0.3
+    assert np.nanmin(lines.signal_to_noise) >= FAINTEST_TRUTH
+
+
+def test_lines_of_a_galaxy_lie_at_its_redshift() -> None:
+    from processors import relations
+
+    spectra = simulate_spectra(200, np.random.default_rng(7))
+    rest = np.array(list(relations.LINES_HZ.values()))
+    row, place = np.nonzero(spectra.lines.name >= 0)
+    at = rest[spectra.lines.name[row, place]] / (1 + spectra.redshift[row])
+    # A blend of two lines lies between them.
+    assert np.median(np.abs(spectra.lines.frequency_hz[row, place] / at - 1)) < 1e-9
