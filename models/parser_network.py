@@ -74,8 +74,11 @@ class SpectrumParser(nn.Module):
             patches: (B, P, PATCH_INPUTS).
             present: (B, P), 1 for a patch and 0 for padding.
         """
-        local = self.stem(channels.transpose(1, 2)).transpose(1, 2)
         batch, count = patches.shape[0], patches.shape[1]
+        # Padding stays empty between the convolutions, so that a spectrum sees no batch around it.
+        inside = present[:, :, None].expand(-1, -1, PATCH).reshape(batch, 1, -1)
+        first, last = self.stem[:2], self.stem[2:]
+        local = last(first(channels.transpose(1, 2)) * inside).transpose(1, 2)
         tokens = self.token(local.reshape(batch, count, -1)) + self.surroundings(patches)
         hidden = ((present - 1.0) * 1e4)[:, None, None, :]
         for block in self.blocks:

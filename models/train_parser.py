@@ -33,6 +33,9 @@ class Recipe:
     """How the parser is trained."""
 
     steps: int = 9_000
+    schedule: int | None = None
+    """Steps over which the learning rate falls, if not ``steps``: training may stop before."""
+
     batch: int = 32
     learning_rate: float = 2e-3
     width: int = 64
@@ -103,7 +106,12 @@ def train(
     started = time.monotonic()
     for step in track(range(first, recipe.steps), description="training the parser"):
         warm = min((step + 1) / 200, 1.0)
-        rate = recipe.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
+        rate = (
+            recipe.learning_rate
+            * warm
+            * 0.5
+            * (1 + math.cos(math.pi * step / (recipe.schedule or recipe.steps)))
+        )
         for group in optimiser.param_groups:
             group["lr"] = rate
         # Each step's spectra depend on its number alone, whether it was resumed or not.

@@ -74,8 +74,9 @@ def _measurements(numbers: dict[str, Any]) -> str:
     for name, bins in numbers["measurements"].items():
         for label, each in bins.items():
             pulls = ", ".join(f"{value:.2f}" for value in each["pulls"].values())
+            velocity = each["median_velocity_error_km_s"]
             rows.append(
-                f"| {name} | {label} | {each['lines']} | {each['median_velocity_error_km_s']:.1f} | "
+                f"| {name} | {label} | {each['lines']} | {velocity:.1f} | "
                 f"{each['width_bias']:+.2f} ± {each['width_scatter']:.2f} | "
                 f"{each['flux_bias']:+.2f} ± {each['flux_scatter']:.2f} | {pulls} |"
             )
@@ -159,8 +160,8 @@ def _maps(numbers: dict[str, Any]) -> str:
         *_table(maps["conventional_confusion"], maps["names"]),
         "",
         f"Components: purity {maps['component_purity']:.3f}; completeness by S/N of their own peak"
-        f" {complete}; pull of the flux {maps['component_flux_pull']:.2f}. No real map was looked at:"
-        " there is none in the tables.",
+        f" {complete}; pull of the flux {maps['component_flux_pull']:.2f}."
+        " No real map was looked at: there is none in the tables.",
     ]
     return "\n".join(rows)
 

@@ -15,14 +15,17 @@ from models.simulated_spectra import (
     draw_axis,
     simulate_spectra,
 )
+from processors import relations
+from schemas.events import Floats
 
+C = relations.SPEED_OF_LIGHT_KM_S
 AXIS = Axis(np.arange(90e9, 106e9, 20e6), 20e6, np.zeros(800, int))
 
 
-def scaled_noise(spectra: SimulatedSpectra) -> np.ndarray:  # type: ignore[type-arg]
+def scaled_noise(spectra: SimulatedSpectra) -> Floats:
     quiet = np.isnan(spectra.lines.frequency_hz).all(axis=1)
     flux = spectra.flux_density_jy - spectra.continuum_jy
-    scaled: np.ndarray = (flux / spectra.flux_error_jy)[quiet]  # type: ignore[type-arg]
+    scaled: Floats = (flux / spectra.flux_error_jy)[quiet]
     return scaled
 
 
@@ -54,34 +57,29 @@ def test_receivers_misjudge_noise_and_have_bad_channels() -> None:
     assert (np.abs(noise) > 6).mean() > 2e-4
 
 
-def test_a_line_has_the_signal_to_noise_ratio_that_it_states() -> None:
+def test_a_line_has_the_flux_that_it_states() -> None:
     spectra = simulate_spectra(600, np.random.default_rng(6), AXIS, IDEAL)
     lines = spectra.lines
     alone = np.isfinite(lines.frequency_hz).sum(axis=1) == 1
-    ratios = []
+    pulls = []
     for row in np.flatnonzero(alone):
         seen = spectra.observed[row]
         flux = spectra.flux_density_jy[row] - spectra.continuum_jy[row]
-        velocity = 299_792.458 * (1 - AXIS.frequency_hz / lines.frequency_hz[row, 0])
-        inside = seen & (np.abs(velocity) < 1.2 * lines.width_km_s[row, 0])
-        # The flux is what channels within the line add up to.
-        if abs(AXIS.frequency_hz - 98e9).min() < 1e12 and inside.sum() > 5:
-            width = 299_792.458 * AXIS.width_hz / AXIS.frequency_hz
-            error = np.sqrt(((spectra.flux_error_jy[row] * width)[inside] ** 2).sum())
-            measured = (flux * width)[inside].sum()
-            complete = (
-                inside.sum() >= 0.95 * (np.abs(velocity) < 1.2 * lines.width_km_s[row, 0]).sum()
-            )
-            if complete:
-                ratios.append((measured - lines.flux_jy_km_s[row, 0]) / error)
-    assert len(ratios) > 50
-    assert abs(np.median(ratios)) < 0.3
+        velocity = C * (1 - AXIS.frequency_hz / lines.frequency_hz[row, 0])
+        near = np.abs(velocity) < 1.2 * lines.width_km_s[row, 0]
+        if near.sum() > 5 and seen[near].all() and not near[[0, -1]].any():
+            # The flux is what the channels within the line add up to.
+            width = C * AXIS.width_hz / AXIS.frequency_hz[near]
+            error = np.sqrt(((spectra.flux_error_jy[row, near] * width) ** 2).sum())
+            measured = (flux[near] * width).sum()
+            pulls.append((measured - lines.flux_jy_km_s[row, 0]) / error)
+    assert len(pulls) > 50
+    assert abs(np.median(pulls)) < 0.3
+    assert np.std(pulls) < 1.3
     assert np.nanmin(lines.signal_to_noise) >= FAINTEST_TRUTH
 
 
 def test_lines_of_a_galaxy_lie_at_its_redshift() -> None:
-    from processors import relations
-
     spectra = simulate_spectra(200, np.random.default_rng(7))
     rest = np.array(list(relations.LINES_HZ.values()))
     row, place = np.nonzero(spectra.lines.name >= 0)

@@ -167,7 +167,7 @@ def test_a_bad_channel_is_no_line() -> None:
 
 def test_noise_that_is_stated_too_low_makes_no_lines_when_it_is_measured() -> None:
     frequency, flux, error = spectrum([])
-    patches = patches_of(frequency, flux, error / 2)
+    patches = patches_of(frequency, flux, error / 3)
     assert matched_filter_lines(patches, least=6.0)
     assert not matched_filter_lines(patches, least=6.0, own_noise=True)
 

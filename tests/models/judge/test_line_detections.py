@@ -1,0 +1,69 @@
+"""Judging found lines: who matched what, and how pure and complete a list is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnxruntime")
+
+from models.judge.line_detections import (
+    Judged,
+    counts_by_spectrum,
+    judge,
+    purity_and_completeness,
+    threshold_at_purity,
+)
+from processors.features.matched_filter import matched_filter_lines
+from processors.features.patches import Patches
+from processors.features.tree import SpectralLine
+
+SPECTRA = 60
+
+
+def matched(spectra: Sequence[Patches]) -> list[list[tuple[float, SpectralLine]]]:
+    return [matched_filter_lines(one, 3.0) for one in spectra]
+
+
+def blind(spectra: Sequence[Patches]) -> list[list[tuple[float, SpectralLine]]]:
+    return [[] for _ in spectra]
+
+
+@pytest.fixture(scope="module")
+def judged() -> Judged:
+    return judge({"matched": matched, "blind": blind}, SPECTRA, 5)
+
+
+def test_no_true_line_is_found_twice(judged: Judged) -> None:
+    which = judged.found["matched"].matched
+    which = which[which >= 0]
+    assert len(which) == len(set(which.tolist())) > 20
+    found = judged.found["matched"]
+    true = found.matched >= 0
+    assert (judged.truth.spectrum[found.matched[true]] == found.spectrum[true]).all()
+
+
+def test_a_higher_threshold_is_purer_and_finds_no_more(judged: Judged) -> None:
+    spectra = np.arange(SPECTRA)
+    results = [
+        purity_and_completeness(judged, "matched", threshold, 4, 25, spectra)
+        for threshold in (3.0, 6.0, 12.0)
+    ]
+    completeness = [complete for _, complete in results]
+    assert completeness == sorted(completeness, reverse=True)
+    assert results[1][0] > results[0][0]
+
+
+def test_the_threshold_gives_the_purity_that_was_asked_for(judged: Judged) -> None:
+    spectra = np.arange(SPECTRA)
+    threshold = threshold_at_purity(judged.found["matched"], 0.8)
+    assert purity_and_completeness(judged, "matched", threshold, 4, 25, spectra)[0] >= 0.8
+
+
+def test_who_finds_nothing_is_not_complete_and_the_counts_add_up(judged: Judged) -> None:
+    counts = counts_by_spectrum(judged, "blind", 0.0, 0.0, 1e3)
+    assert counts.shape == (4, SPECTRA)
+    assert counts[0].sum() == counts[3].sum() == 0
+    assert counts[2].sum() == judged.truth.counted.sum()
