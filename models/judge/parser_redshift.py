@@ -7,26 +7,24 @@ from dataclasses import dataclass
 import numpy as np
 
 from processors import relations
-from processors.features.comb_weight import weighed
-from processors.features.identification import Coverage, identified
+from processors.features.identification import Coverage, identified, log_likelihood
 from processors.features.lines import LineCalibration, lines_of
 from processors.features.patches import patches_of
 from processors.fingerprint import build
 from processors.redshift.grids import FINE
-from processors.redshift.lines import Comb, Filtered, filtered, residual
+from processors.redshift.lines import Comb, filtered, residual
 from schemas.events import Floats, Observation, Spectrum
 
 from ..parser import ParserNetwork
 from ..simulated_spectra import SimulatedSpectra, simulate_spectra
-from .line_detections import BATCH
+from .line_detections import BATCH, LEAST_LOGIT
 
-VARIANTS = ("comb", "comb, own noise", "comb weighed by the parser", "x")
+VARIANTS = ("comb", "parser's list", "both, half each")
 PRIOR_SCATTER = 0.10
 """Of ln(1 + z) of the redshift known beforehand: that of far-infrared photometry."""
 
 TOLERANCE = 0.005
 LINE_NAMES = tuple(relations.LINES_HZ)
-_LEAST_LOGIT = -4.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,30 +60,17 @@ def redshift_scores(
         rows = np.flatnonzero(np.isfinite(simulated.redshift)).tolist()
         laid_out = [patches_of(*simulated.spectrum(row)) for row in rows]
         for row, patches, outputs in zip(rows, laid_out, network.outputs(laid_out), strict=True):
-            found = lines_of(patches, outputs, calibration, _LEAST_LOGIT)
+            found = lines_of(patches, outputs, calibration, LEAST_LOGIT)
             observed = residual(build("judge", [_observation(simulated, row)]))
-            plain = filtered(observed)
-            scatters = [_scatter(copy) for copy in plain]
-            own = [
-                Filtered(copy.flux, copy.inverse_variance / scatter**2, copy.width_km_s)
-                for copy, scatter in zip(plain, scatters, strict=True)
-            ]
-            parsed = [
-                weighed(copy, observed.first_bin, found, scatter)
-                for copy, scatter in zip(plain, scatters, strict=True)
-            ]
             truth = float(np.log1p(simulated.redshift[row]))
             guess = truth + PRIOR_SCATTER * random.standard_normal()
             prior = -0.5 * ((FINE - guess) / PRIOR_SCATTER) ** 2
-            each = [
-                _score(prior + comb.log_likelihood(observed, copies, None, None), truth)
-                for copies in (
-                    plain,
-                    own,
-                    parsed,
-                    [weighed(copy, observed.first_bin, found) for copy in plain],
-                )
-            ]
+            by_comb = prior + comb.log_likelihood(observed, filtered(observed), None, None)
+            by_list = prior + log_likelihood(found, Coverage.of(patches), FINE)
+            both = np.logaddexp(
+                by_comb - np.logaddexp.reduce(by_comb), by_list - np.logaddexp.reduce(by_list)
+            )
+            each = [_score(one, truth) for one in (by_comb, by_list, both)]
             right.append([one[0] for one in each])
             log_density.append([one[1] for one in each])
             regime.append(float(simulated.regime[row]))
@@ -142,13 +127,6 @@ def _observation(simulated: SimulatedSpectra, row: int) -> Observation:
     frequency, flux, error = simulated.spectrum(row)
     spectrum = Spectrum(frequency, "BARYCENTRIC", flux, error)
     return Observation("judge", "simulated", 150.0, 2.0, 0.1, 59_000.0, spectrum=spectrum)
-
-
-def _scatter(copy: Filtered) -> float:
-    seen = copy.inverse_variance > 0
-    if seen.sum() < 8:
-        return 1.0
-    return max(1.4826 * float(np.median(np.abs(copy.signal_to_noise[seen]))), 1.0)
 
 
 def _score(log_posterior: Floats, truth: float) -> tuple[float, float]:

@@ -79,6 +79,57 @@ def identified(lines: Sequence[SpectralLine], coverage: Coverage) -> list[Spectr
     """
     if not lines:
         return []
+    matched, log_weight, shift, _ = _different(lines, coverage)
+    log_weight = log_weight - 0.5 * np.where(
+        (matched >= 0).any(axis=1), ((shift - _CENTRE) / _WIDTH) ** 2, 0.0
+    )
+    rows = np.argsort(-log_weight).tolist()
+    share = np.exp(log_weight[rows] - log_weight.max())
+    share /= share.sum()
+    result = []
+    for number, line in enumerate(lines):
+        candidates: dict[int, tuple[float, float]] = {}
+        for row, probability in zip(rows, share.tolist(), strict=True):
+            name = int(matched[row, number])
+            if name >= 0:
+                # The most probable explanation comes first and tells the redshift.
+                at, sum_before = candidates.get(name, (float(np.expm1(shift[row])), 0.0))
+                candidates[name] = at, sum_before + probability
+        mine = [
+            Identification(_NAMES[name], at, probability)
+            for name, (at, probability) in candidates.items()
+            if probability >= _LEAST
+        ]
+        mine.sort(key=lambda each: -each.probability)
+        result.append(replace(line, identifications=tuple(mine)))
+    return result
+
+
+def log_likelihood(lines: Sequence[SpectralLine], coverage: Coverage, shift: Array) -> Array:
+    """The ln of the likelihood of redshifts by a list of lines, up to a constant.
+
+    Args:
+        lines: of one spectrum, down to improbable ones.
+        coverage: of that spectrum.
+        shift: ln(1 + z), equidistant, shape (points,).
+    """
+    if not lines:
+        return np.zeros(len(shift))
+    _, log_weight, mean, error = _different(lines, coverage)
+    largest = log_weight.max()
+    weight = np.exp(log_weight - largest)
+    # The redshifts of explanations blur by half a step of the grid; none leaves all alike.
+    error = np.hypot(error[:-1], 0.5 * (shift[1] - shift[0]))
+    away = (shift[None, :] - mean[:-1, None]) / error[:, None]
+    chance = coverage.velocity_km_s / _C
+    density = weight[:-1, None] * np.exp(-0.5 * away**2) / error[:, None] / np.sqrt(2 * np.pi)
+    return np.asarray(np.log(density.sum(axis=0) * chance + weight[-1]) + largest)
+
+
+def _different(
+    lines: Sequence[SpectralLine], coverage: Coverage
+) -> tuple[NDArray[np.int8], Array, Array, Array]:
+    """Explanations, each once however many of its lines lead to it; the last is none."""
     table = np.array(
         [
             (
@@ -91,40 +142,24 @@ def identified(lines: Sequence[SpectralLine], coverage: Coverage) -> list[Spectr
             for line in lines
         ]
     )
-    matched, log_weight, redshift = _explanations(
+    found = _explanations(
         table, coverage.frequency_hz, coverage.flux_error_jy_km_s, coverage.velocity_km_s / _C
     )
-    # Each once, however many of its lines lead to it.
+    matched, log_weight = found[0], found[1]
     best: dict[bytes, int] = {}
-    for row in np.argsort(-log_weight).tolist():
-        best.setdefault(matched[row].tobytes(), row)
-    rows = [row for row in best.values() if np.isfinite(log_weight[row])]
-    share = np.exp(log_weight[rows] - log_weight[rows].max())
-    share /= share.sum()
-    result = []
-    for number, line in enumerate(lines):
-        candidates: dict[int, tuple[float, float]] = {}
-        for row, probability in zip(rows, share.tolist(), strict=True):
-            name = int(matched[row, number])
-            if name >= 0:
-                # The most probable explanation comes first and tells the redshift.
-                at, sum_before = candidates.get(name, (float(redshift[row]), 0.0))
-                candidates[name] = at, sum_before + probability
-        mine = [
-            Identification(_NAMES[name], at, probability)
-            for name, (at, probability) in candidates.items()
-            if probability >= _LEAST
-        ]
-        mine.sort(key=lambda each: -each.probability)
-        result.append(replace(line, identifications=tuple(mine)))
-    return result
+    for row in np.argsort(-log_weight, kind="stable").tolist():
+        if np.isfinite(log_weight[row]):
+            best.setdefault(matched[row].tobytes(), row)
+    none = len(log_weight) - 1
+    rows = [row for row in best.values() if row != none] + [none]
+    return matched[rows], log_weight[rows], found[2][rows], found[3][rows]
 
 
 @njit(cache=True)
 def _explanations(
     lines: Array, covered_hz: Array, error: Array, chance: float
-) -> tuple[NDArray[np.int8], Array, Array]:
-    """Explanations of a list: which line is which, the ln of the weight, and the redshift.
+) -> tuple[NDArray[np.int8], Array, Array, Array]:
+    """Explanations of a list: which line is which, ln of the weight, ln(1 + z) and its error.
 
     Args:
         lines: frequency, its relative error, flux, its relative error, probability; shape (L, 5).
@@ -134,13 +169,14 @@ def _explanations(
 
     Returns:
         Index into the ladder of each line, -1 for none, shape (L * ladder + 1, L); the last says
-        that none is of the ladder. Weights and redshifts, shape (L * ladder + 1,); a weight is
-        -inf where the redshift would be negative.
+        that none is of the ladder. The others have shape (L * ladder + 1,); a weight is the
+        likelihood over all redshifts alike, and its ln -inf where the redshift would be negative.
     """
     count, ladder = len(lines), len(_REST_HZ)
     matched = np.full((count * ladder + 1, count), -1, np.int8)
     log_weight = np.full(count * ladder + 1, -np.inf)
-    redshift = np.zeros(count * ladder + 1)
+    shift_of = np.zeros(count * ladder + 1)
+    error_of = np.full(count * ladder + 1, np.inf)
     unexplained = np.log(1 - lines[:, 4] * (1 - _UNEXPLAINED))
     log_weight[count * ladder] = unexplained.sum()
     line_of = np.empty(ladder, np.int64)
@@ -200,7 +236,7 @@ def _explanations(
                 # A line is missed for the noise, or because the ladder scatters.
                 ratio = np.exp(brightness + _LOG_STRENGTH[k]) / error[place]
                 total += np.log(1 / (1 + (ratio / _SEEN) ** 3) + _ABSENT)
-        total += -0.5 * ((mean - _CENTRE) / _WIDTH) ** 2
         log_weight[row] = total
-        redshift[row] = np.exp(mean) - 1
-    return matched, log_weight, redshift
+        shift_of[row] = mean
+        error_of[row] = weight_sum**-0.5
+    return matched, log_weight, shift_of, error_of

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors import relations
-from processors.features.comb_weight import weighed
-from processors.features.identification import Coverage, identified
+from processors.features.identification import Coverage, identified, log_likelihood
 from processors.features.lines import (
     COVERED,
     FLUX,
@@ -33,12 +32,12 @@ from processors.features.maps import (
 from processors.features.matched_filter import matched_filter_lines
 from processors.features.patches import PATCH, Array32, Patches, batch, patches_of
 from processors.features.tree import SpectralLine
-from processors.frequency_grid import bin_of
-from processors.redshift.lines import Filtered
+from processors.redshift.grids import FINE
 from schemas.events import Floats
 
 C = relations.SPEED_OF_LIGHT_KM_S
 NOISE_JY = 4e-4
+PAIR = {"CO(3-2)": 1.0, "CO(4-3)": 1.4}
 
 
 def spectrum(
@@ -262,16 +261,27 @@ def test_a_line_that_should_have_been_seen_counts_against_a_redshift() -> None:
     assert shares[1].get("CO(4-3)", 0.0) < shares[0]["CO(4-3)"]
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.integers(0, 2**31))
-def test_weighing_lowers_evidence_and_never_raises_it(seed: int) -> None:
-    random = np.random.default_rng(seed)
-    copy = Filtered(random.normal(0, 3, 200), random.uniform(0, 2, 200), 350.0)
-    first = int(bin_of(np.array(100e9)))
-    after = weighed(copy, first, [line_at(100.5e9, 1.0, float(random.random()))])
-    np.testing.assert_array_equal(after.flux, copy.flux)
-    assert (after.inverse_variance <= copy.inverse_variance).all()
-    assert (after.inverse_variance[copy.flux < 0] == copy.inverse_variance[copy.flux < 0]).all()
+def test_the_likelihood_of_redshifts_peaks_where_the_lines_say() -> None:
+    redshift, rest = 3.2, relations.LINES_HZ
+    found = [line_at(rest[name] / (1 + redshift), flux) for name, flux in PAIR.items()]
+    coverage = Coverage.of(patches_of(*spectrum([], low_hz=80e9, high_hz=116e9)))
+    likelihood = log_likelihood(found, coverage, FINE)
+    assert np.expm1(FINE[likelihood.argmax()]) == pytest.approx(redshift, abs=0.005)
+    assert (log_likelihood([], coverage, FINE) == 0).all()
+
+
+def test_improbable_lines_say_little_about_the_redshift() -> None:
+    redshift, rest = 3.2, relations.LINES_HZ
+    coverage = Coverage.of(patches_of(*spectrum([], low_hz=80e9, high_hz=116e9)))
+    contrasts = []
+    for probability in (0.01, 0.3, 0.99):
+        found = [
+            line_at(rest[name] / (1 + redshift), flux, probability) for name, flux in PAIR.items()
+        ]
+        likelihood = log_likelihood(found, coverage, FINE)
+        contrasts.append(likelihood.max() - np.median(likelihood))
+    assert contrasts == sorted(contrasts)
+    assert contrasts[0] < 4 < contrasts[2]
 
 
 def test_a_map_is_resampled_to_the_beam_whatever_its_pixels() -> None:
