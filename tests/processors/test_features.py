@@ -281,7 +281,7 @@ def test_improbable_lines_say_little_about_the_redshift() -> None:
         likelihood = log_likelihood(found, coverage, FINE)
         contrasts.append(likelihood.max() - np.median(likelihood))
     assert contrasts == sorted(contrasts)
-    assert contrasts[0] < 4 < contrasts[2]
+    assert contrasts[0] < 5 < contrasts[2]
 
 
 def test_a_map_is_resampled_to_the_beam_whatever_its_pixels() -> None:
