@@ -128,7 +128,7 @@ def _thresholds(
         group: {name: threshold_at_purity(judged.found[name], PURITY, spectra) for name in finders}
         for group, spectra in _groups(judged).items()
     }
-    candidates = specutils_finders()
+    candidates = specutils_finders() if sizes.specutils_validation else {}
     chosen: dict[str, Finder] = {}
     if candidates:
         judged = judge(candidates, sizes.specutils_validation, VALIDATION_SEED)

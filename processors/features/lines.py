@@ -27,6 +27,9 @@ LOG_ERRORS = (-5.0, 1.0)
 _APART = 0.45
 """Two lines are apart by more than so much of the sum of their widths."""
 
+_UNRESOLVED = 1.5
+"""Nor are two lines told apart within so many channels."""
+
 _LEAST_CONTINUUM = 8  # channels
 
 
@@ -80,8 +83,10 @@ def lines_of(
         reach = max(width / 2, 2 * float(patches.width_km_s[index]))
         offset = min(max(UNIT_KM_S * output[OFFSET], -reach), reach)
         frequency = patches.frequency_hz[index] * (1 - offset / SPEED_OF_LIGHT_KM_S)
+        unresolved = _UNRESOLVED * float(patches.width_km_s[index])
         if any(
-            abs(math.log(frequency / other)) * SPEED_OF_LIGHT_KM_S < _APART * (width + its_width)
+            abs(math.log(frequency / other)) * SPEED_OF_LIGHT_KM_S
+            < max(_APART * (width + its_width), unresolved)
             for other, its_width, _ in found
         ):
             continue
