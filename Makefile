@@ -51,6 +51,8 @@ model: $(VENV)/installed-train ## train the critic again and write its weights
 	@$(BIN)/python -m models.train_critic $(ARGS)
 
 reports: $(VENV)/installed-train ## judge the learned models again and write the pages on them
+
+reports: $(VENV)/installed-train ## judge the learned models again; MMBROKER_DATA=FOLDER of real tables
 	@$(BIN)/python -m models.judge $(ARGS)
 
 bench: $(VENV)/installed ## measure rates and latencies; QUICK=1 for under five minutes

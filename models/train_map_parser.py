@@ -57,8 +57,9 @@ def train(recipe: Recipe) -> MapParser:
     """Train a parser of maps; the weights are averaged over the last steps."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(recipe.seed)
-    network = MapParser(recipe.width, recipe.depth).to(device)
-    averaged = MapParser(recipe.width, recipe.depth).to(device)
+    network, averaged = (MapParser(recipe.width, recipe.depth) for _ in range(2))
+    network.to(device)
+    averaged.to(device)
     averaged.load_state_dict(network.state_dict())
     optimiser = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=1e-4)
     recent = []
