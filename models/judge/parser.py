@@ -61,13 +61,16 @@ TEST_OPENINGS = 1
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much is simulated; smaller in tests."""
+    """How much is simulated, and with which seeds; smaller, and others, in tests."""
 
     validation: int = VALIDATION_SPECTRA
     test: int = TEST_SPECTRA
     specutils_validation: int = SPECUTILS_VALIDATION
     redshift: int = REDSHIFT_SPECTRA
     maps: int = TEST_MAPS
+    test_seed: int = TEST_SEED
+    redshift_seed: int = REDSHIFT_SEED
+    maps_seed: int = TEST_MAPS_SEED
 
 
 def report(tables: Path | None, output: Path, sizes: Sizes | None = None) -> None:
@@ -83,10 +86,10 @@ def report(tables: Path | None, output: Path, sizes: Sizes | None = None) -> Non
     network, calibration = ParserNetwork(), packaged_calibration()
     finders: dict[str, Finder] = {PARSER: neural_finder(network, calibration), **FILTERS}
     thresholds, others = _thresholds(finders, sizes)
-    judged = judge({**finders, **others}, sizes.test, TEST_SEED)
-    scores = redshift_scores(network, calibration, sizes.redshift, REDSHIFT_SEED)
+    judged = judge({**finders, **others}, sizes.test, sizes.test_seed)
+    scores = redshift_scores(network, calibration, sizes.redshift, sizes.redshift_seed)
     map_network, map_calibration = MapNetwork(), packaged_map_calibration()
-    maps = judge_maps(map_network, map_calibration, sizes.maps, TEST_MAPS_SEED)
+    maps = judge_maps(map_network, map_calibration, sizes.maps, sizes.maps_seed)
     numbers: dict[str, Any] = {
         "simulated": True,
         "sha256": {
@@ -101,7 +104,7 @@ def report(tables: Path | None, output: Path, sizes: Sizes | None = None) -> Non
         "shapes": _shapes(judged, thresholds["all"][PARSER]),
         "redshift": _redshifts(scores),
         "identifications": identification_scores(
-            network, calibration, sizes.redshift, REDSHIFT_SEED
+            network, calibration, sizes.redshift, sizes.redshift_seed
         ),
         "maps": _maps(maps),
     }
