@@ -50,8 +50,6 @@ lint: $(VENV)/installed-test ## check style, format and types
 model: $(VENV)/installed-train ## train the critic again and write its weights
 	@$(BIN)/python -m models.train_critic $(ARGS)
 
-reports: $(VENV)/installed-train ## judge the learned models again and write the pages on them
-
 reports: $(VENV)/installed-train ## judge the learned models again; MMBROKER_DATA=FOLDER of real tables
 	@$(BIN)/python -m models.judge $(ARGS)
 

@@ -7,13 +7,14 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from . import baselines, redshift, weak_lines
+from . import baselines, parser, redshift, weak_lines
 
 Report = Callable[[Path | None, Path], None]
 
 REPORTS: dict[str, Report] = {
     "baselines": baselines.report,
     "redshift": redshift.report,
+    "parser": parser.report,
     "weak_lines": weak_lines.report,
 }
 OUTPUT = Path(__file__).parents[1] / "reports"
@@ -21,19 +22,19 @@ OUTPUT = Path(__file__).parents[1] / "reports"
 
 def main(arguments: list[str] | None = None) -> None:
     """Write the chosen reports, or all."""
-    parser = argparse.ArgumentParser(prog="python -m models.judge", description=__doc__)
-    parser.add_argument("reports", nargs="*", help=f"of {', '.join(REPORTS)}; all by default")
-    parser.add_argument(
+    options = argparse.ArgumentParser(prog="python -m models.judge", description=__doc__)
+    options.add_argument("reports", nargs="*", help=f"of {', '.join(REPORTS)}; all by default")
+    options.add_argument(
         "--data",
         type=Path,
         default=os.environ.get("MMBROKER_DATA"),
         help="folder of the real tables; without it, only what is simulated is judged",
     )
-    parser.add_argument("--output", type=Path, default=OUTPUT)
-    chosen = parser.parse_args(arguments)
+    options.add_argument("--output", type=Path, default=OUTPUT)
+    chosen = options.parse_args(arguments)
     unknown = sorted(set(chosen.reports) - set(REPORTS))
     if unknown:
-        parser.error(f"there is no report {unknown[0]!r}; there are {', '.join(REPORTS)}")
+        options.error(f"there is no report {unknown[0]!r}; there are {', '.join(REPORTS)}")
     if chosen.data is None:
         print("MMBROKER_DATA is not set: the simulated part only")
     chosen.output.mkdir(parents=True, exist_ok=True)
