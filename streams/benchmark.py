@@ -15,6 +15,7 @@ import logging
 import os
 import shutil
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,9 +35,19 @@ from deploy.local import LocalStack
 from models.repository import write_repository
 from models.simulator import galaxy_number, simulate
 from processors import fingerprint as fingerprints
+from processors import ranking
+from processors.alerts import LastAlert
+from processors.contribution import observation_hash
 from processors.sky import Position, unit_vector
 from schemas.codec import Codec
-from schemas.events import BandMeasurement, Fingerprint, Observation, Photometry, Spectrum
+from schemas.events import (
+    BandMeasurement,
+    Fingerprint,
+    Observation,
+    Photometry,
+    Source,
+    Spectrum,
+)
 
 from . import settings as settings_module
 from .build_fingerprints import BuildFingerprints
@@ -46,7 +57,10 @@ from .kafka import DurableProducer, consumer, create_topics
 from .ledger import end_offsets, flow
 from .messages import OBSERVED_AT, Outgoing, Received
 from .publish import Publisher
+from .publish_alerts import ranking_name
 from .reliability import (
+    EVERYTHING,
+    EVERYTHING_CONFIG,
     Killer,
     Traffic,
     flowing,
@@ -56,9 +70,10 @@ from .reliability import (
     schedule,
     untrue,
 )
+from .score_galaxies import RANKING
 from .settings import Settings
 from .stages import STAGES
-from .store import LMDBStore
+from .store import Archived, LMDBStore
 from .subscribe import read
 from .topics import Topics, observation_key
 
@@ -81,15 +96,13 @@ SETTING = f"simulated observations, {SCORING_PROCESSES} scoring processes"
 HISTORY_LENGTHS = (1, 10, 100, 1000)
 UPDATE_REPEATS = 15
 SETTLE_TIMEOUT_S = 900.0
+RECOVERY_LIMIT_S = 10.0
+"""Within so much of its return, a component has to be back at work; else the benchmark fails."""
+
 STREAM_RATE = 60.0
 """Observations/s while things are killed: there is always something to do, and to recover with."""
 
 BANDS = {"250": 1.199e12, "350": 8.565e11, "500": 5.996e11, "850": 3.527e11}
-CONFIG = """
-[[alert_streams]]
-name = "everything"
-update = {redshift = 0.0, probability = 0.0, hyperscore = 0.0}
-"""
 
 
 @dataclass(frozen=True)
@@ -160,6 +173,8 @@ def main() -> None:
     plot(report, arguments.output / "report.png")
     console.print(render(report))
     console.print(f"written: {file} and {arguments.output / 'report.png'}")
+    if wrong := _wrong(report.reliability):
+        sys.exit(f"the broker does not hold: {wrong}")
 
 
 def run(sizes: Sizes, console: Console) -> Report:
@@ -175,8 +190,8 @@ def run(sizes: Sizes, console: Console) -> Report:
             for existing in sizes.existing:
                 bench.end_to_end(existing)
             bench.update_cost()
+            bench.processes_of_scoring()
             if sizes.kills[0]:
-                bench.processes_of_scoring()
                 bench.kills()
             if sizes.backlog[0]:
                 bench.backlog()
@@ -302,7 +317,7 @@ class _Bench:
         self._settle(now, before + len(events))
         return [
             float(message.timestamp_ms - int(message.headers[OBSERVED_AT]))
-            for message in read(now, "everything", until_end=True)
+            for message in read(now, EVERYTHING, until_end=True)
             if message.topic == topic and int(message.headers[OBSERVED_AT]) >= start_ms
         ]
 
@@ -421,7 +436,7 @@ class _Bench:
         directory = self._directory / prefix
         directory.mkdir()
         config = directory / "mmbroker.toml"
-        config.write_text(CONFIG)
+        config.write_text(EVERYTHING_CONFIG)
         variables = {
             **self._stack.environment(),
             "MMBROKER_CONFIG": str(config),
@@ -462,22 +477,34 @@ class _Bench:
             time.sleep(0.1)
 
     def _fill(self, now: Settings, count: int) -> list[Position]:
-        """Put galaxies into the store, copies of some at other positions; where they are."""
-        if not count:
-            return []
-        templates = _templates()
+        """Put galaxies into the store, copies of some at other positions; where they are.
+
+        With all that the stages keep of galaxies: observations, histories, ranks and last alerts.
+        """
+        templates = _templates(self._codec) if count else []
         random = np.random.default_rng(0)
         store = LMDBStore(now.store_directory)
         places = []
         for first in range(0, count, 5000):
+            ranked: dict[str, tuple[int, int | None]] = {}
             with store.writing() as writing:
                 for number in range(first, min(first + 5000, count)):
-                    copy = _moved(templates[number % len(templates)], number, random)
+                    template = templates[number % len(templates)]
+                    copy, hashes = _moved(template.fingerprint, number, random)
                     place = fingerprints.position(copy)
-                    encoded = self._codec.encode(copy)
-                    writing.put_fingerprint(copy.galaxy_id, copy.version, encoded)
-                    writing.put_position(copy.galaxy_id, place)
+                    name = copy.galaxy_id
+                    writing.put_fingerprint(name, copy.version, self._codec.encode(copy))
+                    writing.put_position(name, place)
+                    for hashed, data in zip(hashes, template.observations, strict=True):
+                        source = Source("existing", now.topics.observations, 0, number)
+                        writing.archive(hashed, Archived("merged", name, source, data=data))
+                    probability = float(random.random())
+                    ranked[name] = copy.version, ranking.bin_of(probability)
+                    said = LastAlert(name, copy.version, True, 1.0, probability, 100.0)
+                    writing.put_alert(EVERYTHING, name, said)
                     places.append(place)
+                for ranks in (RANKING, ranking_name(EVERYTHING)):
+                    writing.rank(ranks, ranked)
         store.close()
         return places
 
@@ -505,25 +532,42 @@ class _Bench:
         return used
 
 
-def _templates() -> list[Fingerprint]:
+@dataclass(frozen=True)
+class _Template:
+    """A galaxy to be copied, with its encoded observations."""
+
+    fingerprint: Fingerprint
+    observations: list[bytes]
+
+
+def _templates(codec: Codec) -> list[_Template]:
     by_galaxy: dict[str, list[Observation]] = {}
     for each in simulate(TEMPLATES, seed=0):
         by_galaxy.setdefault(str(galaxy_number(each.observation_id)), []).append(each)
-    return [fingerprints.build(name, members) for name, members in by_galaxy.items()]
+    return [
+        _Template(fingerprints.build(name, members), [codec.encode(each) for each in members])
+        for name, members in by_galaxy.items()
+    ]
 
 
-def _moved(template: Fingerprint, number: int, random: np.random.Generator) -> Fingerprint:
-    """A copy of a fingerprint somewhere else."""
+def _moved(
+    template: Fingerprint, number: int, random: np.random.Generator
+) -> tuple[Fingerprint, list[bytes]]:
+    """A copy of a fingerprint somewhere else, and the hashes of its observations."""
     right_ascension, declination = random.uniform(0, FIELD_SIDE_DEG, 2).tolist()
     weight = template.position_sums[3]
     vector = unit_vector(right_ascension, declination)
-    return dataclasses.replace(
+    count = template.acquisition.observations
+    hashes = [observation_hash(f"existing {number} {each}") for each in range(count)]
+    copy = dataclasses.replace(
         template,
         galaxy_id=fingerprints.galaxy_id(f"existing {number}"),
         right_ascension_deg=right_ascension,
         declination_deg=declination,
         position_sums=np.append(weight * vector, weight),
+        observation_hashes=b"".join(hashes),
     )
+    return copy, hashes
 
 
 def _of_one_galaxy(name: str, count: int, number: int) -> Iterator[Observation]:
@@ -617,13 +661,25 @@ def render(report: Report) -> Table:
     return table
 
 
+def _wrong(reliability: Mapping[str, Any]) -> str:
+    """What kills and absences did that they must not; empty if they did nothing."""
+    untrue = {name: value for name, value in reliability.get("untrue", {}).items() if value}
+    slowest = reliability.get("slowest_recovery_s", 0.0)
+    said = [f"untrue: {untrue}"] if untrue else []
+    if slowest > RECOVERY_LIMIT_S:
+        said.append(f"back at work after {slowest:.1f} s, not within {RECOVERY_LIMIT_S:.0f} s")
+    return "; ".join(said)
+
+
 def _reliability_rows(measured: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for processes in (1, 2):
+        rate = measured[f"scoring_rate_{processes}"]
+        yield f"scoring, processes: {processes}", f"{rate:,.0f}/s"
     if "kills" in measured:
-        for processes in (1, 2):
-            rate = measured[f"scoring_rate_{processes}"]
-            yield f"scoring, processes: {processes}", f"{rate:,.0f}/s"
         wrong = f"{measured['lost']} lost, {measured['doubled']} doubled"
         yield f"{sum(measured['kills'].values())} kills", wrong
+        untrue = sum(1 for value in measured["untrue"].values() if value)
+        yield "accounts that are not true", str(untrue)
         yield "slowest recovery", f"{measured['slowest_recovery_s']:.1f} s"
     for stage, megabytes in measured.get("backlog", {}).get("memory_peak_mb", {}).items():
         yield f"memory of {stage} with a backlog", f"{megabytes:.0f} MB"

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from processors import ranking
 from processors.alerts import AlertStream, Decision, LastAlert, alert_id, decide
 from processors.validation import score_problems
-from schemas.events import AlertHead, Score
+from schemas.events import AlertHead, AlertType, Score
 
 from .accounting import Account
 from .messages import OBSERVED_AT, Headers, Outgoing, Processed, Received
@@ -127,6 +128,8 @@ class _Said:
             last = self._reading.last_alert(self.name, galaxy.galaxy_id)
         if last is not None and galaxy.version < last.version + repeated:
             return False
+        if last is not None and self._has_spoken_of(galaxy, last):
+            return False
         decision = decide(galaxy, self._stream, last)
         if decision is None:
             return False
@@ -143,6 +146,12 @@ class _Said:
         self.counts[decision.alert_type.lower()] += 1
         self._made.append(_Made(galaxy, event, decision, last, now))
         return True
+
+    def _has_spoken_of(self, galaxy: Score, last: LastAlert) -> bool:
+        """Whether the last alert was about this very score, which has been published again."""
+        return galaxy.version == last.version and last.alert_id in {
+            alert_id(galaxy, self._stream, kind) for kind in get_args(AlertType)
+        }
 
     def alerts(self) -> list[tuple[AlertStream, AlertHead, _Made]]:
         """The alerts of the batch, ranked as of its end."""

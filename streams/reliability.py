@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import psutil
@@ -24,7 +25,7 @@ from models.simulator import simulate
 from processors import fingerprint as fingerprints
 from processors.contribution import observation_hash
 from schemas.codec import Codec
-from schemas.events import Fingerprint, Observation, Quarantine, Spectrum
+from schemas.events import Alert, Fingerprint, Observation, Quarantine, Spectrum
 from schemas.records import to_record
 
 from .embedded import Settled, ledger_now
@@ -40,6 +41,14 @@ COMPONENTS = (*STAGES, "kafka", "triton")
 REPEATED, CORRECTED, WITHDRAWN, MALFORMED = 0.1, 0.03, 0.02, 0.01
 """Shares of the observations that are sent again, are corrected or withdrawn, or are followed by
 bytes that are no observation."""
+
+EVERYTHING = "everything"
+EVERYTHING_CONFIG = f"""
+[[alert_streams]]
+name = "{EVERYTHING}"
+update = {{redshift = 0.0, probability = 0.0, hyperscore = 0.0}}
+"""
+"""Settings with one alert stream, which sends every score on."""
 
 POLL_S = 0.1
 RECOVERY_TIMEOUT_S = 120.0
@@ -350,6 +359,8 @@ class Untrue:
         unlike_store: galaxies whose last message is not, byte for byte, what the store has.
         unlike_rebuild: galaxies whose fingerprint is not that of their observations in one batch.
         unlike_score: galaxies whose last score is not of their newest version.
+        unlike_alert: galaxies whose last alert is not the one that the store remembers, by stream.
+        alerts_astray: ids of alerts that say two things, or replace one that was never sent.
         not_quarantined: number of malformed messages that are not in the quarantine, or are there
             more than once.
         outcomes: number of events that the ledger of the first stage has too few or too many.
@@ -361,6 +372,8 @@ class Untrue:
     unlike_store: list[str] = field(default_factory=list)
     unlike_rebuild: list[str] = field(default_factory=list)
     unlike_score: list[str] = field(default_factory=list)
+    unlike_alert: list[str] = field(default_factory=list)
+    alerts_astray: list[str] = field(default_factory=list)
     not_quarantined: int = 0
     outcomes: dict[str, int] = field(default_factory=dict)
 
@@ -389,6 +402,8 @@ def untrue(settings: Settings, traffic: Traffic) -> Untrue:
     found.unwanted = sorted(each.hex() for each in members.keys() - wanted.keys())
     found.doubled = sorted(wanted.get(each, each.hex()) for each, n in members.items() if n > 1)
     found.unlike_store = _unlike_store(settings, published)
+    for stream in settings.topics.alert_streams:
+        _compare_alerts(settings, stream.name, found)
     kept = Counter(
         message.event.original
         for message in _newest(settings, "quarantine").values()
@@ -426,6 +441,39 @@ def _unlike_store(settings: Settings, published: dict[str, Read]) -> list[str]:
         galaxy_id
         for galaxy_id in sorted(stored.keys() | published.keys())
         if galaxy_id not in published or stored.get(galaxy_id) != published[galaxy_id].value
+    ]
+
+
+def _compare_alerts(settings: Settings, stream: str, found: Untrue) -> None:
+    """What a stream sent against what the store remembers of it; ranks are those of their time."""
+    contents: dict[str, dict[str, Any]] = {}
+    last: dict[str, Alert] = {}
+    for message in read(settings, stream, until_end=True):
+        alert = message.event
+        assert isinstance(alert, Alert)
+        said = {**to_record(alert), "stream_rank": 0, "stream_galaxies": 0}
+        said["galaxy"] = {**said["galaxy"], "rank": 0, "ranked_galaxies": 0}
+        if contents.setdefault(alert.alert_id, said) != said:
+            found.alerts_astray.append(alert.alert_id)
+        before = last.get(alert.galaxy.galaxy_id)
+        if before is None or alert.galaxy.version >= before.galaxy.version:
+            last[alert.galaxy.galaxy_id] = alert
+    found.alerts_astray += [
+        alert_id
+        for alert_id, said in contents.items()
+        if said["supersedes"] is not None and said["supersedes"] not in contents
+    ]
+    store = LMDBStore(settings.store_directory)
+    try:
+        with store.reading() as reading:
+            remembered = {name: each.alert_id for name, each in reading.last_alerts(stream)}
+    finally:
+        store.close()
+    sent = {name: alert.alert_id for name, alert in last.items()}
+    found.unlike_alert += [
+        f"{stream}: {name}"
+        for name in sorted(sent.keys() | remembered.keys())
+        if sent.get(name) != remembered.get(name)
     ]
 
 

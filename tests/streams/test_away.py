@@ -8,7 +8,7 @@ import pytest
 
 from deploy.local import LocalStack
 from streams.kafka import FLUSH_TIMEOUT_S
-from streams.reliability import Traffic, Untrue, flowing, stage_process, untrue
+from streams.reliability import EVERYTHING_CONFIG, Traffic, Untrue, flowing, stage_process, untrue
 from streams.stages import STAGES
 from streams.store import LMDBStore
 
@@ -27,7 +27,7 @@ def test_what_is_away_for_longer_than_every_timeout_costs_nothing(
     servers: LocalStack, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     traffic = Traffic(OBSERVATIONS, SEED)
-    with broker_on(servers, tmp_path_factory.mktemp("away"), "away") as broker:
+    with broker_on(servers, tmp_path_factory.mktemp("away"), "away", EVERYTHING_CONFIG) as broker:
         settings = broker.settings
         stages = [Endpoint(settings, stage) for stage in STAGES]
         with flowing(traffic, settings, RATE):

@@ -10,7 +10,15 @@ import pytest
 from deploy.local import LocalStack
 from models.simulator import simulate
 from streams.publish import Publisher
-from streams.reliability import Killer, Traffic, Untrue, flowing, schedule, untrue
+from streams.reliability import (
+    EVERYTHING_CONFIG,
+    Killer,
+    Traffic,
+    Untrue,
+    flowing,
+    schedule,
+    untrue,
+)
 from streams.stages import STAGES
 from streams.store import LMDBStore
 
@@ -27,7 +35,9 @@ BACK_WITHIN_S = {"kafka": 10.0, "triton": 10.0, **dict.fromkeys(STAGES, 20.0)}
 
 @pytest.fixture(scope="module")
 def broker(servers: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    with broker_on(servers, tmp_path_factory.mktemp("killed"), "killed") as running:
+    with broker_on(
+        servers, tmp_path_factory.mktemp("killed"), "killed", EVERYTHING_CONFIG
+    ) as running:
         yield running
 
 
