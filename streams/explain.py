@@ -283,6 +283,14 @@ def _value(galaxy: ScoredGalaxy) -> RenderableType:
     return Group(table, text)
 
 
+def _models(galaxy: ScoredGalaxy) -> Iterator[tuple[str, str]]:
+    """What made what; a galaxy that was scored before models were listed names its critic alone."""
+    for each in galaxy.models:
+        yield each.role, f"{each.name} {each.version}: {each.sha256}"
+    if not any(each.role == "critic" for each in galaxy.models):
+        yield "critic", galaxy.provenance.model_hash or "none"
+
+
 def _origin(galaxy: ScoredGalaxy) -> Table:
     provenance = galaxy.provenance
     table = Table(title="provenance", title_justify="left", box=None, show_header=False)
@@ -290,7 +298,7 @@ def _origin(galaxy: ScoredGalaxy) -> Table:
     for name, value in (
         ("observations", f"{provenance.observation_count}, digest {provenance.observation_digest}"),
         ("fingerprint", f"{provenance.fingerprint_hash}, schema {provenance.schema_id}"),
-        *((each.role, f"{each.name} {each.version}: {each.sha256}") for each in galaxy.models),
+        *_models(galaxy),
         ("calibration", provenance.calibration_id),
         ("scorer", f"{provenance.scorer_hash}, code {provenance.code_version}"),
     ):

@@ -24,7 +24,7 @@ from streams.kafka import DurableProducer
 from streams.ledger import Entry
 from streams.messages import Outgoing
 from streams.publish import Publisher
-from streams.settings import Settings, load
+from streams.settings import Settings, StageSettings, load
 from streams.subscribe import Read, read
 
 DATA_VARIABLE = "MMBROKER_DATA"
@@ -151,6 +151,11 @@ def wait_until(condition: Callable[[], bool], problem: str, timeout_s: float = 6
         time.sleep(0.3)
 
 
+SESSION_TIMEOUT = "MMBROKER_STAGE__SESSION_TIMEOUT_S"
+AS_SHIPPED = {SESSION_TIMEOUT: str(StageSettings().session_timeout_s)}
+"""For brokers in which processes die: as patient with each other as those of a user."""
+
+
 def settings_on(
     stack: LocalStack, directory: Path, prefix: str, config: str = "", **variables: str
 ) -> tuple[Settings, dict[str, str]]:
@@ -171,8 +176,7 @@ def settings_on(
         "MMBROKER_CONFIG": str(file),
         "MMBROKER_DATA_DIRECTORY": str(directory),
         "MMBROKER_KAFKA__TOPIC_PREFIX": prefix,
-        # Shorter than by default: what was stopped leaves its group sooner.
-        "MMBROKER_STAGE__SESSION_TIMEOUT_S": "6",
+        SESSION_TIMEOUT: "6",  # what was stopped leaves its group sooner
         **variables,
     }
     with pytest.MonkeyPatch.context() as patch:

@@ -12,7 +12,7 @@ from streams.reliability import EVERYTHING_CONFIG, Traffic, Untrue, flowing, sta
 from streams.stages import STAGES
 from streams.store import LMDBStore
 
-from ..conftest import broker_on
+from ..conftest import AS_SHIPPED, broker_on
 from ..endpoint import Endpoint
 
 pytestmark = pytest.mark.slow
@@ -27,7 +27,8 @@ def test_what_is_away_for_longer_than_every_timeout_costs_nothing(
     servers: LocalStack, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     traffic = Traffic(OBSERVATIONS, SEED)
-    with broker_on(servers, tmp_path_factory.mktemp("away"), "away", EVERYTHING_CONFIG) as broker:
+    directory = tmp_path_factory.mktemp("away")
+    with broker_on(servers, directory, "away", EVERYTHING_CONFIG, **AS_SHIPPED) as broker:
         settings = broker.settings
         stages = [Endpoint(settings, stage) for stage in STAGES]
         with flowing(traffic, settings, RATE):

@@ -14,7 +14,7 @@ from streams.embedded import stage_running
 from streams.reliability import EVERYTHING_CONFIG, Traffic, Untrue, flowing, untrue
 from streams.stages import STAGES
 
-from ..conftest import Broker, broker_on, wait_until
+from ..conftest import AS_SHIPPED, Broker, broker_on, wait_until
 from ..endpoint import Endpoint
 
 pytestmark = pytest.mark.slow
@@ -60,7 +60,8 @@ def test_a_second_process_of_every_stage_comes_and_goes_while_observations_strea
     stack: LocalStack, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     traffic = Traffic(OBSERVATIONS, SEED)
-    with broker_on(stack, tmp_path_factory.mktemp("second"), "second", EVERYTHING_CONFIG) as broker:
+    directory = tmp_path_factory.mktemp("second")
+    with broker_on(stack, directory, "second", EVERYTHING_CONFIG, **AS_SHIPPED) as broker:
         with flowing(traffic, broker.settings, RATE):
             with second_processes(broker):
                 time.sleep(TOGETHER_S)
