@@ -248,7 +248,8 @@ def test_the_whole_broker_writes_and_reads_the_registry_s_ids(
     ):
         (message,) = broker.read(stream)
         assert type(message.event).__name__ == name
-        assert schema_id(message.value) == given[name, 1]
+        newest = max(version for known, version in given if known == name)
+        assert schema_id(message.value) == given[name, newest]
     galaxy = broker.read("scored")[0].galaxy
     assert galaxy is not None
     broker.command("verify", galaxy.galaxy_id)
