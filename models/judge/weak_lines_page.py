@@ -63,8 +63,8 @@ _CAVEATS = """## Read with care
   validation parts: that they cover what they should with each galaxy left out is no surprise.
   The test part alone is independent; there they cover more.
 * CO(8-7) and CO(9-8) rest on seven galaxies; [CII] on 29, of which few have another line.
-* Some fifteen variants of the distribution were looked at in cross-validation, which is therefore
-  better than a new galaxy will be; and the test part is small.
+* Some thirty variants of the distribution, its priors and inputs were looked at in
+  cross-validation, which is therefore better than a new galaxy will be; and the test part is small.
 * Simulated lines are measured at the true redshift."""
 
 
