@@ -8,8 +8,7 @@ import warnings
 import numpy as np
 from astropy.stats import mad_std
 from astropy.utils.exceptions import AstropyWarning
-from astropy.wcs import WCS
-from astropy.wcs.utils import proj_plane_pixel_scales
+from astropy.wcs import Wcsprm
 
 from schemas.events import ContinuumMap, Floats, MapStatistics
 
@@ -56,8 +55,8 @@ def measure(
     """
     image = continuum_map.image.astype(float)
     wcs = _celestial_wcs(continuum_map.wcs_header)
-    pixel_arcsec = float(np.sqrt(np.prod(proj_plane_pixel_scales(wcs)))) * 3600.0
-    x, y = (float(each) for each in wcs.world_to_pixel_values(right_ascension_deg, declination_deg))
+    pixel_arcsec = _pixel_arcsec(wcs)
+    x, y = _pixel(wcs, right_ascension_deg, declination_deg)
     beam_arcsec = math.sqrt(continuum_map.beam_major_arcsec * continuum_map.beam_minor_arcsec)
     rows, columns = np.indices(image.shape)
     distance_arcsec = np.hypot(columns - x, rows - y) * pixel_arcsec
@@ -96,16 +95,44 @@ def measure(
     )
 
 
-def _celestial_wcs(header: str) -> WCS:
+def _celestial_wcs(header: str) -> Wcsprm:
+    """The first two axes of a WCS, which have to be the celestial ones.
+
+    Of astropy's two classes the plain one, which reads a header in a tenth of the time.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AstropyWarning)
         try:
-            wcs = WCS(header, naxis=2)
+            wcs = Wcsprm(header=header.encode("ascii"), relax=True)
+            wcs.fix()
+            celestial = wcs.sub(2)
+            celestial.set()
         except Exception as error:  # wcslib raises many kinds
             raise UnusableError(f"continuum_map.wcs_header cannot be read: {error}") from error
-    if not wcs.has_celestial:
+    if celestial.lng < 0 or celestial.lat < 0:
         raise UnusableError(f"continuum_map.wcs_header has no celestial axes: {header[:80]!r}")
-    return wcs
+    return celestial
+
+
+def _pixel_arcsec(celestial: Wcsprm) -> float:
+    """Side of a square with the area of a pixel at the reference point."""
+    sides = np.linalg.norm(np.diag(celestial.get_cdelt()) @ celestial.get_pc(), axis=0)
+    return float(np.sqrt(np.prod(sides))) * 3600.0
+
+
+def _pixel(
+    celestial: Wcsprm, right_ascension_deg: float, declination_deg: float
+) -> tuple[float, float]:
+    """Column and row of a position, counted from 0."""
+    world = np.empty((1, 2))
+    world[0, celestial.lng], world[0, celestial.lat] = right_ascension_deg, declination_deg
+    try:
+        column, row = celestial.s2p(world, 0)["pixcrd"][0]
+    except Exception as error:  # as above
+        raise UnusableError(
+            f"continuum_map.wcs_header does not hold the source: {error}"
+        ) from error
+    return float(column), float(row)
 
 
 def _noise(image: Floats, distance_arcsec: Floats, beam_arcsec: float) -> float:

@@ -20,6 +20,7 @@ import io
 import json
 import math
 import struct
+import sys
 import typing
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -314,19 +315,34 @@ def _readable(value: Any) -> Any:
 
 @cache
 def _parsed(text: str) -> Any:
-    return fastavro.parse_schema(json.loads(text))
+    return _interned(fastavro.parse_schema(json.loads(text)))
+
+
+def _loaded(text: str) -> Any:
+    """A schema whose names are the very strings that classes have, and compare at once."""
+    return _interned(json.loads(text))
+
+
+def _interned(part: Any) -> Any:
+    if isinstance(part, str):
+        return sys.intern(part)
+    if isinstance(part, list):
+        return [_interned(each) for each in part]
+    if isinstance(part, dict):
+        return {sys.intern(key): _interned(value) for key, value in part.items()}
+    return part
 
 
 @cache
 def _without_last_field(text: str) -> Any:
-    schema = json.loads(text)
+    schema = _loaded(text)
     return fastavro.parse_schema({**schema, "fields": schema["fields"][:-1]})
 
 
 @cache
 def _part(text: str, cls: Any) -> Any:
     """The schema of those fields alone that a dataclass has."""
-    return fastavro.parse_schema(_fields_of(json.loads(text), cls))
+    return fastavro.parse_schema(_fields_of(_loaded(text), cls))
 
 
 def _fields_of(schema: Any, cls: Any) -> Any:

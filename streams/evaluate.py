@@ -446,7 +446,7 @@ def _table(title: str, rows: str) -> Table:
     table = Table(title=title, box=SIMPLE)
     table.add_column(rows, overflow="fold")
     for heading in _HEADINGS:
-        table.add_column(heading, justify="right", no_wrap=True, min_width=7)
+        table.add_column(heading, justify="right", no_wrap=True)
     return table
 
 

@@ -143,7 +143,7 @@ class Reader:
         first = reading.poll(POLL_S)
         if first is None:
             return []
-        self._gathered = batch = self._received([first])
+        self._gathered = batch = self._received([first])  # emptied when partitions go meanwhile
         deadline = time.monotonic() + now.batch_wait_s
         while len(batch) < now.batch_events and _size_bytes(batch) < now.fetch_bytes:
             left = deadline - time.monotonic()

@@ -316,7 +316,7 @@ class Comb:
         excess = np.maximum(significance / _TRUSTED, 1)
         trusted = inverse * np.square((1 + 0.25 * np.log(excess)) / excess)
         exponent = trusted[:, None] * _FLUX * (measured[:, None] - 0.5 * _FLUX)
-        # In single precision, twice as fast, but for very bright lines, which would overflow it.
+        # Single precision is enough, but very bright lines would overflow it.
         exponent = np.maximum(exponent, -700)
         bright = exponent.max(axis=1) > 80
         log_ratio = np.empty(exponent.shape, np.float32)

@@ -7,6 +7,7 @@ import random
 
 import numpy as np
 import pytest
+from astropy.wcs import WCS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -254,6 +255,39 @@ def test_a_mostly_blank_aperture_is_unusable() -> None:
 def test_a_position_off_the_map_is_unusable() -> None:
     with pytest.raises(UnusableError, match="no observed pixel"):
         measure(continuum_map(150.0, 2.0), 150.1, 2.0)
+
+
+def header_of(ctype: list[str], crval: list[float], cdelt: list[float]) -> str:
+    wcs = WCS(naxis=len(ctype))
+    wcs.wcs.ctype = ctype
+    wcs.wcs.crval = crval
+    wcs.wcs.cdelt = cdelt
+    wcs.wcs.crpix = [24.5, 24.5, 1.0, 1.0][: len(ctype)]
+    return str(wcs.to_header_string())
+
+
+def test_further_axes_of_a_header_change_nothing() -> None:
+    plain = continuum_map(150.0, 2.0, 1e-2)
+    axes = ["RA---SIN", "DEC--SIN", "FREQ", "STOKES"]
+    step = 0.1 / 3600
+    header = header_of(axes, [150.0, 2.0, 1.4e9, 1.0], [-step, step, 1e6, 1.0])
+    assert measure(dataclasses.replace(plain, wcs_header=header), 150.0, 2.0) == measure(
+        plain, 150.0, 2.0
+    )
+
+
+def test_axes_are_taken_in_the_order_of_the_header() -> None:
+    plain = continuum_map(150.0, 2.0, 1e-2)
+    step = 0.1 / 3600
+    swapped = dataclasses.replace(
+        plain,
+        wcs_header=header_of(["DEC--SIN", "RA---SIN"], [2.0, 150.0], [step, -step]),
+        image_jy_per_beam=plain.image.T.ravel(),
+    )
+    away = 150.0 + 1.5 / 3600, 2.0 + 0.5 / 3600
+    assert measure(swapped, *away).weighted_flux == pytest.approx(
+        measure(plain, *away).weighted_flux
+    )
 
 
 def test_a_header_without_celestial_axes_is_unusable() -> None:
