@@ -292,9 +292,19 @@ def _in_container(schema: str, record: bytes) -> bytes:
 
 @cache
 def _empty_container(schema: str) -> bytes:
+    """With the schema, but not with its documentation, of which most of an alert would consist."""
     buffer = io.BytesIO()
-    fastavro.writer(buffer, _parsed(schema), [], sync_marker=_SYNC_MARKER)
+    bare = fastavro.parse_schema(_without_documentation(json.loads(schema)))
+    fastavro.writer(buffer, bare, [], sync_marker=_SYNC_MARKER)
     return buffer.getvalue()
+
+
+def _without_documentation(part: Any) -> Any:
+    if isinstance(part, list):
+        return [_without_documentation(each) for each in part]
+    if isinstance(part, dict):
+        return {key: _without_documentation(value) for key, value in part.items() if key != "doc"}
+    return part
 
 
 def readable(event: Event) -> Record:

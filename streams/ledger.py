@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo, OffsetSpec
 from rich.table import Table
 
 from . import build_fingerprints, publish_alerts, score_galaxies
@@ -125,9 +125,26 @@ def start_offsets(
     return _offsets(settings, topic, OffsetSpec.earliest(), client)  # type: ignore[no-untyped-call]
 
 
+def newest_timestamp(settings: Settings, topic: str) -> float:
+    """Unix time in s of the newest message of a topic; 0 of an empty one.
+
+    Arguments and errors as of ``end_offsets``.
+    """
+    which = OffsetSpec.max_timestamp()  # type: ignore[no-untyped-call]
+    found = _listed(settings, topic, which, None).values()
+    return max((each.timestamp for each in found), default=0) / 1000
+
+
 def _offsets(
     settings: Settings, topic: str, which: OffsetSpec, client: AdminClient | None
 ) -> dict[int, int]:
+    listed = _listed(settings, topic, which, client)
+    return {partition: each.offset for partition, each in listed.items()}
+
+
+def _listed(
+    settings: Settings, topic: str, which: OffsetSpec, client: AdminClient | None
+) -> dict[int, ListOffsetsResultInfo]:
     client = admin(settings.kafka) if client is None else client
     partitions = existing_topics(settings.kafka, client).get(topic, 0)
     if not partitions and hidden_topics(settings.kafka, [topic]):
@@ -139,7 +156,7 @@ def _offsets(
     while True:
         try:
             futures = client.list_offsets(wanted, request_timeout=METADATA_TIMEOUT_S)
-            return {place.partition: future.result().offset for place, future in futures.items()}
+            return {place.partition: future.result() for place, future in futures.items()}
         except KafkaException as error:
             # The partitions of a new topic, or after a broker's restart, have no leader at first.
             if error.args[0].code() not in WITHOUT_LEADER or time.monotonic() > deadline:
