@@ -22,6 +22,7 @@ from .. import relations
 from ..frequency_grid import BIN_WIDTH_KM_S, CENTRES_HZ, LOG_EDGES, LOG_STEP
 from . import luminosity
 from .grids import COARSE_PER_NODE, FINE, FINE_PER_COARSE, FINE_POINTS, NODES, Array, Array32
+from .line_ratio import LOG_FLUX, STEP, LineRatios
 
 SIGNIFICANT = 5.0
 """Signal-to-noise ratio of a line that is reported."""
@@ -32,18 +33,9 @@ WIDTHS_KM_S = (350.0, 700.0)
 
 _FINE_WIDTHS_KM_S = tuple(np.geomspace(150.0, 1500.0, 12).tolist())
 _CONTINUUM_BINS = 2 * CHUNK_BINS
-_ABSENT = 0.05  # share of lines outside the scatter: absorbed, lensed apart, an odd ratio
-_TRUSTED = 8.0  # signal-to-noise ratio
 
-_STEP = 0.4
-"""Step in ln(brightness) and ln(flux), below the scatter of line ratios."""
-
-_BRIGHTNESS: Array = np.arange(np.log(1e9), np.log(1e13), _STEP)
+_BRIGHTNESS: Array = np.arange(np.log(1e9), np.log(1e13), STEP)
 """ln(L'_CO(1-0) / K km/s pc2), apparent where lensed; shape (brightnesses,)."""
-
-_LOG_FLUX: Array = np.arange(np.log(1e-5), np.log(1e5), _STEP)
-_FLUX: Array = np.exp(_LOG_FLUX)
-"""Line fluxes in Jy km/s that are tabulated, shape (fluxes,)."""
 
 _NAMES = tuple(relations.LINES_HZ)
 _REST_HZ: Array = np.array([relations.LINES_HZ[name] for name in _NAMES])
@@ -253,18 +245,14 @@ class Comb:
         log_distance = np.interp(FINE, NODES, log_distance) + np.log(FINE + 0.5 * LOG_STEP)
         scale = FINE - 2 * log_distance - np.log(relations.LINE_LUMINOSITY_FACTOR)
         strength = 2 * np.log(_REST_HZ / 1e9) + _LOG_RATIO
-        log_flux = scale[:, None] + strength[None, :] + _BRIGHTNESS[0] - _LOG_FLUX[0]
+        log_flux = scale[:, None] + strength[None, :] + _BRIGHTNESS[0] - LOG_FLUX[0]
         self._column = np.clip(
-            np.rint(log_flux / _STEP), 0, len(_LOG_FLUX) - len(_BRIGHTNESS)
+            np.rint(log_flux / STEP), 0, len(LOG_FLUX) - len(_BRIGHTNESS)
         ).astype(int)
         """Column of the table of fluxes for the faintest brightness, shape (FINE_POINTS, lines)."""
         self._bin = np.floor((np.log(_REST_HZ) - FINE[0] - LOG_EDGES[0]) / LOG_STEP).astype(int)
         """Bin of each line at the first trial redshift, one lower with the next; shape (lines,)."""
-        scatter = relations.LINE_RATIO_SCATTER_DEX * np.log(10)
-        steps = _LOG_FLUX[:, None] - _LOG_FLUX[None, :]
-        spread = np.exp(-0.5 * np.square(steps / scatter))
-        self._spread = spread / spread.sum(axis=0)
-        self._spread32 = self._spread.astype(np.float32)
+        self._ratios = LineRatios()
 
     def log_likelihood(
         self,
@@ -291,7 +279,7 @@ class Comb:
         covered = np.empty(FINE_POINTS, np.int64)
         largest = np.empty(FINE_POINTS, np.float32)
         count = _sum_over_lines(
-            self._line_ratio(copy.flux[seen], copy.inverse_variance[seen]),
+            self._ratios.of(copy.flux[seen], copy.inverse_variance[seen]),
             row,
             self._bin - observed.first_bin,
             self._column,
@@ -304,26 +292,6 @@ class Comb:
         result = np.zeros(FINE_POINTS)
         result[covered[:count]] = largest[:count] + np.log(share)
         return result
-
-    def _line_ratio(self, measured: Array, inverse: Array) -> Array32:
-        """The ln of p(data | line of about a flux) / p(data | no line), shape (bins, fluxes).
-
-        A line scatters about its expected flux; a few are absent, whatever the ratio says.
-        """
-        significance = np.abs(measured) * np.sqrt(inverse)
-        # A very bright line departs from any template by more than its noise: beyond this
-        # signal-to-noise ratio, what it weighs grows only with the logarithm.
-        excess = np.maximum(significance / _TRUSTED, 1)
-        trusted = inverse * np.square((1 + 0.25 * np.log(excess)) / excess)
-        exponent = trusted[:, None] * _FLUX * (measured[:, None] - 0.5 * _FLUX)
-        # Single precision is enough, but very bright lines would overflow it.
-        exponent = np.maximum(exponent, -700)
-        bright = exponent.max(axis=1) > 80
-        log_ratio = np.empty(exponent.shape, np.float32)
-        for rows, spread in ((~bright, self._spread32), (bright, self._spread)):
-            ratio = np.exp(exponent[rows].astype(spread.dtype)) @ spread
-            log_ratio[rows] = np.log((1 - _ABSENT) * ratio + _ABSENT)
-        return log_ratio
 
 
 @njit(cache=True)

@@ -1,0 +1,111 @@
+"""How much more probable a measured line flux is with a line of about some flux than without one.
+
+In units of the noise this depends on two numbers alone, the signal-to-noise ratio and the flux over
+the noise. It is tabulated once, and then read for every bin of a spectrum.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from .. import relations
+from .grids import Array, Array32
+
+STEP = 0.4
+"""Step in ln(flux), below the scatter of line ratios."""
+
+LOG_FLUX: Array = np.arange(np.log(1e-5), np.log(1e5), STEP)
+"""ln(line flux / Jy km/s) for which the ratio is given, shape (fluxes,)."""
+
+_ABSENT = 0.05  # share of lines outside the scatter: absorbed, lensed apart, an odd ratio
+_TRUSTED = 8.0  # signal-to-noise ratio
+
+_ROW_STEP = 0.1
+_LARGEST_ROW = 60.0  # a signal-to-noise ratio of 5,000
+_PHASES = 8
+"""The table has columns for so many fluxes within a step."""
+
+_LOG_EXPECTED: Array = np.arange(np.log(1e-4), np.log(3e5), STEP / _PHASES)
+"""ln(flux / noise) of the table: a line is not seen below, and excluded above."""
+
+
+class LineRatios:
+    """The table."""
+
+    def __init__(self) -> None:
+        rows = np.arange(-_LARGEST_ROW, _LARGEST_ROW + _ROW_STEP / 2, _ROW_STEP)
+        significance = np.sign(rows) * _significance(np.abs(rows))
+        expected = np.exp(_LOG_EXPECTED)
+        exponent = expected * (significance[:, None] - 0.5 * expected)
+        exponent *= _trust(np.abs(significance))[:, None]
+        scatter = relations.LINE_RATIO_SCATTER_DEX * np.log(10)
+        spread = np.exp(-0.5 * np.square((_LOG_EXPECTED[:, None] - _LOG_EXPECTED) / scatter))
+        ratio = np.exp(np.maximum(exponent, -700)) @ (spread / spread.sum(axis=0))
+        table = np.log((1 - _ABSENT) * ratio + _ABSENT).astype(np.float32)
+        columns = table.shape[1] // _PHASES
+        by_phase = table[:, : columns * _PHASES].reshape(len(rows), columns, _PHASES)
+        self._table = np.ascontiguousarray(by_phase.transpose(2, 0, 1))
+        """Shape (phases, rows, columns): the columns of one phase are ``STEP`` apart."""
+
+    def of(self, measured: Array, inverse_variance: Array) -> Array32:
+        """The ln of p(data | line of about a flux) / p(data | no line), shape (bins, fluxes).
+
+        A line scatters about its expected flux; a few are absent, whatever the ratio says.
+
+        Args:
+            measured: fluxes in Jy km/s, shape (bins,).
+            inverse_variance: of those, above 0, shape (bins,).
+        """
+        noise = 1 / np.sqrt(inverse_variance)
+        significance = measured / noise
+        row = np.copysign(_row(np.abs(significance)), significance)
+        row = (np.clip(row, -_LARGEST_ROW, _LARGEST_ROW) + _LARGEST_ROW) / _ROW_STEP
+        first = (LOG_FLUX[0] - np.log(noise) - _LOG_EXPECTED[0]) * (_PHASES / STEP)
+        found = np.empty((len(measured), len(LOG_FLUX)), np.float32)
+        _read(self._table, row, np.rint(first).astype(np.int64), found)
+        return found
+
+
+def _trust(significance: Array) -> Array:
+    """What a line weighs, of what its noise alone would have it weigh.
+
+    A very bright line departs from any template by more than its noise: beyond ``_TRUSTED``, its
+    weight grows only with the logarithm.
+    """
+    excess = np.maximum(significance / _TRUSTED, 1)
+    return np.asarray(np.square((1 + 0.25 * np.log(excess)) / excess))
+
+
+def _row(significance: Array) -> Array:
+    """Rows are even in the signal-to-noise ratio up to ``_TRUSTED``, in its logarithm beyond."""
+    excess = np.log(np.maximum(significance / _TRUSTED, 1))
+    return np.asarray(np.minimum(significance, _TRUSTED) + _TRUSTED * excess)
+
+
+def _significance(row: Array) -> Array:
+    """The inverse of ``_row``."""
+    excess = np.maximum(row / _TRUSTED - 1, 0)
+    return np.asarray(np.minimum(row, _TRUSTED) * np.exp(excess))
+
+
+@njit(cache=True)
+def _read(table: Array32, row: Array, first: Array, found: Array32) -> None:
+    """Set each row of what is found, between two rows of the table.
+
+    Args:
+        table: see ``LineRatios``.
+        row: place of each bin between the rows, shape (bins,).
+        first: column of the first flux of each bin, counted in phases; may lie outside.
+        found: set, shape (bins, fluxes).
+    """
+    phases, rows, columns = table.shape
+    for index in range(len(found)):
+        upper = min(int(row[index]), rows - 2)
+        share = np.float32(row[index] - upper)
+        phase = first[index] % phases
+        column = first[index] // phases
+        one, other = table[phase, upper], table[phase, upper + 1]
+        for flux in range(found.shape[1]):
+            place = min(max(column + flux, 0), columns - 1)
+            found[index, flux] = one[place] + share * (other[place] - one[place])
