@@ -310,7 +310,7 @@ def _sum_over_lines(
     Args:
         log_ratio: of each observed bin, shape (observed bins, fluxes).
         row: row in that of each bin of the spectrum, -1 where it was not observed; shape (bins,).
-        line_bin: bin of each line at the first trial redshift, shape (lines,).
+        line_bin: bin of each line at the first trial redshift, ascending, shape (lines,).
         column: column in ``log_ratio`` of the faintest brightness, shape (FINE_POINTS, lines).
         log_prior: of each brightness, shape (NODES, brightnesses).
         joint: set to the sums less the largest, a row for each covered trial, shape (FINE_POINTS,
@@ -322,13 +322,18 @@ def _sum_over_lines(
         Number of covered trials.
     """
     brightnesses = joint.shape[1]
-    count = 0
+    count = first_line = stop_line = 0
     for trial in range(len(covered)):
+        # The lines that fall on the spectrum.
+        while first_line < len(line_bin) and line_bin[first_line] < trial:
+            first_line += 1
+        while stop_line < len(line_bin) and line_bin[stop_line] < trial + len(row):
+            stop_line += 1
         found = False
         blend = -1, 0  # row and column of the line before, where both see the same photons
-        for line in range(len(line_bin)):
+        for line in range(first_line, stop_line):
             place = line_bin[line] - trial
-            if place < 0 or place >= len(row) or row[place] < 0:
+            if row[place] < 0:
                 blend = -1, 0
                 continue
             if not found:
