@@ -672,6 +672,9 @@ def _wrong(reliability: Mapping[str, Any]) -> str:
     said = [f"untrue: {untrue}"] if untrue else []
     if slowest > RECOVERY_LIMIT_S:
         said.append(f"back at work after {slowest:.1f} s, not within {RECOVERY_LIMIT_S:.0f} s")
+    for component, away in reliability.get("away", {}).items():
+        if away["stayed_ready"]:
+            said.append(f"without {component} ready all the same: {away['stayed_ready']}")
     return "; ".join(said)
 
 
@@ -685,6 +688,9 @@ def _reliability_rows(measured: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         untrue = sum(1 for value in measured["untrue"].values() if value)
         yield "accounts that are not true", str(untrue)
         yield "slowest recovery", f"{measured['slowest_recovery_s']:.1f} s"
+        away = measured["away"]
+        unready = sum(not each["stayed_ready"] for each in away.values())
+        yield "unready while something was away", f"{unready} of {len(away)} times"
     for stage, megabytes in measured.get("backlog", {}).get("memory_peak_mb", {}).items():
         yield f"memory of {stage} with a backlog", f"{megabytes:.0f} MB"
 

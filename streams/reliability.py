@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+import json
 import random
 import threading
 import time
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.request import urlopen
 
 import numpy as np
 import psutil
@@ -30,6 +32,7 @@ from schemas.records import to_record
 
 from .embedded import Settled, ledger_now
 from .errors import InfrastructureError
+from .health import DIRECTORY
 from .publish import Publisher
 from .settings import Settings
 from .stages import STAGES
@@ -175,11 +178,14 @@ class Recovery:
         component: what was killed.
         away_s: from the kill until it was back: until the server answered, the process was started.
         seconds: from then until the stages that need it had gone on.
+        stayed_ready: stages that need it and still said that they are ready, just before it came
+            back; looked at only if it was kept away.
     """
 
     component: str
     away_s: float
     seconds: float
+    stayed_ready: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -213,11 +219,12 @@ class Killer:
             until(lambda: stage_process(self.supervisor, component) != before, RECOVERY_TIMEOUT_S)
             return self._recovered(component, killed, [component])
         server = self.stack.kafka if component == "kafka" else self.stack.triton
+        needed_by = STAGES if component == "kafka" else ["score-galaxies"]
         server.kill()
         time.sleep(away_s)
+        stayed_ready = ready(self.settings, needed_by) if away_s else []
         server.start()
-        needed_by = STAGES if component == "kafka" else ["score-galaxies"]
-        return self._recovered(component, killed, needed_by)
+        return self._recovered(component, killed, needed_by, stayed_ready)
 
     def lock_store(self, away_s: float) -> Recovery:
         """Keep the stages from writing to the store, as a process that hangs would.
@@ -229,10 +236,17 @@ class Killer:
         store = LMDBStore(self.settings.store_directory)
         with store.writing():
             time.sleep(away_s)
+            stayed_ready = ready(self.settings, STAGES)
         store.close()
-        return self._recovered("store", locked, STAGES)
+        return self._recovered("store", locked, STAGES, stayed_ready)
 
-    def _recovered(self, component: str, since: float, needed_by: Iterable[str]) -> Recovery:
+    def _recovered(
+        self,
+        component: str,
+        since: float,
+        needed_by: Iterable[str],
+        stayed_ready: Sequence[str] = (),
+    ) -> Recovery:
         """Wait until the stages that need a component go on, now that it is back."""
         back = time.monotonic()
         before = self._progress()
@@ -242,7 +256,7 @@ class Killer:
             return all(progress[stage] > before[stage] for stage in needed_by)
 
         until(gone_on, RECOVERY_TIMEOUT_S, lambda: f"nothing goes on after {component}")
-        return Recovery(component, back - since, time.monotonic() - back)
+        return Recovery(component, back - since, time.monotonic() - back, list(stayed_ready))
 
     def _progress(self) -> dict[str, int]:
         """How many messages each stage has brought to its end."""
@@ -254,6 +268,18 @@ class Killer:
             names = (build.stage, score.stage, publish.stage)
             counts = (score.received, publish.received, publish.accounted)
             return dict(zip(names, counts, strict=True))
+
+
+def ready(settings: Settings, stages: Iterable[str]) -> list[str]:
+    """Those of some stages of which a process says that it is ready."""
+    found = []
+    for stage in stages:
+        for file in (settings.data_directory / DIRECTORY).glob(f"*-{stage}-*.json"):
+            (target,) = json.loads(file.read_text())[0]["targets"]
+            # An answer of 503 is an error to urllib, and one that has gone gives none.
+            with contextlib.suppress(OSError), urlopen(f"http://{target}/readyz", timeout=10):
+                found.append(stage)
+    return found
 
 
 def stage_process(supervisor: int, stage: str) -> psutil.Process:

@@ -17,7 +17,7 @@ SPECTRA = 400
 CHANNELS = 65_000
 """A megabyte each: 400 MB, less than the stages read ahead if only events were counted."""
 
-BOUND_MB = 600.0
+BOUND_MB = 350.0
 
 
 def test_memory_stays_bounded_while_the_stages_catch_up(
