@@ -160,7 +160,10 @@ def _groups(judged: Judged) -> dict[str, Integers]:
 def _completeness(
     judged: Judged, thresholds: dict[str, dict[str, float]]
 ) -> dict[str, dict[str, Any]]:
-    """Of each group and method: threshold, purity, completeness by S/N, paired difference."""
+    """Of each group and method: threshold, purity, completeness by S/N, paired differences.
+
+    The second difference is at the very purity that the method has on the test part.
+    """
     result: dict[str, dict[str, Any]] = {}
     for group, spectra in _groups(judged).items():
         result[group] = {}
@@ -179,6 +182,8 @@ def _completeness(
                 entry["parser_minus_this"] = _paired(
                     judged, thresholds[group][PARSER], name, threshold, spectra
                 )
+                same = threshold_at_purity(judged.found[PARSER], purity, spectra)
+                entry["at_this_purity"] = _paired(judged, same, name, threshold, spectra)
             result[group][name] = entry
     return result
 
