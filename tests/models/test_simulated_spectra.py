@@ -10,11 +10,10 @@ from models.simulated_spectra import (
     FAINTEST_TRUTH,
     IDEAL,
     RECEIVER,
-    Axis,
     SimulatedSpectra,
-    draw_axis,
     simulate_spectra,
 )
+from models.spectral_axes import Axis, draw_axis
 from processors import relations
 from schemas.events import Floats
 
