@@ -1,7 +1,8 @@
 """Triton's Python backend for a network in ONNX: copied to the model repository as model.py.
 
 It runs inside the embedded server, which has no ONNX backend, in an environment with numpy and
-onnxruntime alone. A file that is not the one named in the configuration is not served.
+onnxruntime alone. A file that is not the one named in the configuration is not served, nor one with
+other inputs or outputs.
 """
 
 import hashlib
@@ -15,18 +16,19 @@ import triton_python_backend_utils as triton  # type: ignore[import-not-found]
 
 
 class TritonPythonModel:
-    """The network behind one instance of the model."""
+    """The network behind one instance of one version of the model."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Load the network, if it is the one that the configuration names."""
+        """Load the network, if it is the one that the configuration names for the version."""
         config = json.loads(args["model_config"])
-        path = Path(args["model_repository"]) / args["model_version"] / "model.onnx"
+        version = args["model_version"]
+        path = Path(args["model_repository"]) / version / "model.onnx"
         content = path.read_bytes()
-        stated = config["parameters"]["sha256"]["string_value"]
+        card = json.loads(config["parameters"][f"version_{version}"]["string_value"])
         found = hashlib.sha256(content).hexdigest()
-        if found != stated:
+        if found != card["sha256"]:
             raise triton.TritonModelException(
-                f"SHA-256 of {path} is {found}, the configuration says {stated}"
+                f"SHA-256 of {path} is {found}, the configuration says {card['sha256']}"
             )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = int(
@@ -37,6 +39,11 @@ class TritonPythonModel:
         )
         self.inputs = [each["name"] for each in config["input"]]
         self.outputs = [each["name"] for each in config["output"]]
+        for stated, has in (
+            (config["input"], self.session.get_inputs()),
+            (config["output"], self.session.get_outputs()),
+        ):
+            _require_same(path, {each["name"]: each["dims"] for each in stated}, has)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer requests; those that were batched together run as one."""
@@ -56,3 +63,27 @@ class TritonPythonModel:
             responses.append(triton.InferenceResponse(output_tensors=tensors))
             start = stop
         return responses
+
+
+def _require_same(path: Path, stated: dict[str, list[Any]], tensors: list[Any]) -> None:
+    """Refuse a network whose inputs or outputs are not those of the configuration.
+
+    A dimension that varies is -1 in the configuration, and a name or nothing in the network.
+    """
+    has = {each.name: list(each.shape)[1:] for each in tensors}
+    sizes = {
+        name: [int(size) for size in dims] for name, dims in stated.items() if name in has
+    }
+    for name, dims in sizes.items():
+        network = has[name]
+        fits = len(network) == len(dims) and all(
+            not isinstance(size, int) or size == dim for size, dim in zip(network, dims, strict=True)
+        )
+        if not fits:
+            raise triton.TritonModelException(
+                f"{path} has {name} of shape {network}, the configuration says {dims}"
+            )
+    if has.keys() != stated.keys():
+        raise triton.TritonModelException(
+            f"{path} has {sorted(has)}, the configuration says {sorted(stated)}"
+        )

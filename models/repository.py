@@ -1,8 +1,11 @@
-"""Writes the model repository that Triton serves, from the exported network and its card.
+"""The model repository that Triton serves: several models, of each several versions side by side.
+
+A model comes as NAME.onnx with its card NAME.json, and NAME_calibration.json beside if it has a
+calibration. Each version keeps its card, with the calibration in it; all cards stand in the model's
+configuration, where clients read the one of the version that they asked.
 
 One configuration for both servers: the embedded one, whose Python backend runs onnxruntime, and the
-official container with its ONNX backend. The hash of the network stands in the configuration, where
-clients read it.
+official container with its ONNX backend.
 """
 
 from __future__ import annotations
@@ -10,89 +13,264 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any, Literal
 
+from processors.calibration import Calibration
+
 Flavour = Literal["embedded", "container"]
+Card = dict[str, Any]
+Tensors = dict[str, tuple[str, list[int]]]
+"""Data type in Triton's words and shape without the batch, -1 where it varies, by name."""
 
 WEIGHTS = Path(__file__).with_name("weights")
 BACKENDS: dict[Flavour, str] = {"embedded": "python", "container": "onnxruntime"}
+
+NETWORK = "model.onnx"
+CARD = "card.json"
+BACKEND = "model.py"
+CONFIGURATION = "config.pbtxt"
 
 MAX_BATCH_SIZE = 1024
 MAX_QUEUE_DELAY_US = 500
 """How long Triton waits for more requests to run together."""
 
+DATA_TYPES = (
+    "BOOL", "UINT8", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64",
+)  # fmt: skip
 
-def write_repository(
-    directory: Path,
-    flavour: Flavour,
-    *,
-    model: str = "critic",
-    version: int = 1,
-    weights: Path = WEIGHTS,
-) -> Path:
-    """Write ``directory/model``, replacing one that is there.
+
+def parameter_of(version: int) -> str:
+    """The parameter of the configuration that holds a version's card, as JSON."""
+    return f"version_{version}"
+
+
+def packaged(weights: Path = WEIGHTS) -> list[str]:
+    """The models in a folder: all networks in ONNX."""
+    return sorted(path.stem for path in weights.glob("*.onnx"))
+
+
+def provide(directory: Path, flavour: Flavour, weights: Path = WEIGHTS) -> None:
+    """See to it that a repository has the packaged models; for a server that does not run.
+
+    A model that is not there begins with version 1. A packaged network that is none of the versions
+    there becomes the next one beside them, not in force until somebody says so; if it has other
+    inputs or outputs, the former versions can no longer be asked, and it takes their place.
 
     Args:
         directory: the model repository; made if missing.
         flavour: which server it is for.
-        model: name under which it is served, and of its files in ``weights``.
-        version: number of the version.
-        weights: folder with MODEL.onnx and its card MODEL.json.
-
-    Returns:
-        The model's directory.
+        weights: folder with the models.
 
     Raises:
-        FileNotFoundError: there is no such network, or no card.
-        ValueError: the flavour is unknown, or the card is that of another network.
+        FileNotFoundError: a card is missing.
+        ValueError: the flavour is unknown or another than the repository has, or a card is that of
+            another network.
     """
-    if flavour not in BACKENDS:
-        raise ValueError(f"flavour {flavour!r} is none of {', '.join(BACKENDS)}")
-    network, card = _network_and_card(weights, model)
+    for model in packaged(weights):
+        _, card = read_model(weights, model)
+        served = versions(directory, model)
+        if served and tensors_of(card) != tensors_of(served[max(served)]):
+            shutil.rmtree(directory / model)
+        add_version(directory, model, weights, flavour)
+
+
+def versions(directory: Path, model: str) -> dict[int, Card]:
+    """The cards of a model's versions in a repository, ascending; none if it does not have it."""
+    found = {
+        int(path.parent.name): json.loads(path.read_text())
+        for path in (directory / model).glob(f"*/{CARD}")
+        if path.parent.name.isdecimal()
+    }
+    return dict(sorted(found.items()))
+
+
+def add_version(directory: Path, model: str, source: Path, flavour: Flavour | None = None) -> int:
+    """Write the next version of a model beside those that are there, which stay as they are.
+
+    What is there already, network and calibration, is not written again.
+
+    Args:
+        directory: the model repository; made if missing.
+        model: name under which it is served, and of its files.
+        source: folder with the model's files.
+        flavour: which server the repository is for; None for the one that it is for already.
+
+    Returns:
+        Number of the version.
+
+    Raises:
+        FileNotFoundError: there is no such network, card or calibration.
+        ValueError: the card is that of another network or model, the inputs or outputs differ from
+            those of the versions that are there, or the flavour is not that of the repository.
+    """
+    network, card = read_model(source, model)
+    flavour = _flavour(directory, flavour)
+    served = versions(directory, model)
+    for number, other in served.items():
+        if identity(other) == identity(card):
+            _configure(directory / model, flavour, served)
+            return number
+        if tensors_of(other) != tensors_of(card):
+            raise ValueError(
+                f"{source / model}.json: inputs and outputs {_shown(tensors_of(card))} are not "
+                f"those of version {number} of model {model!r}: {_shown(tensors_of(other))}"
+            )
+    number = max(served, default=0) + 1
+    # Written beside and then moved, so that a server that is looking never sees half of it. The
+    # configuration comes first: a card without its version does no harm.
     target = directory / model
-    # Written beside and then moved, so that a server that is looking never sees half of it.
-    partial = directory / f".{model}.partial"
+    partial = target / f".{number}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    (partial / str(version)).mkdir(parents=True)
-    (partial / "config.pbtxt").write_text(_configuration(model, flavour, card))
-    shutil.copyfile(network, partial / str(version) / "model.onnx")
+    partial.mkdir(parents=True)
+    shutil.copyfile(network, partial / NETWORK)
+    (partial / CARD).write_text(json.dumps(card))
     if flavour == "embedded":
-        backend = Path(__file__).with_name("embedded_backend.py")
-        shutil.copyfile(backend, partial / str(version) / "model.py")
-    shutil.rmtree(target, ignore_errors=True)
-    partial.rename(target)
-    return target
+        shutil.copyfile(Path(__file__).with_name("embedded_backend.py"), partial / BACKEND)
+    _configure(target, flavour, {**served, number: card})
+    partial.rename(target / str(number))
+    return number
 
 
-def _network_and_card(weights: Path, model: str) -> tuple[Path, dict[str, Any]]:
-    network, card_path = weights / f"{model}.onnx", weights / f"{model}.json"
-    for path in (network, card_path):
-        if not path.exists():
-            raise FileNotFoundError(f"{path} is missing; train it: python -m models.train_critic")
-    card: dict[str, Any] = json.loads(card_path.read_text())
+def remove_version(directory: Path, model: str, version: int) -> None:
+    """Take a version out of a repository; with the last one goes the model."""
+    flavour = _flavour(directory, None)
+    shutil.rmtree(directory / model / str(version))
+    left = versions(directory, model)
+    if left:
+        _configure(directory / model, flavour, left)
+    else:
+        shutil.rmtree(directory / model)
+
+
+def identity(card: Card) -> tuple[str, str]:
+    """What makes a version: SHA-256 of the network and the id of its calibration, or ``""``."""
+    return card["sha256"], str(card.get("calibration", {}).get("calibration_id", ""))
+
+
+def read_model(folder: Path, model: str) -> tuple[Path, Card]:
+    """A network, and its card with the calibration in it, after a look whether they belong together.
+
+    Raises:
+        FileNotFoundError: one is missing.
+        ValueError: they do not, or the card is none.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", model):
+        raise ValueError(f"model {model!r}: use lower-case letters, digits and underscores")
+    network, path = folder / f"{model}.onnx", folder / f"{model}.json"
+    for each in (network, path):
+        if not each.is_file():
+            raise FileNotFoundError(f"{each} is missing: a model is NAME.onnx and its card NAME.json")
+    try:
+        card: Card = json.loads(path.read_text())
+        stated, name = card["sha256"], card["name"]
+        missing = {"code_version", "trained_on"} - card.keys()
+        tensors_of(card)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{path} is not the card of a model: {error!r}") from error
+    if missing:
+        raise ValueError(f"{path} is not the card of a model: {', '.join(sorted(missing))} missing")
+    if name != model:
+        raise ValueError(f"{path} is the card of model {name!r}, not of {model!r}")
     found = hashlib.sha256(network.read_bytes()).hexdigest()
-    if card["sha256"] != found:
-        raise ValueError(f"SHA-256 of {network} is {found}, its card says {card['sha256']}")
-    return network, card
+    if stated != found:
+        raise ValueError(f"SHA-256 of {network} is {found}, its card says {stated}")
+    return network, _with_calibration(folder, model, card)
 
 
-def _configuration(model: str, flavour: Flavour, card: dict[str, Any]) -> str:
+def _with_calibration(folder: Path, model: str, card: Card) -> Card:
+    path = folder / f"{model}_calibration.json"
+    if path.is_file():
+        text = path.read_text()
+        Calibration.from_json(text)
+        card = {**card, "calibration": json.loads(text)}
+    stated = card.get("calibration_id")
+    found = card.get("calibration", {}).get("calibration_id")
+    if stated is not None and found is None:
+        raise FileNotFoundError(f"{path} is missing: the card names calibration {stated}")
+    if stated != found and stated is not None:
+        raise ValueError(f"{path} is calibration {found}, the card names {stated}")
+    return card
+
+
+def tensors_of(card: Card) -> dict[str, Tensors]:
+    """Inputs and outputs on a card.
+
+    Each is a shape without the batch, then of FP32, or an object with ``shape`` and ``dtype``.
+
+    Raises:
+        LookupError, TypeError, ValueError: they are not on it as they should be.
+    """
+    return {
+        direction: {name: _tensor(name, given) for name, given in card[direction].items()}
+        for direction in ("inputs", "outputs")
+    }
+
+
+def _tensor(name: str, given: Any) -> tuple[str, list[int]]:
+    shape, dtype = (given["shape"], given["dtype"]) if isinstance(given, dict) else (given, "FP32")
+    if dtype not in DATA_TYPES:
+        raise ValueError(f"data type {dtype!r} of {name!r} is none of {', '.join(DATA_TYPES)}")
+    if not shape or not all(isinstance(size, int) and (size > 0 or size == -1) for size in shape):
+        raise ValueError(f"shape {shape} of {name!r} is not of positive numbers and -1")
+    return dtype, list(shape)
+
+
+def _shown(tensors: dict[str, Tensors]) -> str:
+    each = (
+        f"{name} {dtype}{shape}"
+        for direction in tensors.values()
+        for name, (dtype, shape) in direction.items()
+    )
+    return ", ".join(each)
+
+
+def _flavour(directory: Path, wanted: Flavour | None) -> Flavour:
+    """The flavour of a repository, which has one or is empty."""
+    if wanted is not None and wanted not in BACKENDS:
+        raise ValueError(f"flavour {wanted!r} is none of {', '.join(BACKENDS)}")
+    found: set[Flavour] = {
+        "embedded" if (path.parent / BACKEND).is_file() else "container"
+        for path in directory.glob(f"*/*/{NETWORK}")
+    }
+    if not found and wanted is not None:
+        return wanted
+    if len(found) != 1 or wanted not in (None, *found):
+        has = " and ".join(sorted(found)) or "empty"
+        raise ValueError(f"the model repository {directory} is {has}, not {wanted or 'of a kind'}")
+    return found.pop()
+
+
+def _configure(target: Path, flavour: Flavour, cards: dict[int, Card]) -> None:
+    """Write a model's configuration, if it changes: Triton loads anew what was written anew."""
+    text = _configuration(target.name, flavour, cards)
+    path = target / CONFIGURATION
+    if path.is_file() and path.read_text() == text:
+        return
+    partial = target / f".{CONFIGURATION}.partial"
+    partial.write_text(text)
+    partial.replace(path)
+
+
+def _configuration(model: str, flavour: Flavour, cards: dict[int, Card]) -> str:
     parameters = {
-        "sha256": card["sha256"],
-        "calibration_id": card["calibration_id"],
-        "code_version": card["code_version"],
-        "trained_on": card["trained_on"],
+        **{parameter_of(number): json.dumps(card) for number, card in cards.items()},
         # Both backends read it; more threads would take turns with the stages on the same cores.
         "intra_op_thread_count": "1",
     }
+    tensors = tensors_of(cards[max(cards)])
     sections = [
         f'name: "{model}"',
         f'backend: "{BACKENDS[flavour]}"',
         f"max_batch_size: {MAX_BATCH_SIZE}",
-        *(_tensor("input", name, shape) for name, shape in card["inputs"].items()),
-        *(_tensor("output", name, shape) for name, shape in card["outputs"].items()),
+        *(
+            f'{direction} [ {{ name: "{name}" data_type: TYPE_{dtype} dims: {shape} }} ]'
+            for direction in ("input", "output")
+            for name, (dtype, shape) in tensors[f"{direction}s"].items()
+        ),
+        "version_policy { all { } }",
         f"dynamic_batching {{ max_queue_delay_microseconds: {MAX_QUEUE_DELAY_US} }}",
         "instance_group [ { kind: KIND_CPU count: 1 } ]",
         *(
@@ -103,18 +281,16 @@ def _configuration(model: str, flavour: Flavour, card: dict[str, Any]) -> str:
     return "\n".join(sections) + "\n"
 
 
-def _tensor(direction: str, name: str, shape: list[int]) -> str:
-    return f'{direction} [ {{ name: "{name}" data_type: TYPE_FP32 dims: {shape} }} ]'
-
-
 def main(arguments: list[str] | None = None) -> None:
-    """The command line: writes the repository of a flavour to a directory."""
+    """The command line: sees to it that a directory has the packaged models."""
     parser = argparse.ArgumentParser(prog="python -m models.repository", description=__doc__)
     parser.add_argument("directory", type=Path)
     parser.add_argument("--flavour", choices=list(BACKENDS), default="container")
-    parser.add_argument("--version", type=int, default=1)
     options = parser.parse_args(arguments)
-    print(write_repository(options.directory, options.flavour, version=options.version))
+    provide(options.directory, options.flavour)
+    for model in packaged():
+        numbers = ", ".join(map(str, versions(options.directory, model)))
+        print(f"{options.directory / model}: version {numbers}")
 
 
 if __name__ == "__main__":

@@ -398,6 +398,24 @@ def write_card(
     return card
 
 
+def write_generator_card(folder: Path, critic: dict[str, Any], sha256: str) -> None:
+    """Write generator.json, the card of the network that was trained with a critic."""
+    card = {
+        "name": "generator",
+        "sha256": sha256,
+        "code_version": critic["code_version"],
+        "inputs": {
+            "noise": [NOISE],
+            "mask": [vector.LENGTH],
+            "condition": [vector.REDSHIFT_CELLS],
+        },
+        "outputs": {"values": [vector.LENGTH]},
+        "trained_on": critic["trained_on"],
+        "recipe": critic["recipe"],
+    }
+    (folder / "generator.json").write_text(json.dumps(card, indent=1) + "\n")
+
+
 def draw_curves(history: list[dict[str, float]], path: Path) -> None:
     """Draw the critic's distance and its areas under the curve against the epoch."""
     from matplotlib.figure import Figure
@@ -432,7 +450,9 @@ def train(
     hashes = export(trainer, folder, genuine.where(genuine.split == TEST))
     if curves is not None:
         draw_curves(trainer.history, curves)
-    return write_card(folder, trainer, calibrated, genuine, hashes["critic"])
+    card = write_card(folder, trainer, calibrated, genuine, hashes["critic"])
+    write_generator_card(folder, card, hashes["generator"])
+    return card
 
 
 def main(arguments: list[str] | None = None) -> None:
