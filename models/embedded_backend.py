@@ -71,13 +71,12 @@ def _require_same(path: Path, stated: dict[str, list[Any]], tensors: list[Any]) 
     A dimension that varies is -1 in the configuration, and a name or nothing in the network.
     """
     has = {each.name: list(each.shape)[1:] for each in tensors}
-    sizes = {
-        name: [int(size) for size in dims] for name, dims in stated.items() if name in has
-    }
+    sizes = {name: [int(size) for size in dims] for name, dims in stated.items() if name in has}
     for name, dims in sizes.items():
         network = has[name]
         fits = len(network) == len(dims) and all(
-            not isinstance(size, int) or size == dim for size, dim in zip(network, dims, strict=True)
+            not isinstance(size, int) or size == dim
+            for size, dim in zip(network, dims, strict=True)
         )
         if not fits:
             raise triton.TritonModelException(

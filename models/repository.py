@@ -72,8 +72,8 @@ def provide(directory: Path, flavour: Flavour, weights: Path = WEIGHTS) -> None:
     for model in packaged(weights):
         _, card = read_model(weights, model)
         served = versions(directory, model)
-        if served and tensors_of(card) != tensors_of(served[max(served)]):
-            shutil.rmtree(directory / model)
+        if not served or tensors_of(card) != tensors_of(served[max(served)]):
+            shutil.rmtree(directory / model, ignore_errors=True)
         add_version(directory, model, weights, flavour)
 
 
@@ -162,7 +162,9 @@ def read_model(folder: Path, model: str) -> tuple[Path, Card]:
     network, path = folder / f"{model}.onnx", folder / f"{model}.json"
     for each in (network, path):
         if not each.is_file():
-            raise FileNotFoundError(f"{each} is missing: a model is NAME.onnx and its card NAME.json")
+            raise FileNotFoundError(
+                f"{each} is missing: a model is NAME.onnx and its card NAME.json"
+            )
     try:
         card: Card = json.loads(path.read_text())
         stated, name = card["sha256"], card["name"]

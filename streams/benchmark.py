@@ -32,7 +32,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.local import LocalStack
-from models.repository import write_repository
+from models.repository import provide
 from models.simulator import galaxy_number, simulate
 from processors import fingerprint as fingerprints
 from processors import ranking
@@ -182,7 +182,7 @@ def run(sizes: Sizes, console: Console) -> Report:
     report = Report(machine=_machine(sizes))
     directory = Path(tempfile.mkdtemp(prefix="mmbroker-bench-"))
     try:
-        write_repository(directory / "models", "embedded")
+        provide(directory / "models", "embedded")
         with LocalStack(directory / "stack", model_repository=directory / "models") as stack:
             bench = _Bench(directory, stack, sizes, report, console)
             bench.floor()

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from models.critic import CriticUnavailable
-from processors.scoring import Scorer
+from models.triton import ModelUnavailable
 
 from .accounting import EXPIRED
 from .errors import InfrastructureError
 from .kafka import existing_topics, topic_config, why_missing
 from .ledger import ledger
 from .registry import make_codec
-from .scorer import make_critic, make_scorer
+from .scorer import Scorers, make_critic
 from .settings import Settings
 from .store import REMEDY, LMDBStore, StoreDamagedError, damage
 
@@ -46,7 +45,7 @@ def check(settings: Settings) -> Iterator[Finding]:
 def _try(subject: str, examine: Callable[[], str]) -> Finding:
     try:
         return Finding(subject, True, examine())
-    except (InfrastructureError, CriticUnavailable, OSError, ValueError) as error:
+    except (InfrastructureError, ModelUnavailable, OSError, ValueError) as error:
         return Finding(subject, False, str(error))
 
 
@@ -90,7 +89,7 @@ def _schemas(settings: Settings) -> str:
 
 
 def _scorer(settings: Settings) -> str:
-    scorer: Scorer = make_scorer(settings)
+    scorer = Scorers(settings).calibrated(None)
     return f"redshift {scorer.redshift.identity}, calibration {scorer.calibration_id}"
 
 
@@ -98,9 +97,24 @@ def _triton(settings: Settings) -> str:
     critic = make_critic(settings)
     if critic is None:
         return "no critic is configured: its output is absent"
+    store = LMDBStore(settings.store_directory)
+    try:
+        with store.reading() as reading:
+            number = reading.model_version(critic.model)
+    finally:
+        store.close()
+    numbers = critic.versions()
+    if number not in numbers:
+        raise InfrastructureError(
+            f"{critic.url} does not serve version {number} of model {critic.model!r}, which is in "
+            f"force; it serves {', '.join(map(str, numbers))}: mmbroker models use {critic.model} N"
+        )
+    version = critic.version(number)
+    others = ", ".join(str(each) for each in numbers if each != number)
     return (
-        f"{settings.triton.url}, model {settings.triton.critic} version {critic.model_version}, "
-        f"SHA-256 {critic.model_hash[:16]}..."
+        f"{critic.url}, model {critic.model} version {number} in force, SHA-256 "
+        f"{version.sha256[:16]}..., calibration {critic.calibration(number).calibration_id}"
+        + (f"; also served: version {others}" if others else "")
     )
 
 

@@ -28,8 +28,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from deploy.local import LocalStack, StackError, StackStatus
-from models.critic import CriticUnavailable
-from models.repository import write_repository
+from models.repository import provide
+from models.triton import ModelUnavailable
 from schemas import __version__
 from schemas.events import SpectralFrame
 
@@ -48,8 +48,25 @@ app = typer.Typer(
 stack_app = typer.Typer(
     help="A real Kafka and a real Triton on this machine.", no_args_is_help=True
 )
+models_app = typer.Typer(
+    help="""The models on Triton: which versions are served, and which one is in force.
+
+A new version is loaded beside the former ones, which go on answering, and is switched to without a
+restart of anything:
+
+  mmbroker models add critic DIRECTORY   # critic.onnx, critic.json, critic_calibration.json
+
+  mmbroker models use critic 2           # new scores come from it, from the next batch on
+
+  mmbroker rescore                       # and those that are there, with the stages stopped
+
+  mmbroker models use critic 1           # the way back
+""",
+    no_args_is_help=True,
+)
 evaluate_app = typer.Typer(help="How good the science is, on real galaxies.", no_args_is_help=True)
 app.add_typer(stack_app, name="stack")
+app.add_typer(models_app, name="models")
 app.add_typer(evaluate_app, name="evaluate")
 
 console = Console()
@@ -62,7 +79,7 @@ PICTURE_COLUMNS = 128
 
 EXPECTED_ERRORS = (
     InfrastructureError,
-    CriticUnavailable,
+    ModelUnavailable,
     StackError,
     OSError,
     ValueError,
@@ -148,7 +165,7 @@ def stack_up(
     """Start Kafka and Triton, detached, and install them first if need be."""
     settings = _settings()
     repository = settings.data_directory / "models"
-    write_repository(repository, "embedded")
+    provide(repository, "embedded")
     stack = LocalStack(
         settings.stack_directory,
         model_repository=repository,
@@ -208,6 +225,81 @@ def _show_stack(status: StackStatus) -> None:
         memory = f"{each.memory_bytes / 1e6:.0f} MB" if each.running else ""
         table.add_row(each.name, state, each.address, str(each.pid or ""), memory)
     console.print(table)
+
+
+# Models -------------------------------------------------------------------------------------------
+
+
+@models_app.command("list")
+def models_list(
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Show the versions that Triton serves, and which is in force.
+
+    Exit status 1 when one in force is not served: the stage that needs it waits.
+    """
+    from . import serving
+
+    versions = serving.served(_settings())
+    if as_json:
+        sys.stdout.write(json.dumps([serving.as_json(each) for each in versions]) + "\n")
+    else:
+        console.print(serving.render(versions))
+    if not all(each.served for each in versions):
+        raise typer.Exit(1)
+
+
+@models_app.command("add")
+def models_add(
+    name: Annotated[str, typer.Argument(help="Of the model: critic, generator, or a new one.")],
+    directory: Annotated[
+        Path,
+        typer.Argument(
+            help="Has NAME.onnx, its card NAME.json (as in models/weights) and, if the model is"
+            " calibrated, NAME_calibration.json."
+        ),
+    ],
+) -> None:
+    """Load the next version of a model beside those that are served.
+
+    The others go on answering while it is loaded, and the one in force stays in force. What is not
+    whole, or has other inputs or outputs than the model, is refused and changes nothing. Needs
+    triton.model_repository, the folder that Triton reads; a local stack says it by itself.
+    """
+    from . import serving
+
+    settings = _settings()
+    with console.status(f"Triton loads {name}"):
+        version = serving.add(settings, name, directory)
+    console.print(
+        f"{name} version {version.number} is served, SHA-256 {version.sha256}\n"
+        f"It is not in force until: mmbroker models use {name} {version.number}",
+        soft_wrap=True,
+    )
+
+
+@models_app.command("use")
+def models_use(
+    name: Annotated[str, typer.Argument(help="Of the model.")],
+    version: Annotated[int, typer.Argument(help="As in: mmbroker models list", min=1)],
+) -> None:
+    """Put a version of a model in force, after a look whether it is served and answers.
+
+    Every process that scores asks it from its next batch on, with the calibration that belongs to
+    it; nothing is restarted. Galaxies that are there keep their scores until they are observed
+    again, or all are scored again: mmbroker rescore, with the stages stopped.
+    """
+    from . import serving
+
+    chosen, before = serving.use(_settings(), name, version)
+    said = "was in force already" if before == version else f"is in force, it was {before}"
+    console.print(
+        f"{name} version {version} {said}: SHA-256 {chosen.sha256}, calibration "
+        f"{chosen.calibration_id or 'none'}\n"
+        "Galaxies that are there keep their scores until they are observed again; to have all "
+        "scored again, stop the stages and run: mmbroker rescore",
+        soft_wrap=True,
+    )
 
 
 # Running ------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from deploy.local import LocalStack
-from models.repository import write_repository
+from models.repository import provide
 
 from . import ledger, settings, top
 from .embedded import Settled, ledger_now, stages_running
@@ -86,6 +86,6 @@ def _stack(console: Console) -> Iterator[None]:
         yield
         return
     repository = now.data_directory / "models"
-    write_repository(repository, "embedded")
+    provide(repository, "embedded")
     with LocalStack(now.stack_directory, model_repository=repository):
         yield

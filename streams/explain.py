@@ -19,7 +19,8 @@ from .build_fingerprints import NotArchivedError, rebuild
 from .messages import Received
 from .registry import make_codec
 from .score_galaxies import ScoreGalaxies
-from .scorer import make_critic, make_scorer
+from .scorer import Scorers, make_critic
+from .serving import version_that_scored
 from .settings import Settings, SettingsError
 from .store import LMDBStore, Reading
 from .subscribe import read
@@ -65,6 +66,8 @@ def published(settings: Settings, galaxy_id: str) -> ScoredGalaxy:
 def verify(settings: Settings, galaxy_id: str) -> Iterator[Comparison]:
     """Make a galaxy's fingerprint and score again from the archived observations and compare.
 
+    The critic is asked in the version that the score came from, as long as Triton serves it.
+
     Raises:
         SettingsError: the galaxy is unknown.
         InfrastructureError: Kafka, the schema registry, Triton or the store is away.
@@ -88,12 +91,15 @@ def verify(settings: Settings, galaxy_id: str) -> Iterator[Comparison]:
             detail = f"version {score.version} was scored and the store has moved on"
             yield Comparison("score", False, detail)
             return
-        stage = ScoreGalaxies(
-            store, settings.topics, codec, make_scorer(settings), make_critic(settings)
-        )
+        critic = make_critic(settings)
+        version = None
+        if critic is not None and score.provenance.model_hash:
+            provenance = score.provenance
+            version = version_that_scored(critic, provenance.model_hash, provenance.calibration_id)
+        stage = ScoreGalaxies(store, settings.topics, codec, Scorers(settings), critic)
         fingerprint = codec.decode_as(Fingerprint, again)
         event = Received("", 0, 0, 0, again)
-        yield _compare_scores(score, stage.score([(fingerprint, event)])[0])
+        yield _compare_scores(score, stage.score([(fingerprint, event)], version)[0])
     finally:
         store.close()
 
@@ -116,9 +122,11 @@ def _compare_fingerprints(stored: bytes, again: bytes) -> Comparison:
 def _compare_scores(score: ScoredGalaxy, again: ScoredGalaxy) -> Comparison:
     """Compare everything but the ranks, which depend on the other galaxies."""
     if again.provenance.scorer_hash != score.provenance.scorer_hash:
+        model = score.provenance.model_hash
+        gone = "" if model in ("", again.provenance.model_hash) else f" (model {model} is not)"
         detail = (
             f"it was scored by {score.provenance.scorer_hash} and {again.provenance.scorer_hash} "
-            "is in force: roll out the score again, or verify with the former version"
+            f"is there{gone}: have it scored again (mmbroker rescore), or verify with what was"
         )
         return Comparison("score", False, detail)
     before, after = (to_record(with_rank(each, 0, 0)) for each in (score, again))

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -56,6 +56,7 @@ class Histogram(Collector):
         stage: value of the label ``stage``.
         bounds: upper bounds of the buckets, ascending.
         registry: where it belongs.
+        label: name of one more label, if there is one.
     """
 
     def __init__(
@@ -65,32 +66,39 @@ class Histogram(Collector):
         stage: str,
         bounds: Sequence[float],
         registry: CollectorRegistry,
+        label: str | None = None,
     ) -> None:
         self._name = name
         self._documentation = documentation
         self._stage = stage
         self._bounds = np.array(bounds, float)
-        self._counts = np.zeros(len(bounds) + 1, np.int64)
-        self._sum = 0.0
+        self._label = label
+        self._counts: dict[str, NDArray[np.int64]] = {}
+        self._sums: dict[str, float] = {}
         self._lock = threading.Lock()
+        if label is None:
+            self.observe([])
         registry.register(self)
 
-    def observe(self, values: ArrayLike) -> None:
-        """Take in one value or many; those that are not finite do not count."""
+    def observe(self, values: ArrayLike, label: str = "") -> None:
+        """Take in one value or many under a label; those that are not finite do not count."""
         each = np.atleast_1d(np.asarray(values, float))
         each = each[np.isfinite(each)]
         buckets = np.bincount(np.searchsorted(self._bounds, each), minlength=self._counts.size)
         with self._lock:
-            self._counts += buckets
-            self._sum += float(each.sum())
+            self._counts[label] = self._counts.get(label, 0) + buckets
+            self._sums[label] = self._sums.get(label, 0.0) + float(each.sum())
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """The histogram as the client library exposes it."""
-        with self._lock:
-            counts, total = np.cumsum(self._counts).tolist(), self._sum
+        names = ["stage"] if self._label is None else ["stage", self._label]
         bounds = [*map(floatToGoString, self._bounds), "+Inf"]
-        family = HistogramMetricFamily(self._name, self._documentation, labels=["stage"])
-        family.add_metric([self._stage], list(zip(bounds, counts, strict=True)), total)
+        family = HistogramMetricFamily(self._name, self._documentation, labels=names)
+        with self._lock:
+            for label, each in self._counts.items():
+                counts = np.cumsum(each).tolist()
+                values = [self._stage, label][: len(names)]
+                family.add_metric(values, list(zip(bounds, counts, strict=True)), self._sums[label])
         yield family
 
 
@@ -113,8 +121,10 @@ class StageMetrics:
         def gauge(name: str, documentation: str, *labels: str) -> Gauge:
             return Gauge(f"mmbroker_{name}", documentation, ("stage", *labels), registry=registry)
 
-        def histogram(name: str, documentation: str, bounds: Sequence[float]) -> Histogram:
-            return Histogram(f"mmbroker_{name}", documentation, stage, bounds, registry)
+        def histogram(
+            name: str, documentation: str, bounds: Sequence[float], label: str | None = None
+        ) -> Histogram:
+            return Histogram(f"mmbroker_{name}", documentation, stage, bounds, registry, label)
 
         self.ready = gauge("ready", "1 while /readyz says yes.").labels(stage)
         self.retries = counter(
@@ -143,11 +153,17 @@ class StageMetrics:
         )
         self._parts = counter("batch_part_seconds", "Time spent in the parts of a batch.", "part")
         self._triton_seconds = histogram(
-            "triton_request_seconds", "Time until Triton had answered for a batch.", TRITON_BOUNDS_S
+            "triton_request_seconds",
+            "Time until a model on Triton had answered for a batch.",
+            TRITON_BOUNDS_S,
+            "model",
         )
-        self.triton_errors = counter(
-            "triton_errors", "Batches for which Triton did not answer, after its retries."
-        ).labels(stage)
+        self._triton_errors = counter(
+            "triton_errors", "Batches for which Triton did not answer, after its retries.", "model"
+        )
+        self._model_version = gauge(
+            "model_version", "Version of a model with which the process scores.", "model"
+        )
         self._probability = histogram(
             "score_probability", "Calibrated probabilities published.", PROBABILITY_BOUNDS
         )
@@ -209,13 +225,26 @@ class StageMetrics:
             self.doing = before
             self._parts.labels(self._stage, name).inc(time.perf_counter() - started)
 
+    def uses(self, model: str) -> None:
+        """Begin to count for a model on Triton."""
+        self._triton_errors.labels(self._stage, model)
+        self._triton_seconds.observe([], model)
+
     @contextmanager
-    def triton(self) -> Iterator[None]:
-        """Measure how long Triton takes, as a part of the batch too."""
+    def triton(self, model: str) -> Iterator[None]:
+        """Measure how long a model on Triton takes, as a part of the batch too."""
         started = time.perf_counter()
         with self.part("triton"):
             yield
-        self._triton_seconds.observe(time.perf_counter() - started)
+        self._triton_seconds.observe(time.perf_counter() - started, model)
+
+    def triton_failed(self, model: str) -> None:
+        """Count a batch for which a model on Triton did not answer."""
+        self._triton_errors.labels(self._stage, model).inc()
+
+    def model_in_force(self, model: str, version: int) -> None:
+        """Set which version of a model the process scores with."""
+        self._model_version.labels(self._stage, model).set(version)
 
     def lag(self, waiting: Mapping[tuple[str, int], int]) -> None:
         """Set how many events wait, by (topic, partition), where the process reads."""

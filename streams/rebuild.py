@@ -5,6 +5,7 @@
 - The archive comes from the topic of observations, as far as Kafka still has them, without what the
   topic of quarantined events says was refused.
 - Ranks come from the scored galaxies, and what was last said of a galaxy from the alerts.
+- Which versions of the models are in force is in the backup; without one it is the first of each.
 - How far the stages have come is what they have acknowledged. What became of the single events is
   lost; the ledger counts them under an outcome that says so.
 
@@ -84,6 +85,7 @@ class Rebuilt:
         scores: how many scored galaxies are ranked.
         alerts: of how many galaxies it is known what an alert stream last said, by stream.
         waiting: events that the stages will be given, by stage.
+        models: versions of models in force, by name, that the backup had.
         backup: the backup that was used.
     """
 
@@ -99,6 +101,7 @@ class Rebuilt:
     scores: int = 0
     alerts: dict[str, int] = field(default_factory=dict)
     waiting: dict[str, int] = field(default_factory=dict)
+    models: dict[str, int] = field(default_factory=dict)
     backup: Path | None = None
 
     @property
@@ -114,6 +117,7 @@ class Rebuilt:
             f"galaxies of which the last alert is known: {alerts or 'there are no streams'}; "
             "others that pass a stream are announced there as new when they are next scored",
             f"still to be read by the stages: {waiting}",
+            self._models,
         ]
         elsewhere = "" if self.backup is None else f" nor in {self.backup}"
         if self.missing:
@@ -138,6 +142,21 @@ class Rebuilt:
         if self.aside is not None:
             lines.append(f"the former store is in {self.aside}")
         return "\n".join(lines)
+
+    @property
+    def _models(self) -> str:
+        chosen = [f"{name} version {version}" for name, version in sorted(self.models.items())]
+        named = ", ".join(chosen)
+        if self.backup is None:
+            return (
+                "models in force: version 1 of each, since there was no backup to tell; if it was "
+                "another: mmbroker models use NAME VERSION"
+            )
+        return (
+            f"models in force: {named}, the others version 1"
+            if named
+            else ("models in force: version 1 of each")
+        )
 
 
 def rebuild(
@@ -318,6 +337,7 @@ class _Rebuild:
     def run(self) -> Rebuilt:
         """Fill the store; see ``rebuild``."""
         self._accounts()
+        self._models()
         self._fingerprints()
         self._members()
         self._archive_of_backup()
@@ -354,6 +374,13 @@ class _Rebuild:
                     untold += up_to - before
                 writing.account(stage, told, {REBUILT: untold} if untold else {})
                 self._rebuilt.waiting[stage] = sum(ends.values()) - sum(told.values())
+
+    def _models(self) -> None:
+        """Which versions of the models are in force."""
+        with self._store.writing() as writing, self._backed_up() as backup:
+            self._rebuilt.models = {} if backup is None else backup.model_versions()
+            for model, version in self._rebuilt.models.items():
+                writing.use_model(model, version)
 
     def _fingerprints(self) -> None:
         """The newest fingerprint of every galaxy."""

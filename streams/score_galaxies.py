@@ -1,7 +1,8 @@
 """Second stage: fingerprints in, scored and ranked galaxies out. Holds no galaxy state.
 
 Of several fingerprints of one galaxy in a batch only the newest is scored. The store serves for
-ranks and counts alone, so a new model is rolled out by reading the fingerprints again.
+ranks and counts, and says which version of a model is in force: it is asked at every batch, so a
+version is switched without a restart. What is there is scored anew by reading the fingerprints again.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from functools import partial
 
 import numpy as np
 
-from models.critic import Critic, CriticUnavailable
+from models.critic import Critic
+from models.triton import ModelUnavailable
 from processors import ranking
-from processors.scoring import NO_CRITIC, Judged, Scorer, with_rank
+from processors.calibration import Calibration
+from processors.scoring import NO_CRITIC, Judged, with_rank
 from processors.validation import fingerprint_problems
 from processors.vector import FingerprintVectors, condition, vectors
 from schemas.codec import Codec
@@ -22,6 +25,7 @@ from schemas.events import Fingerprint, RedshiftPosterior, ScoredGalaxy
 from .accounting import Account
 from .errors import InfrastructureError
 from .messages import OBSERVED_AT, Outgoing, Processed, Received, now_ms
+from .scorer import Scorers
 from .stage import RefusedError, Stage
 from .store import Store
 from .topics import Topics
@@ -40,18 +44,20 @@ class ScoreGalaxies(Stage):
         store: for ranks and counts.
         topics: names of the topics.
         codec: events to bytes and back.
-        scorer: scores galaxies.
+        scorers: score galaxies.
         critic: judges fingerprints; None leaves its output absent.
     """
 
     name = NAME
 
     def __init__(
-        self, store: Store, topics: Topics, codec: Codec, scorer: Scorer, critic: Critic | None
+        self, store: Store, topics: Topics, codec: Codec, scorers: Scorers, critic: Critic | None
     ) -> None:
         super().__init__(store, topics, codec)
-        self._scorer = scorer
+        self._scorers = scorers
         self._critic = critic
+        if critic is not None:
+            self.metrics.uses(critic.model)
 
     @property
     def sources(self) -> Sequence[str]:
@@ -130,17 +136,26 @@ class ScoreGalaxies(Stage):
         places.update(moved)
         return self._ranked(galaxies, moved, {f.galaxy_id: event for f, event in newer})
 
-    def score(self, fingerprints: Sequence[tuple[Fingerprint, Received]]) -> list[ScoredGalaxy]:
-        """Score fingerprints with the messages they came in; ranks are not yet known."""
+    def score(
+        self, fingerprints: Sequence[tuple[Fingerprint, Received]], version: int | None = None
+    ) -> list[ScoredGalaxy]:
+        """Score fingerprints with the messages they came in; ranks are not yet known.
+
+        Args:
+            fingerprints: each with its message.
+            version: of the critic; None for the one in force.
+        """
         decoded = [fingerprint for fingerprint, _ in fingerprints]
         with self.metrics.part("redshift"):
-            estimated = self._scorer.redshift.estimate_fully(decoded)
-        judged = NO_CRITIC
+            estimated = self._scorers.redshift.estimate_fully(decoded)
+        judged, calibration = NO_CRITIC, None
         if self._critic is not None:
             posteriors = [each.posterior for each in estimated]
-            judged = self._judge(self._critic, decoded, posteriors)
+            judged, calibration = self._judge(
+                self._critic, version or self._in_force(self._critic), decoded, posteriors
+            )
         with self.metrics.part("score"):
-            return self._scorer.score(
+            return self._scorers.calibrated(calibration).score(
                 decoded,
                 [event.value or b"" for _, event in fingerprints],
                 estimated,
@@ -149,19 +164,37 @@ class ScoreGalaxies(Stage):
             )
 
     def probe(self) -> None:
-        """See ``stage.Stage``: the critic."""
-        if self._critic is not None and not self._critic.ready():
+        """See ``stage.Stage``: the critic in force."""
+        critic = self._critic
+        if critic is None:
+            return
+        version = self._in_force(critic)
+        if not critic.ready(version):
             raise InfrastructureError(
-                f"Triton at {self._critic.url} does not serve model {self._critic.model!r}"
+                f"Triton at {critic.url} does not serve version {version} of model "
+                f"{critic.model!r}, which is in force; see: mmbroker models list"
             )
+        self.metrics.model_in_force(critic.model, version)
+
+    def _in_force(self, critic: Critic) -> int:
+        with self.store.reading() as reading:
+            return reading.model_version(critic.model)
 
     def _judge(
         self,
         critic: Critic,
+        version: int,
         fingerprints: Sequence[Fingerprint],
         posteriors: Sequence[RedshiftPosterior],
-    ) -> Judged:
-        """What the critic says of the fingerprints in which something was observed."""
+    ) -> tuple[Judged, Calibration]:
+        """What a version of the critic says of the fingerprints in which something was observed.
+
+        Returns:
+            That, and the calibration that belongs to the version.
+
+        Raises:
+            InfrastructureError: Triton does not answer, or does not serve that version.
+        """
         seen = vectors(fingerprints)
         outputs = np.full(len(fingerprints), np.nan, np.float32)
         chosen = np.flatnonzero(seen.observed)
@@ -169,26 +202,16 @@ class ScoreGalaxies(Stage):
             if chosen.size:
                 part = FingerprintVectors(seen.values[chosen], seen.mask[chosen])
                 given = condition([posteriors[row] for row in chosen.tolist()])
-                with self.metrics.triton():
-                    outputs[chosen] = critic.score(part, given)
-            self._check_calibration(critic)
-            return Judged(outputs, critic.model_hash, model_version=critic.model_version)
-        except CriticUnavailable as error:
-            self.metrics.triton_errors.inc()
+                with self.metrics.triton(critic.model):
+                    outputs[chosen] = critic.score(part, given, version)
+            model_hash = critic.version(version).sha256
+            judged = Judged(outputs, model_hash, model_version=str(version))
+            calibration = critic.calibration(version)
+        except ModelUnavailable as error:
+            self.metrics.triton_failed(critic.model)
             raise InfrastructureError(str(error)) from error
-
-    def _check_calibration(self, critic: Critic) -> None:
-        """Refuse to calibrate one network's outputs with what was fitted to another's.
-
-        Raises:
-            InfrastructureError: Triton serves another network than the one calibrated here.
-        """
-        if critic.calibration_id != self._scorer.critic_calibration_id:
-            raise InfrastructureError(
-                f"Triton at {critic.url} serves model {critic.model!r} with calibration "
-                f"{critic.calibration_id}; this version has {self._scorer.critic_calibration_id}: "
-                "write its model repository again and load it"
-            )
+        self.metrics.model_in_force(critic.model, version)
+        return judged, calibration
 
     def _ranked(
         self,

@@ -1,4 +1,4 @@
-"""The scorer and the critic that the settings name, from the weights in the repository."""
+"""The scorers and the critic that the settings name."""
 
 from __future__ import annotations
 
@@ -13,15 +13,35 @@ from processors.scoring import Scorer
 from .settings import Settings
 
 
-def make_scorer(settings: Settings) -> Scorer:
-    """The scorer in force."""
-    return Scorer(
-        ConventionalRedshift(),
-        critic_calibration=_calibration("critic_calibration.json"),
-        redshift_calibration=_calibration("redshift_calibration.json"),
-        form=settings.scoring.hyperscore_form,
-        line_recovery=(load_line_recovery(), line_recovery_used()),
-    )
+class Scorers:
+    """Scorers that differ in the critic's calibration alone, which belongs to a critic's version.
+
+    Args:
+        settings: the settings.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._form = settings.scoring.hyperscore_form
+        self._redshift_calibration = _packaged("redshift_calibration.json")
+        self._without_critic = _packaged("critic_calibration.json")
+        self._line_recovery = (load_line_recovery(), line_recovery_used())
+        self._made: dict[str, Scorer] = {}
+        self.redshift = ConventionalRedshift()
+        """Estimates redshifts, for all of them."""
+
+    def calibrated(self, critic: Calibration | None) -> Scorer:
+        """The scorer for critics with a calibration; None where there is no critic."""
+        calibration = critic or self._without_critic
+        scorer = self._made.get(calibration.calibration_id)
+        if scorer is None:
+            scorer = self._made[calibration.calibration_id] = Scorer(
+                self.redshift,
+                critic_calibration=calibration,
+                redshift_calibration=self._redshift_calibration,
+                form=self._form,
+                line_recovery=self._line_recovery,
+            )
+        return scorer
 
 
 def make_critic(settings: Settings) -> Critic | None:
@@ -32,5 +52,5 @@ def make_critic(settings: Settings) -> Critic | None:
     return Critic(triton.url, triton.critic, deadline_s=triton.deadline_s, retries=triton.retries)
 
 
-def _calibration(name: str) -> Calibration:
+def _packaged(name: str) -> Calibration:
     return Calibration.from_json((resources.files("models") / "weights" / name).read_text())

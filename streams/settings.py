@@ -125,6 +125,8 @@ class TritonSettings(_Section):
     """How to reach Triton."""
 
     url: str = "127.0.0.1:8001"
+    model_repository: Path | None = None
+    """The folder that Triton reads its models from, for adding versions; None if it is not here."""
     critic: str = "critic"
     deadline_s: float = Field(default=10.0, gt=0)
     retries: int = Field(default=3, ge=0)
@@ -195,6 +197,9 @@ class _LocalStackSource(PydanticBaseSettingsSource):
             found.setdefault(section, {})[name] = value
         if given.get("bootstrap_servers", stack.bootstrap_servers) != stack.bootstrap_servers:
             del found["kafka"]  # another Kafka, to which this stack's passwords mean nothing
+        triton = found.get("triton", {})
+        if self.current_state.get("triton", {}).get("url", triton.get("url")) != triton.get("url"):
+            del found["triton"]  # another Triton, which reads another folder
         return found
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:

@@ -9,7 +9,7 @@ from .build_fingerprints import BuildFingerprints
 from .publish_alerts import PublishAlerts
 from .registry import make_codec
 from .score_galaxies import ScoreGalaxies
-from .scorer import make_critic, make_scorer
+from .scorer import Scorers, make_critic
 from .settings import Settings
 from .stage import Stage
 from .store import LMDBStore
@@ -26,7 +26,7 @@ def _score_galaxies(settings: Settings) -> Stage:
         LMDBStore(settings.store_directory),
         settings.topics,
         make_codec(settings),
-        make_scorer(settings),
+        Scorers(settings),
         make_critic(settings),
     )
 

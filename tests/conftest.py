@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local import LocalStack
-from models.repository import write_repository
+from models.repository import provide
 from processors.fingerprint import empty
 from schemas.codec import Codec
 from schemas.events import Fingerprint, Observation, ScoredGalaxy
@@ -44,7 +44,7 @@ def shared_data() -> Path:
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     """A real Kafka and a real Triton that serves the critic."""
     directory = tmp_path_factory.mktemp("stack")
-    write_repository(directory / "models", "embedded")
+    provide(directory / "models", "embedded")
     with LocalStack(
         directory / "servers", model_repository=directory / "models", quiet=True
     ) as running:
@@ -63,7 +63,7 @@ def secured_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSta
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     """Servers that a test may kill, and leaves running."""
     directory = tmp_path_factory.mktemp("servers")
-    write_repository(directory / "models", "embedded")
+    provide(directory / "models", "embedded")
     with LocalStack(
         directory / "stack", model_repository=directory / "models", quiet=True
     ) as running:

@@ -177,6 +177,8 @@ class LocalStack:
             variables |= self.access.environment(user or BROKER)
         if "triton" in self._components:
             variables["MMBROKER_TRITON__URL"] = self.triton_url
+            repository = str(self.triton.model_repository)
+            variables["MMBROKER_TRITON__MODEL_REPOSITORY"] = repository
         return variables
 
     def up(self) -> Self:

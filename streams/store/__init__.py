@@ -5,6 +5,7 @@ wholly or not at all and is durable when it is done. Several processes may hold 
 """
 
 from .interface import (
+    FIRST_VERSION,
     Archived,
     Reading,
     Status,
@@ -18,6 +19,7 @@ from .lmdb import FILE, REMEDY, LMDBStore, damage, exclusive
 
 __all__ = [
     "FILE",
+    "FIRST_VERSION",
     "REMEDY",
     "Archived",
     "LMDBStore",

@@ -18,6 +18,9 @@ Status = Literal["merged", "replaced", "awaited"]
 """``merged``: in its galaxy's fingerprint. ``replaced``: was, until it was corrected or withdrawn.
 ``awaited``: replaced before it arrived; it will not be merged when it does."""
 
+FIRST_VERSION = 1
+"""Of a model: in force until another is chosen."""
+
 
 class StoreError(InfrastructureError):
     """The store cannot be used; the message says why and what to do."""
@@ -110,6 +113,14 @@ class Reading(Protocol):
         """The version and bin under which a galaxy stands in a ranking."""
         ...
 
+    def model_version(self, model: str) -> int:
+        """The version of a model that is in force; FIRST_VERSION until one was chosen."""
+        ...
+
+    def model_versions(self) -> dict[str, int]:
+        """The versions in force of the models of which one was chosen."""
+        ...
+
 
 class Writing(Reading, Protocol):
     """Reads and changes the store."""
@@ -158,6 +169,10 @@ class Writing(Reading, Protocol):
             name: the ranking.
             places: (version, bin) by galaxy id.
         """
+        ...
+
+    def use_model(self, model: str, version: int) -> None:
+        """Put a version of a model in force."""
         ...
 
 

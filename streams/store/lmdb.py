@@ -32,7 +32,14 @@ from processors.sky import Neighbour, Place, Position, place_of, strips_to_searc
 from schemas.events import Source
 from schemas.records import to_record
 
-from .interface import Archived, StoreBrokenError, StoreDamagedError, StoreError, Writing
+from .interface import (
+    FIRST_VERSION,
+    Archived,
+    StoreBrokenError,
+    StoreDamagedError,
+    StoreError,
+    Writing,
+)
 
 MAP_BYTES = 2**40
 """Address space set aside; the file is only as large as what is in it."""
@@ -56,6 +63,7 @@ TABLES = (
     "alerts",  # stream, galaxy id -> last alert
     "rankings",  # name -> histogram
     "ranked",  # name, galaxy id -> version, bin
+    "models",  # name -> version in force
 )
 _NUMBER = struct.Struct(">Q")
 _POSITION = struct.Struct(">ddd")
@@ -387,6 +395,13 @@ class LMDBTransaction(Writing):
         value = self._get("ranked", _joined(name, galaxy_id))
         return None if value is None else _VERSION_AND_BIN.unpack(value)
 
+    def model_version(self, model: str) -> int:
+        return _number(self._get("models", model.encode())) or FIRST_VERSION
+
+    def model_versions(self) -> dict[str, int]:
+        with self._transaction.cursor(self._tables["models"]) as cursor:
+            return {key.decode(): _number(value) for key, value in cursor}
+
     def put_fingerprint(self, galaxy_id: str, version: int, encoded: bytes) -> None:
         self._put("fingerprints", galaxy_id.encode(), _NUMBER.pack(version) + encoded)
 
@@ -461,6 +476,9 @@ class LMDBTransaction(Writing):
             else:
                 self._put("ranked", key, _VERSION_AND_BIN.pack(version, bin_index))
         self._put("rankings", name.encode(), histogram.astype("<i8").tobytes())
+
+    def use_model(self, model: str, version: int) -> None:
+        self._put("models", model.encode(), _NUMBER.pack(version))
 
     def _get(self, table: str, key: bytes) -> bytes | None:
         value: bytes | None = self._transaction.get(key, db=self._tables[table])

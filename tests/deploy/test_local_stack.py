@@ -130,6 +130,7 @@ def test_comes_up_ready_and_says_where(stack: LocalStack) -> None:
     assert stack.environment() == {
         "MMBROKER_KAFKA__BOOTSTRAP_SERVERS": stack.bootstrap_servers,
         "MMBROKER_TRITON__URL": stack.triton_url,
+        "MMBROKER_TRITON__MODEL_REPOSITORY": str(stack.triton.model_repository),
     }
     assert "double" in stack.logs("triton")
     with pytest.raises(StackError, match="it has kafka and triton"):

@@ -1,0 +1,216 @@
+"""Which versions of the models there are, and which of them is in force: seen, added, switched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from rich.table import Table
+from rich.text import Text
+
+from models import repository, triton
+from models.critic import Critic
+from models.triton import Model, ModelUnavailable, Version
+
+from .settings import Settings, SettingsError
+from .store import LMDBStore
+
+LOCK = "models.lock"
+SHA256_SHOWN = 16
+
+
+@dataclass(frozen=True)
+class Served:
+    """A version of a model on Triton.
+
+    Attributes:
+        model: name of the model.
+        version: its number.
+        in_force: whether it is the one that is asked.
+        served: whether Triton serves it.
+        sha256: of the network.
+        calibration_id: of its calibration; empty without one.
+        code_version: the mmbroker that trained it.
+        trained_on: what it was trained on.
+    """
+
+    model: str
+    version: int
+    in_force: bool
+    served: bool = True
+    sha256: str = ""
+    calibration_id: str = ""
+    code_version: str = ""
+    trained_on: str = ""
+
+
+def served(settings: Settings) -> list[Served]:
+    """All versions on Triton, and those in force that are not.
+
+    Raises:
+        ModelUnavailable: Triton does not answer.
+        StoreError: the store cannot be read.
+    """
+    found = []
+    with _store(settings) as store, store.reading() as reading:
+        chosen = reading.model_versions()
+        names = {*triton.served(settings.triton.url), *chosen}
+        in_force = {name: reading.model_version(name) for name in sorted(names)}
+    for name, number in in_force.items():
+        with _model(settings, name) as model:
+            try:
+                numbers = model.versions()
+            except ModelUnavailable:
+                numbers = []
+            if number not in numbers:
+                found.append(Served(name, number, in_force=True, served=False))
+            found += [_described(name, model.version(each), each == number) for each in numbers]
+    return found
+
+
+def add(settings: Settings, name: str, source: Path) -> Version:
+    """Write the next version of a model beside those that are there, and have Triton load it.
+
+    Whatever fails, the repository is as it was, and Triton goes on serving what it served.
+
+    Args:
+        settings: the settings.
+        name: of the model, and of its files.
+        source: folder with NAME.onnx, its card NAME.json, and NAME_calibration.json if it has one.
+
+    Returns:
+        The version, which answers; also when it had been added before.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: they do not belong together, or have other inputs and outputs than the model.
+        SettingsError: it is not known which folder Triton reads.
+        ModelUnavailable: Triton is away or does not accept it.
+    """
+    directory = _repository(settings)
+    triton.served(settings.triton.url)  # nothing is written for a server that is away
+    with FileLock(directory.with_name(LOCK)), _model(settings, name) as model:
+        before = repository.versions(directory, name)
+        number = repository.add_version(directory, name, source)
+        try:
+            if not model.ready(number):
+                triton.load(settings.triton.url, name)
+            _require_answer(settings, model, number)
+        except BaseException:
+            if number not in before:
+                repository.remove_version(directory, name, number)
+            raise
+        return model.version(number)
+
+
+def use(settings: Settings, name: str, number: int) -> tuple[Version, int]:
+    """Put a version of a model in force: from their next batch on the stages ask it.
+
+    Returns:
+        The version, and the number of the one that was in force.
+
+    Raises:
+        ModelUnavailable: Triton does not serve it, or it does not answer; nothing is changed.
+        StoreError: the store cannot be written.
+    """
+    with _model(settings, name) as model, _store(settings) as store:
+        _require_answer(settings, model, number)
+        version = model.version(number)
+        with store.writing() as writing:
+            before = writing.model_version(name)
+            writing.use_model(name, number)
+        return version, before
+
+
+def render(versions: list[Served]) -> Table:
+    """The versions as a table."""
+    table = Table("model", "version", "in force", "SHA-256", "calibration", "code", "trained on")
+    for each in versions:
+        table.add_row(
+            each.model,
+            str(each.version),
+            ("[green]in force" if each.served else "[red]not served") if each.in_force else "",
+            each.sha256[:SHA256_SHOWN],
+            each.calibration_id,
+            each.code_version,
+            Text(each.trained_on),
+        )
+    return table
+
+
+def as_json(version: Served) -> dict[str, Any]:
+    """A version as JSON."""
+    return asdict(version)
+
+
+def version_that_scored(critic: Critic, model_hash: str, calibration_id: str) -> int | None:
+    """The version of a critic that a score came from, as long as Triton serves it.
+
+    Args:
+        critic: the critic.
+        model_hash: ``provenance.model_hash``.
+        calibration_id: ``provenance.calibration_id``, which ends with that of the critic.
+
+    Raises:
+        ModelUnavailable: Triton does not answer.
+    """
+    versions = [critic.version(number) for number in critic.versions()]
+    fits = [each for each in versions if each.sha256 == model_hash]
+    fits.sort(key=lambda each: calibration_id.endswith(f"+{each.calibration_id}"))
+    return fits[-1].number if fits else None
+
+
+def _require_answer(settings: Settings, model: Model, number: int) -> None:
+    """Make sure that a version is served and answers; of the critic's, that it is calibrated."""
+    numbers = model.versions()
+    if number not in numbers:
+        raise ModelUnavailable(
+            f"Triton at {model.url} does not serve version {number} of model {model.model!r}, but "
+            f"{', '.join(map(str, numbers))}; triton.model_repository is "
+            f"{settings.triton.model_repository}: is that the folder it reads?"
+        )
+    model.probe(number)
+    if isinstance(model, Critic):
+        model.calibration(number)
+
+
+def _model(settings: Settings, name: str) -> Model:
+    kind = Critic if name == settings.triton.critic else Model
+    return kind(settings.triton.url, name, deadline_s=settings.triton.deadline_s, retries=0)
+
+
+def _described(name: str, version: Version, in_force: bool) -> Served:
+    return Served(
+        name,
+        version.number,
+        in_force,
+        sha256=version.sha256,
+        calibration_id=version.calibration_id,
+        code_version=version.code_version,
+        trained_on=version.trained_on,
+    )
+
+
+def _repository(settings: Settings) -> Path:
+    directory = settings.triton.model_repository
+    if directory is None:
+        raise SettingsError(
+            "triton.model_repository is not set: the folder that Triton at "
+            f"{settings.triton.url} reads its models from, as it is seen from here"
+        )
+    if not directory.is_dir():
+        raise SettingsError(f"triton.model_repository = {directory}: there is no such folder")
+    return directory
+
+
+@contextmanager
+def _store(settings: Settings) -> Iterator[LMDBStore]:
+    store = LMDBStore(settings.store_directory)
+    try:
+        yield store
+    finally:
+        store.close()
