@@ -12,6 +12,12 @@ from processors.vector import FingerprintVectors, Float32
 
 from .triton import Model, ModelUnavailable
 
+INPUTS = {
+    "values": ("FP32", [vector.LENGTH]),
+    "mask": ("FP32", [vector.LENGTH]),
+    "condition": ("FP32", [vector.REDSHIFT_CELLS]),
+}
+
 
 class Critic(Model):
     """A critic on Triton."""
@@ -40,7 +46,11 @@ class Critic(Model):
             )
         arrays = {"values": vectors.values, "mask": vectors.mask, "condition": condition}
         inputs = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
-        output = self.infer(inputs, version).get("critic")
+        try:
+            output = self.infer(inputs, version).get("critic")
+        except ValueError:
+            self.require_usable(version)
+            raise
         if output is None or output.shape != (count, 1):
             shape = None if output is None else output.shape
             raise ModelUnavailable(
@@ -48,6 +58,20 @@ class Critic(Model):
                 f"{count} galaxies"
             )
         return np.asarray(output[:, 0], np.float32)
+
+    def require_usable(self, version: int) -> None:
+        """Make sure that a version is a calibrated critic of the fingerprint vectors of this code.
+
+        Raises:
+            ModelUnavailable: it is not, or the server does not answer.
+        """
+        inputs = self.version(version).inputs
+        if inputs != INPUTS:
+            raise ModelUnavailable(
+                f"version {version} of model {self.model!r} at {self.url} takes {inputs}, and is "
+                f"asked with {INPUTS}"
+            )
+        self.calibration(version)
 
     def calibration(self, version: int) -> Calibration:
         """What turns the outputs of a version into probabilities.
@@ -60,7 +84,12 @@ class Critic(Model):
             raise ModelUnavailable(
                 f"version {version} of model {self.model!r} at {self.url} has no calibration"
             )
-        return _calibration(found)
+        try:
+            return _calibration(found)
+        except ValueError as error:
+            raise ModelUnavailable(
+                f"version {version} of model {self.model!r} at {self.url}: {error}"
+            ) from error
 
 
 @lru_cache(maxsize=8)

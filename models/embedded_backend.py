@@ -70,19 +70,12 @@ def _require_same(path: Path, stated: dict[str, list[Any]], tensors: list[Any]) 
 
     A dimension that varies is -1 in the configuration, and a name or nothing in the network.
     """
+    stated = {name: [int(size) for size in dims] for name, dims in stated.items()}
     has = {each.name: list(each.shape)[1:] for each in tensors}
-    sizes = {name: [int(size) for size in dims] for name, dims in stated.items() if name in has}
-    for name, dims in sizes.items():
-        network = has[name]
-        fits = len(network) == len(dims) and all(
-            not isinstance(size, int) or size == dim
-            for size, dim in zip(network, dims, strict=True)
-        )
-        if not fits:
-            raise triton.TritonModelException(
-                f"{path} has {name} of shape {network}, the configuration says {dims}"
-            )
-    if has.keys() != stated.keys():
+    sizes = {
+        name: [size if isinstance(size, int) else -1 for size in dims] for name, dims in has.items()
+    }
+    if sizes != stated:
         raise triton.TritonModelException(
-            f"{path} has {sorted(has)}, the configuration says {sorted(stated)}"
+            f"{path} has {sizes}, the configuration says {stated}, -1 for what varies"
         )

@@ -151,11 +151,11 @@ def identity(card: Card) -> tuple[str, str]:
 
 
 def read_model(folder: Path, model: str) -> tuple[Path, Card]:
-    """A network, and its card with the calibration in it, after a look whether they belong together.
+    """A network and its card, with the calibration in it, which belong together.
 
     Raises:
         FileNotFoundError: one is missing.
-        ValueError: they do not, or the card is none.
+        ValueError: they do not belong together, or the card is none.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", model):
         raise ValueError(f"model {model!r}: use lower-case letters, digits and underscores")

@@ -51,16 +51,16 @@ stack_app = typer.Typer(
 models_app = typer.Typer(
     help="""The models on Triton: which versions are served, and which one is in force.
 
-A new version is loaded beside the former ones, which go on answering, and is switched to without a
-restart of anything:
+A new version is loaded beside the former ones, which go on answering; then it is switched to, and
+back, without a restart of anything:
 
-  mmbroker models add critic DIRECTORY   # critic.onnx, critic.json, critic_calibration.json
+mmbroker models add critic DIRECTORY: it is served beside version 1
 
-  mmbroker models use critic 2           # new scores come from it, from the next batch on
+mmbroker models use critic 2: from the next batch on scores come from it
 
-  mmbroker rescore                       # and those that are there, with the stages stopped
+mmbroker rescore: the galaxies that are there get such scores too
 
-  mmbroker models use critic 1           # the way back
+mmbroker models use critic 1: the way back
 """,
     no_args_is_help=True,
 )

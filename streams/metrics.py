@@ -84,7 +84,7 @@ class Histogram(Collector):
         """Take in one value or many under a label; those that are not finite do not count."""
         each = np.atleast_1d(np.asarray(values, float))
         each = each[np.isfinite(each)]
-        buckets = np.bincount(np.searchsorted(self._bounds, each), minlength=self._counts.size)
+        buckets = np.bincount(np.searchsorted(self._bounds, each), minlength=self._bounds.size + 1)
         with self._lock:
             self._counts[label] = self._counts.get(label, 0) + buckets
             self._sums[label] = self._sums.get(label, 0.0) + float(each.sum())

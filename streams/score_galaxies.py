@@ -1,8 +1,8 @@
 """Second stage: fingerprints in, scored and ranked galaxies out. Holds no galaxy state.
 
 Of several fingerprints of one galaxy in a batch only the newest is scored. The store serves for
-ranks and counts, and says which version of a model is in force: it is asked at every batch, so a
-version is switched without a restart. What is there is scored anew by reading the fingerprints again.
+ranks and counts, and says at every batch which version of a model is in force, so that one is
+switched without a restart. Galaxies that are there follow when their fingerprints are read again.
 """
 
 from __future__ import annotations

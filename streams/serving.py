@@ -93,18 +93,24 @@ def add(settings: Settings, name: str, source: Path) -> Version:
     """
     directory = _repository(settings)
     triton.served(settings.triton.url)  # nothing is written for a server that is away
-    with FileLock(directory.with_name(LOCK)), _model(settings, name) as model:
+    with FileLock(directory / LOCK), _model(settings, name) as model:
         before = repository.versions(directory, name)
         number = repository.add_version(directory, name, source)
+        cards = repository.versions(directory, name)
         try:
-            if not model.ready(number):
-                triton.load(settings.triton.url, name)
+            triton.load(settings.triton.url, name)
             _require_answer(settings, model, number)
+            version = model.version(number)
+            if repository.identity(version.card) != repository.identity(cards[number]):
+                raise ModelUnavailable(
+                    f"Triton at {model.url} serves another version {number} of model {name!r} than "
+                    f"the one in {directory}: is that the folder it reads?"
+                )
         except BaseException:
             if number not in before:
                 repository.remove_version(directory, name, number)
             raise
-        return model.version(number)
+        return version
 
 
 def use(settings: Settings, name: str, number: int) -> tuple[Version, int]:
@@ -165,7 +171,7 @@ def version_that_scored(critic: Critic, model_hash: str, calibration_id: str) ->
 
 
 def _require_answer(settings: Settings, model: Model, number: int) -> None:
-    """Make sure that a version is served and answers; of the critic's, that it is calibrated."""
+    """Make sure that a version is served and answers, and one of the critic's that it is one."""
     numbers = model.versions()
     if number not in numbers:
         raise ModelUnavailable(
@@ -175,7 +181,7 @@ def _require_answer(settings: Settings, model: Model, number: int) -> None:
         )
     model.probe(number)
     if isinstance(model, Critic):
-        model.calibration(number)
+        model.require_usable(number)
 
 
 def _model(settings: Settings, name: str) -> Model:
