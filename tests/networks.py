@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from tritonclient import grpc
 
+from deploy.local import LocalStack
 from models.repository import WEIGHTS
 from processors.calibration import Calibration
 
 # Numbers of fields in the messages of onnx.proto that lead to the weights.
 MODEL_GRAPH, GRAPH_INITIALIZER, TENSOR_NAME, TENSOR_RAW_DATA = 7, 5, 8, 9
 OUTPUT_BIAS = b"layers.4.bias"
+
+SHIFT = 0.5
 
 
 def shifted_critic(folder: Path, shift: float, model: str = "critic") -> Path:
@@ -39,6 +44,13 @@ def shifted_critic(folder: Path, shift: float, model: str = "critic") -> Path:
     (folder / f"{model}.json").write_text(json.dumps(card))
     (folder / f"{model}_calibration.json").write_text(calibration.to_json())
     return folder
+
+
+def withdrawn(stack: LocalStack, model: str) -> None:
+    """Take a model from Triton and its repository."""
+    with grpc.InferenceServerClient(stack.triton_url) as client:
+        client.unload_model(model)
+    shutil.rmtree(stack.triton.model_repository / model)
 
 
 def raw_data(network: bytes, name: bytes) -> slice:
