@@ -120,7 +120,7 @@ class Model:
         self.first_pause_s = first_pause_s
         self.largest_batch = largest_batch
         self._client = grpc.InferenceServerClient(url, channel_args=CHANNEL)
-        self._known: dict[int, Version] = {}
+        self._known: Version | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -141,11 +141,12 @@ class Model:
         """Whether the server serves a version of the model now."""
         timeout = min(self.deadline_s, 2.0)
         try:
-            return bool(
-                self._client.is_model_ready(self.model, str(version), client_timeout=timeout)
-            )
+            if self._client.is_model_ready(self.model, str(version), client_timeout=timeout):
+                return True
         except InferenceServerException:
-            return False
+            pass
+        self._known = None
+        return False
 
     def versions(self) -> list[int]:
         """The versions that the server serves, ascending.
@@ -165,9 +166,11 @@ class Model:
         Raises:
             ModelUnavailable: the server does not answer, or does not serve that version.
         """
-        known = self._known.get(number)
-        if known is None:
-            known = self._known[number] = self._asked(number)
+        known = self._known
+        if known is None or known.number != number:
+            # The last one alone: of a version that is not asked nobody would notice that it went
+            # and another came under its number.
+            known = self._known = self._asked(number)
         return known
 
     def infer(self, inputs: Mapping[str, Array], version: int) -> dict[str, Array]:
@@ -236,7 +239,7 @@ class Model:
                 )
                 break
             except InferenceServerException as error:
-                self._known = {}  # other networks may be served when it is back
+                self._known = None  # other networks may be served when it is back
                 if _is_our_fault(error):
                     raise ValueError(
                         f"model {self.model!r} refuses the request: {error}"

@@ -89,8 +89,9 @@ def _schemas(settings: Settings) -> str:
 
 
 def _scorer(settings: Settings) -> str:
-    scorer = Scorers(settings).calibrated(None)
-    return f"redshift {scorer.redshift.identity}, calibration {scorer.calibration_id}"
+    scorers = Scorers(settings)
+    calibration = scorers.redshift_calibration.calibration_id
+    return f"redshift {scorers.redshift.identity}, its calibration {calibration}"
 
 
 def _triton(settings: Settings) -> str:

@@ -302,6 +302,21 @@ def models_use(
     )
 
 
+@models_app.command("remove")
+def models_remove(
+    name: Annotated[str, typer.Argument(help="Of the model.")],
+    version: Annotated[int, typer.Argument(help="As in: mmbroker models list", min=1)],
+) -> None:
+    """Delete a version that is not in force, from Triton and the folder it reads.
+
+    Scores that came from it can no longer be verified.
+    """
+    from . import serving
+
+    serving.remove(_settings(), name, version)
+    console.print(f"{name} version {version} is no longer served")
+
+
 # Running ------------------------------------------------------------------------------------------
 
 

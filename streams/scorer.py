@@ -22,12 +22,12 @@ class Scorers:
 
     def __init__(self, settings: Settings) -> None:
         self._form = settings.scoring.hyperscore_form
-        self._redshift_calibration = _packaged("redshift_calibration.json")
         self._without_critic = _packaged("critic_calibration.json")
         self._line_recovery = (load_line_recovery(), line_recovery_used())
         self._made: dict[str, Scorer] = {}
         self.redshift = ConventionalRedshift()
         """Estimates redshifts, for all of them."""
+        self.redshift_calibration = _packaged("redshift_calibration.json")
 
     def calibrated(self, critic: Calibration | None) -> Scorer:
         """The scorer for critics with a calibration; None where there is no critic."""
@@ -37,7 +37,7 @@ class Scorers:
             scorer = self._made[calibration.calibration_id] = Scorer(
                 self.redshift,
                 critic_calibration=calibration,
-                redshift_calibration=self._redshift_calibration,
+                redshift_calibration=self.redshift_calibration,
                 form=self._form,
                 line_recovery=self._line_recovery,
             )

@@ -20,7 +20,7 @@ from .settings import Settings, SettingsError
 from .store import LMDBStore
 
 LOCK = "models.lock"
-SHA256_SHOWN = 16
+SHA256_SHOWN = 12
 
 
 @dataclass(frozen=True)
@@ -132,17 +132,38 @@ def use(settings: Settings, name: str, number: int) -> tuple[Version, int]:
         return version, before
 
 
+def remove(settings: Settings, name: str, number: int) -> None:
+    """Take a version of a model that is not in force from Triton and its repository.
+
+    Raises:
+        SettingsError: it is in force, or it is not in the folder that Triton reads.
+        ModelUnavailable: Triton is away.
+    """
+    directory = _repository(settings)
+    triton.served(settings.triton.url)
+    with _store(settings) as store, store.reading() as reading:
+        if reading.model_version(name) == number:
+            raise SettingsError(f"{name} version {number} is in force; first use another")
+    with FileLock(directory / LOCK):
+        if number not in repository.versions(directory, name):
+            raise SettingsError(f"there is no version {number} of model {name!r} in {directory}")
+        repository.remove_version(directory, name, number)
+        triton.load(settings.triton.url, name)
+
+
 def render(versions: list[Served]) -> Table:
     """The versions as a table."""
-    table = Table("model", "version", "in force", "SHA-256", "calibration", "code", "trained on")
+    table = Table()
+    for name in ("model", "version", "in force", "SHA-256"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("trained on")
     for each in versions:
+        state = "[green]in force" if each.served else "[red]not served"
         table.add_row(
             each.model,
             str(each.version),
-            ("[green]in force" if each.served else "[red]not served") if each.in_force else "",
+            state if each.in_force else "",
             each.sha256[:SHA256_SHOWN],
-            each.calibration_id,
-            each.code_version,
             Text(each.trained_on),
         )
     return table

@@ -124,5 +124,5 @@ def test_a_server_that_is_away_is_given_up_within_the_deadline(galaxies: Galaxie
 def test_a_model_of_other_inputs_is_no_critic(triton_url: str, galaxies: Galaxies) -> None:
     with Critic(triton_url, "generator", deadline_s=20.0) as client:
         for ask in (client.require_usable, lambda version: client.score(*galaxies, version)):
-            with pytest.raises(ModelUnavailable, match="'generator' .* takes .*noise"):
+            with pytest.raises(ModelUnavailable, match=r"'generator' .* takes .*noise"):
                 ask(1)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from google.protobuf import text_format
-from tritonclient.grpc.model_config_pb2 import ModelConfig
+from tritonclient.grpc.model_config_pb2 import TYPE_FP32, TYPE_INT64, ModelConfig
 
 from models.repository import (
     BACKENDS,
@@ -93,11 +93,9 @@ def test_shapes_that_vary_and_other_data_types_come_from_the_card(tmp_path: Path
     add_version(tmp_path / "models", "parser", folder, "container")
     config = configuration(tmp_path / "models" / "parser")
     assert [(each.name, each.data_type, list(each.dims)) for each in config.input] == [
-        ("tokens", ModelConfig.DESCRIPTOR.file.enum_types_by_name["DataType"]
-         .values_by_name["TYPE_INT64"].number, [-1]),
-        ("spectrum", ModelConfig.DESCRIPTOR.file.enum_types_by_name["DataType"]
-         .values_by_name["TYPE_FP32"].number, [-1, 2]),
-    ]  # fmt: skip
+        ("tokens", TYPE_INT64, [-1]),
+        ("spectrum", TYPE_FP32, [-1, 2]),
+    ]
 
 
 def test_a_version_is_written_beside_the_others(repository: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from deploy.local import LocalStack
 from models import triton
 from models.repository import WEIGHTS, add_version, packaged, read_model, remove_version
 from models.triton import Model, ModelUnavailable
+from streams.serving import LOCK
 
 from ..networks import SHIFT, shifted_critic, withdrawn
 
@@ -109,6 +110,7 @@ def test_all_versions_are_there_after_a_restart(servers: LocalStack, tmp_path: P
     source = shifted_critic(tmp_path, SHIFT)
     try:
         add_version(servers.triton.model_repository, "critic", source)
+        (servers.triton.model_repository / LOCK).touch()  # no model, and taken for none
         servers.triton.kill()
         servers.triton.start()
         with Model(servers.triton_url, "critic", deadline_s=20.0) as client:
@@ -149,9 +151,8 @@ def with_network(folder: Path, network: bytes) -> Path:
     [(corrupted, "SHA-256"), (no_network, "version 2"), (other_network, "noise")],
 )
 def test_a_version_that_cannot_be_loaded_leaves_the_others_as_they_are(
-    stack: LocalStack, model: Model, tmp_path: Path, make: object, problem: str
+    stack: LocalStack, model: Model, tmp_path: Path, make: Callable[[Path], Path], problem: str
 ) -> None:
-    assert callable(make)
     before = model.probe(1)["critic"].tobytes()
     repository = stack.triton.model_repository
     add_version(repository, NAME, make(tmp_path / "bad"))

@@ -84,6 +84,24 @@ def test_many_values_at_once_make_the_histogram_that_one_after_another_make(
     assert one == pytest.approx(other)
 
 
+def test_what_triton_takes_is_told_for_each_model() -> None:
+    metrics = StageMetrics("s")
+    for model in ("critic", "parser"):
+        metrics.uses(model)
+    before = samples(generate_latest(metrics.registry).decode())
+    assert by_label(before, "mmbroker_triton_errors_total", "model") == {"critic": 0, "parser": 0}
+    count = "mmbroker_triton_request_seconds_count"
+    assert by_label(before, count, "model") == {"critic": 0, "parser": 0}
+    for model, times in (("critic", 3), ("parser", 1)):
+        for _ in range(times):
+            with metrics.triton(model):
+                pass
+    metrics.triton_failed("parser")
+    after = samples(generate_latest(metrics.registry).decode())
+    assert by_label(after, count, "model") == {"critic": 3, "parser": 1}
+    assert by_label(after, "mmbroker_triton_errors_total", "model") == {"critic": 0, "parser": 1}
+
+
 @pytest.mark.parametrize("header", [b"", b"yesterday", b"-1", b"9" * 400, None])
 def test_whatever_time_a_publisher_claims_the_message_counts(header: bytes | None) -> None:
     metrics = StageMetrics("s")

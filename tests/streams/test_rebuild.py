@@ -289,6 +289,7 @@ def expired(make_broker: Callable[..., Broker]) -> tuple[Broker, Path]:
         *simulate(12, seed=82), at("a", 34.0), at("b", 34.0), *close_pair(80.0),
     ]  # fmt: skip
     broker.publish(first)
+    use_model(broker, "elsewhere", 7)
     target = broker.settings.data_directory / "backups" / "first"
     said = broker.command("backup", str(target)).stdout
     assert f"mmbroker rebuild --replace --backup {target}" in said
@@ -296,6 +297,20 @@ def expired(make_broker: Callable[..., Broker]) -> tuple[Broker, Path]:
     broker.publish([at("later", 34.0), at("c", 50.0)])
     stop(broker)
     return broker, target
+
+
+def use_model(broker: Broker, model: str, version: int) -> None:
+    store = LMDBStore(broker.settings.store_directory)
+    try:
+        with store.writing() as writing:
+            writing.use_model(model, version)
+    finally:
+        store.close()
+
+
+def models_of(broker: Broker) -> dict[str, int]:
+    with reading(broker.settings.store_directory) as transaction:
+        return transaction.model_versions()
 
 
 def lose(broker: Broker) -> None:
@@ -311,6 +326,8 @@ def test_what_kafka_has_forgotten_is_told_and_its_repeats_are_known(
     said = broker.command("rebuild").stdout
     count = len(list(simulate(12, seed=82))) + 5
     assert f"archive: 2 of {count + 2} observations" in said
+    assert "models in force: version 1 of each, since there was no backup" in said
+    assert models_of(broker) == {}
     assert f"not restored: {count} observations of" in said
     assert "are not in Kafka any more" in said
     assert fingerprints_of(broker.settings.store_directory) == before == newest(broker)
@@ -343,6 +360,8 @@ def test_a_backup_has_what_kafka_has_forgotten(expired: tuple[Broker, Path]) -> 
     said = broker.command("rebuild", "--replace", "--backup", str(backup)).stdout
     assert "not restored" not in said.replace("not restored: which observations", "")
     assert "had an ambiguous" not in said
+    assert "models in force: elsewhere version 7, the others version 1" in said
+    assert models_of(broker) == {"elsewhere": 7}
     found = re.search(r"the former store is in (.+)", said)
     assert found is not None
     assert fingerprints_of(Path(found[1])) == before

@@ -44,6 +44,9 @@ def test_a_running_local_stack_is_found_unless_a_server_is_named(
     write('[kafka]\nbootstrap_servers = "file:1"\n')
     assert load().kafka.bootstrap_servers == "file:1"
     assert load().triton.url == stack.triton_url
+    assert load().triton.model_repository == stack.triton.model_repository
+    monkeypatch.setenv("MMBROKER_TRITON__URL", "environment:1")
+    assert load().triton.model_repository is None
 
 
 def test_alert_streams_are_declared_without_code() -> None:
