@@ -310,6 +310,19 @@ def load(url: str, model: str, timeout_s: float = LOAD_TIMEOUT_S) -> None:
             raise ModelUnavailable(f"Triton at {url} cannot load {model!r}: {error}") from error
 
 
+def unload(url: str, model: str, timeout_s: float = LOAD_TIMEOUT_S) -> None:
+    """Have a server no longer serve a model.
+
+    Raises:
+        ModelUnavailable: it does not answer.
+    """
+    with grpc.InferenceServerClient(url, channel_args=CHANNEL) as client:
+        try:
+            client.unload_model(model, client_timeout=timeout_s)
+        except InferenceServerException as error:
+            raise ModelUnavailable(f"Triton at {url} cannot unload {model!r}: {error}") from error
+
+
 def _is_our_fault(error: InferenceServerException) -> bool:
     """Whether the server understood the request and refuses it: it would refuse it again."""
     return error.status() in ("StatusCode.INVALID_ARGUMENT", "StatusCode.UNIMPLEMENTED")

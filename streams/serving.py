@@ -99,7 +99,12 @@ def add(settings: Settings, name: str, source: Path) -> Version:
         cards = repository.versions(directory, name)
         try:
             triton.load(settings.triton.url, name)
-            _require_answer(settings, model, number)
+            if not model.ready(number):
+                raise ModelUnavailable(
+                    f"Triton at {model.url} does not serve version {number} of model {name!r}, "
+                    f"which was written to {directory}: is that the folder it reads?"
+                )
+            _require_answer(model, number)
             version = model.version(number)
             if repository.identity(version.card) != repository.identity(cards[number]):
                 raise ModelUnavailable(
@@ -108,7 +113,10 @@ def add(settings: Settings, name: str, source: Path) -> Version:
                 )
         except BaseException:
             if number not in before:
+                served_already = model.ready(number)
                 repository.remove_version(directory, name, number)
+                if served_already:
+                    _follow(settings, directory, name)
             raise
         return version
 
@@ -124,7 +132,7 @@ def use(settings: Settings, name: str, number: int) -> tuple[Version, int]:
         StoreError: the store cannot be written.
     """
     with _model(settings, name) as model, _store(settings) as store:
-        _require_answer(settings, model, number)
+        _require_answer(model, number)
         version = model.version(number)
         with store.writing() as writing:
             before = writing.model_version(name)
@@ -148,7 +156,7 @@ def remove(settings: Settings, name: str, number: int) -> None:
         if number not in repository.versions(directory, name):
             raise SettingsError(f"there is no version {number} of model {name!r} in {directory}")
         repository.remove_version(directory, name, number)
-        triton.load(settings.triton.url, name)
+        _follow(settings, directory, name)
 
 
 def render(versions: list[Served]) -> Table:
@@ -191,14 +199,19 @@ def version_that_scored(critic: Critic, model_hash: str, calibration_id: str) ->
     return fits[-1].number if fits else None
 
 
-def _require_answer(settings: Settings, model: Model, number: int) -> None:
+def _follow(settings: Settings, directory: Path, name: str) -> None:
+    """Have Triton serve no version that is gone from the repository."""
+    follow = triton.load if repository.versions(directory, name) else triton.unload
+    follow(settings.triton.url, name)
+
+
+def _require_answer(model: Model, number: int) -> None:
     """Make sure that a version is served and answers, and one of the critic's that it is one."""
     numbers = model.versions()
     if number not in numbers:
         raise ModelUnavailable(
             f"Triton at {model.url} does not serve version {number} of model {model.model!r}, but "
-            f"{', '.join(map(str, numbers))}; triton.model_repository is "
-            f"{settings.triton.model_repository}: is that the folder it reads?"
+            f"{', '.join(map(str, numbers))}: mmbroker models add loads the next one"
         )
     model.probe(number)
     if isinstance(model, Critic):

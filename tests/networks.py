@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from tritonclient import grpc
 
 from deploy.local import LocalStack
+from models import triton
 from models.repository import WEIGHTS
 from processors.calibration import Calibration
 
@@ -48,8 +48,7 @@ def shifted_critic(folder: Path, shift: float, model: str = "critic") -> Path:
 
 def withdrawn(stack: LocalStack, model: str) -> None:
     """Take a model from Triton and its repository."""
-    with grpc.InferenceServerClient(stack.triton_url) as client:
-        client.unload_model(model)
+    triton.unload(stack.triton_url, model)
     shutil.rmtree(stack.triton.model_repository / model)
 
 

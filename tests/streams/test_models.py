@@ -138,6 +138,12 @@ def test_what_cannot_be_served_is_refused_and_changes_nothing(
     (corrupt / "judge.onnx").write_bytes(network)
     (corrupt / "judge.json").write_text(json.dumps(card))
     assert "noise" in refused("add", JUDGE, str(corrupt))  # found by Triton alone
+    uncalibrated = shifted_critic(tmp_path / "uncalibrated", SHIFT, JUDGE)
+    (uncalibrated / "judge_calibration.json").unlink()
+    other = json.loads((uncalibrated / "judge.json").read_text())
+    del other["calibration_id"]
+    (uncalibrated / "judge.json").write_text(json.dumps(other))
+    assert "has no calibration" in refused("add", JUDGE, str(uncalibrated))  # by who asks it
     (corrupt / "judge.json").write_text(json.dumps({**card, "inputs": {"values": [3]}}))
     assert "are not those of version 1" in refused("add", JUDGE, str(corrupt))
     assert "does not serve version 7 of model 'judge', but 1" in refused("use", JUDGE, "7")
