@@ -15,6 +15,7 @@ import hashlib
 import json
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +27,9 @@ Tensors = dict[str, tuple[str, list[int]]]
 """Data type in Triton's words and shape without the batch, -1 where it varies, by name."""
 
 WEIGHTS = Path(__file__).with_name("weights")
+PACKAGED = ("critic", "generator")
+"""The models of ``WEIGHTS`` that Triton serves."""
+
 BACKENDS: dict[Flavour, str] = {"embedded": "python", "container": "onnxruntime"}
 
 NETWORK = "model.onnx"
@@ -47,12 +51,12 @@ def parameter_of(version: int) -> str:
     return f"version_{version}"
 
 
-def packaged(weights: Path = WEIGHTS) -> list[str]:
-    """The models in a folder: all networks in ONNX."""
-    return sorted(path.stem for path in weights.glob("*.onnx"))
-
-
-def provide(directory: Path, flavour: Flavour, weights: Path = WEIGHTS) -> None:
+def provide(
+    directory: Path,
+    flavour: Flavour,
+    weights: Path = WEIGHTS,
+    models: Sequence[str] = PACKAGED,
+) -> None:
     """See to it that a repository has the packaged models; for a server that does not run.
 
     A model that is not there begins with version 1. A packaged network that is none of the versions
@@ -63,13 +67,14 @@ def provide(directory: Path, flavour: Flavour, weights: Path = WEIGHTS) -> None:
         directory: the model repository; made if missing.
         flavour: which server it is for.
         weights: folder with the models.
+        models: their names.
 
     Raises:
-        FileNotFoundError: a card is missing.
+        FileNotFoundError: a network or a card is missing.
         ValueError: the flavour is unknown or another than the repository has, or a card is that of
             another network.
     """
-    for model in packaged(weights):
+    for model in models:
         _, card = read_model(weights, model)
         served = versions(directory, model)
         if not served or tensors_of(card) != tensors_of(served[max(served)]):
@@ -188,11 +193,11 @@ def _with_calibration(folder: Path, model: str, card: Card) -> Card:
         text = path.read_text()
         Calibration.from_json(text)
         card = {**card, "calibration": json.loads(text)}
-    stated = card.get("calibration_id")
+    stated = card.get("calibration_id") or None
     found = card.get("calibration", {}).get("calibration_id")
     if stated is not None and found is None:
         raise FileNotFoundError(f"{path} is missing: the card names calibration {stated}")
-    if stated != found and stated is not None:
+    if stated not in (None, found):
         raise ValueError(f"{path} is calibration {found}, the card names {stated}")
     return card
 
@@ -290,7 +295,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--flavour", choices=list(BACKENDS), default="container")
     options = parser.parse_args(arguments)
     provide(options.directory, options.flavour)
-    for model in packaged():
+    for model in PACKAGED:
         numbers = ", ".join(map(str, versions(options.directory, model)))
         print(f"{options.directory / model}: version {numbers}")
 

@@ -13,7 +13,7 @@ import pytest
 
 from deploy.local import LocalStack
 from models import triton
-from models.repository import WEIGHTS, add_version, packaged, read_model, remove_version
+from models.repository import PACKAGED, WEIGHTS, add_version, read_model, remove_version
 from models.triton import Model, ModelUnavailable
 from streams.serving import LOCK
 
@@ -67,8 +67,8 @@ class Asking(threading.Thread):
 
 
 def test_the_packaged_models_are_served_and_answer(triton_url: str) -> None:
-    assert set(packaged()) <= set(triton.served(triton_url))
-    for name in packaged():
+    assert set(PACKAGED) <= set(triton.served(triton_url))
+    for name in PACKAGED:
         _, card = read_model(WEIGHTS, name)
         with Model(triton_url, name, deadline_s=20.0) as client:
             assert client.version(1).card == card
