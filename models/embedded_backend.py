@@ -66,16 +66,18 @@ class TritonPythonModel:
 
 
 def _require_same(path: Path, stated: dict[str, list[Any]], tensors: list[Any]) -> None:
-    """Refuse a network whose inputs or outputs are not those of the configuration.
+    """Refuse a network whose inputs or outputs do not fit those of the configuration.
 
-    A dimension that varies is -1 in the configuration, and a name or nothing in the network.
+    A dimension that varies is -1 in the configuration, and a name or nothing in the network, which
+    may leave open what the configuration fixes.
     """
-    stated = {name: [int(size) for size in dims] for name, dims in stated.items()}
+    wanted = {name: [int(size) for size in dims] for name, dims in stated.items()}
     has = {each.name: list(each.shape)[1:] for each in tensors}
-    sizes = {
-        name: [size if isinstance(size, int) else -1 for size in dims] for name, dims in has.items()
-    }
-    if sizes != stated:
+    for name, dims in has.items():
+        if len(dims) == len(wanted.get(name, ())):
+            pairs = zip(dims, wanted[name], strict=True)
+            has[name] = [size if isinstance(size, int) else other for size, other in pairs]
+    if has != wanted:
         raise triton.TritonModelException(
-            f"{path} has {sizes}, the configuration says {stated}, -1 for what varies"
+            f"{path} has {has}, the configuration says {wanted}, -1 for what varies"
         )
