@@ -11,7 +11,7 @@ pytest.importorskip("onnxruntime", reason="networks in ONNX need onnxruntime")
 import onnxruntime
 
 from models.export_refined import COLOURS, GATE
-from models.repository import WEIGHTS, write_repository
+from models.repository import WEIGHTS, add_version
 from processors.redshift import refined
 
 
@@ -46,8 +46,8 @@ def test_without_a_published_redshift_its_components_have_no_share() -> None:
 
 @pytest.mark.parametrize("name", [COLOURS, GATE])
 def test_triton_can_be_given_both(tmp_path: Path, name: str) -> None:
-    written = write_repository(tmp_path, "container", model=name, version=2)
-    assert (written / "2" / "model.onnx").exists()
+    assert add_version(tmp_path, name, WEIGHTS, "container") == 1
+    assert (tmp_path / name / "1" / "model.onnx").exists()
     card = json.loads((WEIGHTS / f"{name}.json").read_text())
-    configuration = (written / "config.pbtxt").read_text()
+    configuration = (tmp_path / name / "config.pbtxt").read_text()
     assert all(f'name: "{tensor}"' in configuration for tensor in {**card["inputs"]})
