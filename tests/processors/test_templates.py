@@ -67,7 +67,7 @@ def test_a_galaxy_like_a_common_template_gets_its_redshift(
     assert found[near].sum() > 0.6
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(factor=st.floats(1e-3, 1e3), template=st.integers(0, 9), point=st.integers(20, 130))
 def test_the_likelihood_does_not_depend_on_brightness(
     factor: float, template: int, point: int
@@ -157,7 +157,7 @@ def test_mixtures_are_between_what_they_mix() -> None:
     first, second = (library.names.index(f"EAZY {number:02d}") for number in (1, 9))
     mixed = library.names.index("EAZY 01 + 0.3 EAZY 09")
     expected = 0.7 * library.flux[..., first] + 0.3 * library.flux[..., second]
-    assert library.flux[..., mixed] == pytest.approx(expected)
+    assert np.allclose(library.flux[..., mixed], expected)
 
 
 def test_in_the_stream_published_redshifts_are_left_as_they_are(fit: TemplateFit) -> None:
