@@ -129,9 +129,8 @@ def page(numbers: dict[str, Any]) -> str:
         "## zCOSMOS: the template fit alone, u to K, no far infrared",
     ]
     if numbers["zcosmos"]:
-        text.append(
-            figures_table({f"{name} part": one for name, one in numbers["zcosmos"].items()})
-        )
+        optical = {f"{name} part, n = {one['n']}": one for name, one in numbers["zcosmos"].items()}
+        text.append(figures_table(optical, bold=False))
     else:
         text.append("zcosmos.ecsv is not among the tables.")
     shares = ", ".join(f"{one:.2f}" for one in numbers["stacked_shares"])

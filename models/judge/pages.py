@@ -28,15 +28,15 @@ _SHARES = ("outliers", "coverage68", "coverage95")
 _LOWER_IS_BETTER = ("mae", "nmad", "outliers", "crps")
 
 
-def figures_table(estimators: dict[str, dict[str, Any]]) -> str:
-    """A table of estimators; the lowest error of each column in bold."""
+def figures_table(estimators: dict[str, dict[str, Any]], bold: bool = True) -> str:
+    """A table of estimators, with the lowest error of each column in bold or not."""
     best = {
         key: min(one[key][0] for one in estimators.values() if key in one)
         for key in _LOWER_IS_BETTER
     }
     rows = []
     for name, one in estimators.items():
-        cells = [_cell(key, one.get(key), best.get(key)) for key in _HEADINGS]
+        cells = [_cell(key, one.get(key), best.get(key) if bold else None) for key in _HEADINGS]
         rows.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join([_head("estimate"), *rows])
 
