@@ -1,8 +1,9 @@
 """A simulated population of dusty galaxies: what they are, before anything observes them.
 
 Three kinds are mixed: the field of a deep prior list, unlensed submillimetre galaxies, and
-galaxies magnified by gravitational lenses. Dust, radio and line emission follow the published
-relations of ``processors.relations`` with their scatter; starlight is a schematic curve.
+galaxies magnified by gravitational lenses. Starlight, dust, radio and line emission follow the
+published relations of ``processors.relations`` with their scatter; where a published number is
+missing, the constants here were set on the training part of the real tables.
 
 The same relations stand behind the conventional redshift, so that redshifts of simulated galaxies
 come out better than those of real ones: simulated truth tests the machinery, not the science.
@@ -14,29 +15,47 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from astropy import constants, units
+from astropy import units
 from astropy.cosmology import Planck18
 from numpy.typing import NDArray
 
 from processors import relations
 from schemas.events import Floats
 
+from . import dust_emission, radio_emission
+from .line_emission import LINE_NAMES, line_fluxes, line_luminosities
+from .line_profiles import LineProfiles, draw_profiles
+from .radio_maps import draw_morphology
+from .starlight import TEMPLATES, intergalactic_transmission, starlight
+
+__all__ = ["LINE_NAMES", "WAVELENGTH_UM", "Population", "simulate_population"]
+
 Integers = NDArray[np.int64]
 Booleans = NDArray[np.bool_]
 
-WAVELENGTH_UM: Floats = np.geomspace(0.1, 1e6, 225)
+WAVELENGTH_UM: Floats = np.geomspace(0.03, 1e6, 360)
 """Rest wavelengths of the spectral energy distributions in µm, float64, shape (wavelengths,)."""
 
-LINE_NAMES = tuple(relations.LINES_HZ)
-
+KINDS = ("field", "submillimetre", "lensed")
 KIND_SHARES = (0.82, 0.15, 0.03)
-"""Field, submillimetre and lensed galaxies: a load with enough bright galaxies to alert on."""
+"""A load with enough bright galaxies to alert on."""
+
+FIELD, SUBMILLIMETRE, LENSED = range(3)
+
+_FIELD_REDSHIFTS = (
+    (0.0, 0.025, 0.10, 0.25, 0.50, 0.75, 0.90, 0.975, 1.0),
+    (0.08, 0.26, 0.46, 0.70, 1.15, 1.92, 2.60, 3.38, 5.5),
+)
+"""Cumulative shares, and the redshifts up to which they reach."""
+
+_MASS_OFFSETS = (
+    (0.3, 0.55, 0.85, 1.25, 1.85, 2.70, 4.00),
+    (0.70, 0.65, 0.50, 0.50, 0.22, 0.05, -0.20),
+)
+"""Redshifts, and log10 of the stellar mass of the field's galaxies over the main sequence."""
 
 _FREQUENCY_HZ = relations.SPEED_OF_LIGHT_KM_S * 1e9 / WAVELENGTH_UM
-_BETA_STEPS = np.linspace(1.3, 2.5, 7)
 _SOLAR_JY_MPC2 = (1 * units.L_sun / units.Hz / (4 * np.pi * units.Mpc**2)).to_value(units.Jy)
-_STARLIGHT_UM = (0.1, 0.2, 0.3, 0.4, 0.6, 1.0, 1.6, 2.5, 3.5, 5.0, 8.0, 30.0)
-_STARLIGHT = (1e-4, 0.012, 0.03, 0.10, 0.35, 0.80, 1.0, 0.60, 0.38, 0.21, 0.09, 1e-3)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,32 +63,45 @@ class Population:
     """N simulated galaxies; arrays are float64 of shape (N,) where nothing else is said.
 
     Args:
+        kind: index into KINDS; int.
         redshift: true redshift.
         log_luminosity: log10 of the intrinsic L_IR in Lsun, 8 to 1000 µm.
+        log_stellar_mass: log10 of the intrinsic mass of the stars in Msun.
         magnification: by a gravitational lens; 1 without one.
         peak_wavelength_um: rest wavelength where S_nu of the dust peaks.
         emissivity_index: beta of the dust.
-        line_width_km_s: full width at half maximum of the lines.
-        double_horned: whether the lines have two horns; bool.
+        excitation: of the CO ladder, see ``models.line_emission``.
+        profiles: of the lines.
         radio_excess_dex: log10 of the radio emission over that of star formation; 0 for most.
+        morphology: in the radio, index into ``models.radio_maps.MORPHOLOGIES``; int.
+        torus_share: luminosity of the dust around an active nucleus over L_IR; 0 for most.
         log_flux_density: ln of the observed flux density in Jy at rest WAVELENGTH_UM, shape
             (N, wavelengths).
         line_flux_jy_km_s: observed, shape (N, lines), in the order of LINE_NAMES.
     """
 
+    kind: Integers
     redshift: Floats
     log_luminosity: Floats
+    log_stellar_mass: Floats
     magnification: Floats
     peak_wavelength_um: Floats
     emissivity_index: Floats
-    line_width_km_s: Floats
-    double_horned: Booleans
+    excitation: Floats
+    profiles: LineProfiles
     radio_excess_dex: Floats
+    morphology: Integers
+    torus_share: Floats
     log_flux_density: Floats
     line_flux_jy_km_s: Floats
 
     def __len__(self) -> int:
         return len(self.redshift)
+
+    @property
+    def line_width_km_s(self) -> Floats:
+        """Width of the lines, shape (N,); see ``LineProfiles``."""
+        return self.profiles.width_km_s
 
     def flux_density_jy(self, frequency_hz: Floats, galaxies: Integers | None = None) -> Floats:
         """Continuum flux density in Jy.
@@ -104,10 +136,12 @@ def simulate_population(galaxies: int, seed: int, block: int = 0) -> Population:
         block: an independent part of the population, see ``models.simulator``.
     """
     random = np.random.default_rng([seed, block, 0])
-    kind = random.choice(3, galaxies, p=KIND_SHARES)
+    kind = random.choice(len(KINDS), galaxies, p=KIND_SHARES)
     redshift = _redshifts(kind, random)
     log_luminosity = _log_luminosities(kind, redshift, random)
-    magnification = np.where(kind == 2, 10 ** random.normal(0.79, 0.26, galaxies), 1.0).clip(1.0)
+    log_mass = _log_stellar_masses(log_luminosity, redshift, random)
+    magnification = _magnifications(kind, random)
+    distance = luminosity_distance_mpc(redshift)
     peak = relations.PEAK_WAVELENGTH_MICRON * 10 ** (
         relations.PEAK_WAVELENGTH_SLOPE
         * (log_luminosity - np.log10(relations.PEAK_WAVELENGTH_LUMINOSITY))
@@ -116,33 +150,44 @@ def simulate_population(galaxies: int, seed: int, block: int = 0) -> Population:
     beta = relations.DUST_EMISSIVITY_INDEX + random.normal(
         0, relations.DUST_EMISSIVITY_INDEX_SCATTER / 2, galaxies
     )
-    beta = _BETA_STEPS[np.abs(beta[:, None] - _BETA_STEPS).argmin(axis=1)]
-    # One in ten is an active nucleus whose jets outshine its star formation in the radio.
-    excess = np.where(random.random(galaxies) < 0.1, 0.3 + random.exponential(0.5, galaxies), 0.0)
-    log_stars = _log_stellar_mass(log_luminosity, redshift) + random.normal(0, 0.3, galaxies)
+    indices = dust_emission.EMISSIVITY_INDICES
+    beta = indices[np.abs(beta[:, None] - indices).argmin(axis=1)]
+    torus_share = _torus_shares(log_luminosity, random)
+    radio, excess = _radio(log_luminosity, log_mass, redshift, random)
+    slope = random.normal(
+        relations.MID_INFRARED_SLOPE, relations.MID_INFRARED_SLOPE_SCATTER, galaxies
+    ).clip(1.2, 3.2)
     luminosity = (
-        _dust(log_luminosity, peak, beta)
-        + _aromatic_bands(log_luminosity, random)
-        + _starlight(log_stars, random)
-        + _radio(log_luminosity, log_stars, redshift, excess, random)
+        starlight(WAVELENGTH_UM, log_mass, *_stellar_populations(redshift, random))
+        + (
+            dust_emission.dust(WAVELENGTH_UM, log_luminosity, peak, beta, slope, redshift)
+            + _aromatic_bands(log_luminosity, random)
+        )
+        * dust_emission.silicate_absorption(WAVELENGTH_UM, _silicate_depths(log_luminosity, random))
+        + dust_emission.torus(WAVELENGTH_UM, torus_share * 10**log_luminosity)
+        + radio
     )
-    dilution = (
-        _SOLAR_JY_MPC2 * (1 + redshift) * magnification / luminosity_distance_mpc(redshift) ** 2
+    dilution = _SOLAR_JY_MPC2 * (1 + redshift) * magnification / distance**2
+    seen = luminosity * intergalactic_transmission(WAVELENGTH_UM, redshift) * dilution[:, None]
+    lines, excitation = line_luminosities(log_luminosity, (torus_share > 0.2) * 1.0, random)
+    width = relations.LINE_WIDTH_KM_S * 10 ** random.normal(
+        0, relations.LINE_WIDTH_SCATTER_DEX, galaxies
     )
     return Population(
+        kind=kind,
         redshift=redshift,
         log_luminosity=log_luminosity,
+        log_stellar_mass=log_mass,
         magnification=magnification,
         peak_wavelength_um=peak,
         emissivity_index=beta,
-        line_width_km_s=(
-            relations.LINE_WIDTH_KM_S
-            * 10 ** random.normal(0, relations.LINE_WIDTH_SCATTER_DEX, galaxies)
-        ).clip(80.0, 1500.0),
-        double_horned=random.random(galaxies) < 0.3,
+        excitation=excitation,
+        profiles=draw_profiles(width.clip(80.0, 1500.0), random),
         radio_excess_dex=excess,
-        log_flux_density=np.log(luminosity * dilution[:, None]),
-        line_flux_jy_km_s=_line_fluxes(log_luminosity, redshift, magnification, random),
+        morphology=draw_morphology(excess, random),
+        torus_share=torus_share,
+        log_flux_density=np.log(seen),
+        line_flux_jy_km_s=line_fluxes(lines, redshift, distance, magnification),
     )
 
 
@@ -168,158 +213,127 @@ def _cosmology() -> tuple[Floats, Floats, Floats]:
 
 
 def _redshifts(kind: Integers, random: np.random.Generator) -> Floats:
-    """Redshifts, normal in ln(1 + z).
+    """Redshifts: of the field with the percentiles of z_phot in GOODS-N (Liu et al. 2018).
 
-    Of the field as z_phot in GOODS-N (Liu et al. 2018), of submillimetre galaxies with a median of
-    2.61 and 68 % between 1.8 and 3.4 (Dudzeviciute et al. 2020, MNRAS 494 3828), of lensed ones as
-    in the SPT sample (Reuter et al. 2020).
+    Others are normal in ln(1 + z): submillimetre galaxies with a median of 2.61 and 68 % between
+    1.8 and 3.4 (Dudzeviciute et al. 2020, MNRAS 494 3828), lensed ones as in the SPT sample (Reuter
+    et al. 2020).
     """
-    centre = np.choose(kind, [0.80, np.log(3.61), np.log(4.80)])
-    width = np.choose(kind, [0.34, 0.22, 0.20])
-    redshift: Floats = np.expm1(random.normal(centre, width))
-    return redshift.clip(0.08, 8.0)
+    count = len(kind)
+    field = np.interp(random.random(count), *_FIELD_REDSHIFTS)
+    other = np.expm1(
+        random.normal(
+            np.where(kind == LENSED, np.log(4.80), np.log(3.61)),
+            np.where(kind == LENSED, 0.20, 0.22),
+        )
+    )
+    return np.where(kind == FIELD, field, other).clip(0.08, 8.0)
 
 
 def _log_luminosities(kind: Integers, redshift: Floats, random: np.random.Generator) -> Floats:
     """Luminosities of a flux-limited field, of SCUBA-2 galaxies, and of the SPT sample unlensed.
 
-    The field's rise with redshift gives the median fluxes of the GOODS-N catalogue, the luminosity
-    of submillimetre galaxies 850 µm fluxes of some 2 mJy; lensed ones have log L_FIR = 12.78
-    (Reuter et al. 2020, table F1), to which the mid-infrared adds 0.2.
+    The field's rise with the square of the distance gives the median fluxes of GOODS-N, the
+    luminosity of submillimetre galaxies 850 µm fluxes of some 2 mJy; lensed ones have log L_FIR =
+    12.78 (Reuter et al. 2020, table F1), to which the mid-infrared adds 0.2.
     """
-    field = 10.15 + 3.2 * np.log10(1 + redshift)
+    field = _median_log_luminosity(redshift)
     centre = np.choose(kind, [field, 12.37, 12.98])
-    luminosity: Floats = random.normal(centre, np.choose(kind, [0.45, 0.30, 0.32]))
-    return luminosity
+    luminosity = random.normal(centre, np.choose(kind, [0.33, 0.30, 0.32]))
+    # Bright ones are rare: the luminosity function beyond the limit falls steeply.
+    tail = random.exponential(0.15, len(kind)) - 0.05
+    return np.where(kind == FIELD, luminosity + tail, luminosity)
 
 
-def _log_stellar_mass(log_luminosity: Floats, redshift: Floats) -> Floats:
-    """Stellar mass in Msun on the main sequence of the star formation behind L_IR."""
+def _median_log_luminosity(redshift: Floats) -> Floats:
+    return np.asarray(9.29 + 2 * np.log10(luminosity_distance_mpc(redshift) / 1e3))
+
+
+def _magnifications(kind: Integers, random: np.random.Generator) -> Floats:
+    """Of the lensed about the published median, with a scatter as of published lens models."""
+    drawn = relations.MAGNIFICATION * 10 ** random.normal(0, 0.26, len(kind))
+    return np.where(kind == LENSED, drawn, 1.0).clip(1.0)
+
+
+def _log_stellar_masses(
+    log_luminosity: Floats, redshift: Floats, random: np.random.Generator
+) -> Floats:
+    """Stellar mass in Msun, given the luminosity, about the main sequence of star formation.
+
+    Given the star formation rate the mass follows it less than the main sequence inverted, since
+    that has scatter. The offset, found with the near-infrared fluxes of GOODS-N, takes in that its
+    galaxies were not chosen by mass, and what the templates' mass-to-light ratios are off.
+    """
     age = age_gyr(redshift)
     slope = relations.MAIN_SEQUENCE_SLOPE[0] + relations.MAIN_SEQUENCE_SLOPE[1] * age
     intercept = relations.MAIN_SEQUENCE_INTERCEPT[0] + relations.MAIN_SEQUENCE_INTERCEPT[1] * age
-    log_rate = log_luminosity + np.log10(relations.STAR_FORMATION_RATE_PER_LUMINOSITY)
-    mass: Floats = (log_rate - intercept) / slope
-    return np.minimum(mass, 11.6)
+    typical = _median_log_luminosity(redshift)
+    log_rate = typical + np.log10(relations.STAR_FORMATION_RATE_PER_LUMINOSITY)
+    offset = np.interp(redshift, *_MASS_OFFSETS)
+    mass = (log_rate - intercept) / slope + offset + 0.6 * (log_luminosity - typical)
+    scattered = mass + random.normal(0, 0.27, len(redshift))
+    return np.asarray(np.minimum(scattered, 11.8))
 
 
-def _modified_blackbody(temperature: Floats, beta: Floats) -> Floats:
-    """Emission up to a factor, a power law on the Wien side; shape (N, wavelengths)."""
-    scale = (constants.h * constants.c / constants.k_B).to_value(units.K * units.um)
-    opacity = (relations.DUST_OPACITY_ONE_MICRON / WAVELENGTH_UM) ** beta[:, None]
-    exponent = (scale / WAVELENGTH_UM / temperature[:, None]).clip(None, 600.0)
-    thermal = -np.expm1(-opacity) / WAVELENGTH_UM**3 / np.expm1(exponent)
-    # The power law touches the blackbody where both have its slope, which is where S nu**slope
-    # is largest; towards shorter wavelengths it takes over.
-    tilted = thermal * _FREQUENCY_HZ**relations.MID_INFRARED_SLOPE
-    touching = tilted.argmax(axis=1)[:, None]
-    power_law = np.take_along_axis(tilted, touching, axis=1) / (
-        _FREQUENCY_HZ**relations.MID_INFRARED_SLOPE
-    )
-    emission: Floats = np.where(np.arange(len(WAVELENGTH_UM)) < touching, power_law, thermal)
-    # Below 10 µm the aromatic bands take over, and dust hot enough to go on sublimates.
-    faded: Floats = emission * np.exp(-((8.0 / WAVELENGTH_UM) ** 2))
-    return faded
+def _stellar_populations(redshift: Floats, random: np.random.Generator) -> tuple[Floats, Floats]:
+    """Shares of the templates in the mass, (N, templates), and further attenuation A_V, (N,).
+
+    Non-negative fits of the templates to u to K of the COSMOS far-infrared sources (Drew & Casey
+    2022) have the means and scatters of this Dirichlet distribution; earlier, there is less that
+    is old.
+    """
+    count = len(redshift)
+    early = np.clip((redshift - 0.5) / 2.0, 0.0, 1.0)[:, None]
+    late_shape = np.array([1.2, 0.0, 0.30, 1.20, 0.30])
+    early_shape = np.array([1.9, 0.0, 0.7, 0.15, 0.7])
+    shape = late_shape * (1 - early) + early_shape * early
+    drawn = random.standard_gamma(shape.clip(1e-6))
+    young = 10 ** random.normal(-3.9 + 0.9 * early[:, 0], 0.5, count)
+    shares = drawn / drawn.sum(axis=1, keepdims=True).clip(1e-12) * (1 - young)[:, None]
+    shares[:, TEMPLATES.index("young")] = young
+    return shares, random.exponential(0.3, count)
 
 
-@cache
-def _temperature_of_peak() -> tuple[Floats, list[Floats]]:
-    """Temperatures, and for each emissivity index the peak wavelength in µm at each of them."""
-    temperatures = np.geomspace(10.0, 200.0, 200)
-    peaks = []
-    for beta in _BETA_STEPS:
-        emission = _modified_blackbody(temperatures, np.full_like(temperatures, beta))
-        top = emission.argmax(axis=1)
-        # A parabola through the three highest points, in log-log.
-        y = np.log(np.array([emission[np.arange(200), top + k] for k in (-1, 0, 1)]))
-        shift = 0.5 * (y[0] - y[2]) / (y[0] - 2 * y[1] + y[2])
-        step = np.log(WAVELENGTH_UM[1] / WAVELENGTH_UM[0])
-        peaks.append(WAVELENGTH_UM[top] * np.exp(shift * step))
-    return temperatures, peaks
+def _torus_shares(log_luminosity: Floats, random: np.random.Generator) -> Floats:
+    """One in ten has an active nucleus in the infrared, more of them at high luminosity."""
+    count = len(log_luminosity)
+    probability = (0.10 + 0.10 * (log_luminosity - 11.5)).clip(0.05, 0.5)
+    share = (10 ** random.normal(-1.0, 0.4, count)).clip(0, 2.0)
+    return np.where(random.random(count) < probability, share, 0.0)
 
 
-def _dust(log_luminosity: Floats, peak_um: Floats, beta: Floats) -> Floats:
-    """L_nu of the dust in Lsun/Hz, shape (N, wavelengths)."""
-    temperatures, peaks = _temperature_of_peak()
-    temperature = np.empty_like(peak_um)
-    for value, peak in zip(_BETA_STEPS, peaks, strict=True):
-        chosen = beta == value
-        temperature[chosen] = np.interp(-peak_um[chosen], -peak, temperatures)
-    shape = _modified_blackbody(temperature, beta)
-    low, high = relations.INFRARED_LUMINOSITY_MICRON
-    inside = (low <= WAVELENGTH_UM) & (high >= WAVELENGTH_UM)
-    log_step = np.log(WAVELENGTH_UM[1] / WAVELENGTH_UM[0])
-    total = (shape * _FREQUENCY_HZ)[:, inside].sum(axis=1) * log_step
-    emission: Floats = shape * (10**log_luminosity / total)[:, None]
-    return emission
+def _silicate_depths(log_luminosity: Floats, random: np.random.Generator) -> Floats:
+    """Optical depth at 9.7 µm: deepest in the most luminous."""
+    mean = (0.25 + 0.5 * (log_luminosity - 11.5)).clip(0.1, 1.5)
+    return np.asarray(random.exponential(mean))
 
 
 def _aromatic_bands(log_luminosity: Floats, random: np.random.Generator) -> Floats:
-    """L_nu of the emission bands around 3.3, 7.7 and 12 µm in Lsun/Hz, shape (N, wavelengths).
-
-    The broad filter behind L_8 holds some 0.6 of the peak at 7.7 µm, hence the factor of 1.6.
-    """
+    """L_nu of the emission bands from 3.3 to 17 µm in Lsun/Hz, shape (N, wavelengths)."""
     log_ratio = np.log10(relations.INFRARED_TO_8_MICRON) + random.normal(
         0, relations.INFRARED_TO_8_MICRON_SCATTER_DEX, len(log_luminosity)
     )
-    shape = sum(
-        strength * np.exp(-0.5 * (np.log(WAVELENGTH_UM / centre) / width) ** 2)
-        for strength, centre, width in ((0.08, 3.3, 0.05), (1.6, 7.7, 0.13), (0.5, 12.0, 0.13))
-    )
-    emission: Floats = 10 ** (log_luminosity - log_ratio)[:, None] * shape / _FREQUENCY_HZ
-    return emission
-
-
-def _starlight(log_mass: Floats, random: np.random.Generator) -> Floats:
-    """L_nu of the stars in Lsun/Hz: a schematic curve, more or less reddened below 1.6 µm."""
-    curve = np.exp(
-        np.interp(np.log(WAVELENGTH_UM), np.log(_STARLIGHT_UM), np.log(_STARLIGHT), right=-30.0)
-    )
-    reddening = random.normal(0, 0.5, len(log_mass))[:, None]
-    tilt = np.exp(reddening * np.log(WAVELENGTH_UM / 1.6).clip(None, 0.0))
-    at_1_6_um = _FREQUENCY_HZ[np.abs(WAVELENGTH_UM - 1.6).argmin()]
-    light: Floats = 10 ** log_mass[:, None] / at_1_6_um * curve * tilt
-    return light
+    # The dust's continuum and the stars make the rest of what the filter sees.
+    return dust_emission.aromatic_bands(WAVELENGTH_UM, 0.7 * 10 ** (log_luminosity - log_ratio))
 
 
 def _radio(
-    log_luminosity: Floats,
-    log_mass: Floats,
-    redshift: Floats,
-    excess_dex: Floats,
-    random: np.random.Generator,
-) -> Floats:
-    """L_nu of synchrotron and other radio emission in Lsun/Hz, shape (N, wavelengths)."""
+    log_luminosity: Floats, log_mass: Floats, redshift: Floats, random: np.random.Generator
+) -> tuple[Floats, Floats]:
+    """L_nu of radio emission in Lsun/Hz, shape (N, wavelengths), and its excess in dex, (N,)."""
     count = len(log_luminosity)
     ratio = (
         relations.RADIO_Q * (1 + redshift) ** relations.RADIO_Q_REDSHIFT_EXPONENT
         + relations.RADIO_Q_MASS_SLOPE * (log_mass - 10.0)
         + random.normal(0, relations.RADIO_Q_SCATTER_DEX, count)
     )
-    at_1_4_ghz = 10 ** (log_luminosity - ratio + excess_dex) / relations.Q_REFERENCE_FREQUENCY_HZ
-    index = random.normal(
-        relations.RADIO_SPECTRAL_INDEX, relations.RADIO_SPECTRAL_INDEX_SCATTER / 2, count
-    )
-    emission: Floats = at_1_4_ghz[:, None] * (_FREQUENCY_HZ / 1.4e9) ** -index[:, None]
-    return emission
-
-
-def _line_fluxes(
-    log_luminosity: Floats, redshift: Floats, magnification: Floats, random: np.random.Generator
-) -> Floats:
-    """Observed line fluxes in Jy km/s, shape (N, lines)."""
-    count = len(redshift)
-    log_co = (log_luminosity - relations.CO_LUMINOSITY_INTERCEPT) / relations.CO_LUMINOSITY_SLOPE
-    log_co = log_co + random.normal(0, 0.25, count)
-    rest_hz = np.array([relations.LINES_HZ[name] for name in LINE_NAMES])
-    log_ratio = np.log10([relations.LINE_RATIOS[name] for name in LINE_NAMES])
-    # Excitation tilts the ladder as a whole; each line scatters a little by itself.
-    tilt = random.normal(0, 0.1, count)[:, None] * np.log(rest_hz / rest_hz[0])
-    own = random.normal(0, 0.08, (count, len(LINE_NAMES)))
-    luminosity = 10 ** (log_co[:, None] + log_ratio + tilt + own)
-    observed_ghz = rest_hz / 1e9 / (1 + redshift)[:, None]
-    distance = luminosity_distance_mpc(redshift)[:, None]
-    flux: Floats = (
-        luminosity * observed_ghz**2 * (1 + redshift[:, None]) ** 3 * magnification[:, None]
-    ) / (relations.LINE_LUMINOSITY_FACTOR * distance**2)
-    return flux
+    at_1_4_ghz = 10 ** (log_luminosity - ratio) / relations.Q_REFERENCE_FREQUENCY_HZ
+    scatter = relations.RADIO_SPECTRAL_INDEX_SCATTER / 2
+    index = random.normal(relations.RADIO_SPECTRAL_INDEX + 0.05, scatter, count)
+    # One in ten is an active nucleus whose jets outshine its star formation in the radio.
+    excess = np.where(random.random(count) < 0.1, 0.3 + random.exponential(0.5, count), 0.0)
+    nucleus = random.normal(0.6, 0.3, count)
+    emission = radio_emission.star_formation_radio(
+        WAVELENGTH_UM, at_1_4_ghz, index
+    ) + radio_emission.active_nucleus_radio(WAVELENGTH_UM, at_1_4_ghz * (10**excess - 1), nucleus)
+    return emission, excess

@@ -10,10 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from astropy.wcs import WCS
 from numpy.typing import NDArray
 
-from processors import relations
 from schemas.events import (
     Acquisition,
     BandMeasurement,
@@ -25,10 +23,21 @@ from schemas.events import (
     Spectrum,
 )
 
-from .population import LINE_NAMES, Population, simulate_population
+from .map_surveys import maps
+from .population import LENSED, Population, simulate_population
+from .spectrum_surveys import spectra
+from .surveys import (
+    FAR_INFRARED_AND_OPTICAL,
+    IMAGING,
+    LENSED_SAMPLE,
+    SUPER_DEBLENDED,
+    Catalogue,
+    ImagingSurvey,
+    Survey,
+    observe,
+)
 
 Integers = NDArray[np.int64]
-Booleans = NDArray[np.bool_]
 
 BLOCK_GALAXIES = 2_000
 """Galaxies that are simulated in one vectorised pass."""
@@ -38,7 +47,6 @@ FIELD_CENTRE_DEG = (189.23, 62.24)
 
 FIRST_MJD = 59_000.0
 _DAYS = 1_000.0
-_LINES_GHZ = np.array([relations.LINES_HZ[name] for name in LINE_NAMES]) / 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,103 +78,10 @@ class Mix:
         return shares
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Survey:
-    """A catalogue: its bands, and how deep and how complete it is in each.
+CATALOGUES = (SUPER_DEBLENDED, FAR_INFRARED_AND_OPTICAL, LENSED_SAMPLE)
 
-    Args:
-        name: instrument of its observations.
-        bands: names.
-        wavelength_um: shape (bands,).
-        depth_jy: median 1 sigma error, shape (bands,).
-        depth_scatter_dex: scatter of the error from source to source, shape (bands,).
-        relative_error: error of bright sources as a fraction of their flux, shape (bands,).
-        patterns: which bands a source has, one string of 0 and 1 each, from the faintest sources
-            in the far-infrared to the brightest.
-        pattern_counts: how many sources of the real table have that pattern.
-        non_negative: whether the catalogue's fits cannot be negative in the far-infrared.
-        position_error_arcsec: 1 sigma on each axis.
-    """
-
-    name: str
-    bands: tuple[str, ...]
-    wavelength_um: Floats
-    depth_jy: Floats
-    depth_scatter_dex: Floats
-    relative_error: Floats
-    patterns: tuple[str, ...]
-    pattern_counts: tuple[int, ...]
-    non_negative: bool
-    position_error_arcsec: float
-
-
-SUPER_DEBLENDED = Survey(
-    # Errors are the 50th and half of the 16th to 84th percentile, patterns the commonest, in the
-    # GOODS-N table of Liu et al. 2018, ApJ 853 172 (1,668 sources).
-    name="simulated super-deblended",
-    bands=(
-        *("K", "IRAC1", "IRAC2", "IRAC3", "IRAC4", "IRS-16", "MIPS-24", "PACS-100", "PACS-160"),
-        *("SPIRE-250", "SPIRE-350", "SPIRE-500", "SCUBA-2-850", "AzTEC+MAMBO-1160", "VLA-1.4GHz"),
-    ),
-    wavelength_um=np.array(
-        [2.15, 3.6, 4.5, 5.8, 8, 16, 24, 100, 160, 250, 350, 500, 850, 1160, 214_137.0]
-    ),
-    depth_jy=1e-3
-    * np.array(
-        [
-            *(4e-5, 4e-5, 7e-5, 4.3e-4, 5e-4, 5.24e-3, 7.75e-3),
-            *(0.39, 0.97, 1.97, 3.09, 3.15, 1.43, 0.77, 2.7e-3),
-        ]
-    ),
-    depth_scatter_dex=np.array(
-        [0.1, 0.09, 0.11, 0.13, 0.13, 0.2, 0.12, 0.11, 0.16, 0.23, 0.27, 0.23, 0.14, 0.14, 0.05]
-    ),
-    relative_error=np.array(
-        [0.1, 0.004, 0.006, 0.02, 0.02, 0.03, 0.03, 0.03, 0.03, 0.05, 0.05, 0.05, 0.05, 0.05, 0.03]
-    ),
-    patterns=(
-        *("111111011000001", "111111111000001", "111111011100001", "111111111100001"),
-        *("111111111000111", "111111111110001", "111111111111001", "111111111110111"),
-        "111111111111111",
-    ),
-    pattern_counts=(139, 640, 47, 236, 32, 128, 40, 56, 86),
-    non_negative=True,
-    position_error_arcsec=0.3,
-)
-
-WIDE_FAR_INFRARED = Survey(
-    # COSMOS, from the table of Drew & Casey 2022, ApJ 930 142 (314 sources).
-    name="simulated COSMOS far-infrared",
-    bands=(
-        *("MIPS-24", "MIPS-70", "PACS-100", "PACS-160", "SPIRE-250", "SPIRE-350", "SPIRE-500"),
-        "SCUBA-2-850",
-    ),
-    wavelength_um=np.array([24.0, 70, 100, 160, 250, 350, 500, 850]),
-    depth_jy=1e-3 * np.array([0.036, 2.97, 1.88, 4.12, 5.85, 6.32, 6.80, 1.09]),
-    depth_scatter_dex=np.array([0.3, 0.1, 0.08, 0.08, 0.01, 0.01, 0.01, 0.09]),
-    relative_error=np.full(8, 0.03),
-    patterns=("10111001", "10111101", "10111111", "11111111"),
-    pattern_counts=(35, 65, 118, 96),
-    non_negative=False,
-    position_error_arcsec=0.3,
-)
-
-LENSED_SAMPLE = Survey(
-    # SPT-SMG, from table D1 of Reuter et al. 2020, ApJ 902 78 (46 rows).
-    name="simulated SPT-SMG",
-    bands=(
-        *("PACS-100", "PACS-160", "SPIRE-250", "SPIRE-350", "SPIRE-500", "LABOCA-870"),
-        *("SPT-220GHz", "SPT-150GHz", "ALMA-3mm"),
-    ),
-    wavelength_um=np.array([100.0, 160, 250, 350, 500, 870, 1363, 1999, 2998]),
-    depth_jy=1e-3 * np.array([2.75, 12.2, 7.95, 7.1, 8.15, 5.7, 4.9, 1.2, 0.05]),
-    depth_scatter_dex=np.array([0.1, 0.12, 0.12, 0.1, 0.08, 0.16, 0.09, 0.07, 0.3]),
-    relative_error=np.array([0.1, 0.1, 0.03, 0.03, 0.03, 0.06, 0.06, 0.06, 0.03]),
-    patterns=("001111111", "111111111"),
-    pattern_counts=(14, 32),
-    non_negative=False,
-    position_error_arcsec=0.3,
-)
+IMAGING_SHARE = 0.3
+"""Of the photometry, from optical to mid-infrared imaging alone."""
 
 EAZY_SCATTER = 0.028
 EAZY_HALF_WIDTH = 0.0177
@@ -185,21 +100,6 @@ CONTINUUM_FREQUENCY_HZ = np.array([100e9, 144e9, 233e9, 343.5e9, 8e9, 22e9, 610e
 CONTINUUM_DEPTH_JY = np.array([12e-6, 20e-6, 60e-6, 150e-6, 2e-6, 4e-6, 15e-6])
 CONTINUUM_SHARES = np.array([0.15, 0.1, 0.25, 0.2, 0.1, 0.1, 0.1])
 """Snapshots of some minutes with ALMA, and deep fields of the VLA and the GMRT."""
-
-SCAN_FREQUENCY_HZ = np.linspace(84.2e9, 114.9e9, 1000)
-"""A 3 mm spectral scan (as of Weiss et al. 2013, ApJ 767 88), 31 MHz channels."""
-
-TUNING_CENTRES_HZ = np.array([100e9, 144e9, 233e9, 343.5e9])
-TUNING_OFFSETS_HZ = np.concatenate(
-    [np.linspace(-7.75e9, -4.05e9, 480), np.linspace(4.05e9, 7.75e9, 480)]
-)
-"""Two sidebands of 3.75 GHz, 7.7 MHz channels."""
-
-SPECTRUM_NOISE_JY = 0.4e-3
-"""1 sigma in a channel of the scan; a tuning goes as deep over the same width in km/s."""
-
-MAP_SIDE = 48
-MAP_PIXELS_PER_BEAM = 5.0
 
 
 def simulate(
@@ -334,57 +234,30 @@ class _Telescope:
             )
 
     def _photometry(self, galaxies: Integers) -> list[_Measured]:
-        lensed = self.population.magnification[galaxies] > 1
+        kind = self.population.kind[galaxies]
         bright = self.population.flux_density_jy(np.array([12.491e12]), galaxies)[:, 0] > 0.23e-3
         wide = bright & (self.random.random(len(galaxies)) < 0.4)
-        survey = np.where(lensed, 2, np.where(wide, 1, 0))
+        survey = np.where(kind == LENSED, 2, np.where(wide, 1, 0))
+        imaged = self.random.random(len(galaxies)) < IMAGING_SHARE
+        which = self.random.choice(len(IMAGING), len(galaxies))
+        survey = np.where(imaged, 3 + which, survey)
         measured: list[_Measured] = [_NOTHING] * len(galaxies)
-        for number, each in enumerate((SUPER_DEBLENDED, WIDE_FAR_INFRARED, LENSED_SAMPLE)):
+        surveys: tuple[Survey | ImagingSurvey, ...] = (*CATALOGUES, *IMAGING)
+        for number, each in enumerate(surveys):
             places = np.flatnonzero(survey == number)
-            for place, photometry in zip(
-                places, self._catalogue(each, galaxies[places]), strict=True
-            ):
+            if not len(places):
+                continue
+            catalogue = observe(each, self.population, galaxies[places], self.random)
+            for place, photometry in zip(places, _photometry(each, catalogue), strict=True):
                 measured[place] = _Measured(
                     each.name, each.position_error_arcsec, photometry=photometry
                 )
         return measured
 
-    def _catalogue(self, survey: Survey, galaxies: Integers) -> Iterator[Photometry]:
-        if not len(galaxies):
-            return
-        frequency = relations.SPEED_OF_LIGHT_KM_S * 1e9 / survey.wavelength_um
-        true = self.population.flux_density_jy(frequency, galaxies)
-        depth = survey.depth_jy * 10 ** (
-            survey.depth_scatter_dex * self.random.standard_normal(true.shape)
-        )
-        error = np.hypot(depth, survey.relative_error * true)
-        flux = true + error * self.random.standard_normal(true.shape)
-        if survey.non_negative:
-            in_far_infrared = (survey.wavelength_um > 20) & (survey.wavelength_um < 2000)
-            flux = np.where(in_far_infrared, np.maximum(flux, 1e-8), flux)
-        seen = self._seen(survey, true)
-        frequencies = frequency.tolist()
-        for fluxes, errors, mask in zip(flux.tolist(), error.tolist(), seen, strict=True):
-            yield Photometry(
-                [
-                    BandMeasurement(survey.bands[k], frequencies[k], fluxes[k], errors[k])
-                    for k in mask
-                ]
-            )
-
-    def _seen(self, survey: Survey, flux: Floats) -> list[list[int]]:
-        """Bands that each source has: the brighter in the far-infrared, the more of them."""
-        around_350 = np.abs(np.log(survey.wavelength_um / 350)).argmin()
-        brightness = np.log(flux[:, around_350]) + 0.7 * self.random.standard_normal(len(flux))
-        place = (brightness.argsort().argsort() + 0.5) / len(flux)
-        share = np.cumsum(survey.pattern_counts) / sum(survey.pattern_counts)
-        bands = [[k for k, one in enumerate(each) if one == "1"] for each in survey.patterns]
-        return [bands[k] for k in np.searchsorted(share, place).tolist()]
-
     def _photometric_redshifts(self, galaxies: Integers) -> list[_Measured]:
         count = len(galaxies)
         true = self.population.redshift[galaxies]
-        lensed = self.population.magnification[galaxies] > 1
+        lensed = self.population.kind[galaxies] == LENSED
         scatter = np.where(lensed, DUST_REDSHIFT_SCATTER, EAZY_SCATTER)
         half_width = np.where(lensed, DUST_REDSHIFT_HALF_WIDTH, EAZY_HALF_WIDTH)
         half_width = half_width * 10 ** (0.12 * self.random.standard_normal(count)) * (1 + true)
@@ -442,127 +315,17 @@ class _Telescope:
         ]
 
     def _spectra(self, galaxies: Integers) -> list[_Measured]:
-        scans = self.random.random(len(galaxies)) < 0.5
-        measured: list[_Measured] = [_NOTHING] * len(galaxies)
-        tuning = self._tunings(galaxies)
-        groups = [(scans, SCAN_FREQUENCY_HZ)] + [
-            (~scans & (tuning == k), centre + TUNING_OFFSETS_HZ)
-            for k, centre in enumerate(TUNING_CENTRES_HZ)
+        return [
+            _Measured("ALMA", 0.2, spectrum=spectrum)
+            for spectrum in spectra(self.population, galaxies, self.random)
         ]
-        for chosen, frequency in groups:
-            places = np.flatnonzero(chosen)
-            for place, spectrum in zip(
-                places, self._spectra_at(frequency, galaxies[places]), strict=True
-            ):
-                measured[place] = _Measured("ALMA", 0.2, spectrum=spectrum)
-        return measured
-
-    def _tunings(self, galaxies: Integers) -> Integers:
-        """The tuning in which the strongest line falls, or any."""
-        line_hz = _LINES_GHZ * 1e9 / (1 + self.population.redshift[galaxies])[:, None]
-        offset = np.abs(line_hz[:, :, None] - TUNING_CENTRES_HZ)
-        inside = (offset > -TUNING_OFFSETS_HZ[479]) & (offset < -TUNING_OFFSETS_HZ[0])
-        flux = self.population.line_flux_jy_km_s[galaxies][:, :, None]
-        best = (flux * inside).max(axis=1)
-        anything = self.random.integers(len(TUNING_CENTRES_HZ), size=len(galaxies))
-        return np.where(best.max(axis=1) > 0, best.argmax(axis=1), anything)
-
-    def _spectra_at(self, frequency: Floats, galaxies: Integers) -> Iterator[Spectrum]:
-        if not len(galaxies):
-            return
-        shape = (len(galaxies), len(frequency))
-        channel_km_s = relations.SPEED_OF_LIGHT_KM_S * np.abs(np.diff(frequency)).min() / frequency
-        scan_channel_km_s = relations.SPEED_OF_LIGHT_KM_S * 30.7e6 / 100e9
-        error = SPECTRUM_NOISE_JY * np.sqrt(scan_channel_km_s / channel_km_s)
-        # Brighter sources get less time.
-        bright = self.population.flux_density_jy(np.array([352.7e9]), galaxies)
-        depth = 10 ** (0.2 * self.random.standard_normal((len(galaxies), 1))) * np.sqrt(
-            (bright / 3e-3).clip(0.5, 10)
-        )
-        error = (depth * error).astype(np.float32)
-        ends = self.population.flux_density_jy(frequency[[0, -1]], galaxies)
-        slope = np.log(ends[:, 1] / ends[:, 0]) / np.log(frequency[-1] / frequency[0])
-        shape_of_continuum = np.exp(slope[:, None] * np.log(frequency / frequency[0]))
-        flux = (ends[:, :1] * shape_of_continuum).astype(np.float32)
-        flux += error * self.random.standard_normal(shape, dtype=np.float32)
-        self._add_lines(flux, frequency, galaxies)
-        for fluxes, errors in zip(flux, error, strict=True):
-            yield Spectrum(frequency, "BARYCENTRIC", fluxes, errors, 1.5, 1.2, 0.0)
-
-    def _add_lines(self, flux: NDArray[np.float32], frequency: Floats, galaxies: Integers) -> None:
-        """Add lines in place: Gaussian, or two Gaussians for the horns of a rotating disc."""
-        population = self.population
-        for line, rest_ghz in enumerate(_LINES_GHZ):
-            centre = rest_ghz * 1e9 / (1 + population.redshift[galaxies])
-            rows = np.flatnonzero((centre > frequency[0]) & (centre < frequency[-1]))
-            if not len(rows):
-                continue
-            width = population.line_width_km_s[galaxies[rows]][:, None]
-            integral = population.line_flux_jy_km_s[galaxies[rows], line][:, None]
-            velocity = relations.SPEED_OF_LIGHT_KM_S * (1 - frequency / centre[rows][:, None])
-            horned = population.double_horned[galaxies[rows]][:, None]
-            # Horns of 0.4 of the width, 0.6 of it apart, have the full width together.
-            sigma = np.where(horned, 0.4, 1.0) * width / np.sqrt(8 * np.log(2))
-            shift = np.where(horned, 0.3, 0.0) * width
-            profile = np.exp(-0.5 * ((velocity - shift) / sigma) ** 2)
-            profile += np.exp(-0.5 * ((velocity + shift) / sigma) ** 2)
-            flux[rows] += integral * profile / (2 * sigma * np.sqrt(2 * np.pi))
 
     def _maps(self, galaxies: Integers) -> list[_Measured]:
-        count = len(galaxies)
-        # 233 GHz with ALMA, 1.4 and 8 GHz with the VLA.
-        kind = self.random.choice(3, count, p=(0.5, 0.25, 0.25))
-        frequency = np.array([233e9, 1.4e9, 8e9])[kind]
-        noise = np.array([40e-6, 4e-6, 2e-6])[kind]
-        beam = np.array([0.8, 1.5, 0.6])[kind]
-        flux = self.population.flux_density_jy(frequency[:, None], galaxies)[:, 0]
-        doubled = (self.population.radio_excess_dex[galaxies] > 0.6) & (kind > 0)
-        images = self._images(flux, noise, doubled)
-        wcs = WCS(naxis=2)
-        wcs.wcs.ctype = ["RA---SIN", "DEC--SIN"]
-        wcs.wcs.crpix = [MAP_SIDE / 2 + 0.5] * 2
-        measured = []
-        for row, galaxy in enumerate(galaxies):
-            pixel_deg = beam[row] / MAP_PIXELS_PER_BEAM / 3600
-            wcs.wcs.cdelt = [-pixel_deg, pixel_deg]
-            wcs.wcs.crval = [self.right_ascension[galaxy], self.declination[galaxy]]
-            continuum_map = ContinuumMap(
-                image_jy_per_beam=images[row].ravel(),
-                height=MAP_SIDE,
-                width=MAP_SIDE,
-                wcs_header=wcs.to_header_string(),
-                frequency_hz=float(frequency[row]),
-                beam_major_arcsec=float(beam[row]),
-                beam_minor_arcsec=float(beam[row]),
-                noise_jy_per_beam=float(noise[row]),
-            )
-            instrument = "VLA" if kind[row] else "ALMA"
-            measured.append(_Measured(instrument, 0.15, continuum_map=continuum_map))
-        return measured
-
-    def _images(self, flux: Floats, noise: Floats, doubled: Booleans) -> NDArray[np.float32]:
-        """Sources of a beam's size, or two lobes, in noise correlated over the beam."""
-        count = len(flux)
-        axis = np.arange(MAP_SIDE) - (MAP_SIDE - 1) / 2
-        sigma = MAP_PIXELS_PER_BEAM / np.sqrt(8 * np.log(2))
-        wave = np.fft.fftfreq(MAP_SIDE)
-        transfer = np.exp(
-            -2 * (np.pi * sigma) ** 2 * (wave[:, None] ** 2 + wave[: MAP_SIDE // 2 + 1] ** 2)
-        )
-        white = self.random.standard_normal((count, MAP_SIDE, MAP_SIDE))
-        correlated = np.fft.irfft2(np.fft.rfft2(white) * transfer, s=(MAP_SIDE, MAP_SIDE))
-        correlated *= noise[:, None, None] / correlated.std(axis=(1, 2), keepdims=True)
-        # A resolved source: 0.4 beams wide, deconvolved.
-        extent = np.abs(self.random.normal(0.4, 0.2, count)) * sigma
-        total = np.sqrt(sigma**2 + extent**2)[:, None]
-        separation = np.where(doubled, self.random.uniform(4.0, 12.0, count), 0.0)
-        angle = self.random.uniform(0, 2 * np.pi, count)
-        peak = flux * (sigma / total[:, 0]) ** 2
-        for side in (-0.5, 0.5):
-            x = np.exp(-0.5 * ((axis - (side * separation * np.cos(angle))[:, None]) / total) ** 2)
-            y = np.exp(-0.5 * ((axis - (side * separation * np.sin(angle))[:, None]) / total) ** 2)
-            correlated += 0.5 * peak[:, None, None] * y[:, :, None] * x[:, None, :]
-        return correlated.astype(np.float32)
+        places = self.right_ascension[galaxies], self.declination[galaxies]
+        return [
+            _Measured(instrument, 0.15, continuum_map=continuum_map)
+            for instrument, continuum_map in maps(self.population, galaxies, *places, self.random)
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -578,3 +341,15 @@ class _Measured:
 
 
 _NOTHING = _Measured("", 0.0)
+
+
+def _photometry(survey: Survey | ImagingSurvey, catalogue: Catalogue) -> Iterator[Photometry]:
+    frequencies = survey.frequency_hz.tolist()
+    fluxes, errors = catalogue.flux_jy.tolist(), catalogue.error_jy.tolist()
+    for row, seen in enumerate(catalogue.seen):
+        yield Photometry(
+            [
+                BandMeasurement(survey.bands[k], frequencies[k], fluxes[row][k], errors[row][k])
+                for k in np.flatnonzero(seen).tolist()
+            ]
+        )

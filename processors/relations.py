@@ -201,6 +201,39 @@ LINE_WIDTH_SCATTER_DEX = 0.25
 """Median full width at half maximum and scatter of 365 lines of the DIGAME compilation (T.
 Greve)."""
 
+MID_INFRARED_SLOPE_SCATTER = 0.5
+"""Scatter of MID_INFRARED_SLOPE between galaxies: 2.0 +- 0.5 (Casey 2012, MNRAS 425 3094)."""
+
+ATTENUATION_RATIO = 4.05
+ATTENUATION_FACTOR = 2.659
+ATTENUATION_BLUE = (-2.156, 1.509, -0.198, 0.011)
+ATTENUATION_RED = (-1.857, 1.040)
+ATTENUATION_BREAK_MICRON = 0.63
+"""Attenuation of starlight by dust, A/A_V = k/4.05 with k = 2.659 times a polynomial in 1/wavelength
+[um], blue and red of the break, plus 4.05 (Calzetti et al. 2000, ApJ 533 682, equation 4)."""
+
+LYMAN_SERIES_MICRON = (0.121567, 0.102572, 0.097254, 0.094974)
+LYMAN_SERIES_OPACITY = (3.6e-3, 1.7e-3, 1.2e-3, 9.3e-4)
+LYMAN_OPACITY_EXPONENT = 3.46
+LYMAN_LIMIT_MICRON = 0.091175
+"""Mean opacity of the intergalactic medium: the sum over the Lyman series of A (wavelength observed
+/ wavelength of the line)**3.46 shortward of each line at the galaxy's redshift (Madau 1995, ApJ 441
+18)."""
+
+TORUS_SLOPES = (1.8, 0.2)
+TORUS_BREAKS_MICRON = (19.0, 40.0)
+"""Dust around active nuclei: a broken power law S ~ wavelength**slope, flatter beyond some 19 um,
+that falls steeply beyond 40 um (Mullaney et al. 2011, MNRAS 414 1082)."""
+
+THERMAL_RADIO_RATIO = 10.0
+THERMAL_RADIO_INDEX = 0.1
+"""Total over thermal radio emission of star formation = 1 + 10 (nu/GHz)**(0.1 - index), index that of
+the synchrotron emission (Condon 1992, ARA&A 30 575, section 3.2)."""
+
+MAGNIFICATION = 6.3
+"""Median magnification of lensed galaxies of the SPT sample at 870 um (Spilker et al. 2016, ApJ 826
+112, abstract)."""
+
 # Observatories ----------------------------------------------------------------------------------
 
 OBSERVATORY_LATITUDES_DEG = (-23.0229, 44.6339)

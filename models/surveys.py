@@ -1,0 +1,333 @@
+"""Catalogues that surveys would make of simulated galaxies: bands, noise and what is missing.
+
+Of catalogues whose real tables are at hand, ``survey_statistics`` measures how errors scatter and
+hang together and which bands a source has; of the others published depths are stated here. Every
+catalogue is an array operation over many galaxies.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from processors import relations
+from schemas.events import Floats
+
+from .population import Population
+
+Integers = NDArray[np.int64]
+Booleans = NDArray[np.bool_]
+
+STATISTICS = Path(__file__).parent / "weights" / "survey_statistics.json"
+
+_AB_ZERO_JY = 3631.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Survey:
+    """A catalogue.
+
+    Args:
+        name: instrument of its observations.
+        table: name in the measured statistics.
+        bands: names of the bands.
+        wavelength_um: shape (bands,).
+        shared_noise: groups of bands and how much of their noise, as a correlation coefficient, is
+            common: confusion by the same faint neighbours, or the same aperture.
+        non_negative: whether the catalogue's fits cannot be negative in the far-infrared.
+        position_error_arcsec: 1 sigma on each axis.
+    """
+
+    name: str
+    table: str
+    bands: tuple[str, ...]
+    wavelength_um: Floats
+    shared_noise: tuple[tuple[tuple[str, ...], float], ...] = ()
+    non_negative: bool = False
+    position_error_arcsec: float = 0.3
+
+    @property
+    def frequency_hz(self) -> Floats:
+        """Frequencies of the bands, shape (bands,)."""
+        return relations.SPEED_OF_LIGHT_KM_S * 1e9 / self.wavelength_um
+
+
+SUPER_DEBLENDED = Survey(
+    name="simulated super-deblended",
+    table="GOODS-N",
+    bands=(
+        *("K", "IRAC1", "IRAC2", "IRAC3", "IRAC4", "IRS-16", "MIPS-24", "PACS-100", "PACS-160"),
+        *("SPIRE-250", "SPIRE-350", "SPIRE-500", "SCUBA-2-850", "AzTEC+MAMBO-1160", "VLA-1.4GHz"),
+    ),
+    wavelength_um=np.array(
+        [2.15, 3.6, 4.5, 5.8, 8, 16, 24, 100, 160, 250, 350, 500, 850, 1160, 214_137.0]
+    ),
+    shared_noise=((("SPIRE-250", "SPIRE-350", "SPIRE-500"), 0.4), (("IRAC1", "IRAC2"), 0.5)),
+    non_negative=True,
+)
+
+FAR_INFRARED_AND_OPTICAL = Survey(
+    name="simulated COSMOS far-infrared",
+    table="COSMOS",
+    bands=(
+        *("CFHT-u", "Subaru-B", "Subaru-g", "Subaru-V", "Subaru-r", "Subaru-i", "Subaru-z"),
+        *("UKIRT-J", "CFHT-K", "MIPS-24", "MIPS-70", "PACS-100", "PACS-160"),
+        *("SPIRE-250", "SPIRE-350", "SPIRE-500", "SCUBA-2-850"),
+    ),
+    wavelength_um=np.array(
+        [
+            *(0.38, 0.446, 0.478, 0.548, 0.629, 0.768, 0.904, 1.25, 2.15),
+            *(24.0, 70, 100, 160, 250, 350, 500, 850),
+        ]
+    ),
+    # The errors at 250 to 500 µm are confusion alone (Nguyen et al. 2010, A&A 518 L5): the
+    # correlation of shot noise seen by two Gaussian beams is 2 ab / (a**2 + b**2) of their widths.
+    shared_noise=((("SPIRE-250", "SPIRE-350", "SPIRE-500"), 0.8),),
+)
+
+LENSED_SAMPLE = Survey(
+    name="simulated SPT-SMG",
+    table="SPT",
+    bands=(
+        *("PACS-100", "PACS-160", "SPIRE-250", "SPIRE-350", "SPIRE-500", "LABOCA-870"),
+        *("SPT-220GHz", "SPT-150GHz", "ALMA-3mm"),
+    ),
+    wavelength_um=np.array([100.0, 160, 250, 350, 500, 870, 1363, 1999, 2998]),
+    shared_noise=(
+        (("SPIRE-250", "SPIRE-350", "SPIRE-500"), 0.8),
+        (("SPT-220GHz", "SPT-150GHz"), 0.3),
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImagingSurvey:
+    """An optical to mid-infrared imaging survey of which no real table is at hand.
+
+    Args:
+        name: instrument of its observations.
+        bands: names of the bands.
+        wavelength_um: shape (bands,).
+        depth_mag: 5 sigma point-source depth in AB magnitudes, shape (bands,).
+        coverage: share of the survey's area that a band covers, shape (bands,).
+        relative_error: of bright sources, as a fraction of the flux; half of its square is common
+            to all bands, being the aperture's.
+        position_error_arcsec: 1 sigma on each axis.
+    """
+
+    name: str
+    bands: tuple[str, ...]
+    wavelength_um: Floats
+    depth_mag: Floats
+    coverage: Floats
+    relative_error: float = 0.04
+    position_error_arcsec: float = 0.2
+
+    @property
+    def frequency_hz(self) -> Floats:
+        """Frequencies of the bands, shape (bands,)."""
+        return relations.SPEED_OF_LIGHT_KM_S * 1e9 / self.wavelength_um
+
+
+CANDELS = ImagingSurvey(
+    # Depths about those of the catalogue of Barro et al. 2019, ApJS 243 22.
+    name="simulated CANDELS",
+    bands=(
+        *("ACS-F435W", "ACS-F606W", "ACS-F775W", "ACS-F814W", "ACS-F850LP"),
+        *("WFC3-F105W", "WFC3-F125W", "WFC3-F140W", "WFC3-F160W"),
+    ),
+    wavelength_um=np.array([0.432, 0.592, 0.770, 0.805, 0.904, 1.055, 1.249, 1.392, 1.537]),
+    depth_mag=np.array([27.1, 27.7, 27.2, 28.1, 26.9, 26.4, 26.7, 25.9, 26.1]),
+    coverage=np.array([0.9, 1.0, 0.9, 1.0, 0.95, 0.8, 1.0, 0.7, 1.0]),
+)
+
+HYPER_SUPRIME_CAM = ImagingSurvey(
+    # The Deep layer: Aihara et al. 2018, PASJ 70 S4.
+    name="simulated HSC",
+    bands=("HSC-g", "HSC-r", "HSC-i", "HSC-z", "HSC-y"),
+    wavelength_um=np.array([0.477, 0.622, 0.773, 0.893, 0.978]),
+    depth_mag=np.array([27.5, 27.1, 26.8, 26.3, 25.3]),
+    coverage=np.array([1.0, 1.0, 1.0, 1.0, 0.95]),
+)
+
+WEBB = ImagingSurvey(
+    # COSMOS-Web: depths and areas, of which MIRI has a third, of Casey et al. 2023, ApJ 954 31.
+    name="simulated JWST",
+    bands=("NIRCam-F115W", "NIRCam-F150W", "NIRCam-F277W", "NIRCam-F444W", "MIRI-F770W"),
+    wavelength_um=np.array([1.154, 1.501, 2.786, 4.421, 7.64]),
+    depth_mag=np.array([27.3, 27.5, 28.1, 28.0, 25.7]),
+    coverage=np.array([0.98, 0.98, 0.98, 0.98, 0.35]),
+)
+
+IMAGING = (CANDELS, HYPER_SUPRIME_CAM, WEBB)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Catalogue:
+    """What a survey has of N galaxies; float64 arrays of shape (N, bands).
+
+    Args:
+        flux_jy: measured flux densities.
+        error_jy: their 1 sigma errors.
+        seen: whether the catalogue has that band at all; bool.
+    """
+
+    flux_jy: Floats
+    error_jy: Floats
+    seen: Booleans
+
+
+def observe(
+    survey: Survey | ImagingSurvey,
+    population: Population,
+    galaxies: Integers,
+    random: np.random.Generator,
+) -> Catalogue:
+    """A catalogue of simulated galaxies, with at least one band of each.
+
+    Args:
+        survey: which.
+        population: the galaxies are part of.
+        galaxies: which of it, shape (N,).
+        random: where chance comes from.
+    """
+    if isinstance(survey, ImagingSurvey):
+        return _imaged(survey, population, galaxies, random)
+    return _catalogued(survey, population, galaxies, random)
+
+
+def _catalogued(
+    survey: Survey, population: Population, galaxies: Integers, random: np.random.Generator
+) -> Catalogue:
+    """A catalogue with the errors and gaps of the real one.
+
+    Band after band, in the order in which the statistics were measured: its error is drawn given
+    its flux density and the other errors, then whether the catalogue has it given redshift and
+    what came before.
+    """
+    statistics = _statistics()[survey.table]
+    true = population.flux_density_jy(survey.frequency_hz, galaxies)
+    noise = _noise(survey, len(galaxies), random)
+    depth = np.array(statistics["depth_jy"])
+    ranks = random.standard_normal(true.shape) @ _root(survey.table).T
+    # The error depends on the flux density that is measured with it.
+    flux = true + depth * noise
+    for _ in range(2):
+        error = _errors(statistics, flux, ranks)
+        flux = true + error * noise
+    if survey.non_negative:
+        in_far_infrared = (survey.wavelength_um > 20) & (survey.wavelength_um < 2000)
+        flux = np.where(in_far_infrared, np.maximum(flux, 1e-8), flux)
+    scaled = np.arcsinh(flux / depth)
+    seen = _seen(statistics, np.log1p(population.redshift[galaxies]), scaled, random)
+    return Catalogue(flux, error, seen)
+
+
+def _imaged(
+    survey: ImagingSurvey, population: Population, galaxies: Integers, random: np.random.Generator
+) -> Catalogue:
+    """A catalogue of an imaging survey."""
+    true = population.flux_density_jy(survey.frequency_hz, galaxies)
+    depth = _AB_ZERO_JY * 10 ** (-0.4 * survey.depth_mag) / 5
+    # Galaxies are larger than point sources, and depth varies over the field.
+    depth = depth * 10 ** (0.2 + 0.1 * random.standard_normal(true.shape))
+    error = np.hypot(depth, survey.relative_error * true)
+    share = 0.5**0.5 * survey.relative_error * true / error
+    common = random.standard_normal((len(galaxies), 1))
+    own = random.standard_normal(true.shape)
+    flux = true + error * (share * common + np.sqrt(1 - share**2) * own)
+    # Neighbouring bands miss a galaxy together, at the edge of the field or under a star.
+    place = random.random((len(galaxies), 1)) + 0.02 * random.standard_normal(true.shape)
+    seen = place < survey.coverage
+    seen[:, np.argmax(survey.coverage)] |= ~seen.any(axis=1)
+    return Catalogue(flux, error, seen)
+
+
+def scaled_errors(coefficients: Floats, scaled: Floats) -> Floats:
+    """log10 of the typical error over the depth, shape (N, bands).
+
+    Args:
+        coefficients: of 1, x and x**2 for each band, shape (bands, 3).
+        scaled: x, asinh of flux density over depth, shape (N, bands).
+    """
+    x = scaled.clip(0.0)
+    typical: Floats = coefficients[:, 0] + coefficients[:, 1] * x + coefficients[:, 2] * x**2
+    return typical
+
+
+def mask_features(
+    log_stretch: Floats, scaled: Floats, seen: Booleans, earlier: list[int]
+) -> Floats:
+    """What decides whether a source has a band: shape (N, 3 + 2 * earlier).
+
+    Args:
+        log_stretch: ln(1 + z), shape (N,).
+        scaled: asinh of flux density over depth, shape (N, bands).
+        seen: shape (N, bands).
+        earlier: the bands that come before this one.
+    """
+    known = seen[:, earlier]
+    parts = [
+        np.ones((len(scaled), 1)),
+        log_stretch[:, None],
+        log_stretch[:, None] ** 2,
+        known,
+        np.where(known, scaled[:, earlier].clip(-3.0, 8.0), 0.0),
+    ]
+    return np.concatenate(parts, axis=1)
+
+
+def _errors(statistics: dict[str, Any], flux: Floats, ranks: Floats) -> Floats:
+    depth = np.array(statistics["depth_jy"])
+    log_error = scaled_errors(np.array(statistics["error"]), np.arcsinh(flux / depth))
+    quantiles = np.array(statistics["scatter_quantiles"])
+    normal = np.array(statistics["normal_quantiles"])
+    for band in range(flux.shape[1]):
+        log_error[:, band] += np.interp(ranks[:, band], normal, quantiles[band])
+    errors: Floats = depth * 10**log_error
+    return errors
+
+
+def _seen(
+    statistics: dict[str, Any],
+    log_stretch: Floats,
+    scaled: Floats,
+    random: np.random.Generator,
+) -> Booleans:
+    seen = np.zeros(scaled.shape, bool)
+    order = [int(band) for band in statistics["order"]]
+    for place, band in enumerate(order):
+        features = mask_features(log_stretch, scaled, seen, order[:place])
+        logit = features @ np.array(statistics["mask"][place])
+        seen[:, band] = random.random(len(scaled)) < 1 / (1 + np.exp(-logit.clip(-30, 30)))
+    seen[:, order[0]] |= ~seen.any(axis=1)
+    return seen
+
+
+def _noise(survey: Survey, count: int, random: np.random.Generator) -> Floats:
+    """Unit noise with what bands share, shape (count, bands)."""
+    noise = random.standard_normal((count, len(survey.bands)))
+    for bands, share in survey.shared_noise:
+        members = [survey.bands.index(band) for band in bands]
+        common = random.standard_normal((count, 1))
+        noise[:, members] = np.sqrt(share) * common + np.sqrt(1 - share) * noise[:, members]
+    return noise
+
+
+@cache
+def _statistics() -> dict[str, dict[str, Any]]:
+    tables: dict[str, dict[str, Any]] = json.loads(STATISTICS.read_text(encoding="utf-8"))["tables"]
+    return tables
+
+
+@cache
+def _root(table: str) -> Floats:
+    """Root of the correlation matrix of the errors' scatter, shape (bands, bands)."""
+    root: Floats = np.linalg.cholesky(np.array(_statistics()[table]["correlation"]))
+    return root
