@@ -50,9 +50,18 @@ _FIELD_REDSHIFTS = (
 
 _MASS_OFFSETS = (
     (0.3, 0.55, 0.85, 1.25, 1.85, 2.70, 4.00),
-    (0.70, 0.65, 0.50, 0.50, 0.22, 0.05, -0.20),
+    (0.70, 0.60, 0.45, 0.45, 0.18, 0.00, -0.25),
 )
 """Redshifts, and log10 of the stellar mass of the field's galaxies over the main sequence."""
+
+_EMISSIVITY_INDICES = (
+    (relations.DUST_EMISSIVITY_INDEX, *(relations.SUBMILLIMETRE_EMISSIVITY_INDEX,) * 2),
+    (
+        relations.DUST_EMISSIVITY_INDEX_SCATTER / 2,
+        *(relations.SUBMILLIMETRE_EMISSIVITY_INDEX_SCATTER,) * 2,
+    ),
+)
+"""Mean and scatter of beta, of each of KINDS."""
 
 _FREQUENCY_HZ = relations.SPEED_OF_LIGHT_KM_S * 1e9 / WAVELENGTH_UM
 _SOLAR_JY_MPC2 = (1 * units.L_sun / units.Hz / (4 * np.pi * units.Mpc**2)).to_value(units.Jy)
@@ -147,18 +156,18 @@ def simulate_population(galaxies: int, seed: int, block: int = 0) -> Population:
         * (log_luminosity - np.log10(relations.PEAK_WAVELENGTH_LUMINOSITY))
         + random.normal(0, relations.PEAK_WAVELENGTH_SCATTER_DEX, galaxies)
     )
-    beta = relations.DUST_EMISSIVITY_INDEX + random.normal(
-        0, relations.DUST_EMISSIVITY_INDEX_SCATTER / 2, galaxies
-    )
+    # Half of the published scatter of the field is taken for errors.
+    typical_beta = np.choose(kind, _EMISSIVITY_INDICES[0])
+    beta = random.normal(typical_beta, np.choose(kind, _EMISSIVITY_INDICES[1]))
     indices = dust_emission.EMISSIVITY_INDICES
     beta = indices[np.abs(beta[:, None] - indices).argmin(axis=1)]
     torus_share = _torus_shares(log_luminosity, random)
     radio, excess = _radio(log_luminosity, log_mass, redshift, random)
     slope = random.normal(
-        relations.MID_INFRARED_SLOPE, relations.MID_INFRARED_SLOPE_SCATTER, galaxies
-    ).clip(1.2, 3.2)
+        relations.MID_INFRARED_SLOPE, relations.MID_INFRARED_SLOPE_SCATTER / 3, galaxies
+    )
     luminosity = (
-        starlight(WAVELENGTH_UM, log_mass, *_stellar_populations(redshift, random))
+        starlight(WAVELENGTH_UM, log_mass, *_stellar_populations(redshift, log_luminosity, random))
         + (
             dust_emission.dust(WAVELENGTH_UM, log_luminosity, peak, beta, slope, redshift)
             + _aromatic_bands(log_luminosity, random)
@@ -235,18 +244,20 @@ def _log_luminosities(kind: Integers, redshift: Floats, random: np.random.Genera
 
     The field's rise with the square of the distance gives the median fluxes of GOODS-N, the
     luminosity of submillimetre galaxies 850 µm fluxes of some 2 mJy; lensed ones have log L_FIR =
-    12.78 (Reuter et al. 2020, table F1), to which the mid-infrared adds 0.2.
+    12.78 (Reuter et al. 2020, table F1), to which the mid-infrared adds 0.1.
     """
     field = _median_log_luminosity(redshift)
-    centre = np.choose(kind, [field, 12.37, 12.98])
-    luminosity = random.normal(centre, np.choose(kind, [0.33, 0.30, 0.32]))
+    centre = np.choose(kind, [field, 12.37, 12.88])
+    # Nearby, where the field is small, luminosities differ most.
+    width = np.choose(kind, [0.33 + 0.25 * np.exp(-((redshift / 0.4) ** 2)), 0.30, 0.32])
+    luminosity = random.normal(centre, width)
     # Bright ones are rare: the luminosity function beyond the limit falls steeply.
-    tail = random.exponential(0.15, len(kind)) - 0.05
+    tail = random.exponential(0.20, len(kind)) - 0.10
     return np.where(kind == FIELD, luminosity + tail, luminosity)
 
 
 def _median_log_luminosity(redshift: Floats) -> Floats:
-    return np.asarray(9.29 + 2 * np.log10(luminosity_distance_mpc(redshift) / 1e3))
+    return np.asarray(9.23 + 2 * np.log10(luminosity_distance_mpc(redshift) / 1e3))
 
 
 def _magnifications(kind: Integers, random: np.random.Generator) -> Floats:
@@ -270,12 +281,17 @@ def _log_stellar_masses(
     typical = _median_log_luminosity(redshift)
     log_rate = typical + np.log10(relations.STAR_FORMATION_RATE_PER_LUMINOSITY)
     offset = np.interp(redshift, *_MASS_OFFSETS)
-    mass = (log_rate - intercept) / slope + offset + 0.6 * (log_luminosity - typical)
-    scattered = mass + random.normal(0, 0.27, len(redshift))
-    return np.asarray(np.minimum(scattered, 11.8))
+    mass = (log_rate - intercept) / slope + offset + 0.8 * (log_luminosity - typical)
+    scattered = mass + random.normal(0, 0.25, len(redshift))
+    # Galaxies more massive than this are rarer than any power law of scatter.
+    knee = 11.0
+    over = (scattered - knee).clip(0.0)
+    return np.asarray(scattered - over + 0.5 * (1 - np.exp(-over / 0.5)))
 
 
-def _stellar_populations(redshift: Floats, random: np.random.Generator) -> tuple[Floats, Floats]:
+def _stellar_populations(
+    redshift: Floats, log_luminosity: Floats, random: np.random.Generator
+) -> tuple[Floats, Floats]:
     """Shares of the templates in the mass, (N, templates), and further attenuation A_V, (N,).
 
     Non-negative fits of the templates to u to K of the COSMOS far-infrared sources (Drew & Casey
@@ -284,34 +300,35 @@ def _stellar_populations(redshift: Floats, random: np.random.Generator) -> tuple
     """
     count = len(redshift)
     early = np.clip((redshift - 0.5) / 2.0, 0.0, 1.0)[:, None]
-    late_shape = np.array([1.2, 0.0, 0.30, 1.20, 0.30])
+    late_shape = np.array([1.4, 0.0, 0.22, 1.10, 0.12])
     early_shape = np.array([1.9, 0.0, 0.7, 0.15, 0.7])
     shape = late_shape * (1 - early) + early_shape * early
     drawn = random.standard_gamma(shape.clip(1e-6))
-    young = 10 ** random.normal(-3.9 + 0.9 * early[:, 0], 0.5, count)
+    young = 10 ** random.normal(-5.5 + 1.5 * early[:, 0], 0.5, count)
     shares = drawn / drawn.sum(axis=1, keepdims=True).clip(1e-12) * (1 - young)[:, None]
     shares[:, TEMPLATES.index("young")] = young
-    return shares, random.exponential(0.3, count)
+    # The more they radiate in the infrared, the more starlight they hide.
+    return shares, random.exponential(0.3 + 0.6 * (log_luminosity - 11.0).clip(0.0, 2.5))
 
 
 def _torus_shares(log_luminosity: Floats, random: np.random.Generator) -> Floats:
     """One in ten has an active nucleus in the infrared, more of them at high luminosity."""
     count = len(log_luminosity)
     probability = (0.10 + 0.10 * (log_luminosity - 11.5)).clip(0.05, 0.5)
-    share = (10 ** random.normal(-1.0, 0.4, count)).clip(0, 2.0)
+    share = (10 ** random.normal(-1.1, 0.4, count)).clip(0, 2.0)
     return np.where(random.random(count) < probability, share, 0.0)
 
 
 def _silicate_depths(log_luminosity: Floats, random: np.random.Generator) -> Floats:
     """Optical depth at 9.7 µm: deepest in the most luminous."""
-    mean = (0.25 + 0.5 * (log_luminosity - 11.5)).clip(0.1, 1.5)
+    mean = (0.1 + 0.3 * (log_luminosity - 11.5)).clip(0.05, 1.0)
     return np.asarray(random.exponential(mean))
 
 
 def _aromatic_bands(log_luminosity: Floats, random: np.random.Generator) -> Floats:
     """L_nu of the emission bands from 3.3 to 17 µm in Lsun/Hz, shape (N, wavelengths)."""
     log_ratio = np.log10(relations.INFRARED_TO_8_MICRON) + random.normal(
-        0, relations.INFRARED_TO_8_MICRON_SCATTER_DEX, len(log_luminosity)
+        0, 0.5 * relations.INFRARED_TO_8_MICRON_SCATTER_DEX, len(log_luminosity)
     )
     # The dust's continuum and the stars make the rest of what the filter sees.
     return dust_emission.aromatic_bands(WAVELENGTH_UM, 0.7 * 10 ** (log_luminosity - log_ratio))
@@ -325,13 +342,13 @@ def _radio(
     ratio = (
         relations.RADIO_Q * (1 + redshift) ** relations.RADIO_Q_REDSHIFT_EXPONENT
         + relations.RADIO_Q_MASS_SLOPE * (log_mass - 10.0)
-        + random.normal(0, relations.RADIO_Q_SCATTER_DEX, count)
+        + random.normal(0, 0.8 * relations.RADIO_Q_SCATTER_DEX, count)
     )
-    at_1_4_ghz = 10 ** (log_luminosity - ratio) / relations.Q_REFERENCE_FREQUENCY_HZ
+    at_1_4_ghz = 10 ** (log_luminosity - ratio - 0.12) / relations.Q_REFERENCE_FREQUENCY_HZ
     scatter = relations.RADIO_SPECTRAL_INDEX_SCATTER / 2
     index = random.normal(relations.RADIO_SPECTRAL_INDEX + 0.05, scatter, count)
-    # One in ten is an active nucleus whose jets outshine its star formation in the radio.
-    excess = np.where(random.random(count) < 0.1, 0.3 + random.exponential(0.5, count), 0.0)
+    # One in sixteen is an active nucleus whose jets outshine its star formation in the radio.
+    excess = np.where(random.random(count) < 0.06, 0.3 + random.exponential(0.5, count), 0.0)
     nucleus = random.normal(0.6, 0.3, count)
     emission = radio_emission.star_formation_radio(
         WAVELENGTH_UM, at_1_4_ghz, index

@@ -34,6 +34,8 @@ from .surveys import (
     Catalogue,
     ImagingSurvey,
     Survey,
+    in_far_infrared_sample,
+    in_prior_list,
     observe,
 )
 
@@ -80,14 +82,19 @@ class Mix:
 
 CATALOGUES = (SUPER_DEBLENDED, FAR_INFRARED_AND_OPTICAL, LENSED_SAMPLE)
 
-IMAGING_SHARE = 0.3
-"""Of the photometry, from optical to mid-infrared imaging alone."""
+IMAGING_SHARE = 0.25
+"""Of the photometry, from optical to mid-infrared imaging alone; more of galaxies too faint for the
+other catalogues."""
 
 EAZY_SCATTER = 0.028
 EAZY_HALF_WIDTH = 0.0177
 EAZY_OUTLIERS = 0.054
 """Scatter (NMAD) and median half-width of the 68 % interval, both of z/(1+z), and share of
 outliers: EAZY redshifts (Skelton et al. 2014) against spectroscopy in GOODS-N (Liu et al. 2018)."""
+
+REDSHIFT_ERROR_CORRELATION = 0.966
+"""Between errors of two redshifts from the same photometry, EAZY and that of Liu et al. 2018, in
+the training part of GOODS-N; outliers of one are outliers of the other."""
 
 DUST_REDSHIFT_SCATTER = 0.154
 DUST_REDSHIFT_HALF_WIDTH = 0.130
@@ -172,6 +179,13 @@ class _Telescope:
         self.right_ascension = (
             FIELD_CENTRE_DEG[0] + offsets[0] / np.cos(np.radians(self.declination))
         ) % 360
+        failures = np.random.default_rng([seed, block, 2])
+        self.redshift_error = failures.standard_normal(BLOCK_GALAXIES)
+        self.mistaken_redshift = np.where(
+            failures.random(BLOCK_GALAXIES) < EAZY_OUTLIERS,
+            4 * failures.random(BLOCK_GALAXIES),
+            np.nan,
+        )
         self.acquisition = Acquisition(
             project=f"simulation {seed}", quality="PASS", calibration="simulated noise"
         )
@@ -234,13 +248,14 @@ class _Telescope:
             )
 
     def _photometry(self, galaxies: Integers) -> list[_Measured]:
-        kind = self.population.kind[galaxies]
-        bright = self.population.flux_density_jy(np.array([12.491e12]), galaxies)[:, 0] > 0.23e-3
-        wide = bright & (self.random.random(len(galaxies)) < 0.4)
-        survey = np.where(kind == LENSED, 2, np.where(wide, 1, 0))
+        lensed = self.population.kind[galaxies] == LENSED
+        wide = in_far_infrared_sample(self.population, galaxies)
+        wide &= self.random.random(len(galaxies)) < 0.5
+        survey = np.where(lensed, 2, np.where(wide, 1, 0))
         imaged = self.random.random(len(galaxies)) < IMAGING_SHARE
+        imaged |= (survey == 0) & ~in_prior_list(self.population, galaxies)
         which = self.random.choice(len(IMAGING), len(galaxies))
-        survey = np.where(imaged, 3 + which, survey)
+        survey = np.where(imaged, len(CATALOGUES) + which, survey)
         measured: list[_Measured] = [_NOTHING] * len(galaxies)
         surveys: tuple[Survey | ImagingSurvey, ...] = (*CATALOGUES, *IMAGING)
         for number, each in enumerate(surveys):
@@ -258,12 +273,17 @@ class _Telescope:
         count = len(galaxies)
         true = self.population.redshift[galaxies]
         lensed = self.population.kind[galaxies] == LENSED
+        # EAZY states an interval, the catalogue's own estimate does not.
+        bounded = lensed | (self.random.random(count) < 0.5)
         scatter = np.where(lensed, DUST_REDSHIFT_SCATTER, EAZY_SCATTER)
         half_width = np.where(lensed, DUST_REDSHIFT_HALF_WIDTH, EAZY_HALF_WIDTH)
         half_width = half_width * 10 ** (0.12 * self.random.standard_normal(count)) * (1 + true)
-        redshift = true + scatter * (1 + true) * self.random.standard_normal(count)
-        outlier = ~lensed & (self.random.random(count) < EAZY_OUTLIERS)
-        redshift = np.where(outlier, 4 * self.random.random(count), redshift).clip(0.01)
+        shared = REDSHIFT_ERROR_CORRELATION
+        error = np.sqrt(shared) * self.redshift_error[galaxies]
+        error += np.sqrt(1 - shared) * self.random.standard_normal(count)
+        redshift = true + scatter * (1 + true) * error
+        mistaken = ~lensed & np.isfinite(self.mistaken_redshift[galaxies])
+        redshift = np.where(mistaken, self.mistaken_redshift[galaxies], redshift).clip(0.01)
         lower, upper = (redshift - half_width).clip(0.0), redshift + half_width
         return [
             _Measured(
@@ -271,10 +291,12 @@ class _Telescope:
                 0.3,
                 photometric_redshift=PhotometricRedshift(
                     "simulated dust" if is_lensed else "simulated EAZY", best, low, high
-                ),
+                )
+                if has_interval
+                else PhotometricRedshift("simulated photometric", best),
             )
-            for is_lensed, best, low, high in zip(
-                lensed.tolist(), redshift.tolist(), lower.tolist(), upper.tolist(), strict=True
+            for is_lensed, has_interval, best, low, high in zip(
+                *(each.tolist() for each in (lensed, bounded, redshift, lower, upper)), strict=True
             )
         ]
 

@@ -31,7 +31,6 @@ from .surveys import (
     Catalogue,
     Survey,
     mask_features,
-    scaled_errors,
 )
 from .training_data import TRAIN, split_of
 
@@ -89,14 +88,13 @@ def measure(table: RealTable) -> dict[str, Any]:
     depth = np.nanpercentile(catalogue.error_jy, 25, axis=0)
     scaled = np.where(seen, np.arcsinh(catalogue.flux_jy / depth), 0.0)
     log_error = np.log10(catalogue.error_jy / depth)
-    bands = seen.shape[1]
-    coefficients, residual = np.zeros((bands, 3)), np.full(seen.shape, np.nan)
-    for band in range(bands):
+    error, residual = [], np.full(seen.shape, np.nan)
+    for band in range(seen.shape[1]):
         rows = seen[:, band]
-        x = scaled[rows, band].clip(0.0)
-        basis = np.stack([np.ones_like(x), x, x**2], axis=1)
-        coefficients[band] = np.linalg.lstsq(basis, log_error[rows, band], rcond=None)[0]
-    residual[seen] = (log_error - scaled_errors(coefficients, scaled))[seen]
+        knots, quantiles = _error_quantiles(scaled[rows, band], log_error[rows, band])
+        error.append([_rounded(knots), _rounded(quantiles)])
+        median = np.interp(scaled[rows, band], knots, quantiles[:, len(_QUANTILES) // 2])
+        residual[rows, band] = log_error[rows, band] - median
     order = [int(band) for band in np.argsort(-seen.mean(axis=0), kind="stable")]
     known = np.isfinite(table.redshift)
     log_stretch = np.log1p(np.where(known, table.redshift, np.nanmedian(table.redshift)))
@@ -107,13 +105,26 @@ def measure(table: RealTable) -> dict[str, Any]:
     return {
         "sources": len(seen),
         "depth_jy": _rounded(depth),
-        "error": _rounded(coefficients),
-        "scatter_quantiles": _rounded(np.nanpercentile(residual, _QUANTILES, axis=0).T),
+        "error": error,
         "normal_quantiles": _rounded(norm.ppf(_QUANTILES / 100)),
         "correlation": _rounded(_correlation(residual)),
         "order": order,
         "mask": [_rounded(one) for one in mask],
     }
+
+
+def _error_quantiles(scaled: Floats, log_error: Floats) -> tuple[Floats, Floats]:
+    """Median flux of groups of sources of similar flux, (groups,), and percentiles of their error.
+
+    Returns:
+        Scaled flux density, ascending, shape (groups,); log10 of the error over the depth, shape
+        (groups, percentiles).
+    """
+    groups = int(np.clip(len(scaled) // 25, 2, 10))
+    parts = np.array_split(np.argsort(scaled), groups)
+    knots = np.array([np.median(scaled[part]) for part in parts])
+    quantiles = np.array([np.percentile(log_error[part], _QUANTILES) for part in parts])
+    return knots, quantiles
 
 
 def _regression(features: Floats, target: Booleans) -> Floats:

@@ -40,7 +40,10 @@ class Survey:
         wavelength_um: shape (bands,).
         shared_noise: groups of bands and how much of their noise, as a correlation coefficient, is
             common: confusion by the same faint neighbours, or the same aperture.
-        non_negative: whether the catalogue's fits cannot be negative in the far-infrared.
+        deblending: bands in which sources lose flux to their neighbours: by how many sigma on
+            average, and how much larger than the errors the scatter is.
+        calibration: by which factor the flux densities of some bands are off.
+        non_negative: whether the catalogue's fits cannot be negative beyond 10 um.
         position_error_arcsec: 1 sigma on each axis.
     """
 
@@ -49,6 +52,8 @@ class Survey:
     bands: tuple[str, ...]
     wavelength_um: Floats
     shared_noise: tuple[tuple[tuple[str, ...], float], ...] = ()
+    deblending: tuple[tuple[str, float, float], ...] = ()
+    calibration: tuple[tuple[str, float], ...] = ()
     non_negative: bool = False
     position_error_arcsec: float = 0.3
 
@@ -69,6 +74,12 @@ SUPER_DEBLENDED = Survey(
         [2.15, 3.6, 4.5, 5.8, 8, 16, 24, 100, 160, 250, 350, 500, 850, 1160, 214_137.0]
     ),
     shared_noise=((("SPIRE-250", "SPIRE-350", "SPIRE-500"), 0.4), (("IRAC1", "IRAC2"), 0.5)),
+    # What the training part has more of fluxes at zero than its colours and errors explain.
+    deblending=(
+        ("PACS-160", 0.5, 1.2),
+        ("SCUBA-2-850", 0.4, 1.3),
+        ("AzTEC+MAMBO-1160", 0.4, 1.7),
+    ),
     non_negative=True,
 )
 
@@ -89,6 +100,11 @@ FAR_INFRARED_AND_OPTICAL = Survey(
     # The errors at 250 to 500 µm are confusion alone (Nguyen et al. 2010, A&A 518 L5): the
     # correlation of shot noise seen by two Gaussian beams is 2 ab / (a**2 + b**2) of their widths.
     shared_noise=((("SPIRE-250", "SPIRE-350", "SPIRE-500"), 0.8),),
+    # What fits of the templates of ``starlight`` leave, on average, of the training part.
+    calibration=(
+        *(("CFHT-u", 0.94), ("Subaru-B", 1.15), ("Subaru-g", 0.95), ("Subaru-r", 0.96)),
+        *(("Subaru-z", 1.08), ("UKIRT-J", 0.91), ("CFHT-K", 1.04)),
+    ),
 )
 
 LENSED_SAMPLE = Survey(
@@ -183,6 +199,25 @@ class Catalogue:
     seen: Booleans
 
 
+def in_prior_list(population: Population, galaxies: Integers) -> Booleans:
+    """Whether a galaxy is in the list of the super-deblended catalogue: at 24 um or in the radio.
+
+    About the 3 sigma of GOODS-N (Liu et al. 2018, ApJ 853 172).
+    """
+    flux = _flux_at(population, galaxies, 24.0, 214_137.0)
+    return (flux[:, 0] > 14e-6) | (flux[:, 1] > 8e-6)
+
+
+def in_far_infrared_sample(population: Population, galaxies: Integers) -> Booleans:
+    """Whether a galaxy is one of the COSMOS sample: bright in infrared and optical, nearby.
+
+    About where the table of Drew & Casey 2022 (ApJ 930 142), joined with zCOSMOS, begins.
+    """
+    flux = _flux_at(population, galaxies, 24.0, 100.0, 160.0, 0.768)
+    limits = np.array([0.2e-3, 7e-3, 11e-3, _AB_ZERO_JY * 10 ** (-0.4 * 22.6)])
+    return np.asarray((flux > limits).all(axis=1) & (population.redshift[galaxies] < 1.0))
+
+
 def observe(
     survey: Survey | ImagingSurvey,
     population: Population,
@@ -202,6 +237,11 @@ def observe(
     return _catalogued(survey, population, galaxies, random)
 
 
+def in_lensed_sample(population: Population, galaxies: Integers) -> Booleans:
+    """Whether a galaxy is bright enough at 1.4 mm for the SPT sample (Reuter et al. 2020)."""
+    return np.asarray(_flux_at(population, galaxies, 1363.0)[:, 0] > 12e-3)
+
+
 def _catalogued(
     survey: Survey, population: Population, galaxies: Integers, random: np.random.Generator
 ) -> Catalogue:
@@ -213,6 +253,8 @@ def _catalogued(
     """
     statistics = _statistics()[survey.table]
     true = population.flux_density_jy(survey.frequency_hz, galaxies)
+    for band, factor in survey.calibration:
+        true[:, survey.bands.index(band)] *= factor
     noise = _noise(survey, len(galaxies), random)
     depth = np.array(statistics["depth_jy"])
     ranks = random.standard_normal(true.shape) @ _root(survey.table).T
@@ -222,8 +264,8 @@ def _catalogued(
         error = _errors(statistics, flux, ranks)
         flux = true + error * noise
     if survey.non_negative:
-        in_far_infrared = (survey.wavelength_um > 20) & (survey.wavelength_um < 2000)
-        flux = np.where(in_far_infrared, np.maximum(flux, 1e-8), flux)
+        fitted = (survey.wavelength_um > 10) & (survey.wavelength_um < 2000)
+        flux = np.where(fitted, np.maximum(flux, 1e-8), flux)
     scaled = np.arcsinh(flux / depth)
     seen = _seen(statistics, np.log1p(population.redshift[galaxies]), scaled, random)
     return Catalogue(flux, error, seen)
@@ -249,18 +291,6 @@ def _imaged(
     return Catalogue(flux, error, seen)
 
 
-def scaled_errors(coefficients: Floats, scaled: Floats) -> Floats:
-    """log10 of the typical error over the depth, shape (N, bands).
-
-    Args:
-        coefficients: of 1, x and x**2 for each band, shape (bands, 3).
-        scaled: x, asinh of flux density over depth, shape (N, bands).
-    """
-    x = scaled.clip(0.0)
-    typical: Floats = coefficients[:, 0] + coefficients[:, 1] * x + coefficients[:, 2] * x**2
-    return typical
-
-
 def mask_features(
     log_stretch: Floats, scaled: Floats, seen: Booleans, earlier: list[int]
 ) -> Floats:
@@ -283,14 +313,25 @@ def mask_features(
     return np.concatenate(parts, axis=1)
 
 
+def _flux_at(population: Population, galaxies: Integers, *wavelengths_um: float) -> Floats:
+    frequency = relations.SPEED_OF_LIGHT_KM_S * 1e9 / np.array(wavelengths_um)
+    return population.flux_density_jy(frequency, galaxies)
+
+
 def _errors(statistics: dict[str, Any], flux: Floats, ranks: Floats) -> Floats:
+    """Errors by the measured percentiles of each band, between knots of scaled flux density."""
     depth = np.array(statistics["depth_jy"])
-    log_error = scaled_errors(np.array(statistics["error"]), np.arcsinh(flux / depth))
-    quantiles = np.array(statistics["scatter_quantiles"])
+    scaled = np.arcsinh(flux / depth)
     normal = np.array(statistics["normal_quantiles"])
-    for band in range(flux.shape[1]):
-        log_error[:, band] += np.interp(ranks[:, band], normal, quantiles[band])
-    errors: Floats = depth * 10**log_error
+    errors = np.empty_like(flux)
+    for band, (knots, quantiles) in enumerate(statistics["error"]):
+        place = np.interp(scaled[:, band], knots, np.arange(len(knots)))
+        below = np.minimum(place.astype(np.int64), len(knots) - 2)
+        part = place - below
+        by_knot = np.array([np.interp(ranks[:, band], normal, each) for each in quantiles])
+        rows = np.arange(len(flux))
+        log_error = by_knot[below, rows] * (1 - part) + by_knot[below + 1, rows] * part
+        errors[:, band] = depth[band] * 10**log_error
     return errors
 
 
@@ -311,12 +352,15 @@ def _seen(
 
 
 def _noise(survey: Survey, count: int, random: np.random.Generator) -> Floats:
-    """Unit noise with what bands share, shape (count, bands)."""
+    """Noise in units of the error, with what bands share, shape (count, bands)."""
     noise = random.standard_normal((count, len(survey.bands)))
     for bands, share in survey.shared_noise:
         members = [survey.bands.index(band) for band in bands]
         common = random.standard_normal((count, 1))
         noise[:, members] = np.sqrt(share) * common + np.sqrt(1 - share) * noise[:, members]
+    for band, lost, scatter in survey.deblending:
+        index = survey.bands.index(band)
+        noise[:, index] = scatter * noise[:, index] - lost
     return noise
 
 

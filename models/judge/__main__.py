@@ -7,11 +7,12 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from . import baselines, parser, redshift, weak_lines
+from . import baselines, parser, redshift, simulator, weak_lines
 
 Report = Callable[[Path | None, Path], None]
 
 REPORTS: dict[str, Report] = {
+    "simulator": simulator.report,
     "baselines": baselines.report,
     "redshift": redshift.report,
     "parser": parser.report,
