@@ -7,6 +7,7 @@ from typing import Any
 from .two_sample import VIEWS, Interval
 
 _CLOSE, _USABLE = 0.65, 0.80
+_APART = 0.15
 
 
 def page(numbers: dict[str, Any]) -> str:
@@ -17,8 +18,10 @@ def page(numbers: dict[str, Any]) -> str:
     tables, reference = numbers["tables"], numbers["reference"]["tables"]
     parts += [
         _two_samples(tables, reference),
+        _where_off(tables),
         *(_table(name, each) for name, each in tables.items()),
         _colours(tables["GOODS-N"]["colours"]),
+        _published(numbers["published redshifts"]),
         _CAVEATS,
     ]
     return "\n".join(parts)
@@ -54,6 +57,7 @@ was measured once, on the validation part, and on COSMOS without optical bands.
 
 _CAVEATS = """## Read with care
 
+* The classifier of COSMOS is shown no redshift, which a fifth of that table lacks.
 * The real part that is judged is small; the intervals are of the sources judged, not of another
   training of the classifier. The classifier would find more with more real sources to learn from.
 * All three tables are of sources somebody chose to publish. Redshifts of GOODS-N are spectroscopic
@@ -156,6 +160,46 @@ and bins with at least 10 real sources, those whose medians differ most:
         + "\n".join(lines)
         + "\n\n![colours](simulator_colours.png)\n"
     )
+
+
+def _where_off(tables: dict[str, Any]) -> str:
+    lines = []
+    for name, each in tables.items():
+        apart = {
+            band: distance
+            for band, distance in each["distance"]["flux density"].items()
+            if distance is not None and distance.low > _APART
+        }
+        bands = ", ".join(f"{band} {distance}" for band, distance in apart.items())
+        telling = ", ".join(each["telling"]["all"][:4])
+        lines.append(
+            f"* **{name}**: {bands or 'no band (or too few sources)'}. All together, the "
+            f"classifier goes by {telling}."
+        )
+    return f"""## Where it is off
+
+Bands whose flux densities are distributed differently, with the lower end of the interval of the
+Kolmogorov–Smirnov distance above {_APART}:
+
+{chr(10).join(lines)}
+"""
+
+
+def _published(numbers: dict[str, dict[str, float]]) -> str:
+    rows = [
+        f"| {name} | {each['galaxies']} | {each['NMAD']:.3f} | {each['outliers']:.1%} "
+        f"| {each['outliers of both']:.1%} | {each['correlation of the others']:.2f} |"
+        for name, each in numbers.items()
+    ]
+    return f"""## Published redshifts of GOODS-N
+
+Two photometric redshifts of a galaxy, EAZY (Skelton et al. 2014) and that of Liu et al. 2018,
+against the spectroscopic one: Δ = (z − z_spec)/(1 + z_spec); outliers have |Δ| > 0.15.
+
+| | galaxies | NMAD of EAZY | outliers of EAZY | of both | correlation of the other Δ |
+|---|---|---|---|---|---|
+{chr(10).join(rows)}
+"""
 
 
 def _or_dash(value: Interval | None) -> str:
