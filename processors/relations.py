@@ -209,8 +209,9 @@ ATTENUATION_FACTOR = 2.659
 ATTENUATION_BLUE = (-2.156, 1.509, -0.198, 0.011)
 ATTENUATION_RED = (-1.857, 1.040)
 ATTENUATION_BREAK_MICRON = 0.63
-"""Attenuation of starlight by dust, A/A_V = k/4.05 with k = 2.659 times a polynomial in 1/wavelength
-[um], blue and red of the break, plus 4.05 (Calzetti et al. 2000, ApJ 533 682, equation 4)."""
+"""Attenuation of starlight by dust, A/A_V = k/4.05 with k = 2.659 times a polynomial in
+1/wavelength[um], blue and red of the break, plus 4.05 (Calzetti et al. 2000, ApJ 533 682, equation
+4)."""
 
 LYMAN_SERIES_MICRON = (0.121567, 0.102572, 0.097254, 0.094974)
 LYMAN_SERIES_OPACITY = (3.6e-3, 1.7e-3, 1.2e-3, 9.3e-4)
@@ -227,8 +228,8 @@ that falls steeply beyond 40 um (Mullaney et al. 2011, MNRAS 414 1082)."""
 
 THERMAL_RADIO_RATIO = 10.0
 THERMAL_RADIO_INDEX = 0.1
-"""Total over thermal radio emission of star formation = 1 + 10 (nu/GHz)**(0.1 - index), index that of
-the synchrotron emission (Condon 1992, ARA&A 30 575, section 3.2)."""
+"""Total over thermal radio emission of star formation = 1 + 10 (nu/GHz)**(0.1 - index), index that
+of the synchrotron emission (Condon 1992, ARA&A 30 575, section 3.2)."""
 
 MAGNIFICATION = 6.3
 """Median magnification of lensed galaxies of the SPT sample at 870 um (Spilker et al. 2016, ApJ 826

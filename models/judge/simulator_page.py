@@ -79,8 +79,8 @@ def _population(numbers: dict[str, Any]) -> str:
     )
     return f"""## The simulated population
 
-{numbers["galaxies"]} galaxies, of which {numbers["share with radio excess"]:.0%} have a radio
-excess and {numbers["share with torus"]:.0%} dust around an active nucleus. Percentiles (simulated):
+{numbers["galaxies"]} galaxies. {numbers["share with radio excess"]:.0%} have a radio excess,
+{numbers["share with torus"]:.0%} dust around an active nucleus. Percentiles (simulated):
 
 | | 16 % | 50 % | 84 % |
 |---|---|---|---|
