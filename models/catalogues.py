@@ -90,9 +90,10 @@ _NO_STAR = 0.01  # redshift
 
 # Column, band, wavelength in µm. The table's columns of 16 and 24 µm are exchanged: of the sources
 # that the radio does not detect, which are in the catalogue for their 24 µm flux, 95 % have more
-# than 3 sigma in "16" and few in "24"; "24" is missing at the edges of the field, where only the
-# 16 µm survey ends; and at z = 2, where 24 µm sees the strongest aromatic band, "16" is three times
-# as bright as "24".
+# than 3 sigma in "16" and 31 % in "24"; "24" is missing at the edges of the field, where only the
+# 16 µm survey ends (beyond 9' from the middle 14 % have it, and 85 % have "16"); and "16" is three
+# times as bright as "24" at z = 2, where 24 µm sees the strongest aromatic band, and 0.85 times at
+# 1.2 < z < 1.5, where 16 µm does and 24 µm sees silicate absorption.
 _GOODS_NORTH_BANDS = (
     ("K", "K", 2.15),
     ("IRAC1", "IRAC1", 3.6),

@@ -50,7 +50,9 @@ DEEP_SURVEY_DEPTHS = (
 )
 """Frequency in Hz and median 1 sigma error in Jy: GOODS-N super-deblended catalogue (Liu et al.
 2018, ApJ 853 172) from 3.6 um to 1.16 mm and at 20 cm; SPT-SMG at 3 mm (Reuter et al. 2020, ApJ 902
-78)."""
+78). The values at 24 and 16 um (12.491 and 18.737 THz) are each other's, as that table has its
+columns of 16 and 24 um exchanged. They are left so: a scale need not be the depth, and every
+network that reads vectors is trained with these."""
 
 RECEIVER_BAND_EDGES_HZ = (67e9, 116e9, 163e9, 211e9, 275e9, 373e9, 500e9, 720e9)
 """Between ALMA bands 1, 3, 4, 5, 6, 7, 8, 9 and 10 (ALMA Technical Handbook, table of receivers):

@@ -9,6 +9,7 @@ import pytest
 from models.catalogues import RealGalaxy, cosmos, goods_north, read_catalogues, spt
 from processors.fingerprint import build
 from processors.validation import problems
+from streams.files.tables import find_mapping, read_table
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +54,8 @@ def test_fluxes_are_those_of_the_tables(shared_data: Path) -> None:
     assert first.name == "GOODS-N 6"
     assert flux(first, "SPIRE-250") == pytest.approx(12.7e-3)
     assert flux(first, "VLA-1.4GHz") == pytest.approx(11.49e-6)
+    assert flux(first, "MIPS-24") == pytest.approx(0.31e-3)  # of the column f_16: see there
+    assert "IRS-16" not in {band.band for band in build(first.name, first.observations).bands}
     assert first.spectroscopic_redshift == pytest.approx(1.035)
     lensed = next(each for each in spt(shared_data) if each.name == "SPT SPT0418-47")
     assert flux(lensed, "LABOCA-870") == pytest.approx(0.1084)
@@ -62,6 +65,22 @@ def test_fluxes_are_those_of_the_tables(shared_data: Path) -> None:
     assert flux(far, "MIPS-24") == pytest.approx(0.361e-3)
     assert flux(far, "Subaru-r") == pytest.approx(3631 * 10 ** (-0.4 * 20.939), rel=1e-3)
     assert far.spectroscopic_redshift == pytest.approx(0.4721)
+
+
+def test_catalogue_and_mapping_agree_on_the_exchanged_columns(shared_data: Path) -> None:
+    path = shared_data / "goodsn.ecsv"
+    rows = {row.identifier: row for row in read_table(path, find_mapping(path))}
+    for galaxy in goods_north(shared_data)[::50]:
+        row = rows[galaxy.name.removeprefix("GOODS-N ")]
+        ours, theirs = (
+            {
+                band.band: band.weighted_flux / band.weight
+                for band in build(galaxy.name, observations).bands
+                if band.band in ("IRS-16", "MIPS-24")
+            }
+            for observations in (galaxy.observations, row.observations)
+        )
+        assert ours == pytest.approx(theirs)
 
 
 def test_a_folder_without_tables_is_named(tmp_path: Path) -> None:

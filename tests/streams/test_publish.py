@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import statistics
 import subprocess
 import sys
 from collections import Counter
@@ -204,6 +205,26 @@ def test_goodsn_is_read_as_published(shared_data: Path) -> None:
     assert flux(gn20, "SPIRE-500") == pytest.approx(44.03e-3, rel=1e-3)
     assert flux(gn20, "VLA-1.4GHz") == pytest.approx(63.1e-6, rel=1e-3)
     assert not any(problems(o) for row in rows for o in row.observations)
+
+
+def test_goodsn_is_brighter_at_24_um_where_the_aromatic_feature_at_8_um_passes() -> None:
+    ratios: dict[str, list[float]] = {"at 24 um": [], "at 16 um": []}
+    for row in demo_rows("goodsn"):
+        found = {
+            measurement.band: measurement.flux_density_jy
+            for observation in row.observations
+            if observation.photometry is not None
+            for measurement in observation.photometry.measurements
+        }
+        short, long = found.get("IRS-16") or 0.0, found.get("MIPS-24") or 0.0
+        redshift = row.published["z_phot"].redshift if "z_phot" in row.published else None
+        if redshift is not None and short > 0 and long > 0:
+            if 1.8 < redshift < 2.6:
+                ratios["at 24 um"].append(long / short)
+            elif 1.0 < redshift < 1.5:
+                ratios["at 16 um"].append(long / short)
+    assert statistics.median(ratios["at 24 um"]) > 2.0
+    assert statistics.median(ratios["at 16 um"]) < 1.3
 
 
 def test_spt_is_joined_and_its_non_detections_are_limits(shared_data: Path) -> None:
