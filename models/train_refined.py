@@ -350,7 +350,7 @@ def main(arguments: list[str] | None = None) -> None:
     baselines = Baselines(training.select(spectroscopic), conventional, recipe.seed)
     card: dict[str, Any] = {
         "name": "refined",
-        "version": 2,
+        "version": 3,
         "stacked_shares": baselines.shares.round(3).tolist(),
         "log_linear_exponents": baselines.exponents.round(3).tolist(),
         "sharpness": float(weights["sharpness"]),

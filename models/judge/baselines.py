@@ -19,7 +19,7 @@ from ..redshift_figures import ALONE, TEMPLATES_MINUS, TEMPLATES_MINUS_ALONE, ju
 from ..redshift_sample import Estimate, Sample, sample_of
 from ..templates import load_templates
 from ..training_data import TEST, TRAIN, VALIDATION, split_of
-from .pages import NO_TABLES, differences_table, figures_table, scatter_figure
+from .pages import EXCHANGED, NO_TABLES, differences_table, figures_table, scatter_figure
 
 NAME = "baselines"
 _PARTS = {"validation": VALIDATION, "test": TEST}
@@ -148,6 +148,6 @@ def page(numbers: dict[str, Any]) -> str:
         f"conventional, conventional with templates): {shares}. Exponents of the log-linear one "
         f"(published, continuum, templates): {exponents}.\n"
         f"* The grid of {len(COARSE)} cells reaches z = 12; templates are tabulated in steps of "
-        "0.01 in ln(1 + z).",
+        "0.01 in ln(1 + z).\n" + EXCHANGED,
     ]
     return "\n\n".join(text) + "\n"

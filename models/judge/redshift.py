@@ -17,7 +17,7 @@ from ..refined import load_refined
 from ..templates import load_templates
 from ..training_data import TEST, VALIDATION
 from .baselines import fitted_baselines
-from .pages import NO_TABLES, differences_table, figures_table, scatter_figure
+from .pages import EXCHANGED, NO_TABLES, differences_table, figures_table, scatter_figure
 
 NAME = "redshift"
 _PARTS = {"validation": VALIDATION, "test": TEST}
@@ -117,13 +117,15 @@ def conditions(estimators: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
 def page(numbers: dict[str, Any]) -> str:
     """The page."""
     text = [
-        "# Refined redshifts, version 2",
+        "# Refined redshifts, version 3",
         "Asked: does the learned redshift beat the strongest conventional baseline on real "
         "galaxies that it was not trained on, by the conditions fixed in `models/README.md`?",
         "Data: GOODS-N (Liu et al. 2018), real galaxies, truth their spectroscopic redshifts. "
-        "The recipe was chosen on the training and validation parts. The test part has been opened "
-        "twice in all: once for version 1, once for version 2. 95 % bootstrap intervals, paired "
-        "where two are compared; the lowest figure of a column in bold.",
+        "The recipe is that of version 2, chosen on the training and validation parts; version 3 "
+        "is it fitted anew, because versions 1 and 2 had read the fluxes at 16 and 24 µm as each "
+        "other's. The test part has been opened three times in all, once for each version. 95 % "
+        "bootstrap intervals, paired where two are compared; the lowest figure of a column in "
+        "bold.",
     ]
     for part in ("test", "validation"):
         figures = numbers["parts"][part]
@@ -155,6 +157,7 @@ def page(numbers: dict[str, Any]) -> str:
         "system is for.\n"
         "* A hundred galaxies with a handful of outliers decide each part: the intervals say so.\n"
         "* The weights are learnt in one field; brightness is among what they learn.\n"
-        "* The test part had been seen with version 1; nothing of version 2 was chosen on it.",
+        "* The test part had been seen with versions 1 and 2; nothing of any version was chosen on "
+        "it, nor of version 3 on anything.\n" + EXCHANGED,
     ]
     return "\n\n".join(text) + "\n"
