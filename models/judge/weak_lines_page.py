@@ -197,11 +197,11 @@ def _simulated_part(simulated: Results, galaxies: int, seed: int) -> str:
         f"**Simulated**: {galaxies} galaxies of `simulator.py`, seed {seed}, spectra merged into "
         "fingerprints, lines measured at the true redshift, L_IR true within 0.15 dex; lines of "
         f"galaxies with another line over {DETECTED:g} σ. Nothing was fitted to them. The ladder "
-        "of simulated galaxies is the published one with a scatter that the simulation puts in, so "
-        "that the published ratio is right on average by construction. The estimator expects "
-        "ratios as real galaxies have them, with less excitation where there is less infrared "
-        "luminosity for the CO. For masked lines this compares simulation and reality more than it "
-        "tests the estimator.",
+        "of simulated galaxies is the published one, tilted by an excitation that grows with "
+        "infrared luminosity and scatters (`line_emission.py`), so that a constant ratio is right "
+        "for some of them alone. The estimator expects ratios as real galaxies have them, with "
+        "less excitation where there is less infrared luminosity for the CO. For masked lines this "
+        "compares simulation and reality more than it tests the estimator.",
         "",
         "Columns 3 to 6: the line masked. The last three: the line measured, RMS of "
         "(F − F_true)/F_true of its measured and of its recovered flux, and the skill of the "
