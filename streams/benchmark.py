@@ -52,7 +52,7 @@ from schemas.events import (
 from . import settings as settings_module
 from .build_fingerprints import BuildFingerprints
 from .embedded import Settled, counts_now, ledger_now, stage_running, stages_running
-from .health import DIRECTORY
+from .health import targets
 from .kafka import DurableProducer, consumer, create_topics
 from .ledger import end_offsets, flow, newest_timestamp
 from .messages import OBSERVED_AT, Outgoing, Received
@@ -599,15 +599,14 @@ def _of_one_galaxy(name: str, count: int, number: int) -> Iterator[Observation]:
 def _part_seconds(now: Settings) -> dict[str, float]:
     """Seconds that the parts of batches have taken so far, by stage and part."""
     found: dict[str, float] = {}
-    for file in (now.data_directory / DIRECTORY).glob("*.json"):
-        for target in json.loads(file.read_text())[0]["targets"]:
-            with urlopen(f"http://{target}/metrics") as answer:
-                text = answer.read().decode()
-            for family in text_string_to_metric_families(text):
-                for sample in family.samples:
-                    if sample.name == PARTS:
-                        part = f"{sample.labels['stage']}: {sample.labels['part']}"
-                        found[part] = found.get(part, 0.0) + sample.value
+    for target in targets(now):
+        with urlopen(f"http://{target}/metrics") as answer:
+            text = answer.read().decode()
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == PARTS:
+                    part = f"{sample.labels['stage']}: {sample.labels['part']}"
+                    found[part] = found.get(part, 0.0) + sample.value
     return found
 
 

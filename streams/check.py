@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 from models.triton import ModelUnavailable
@@ -98,12 +99,8 @@ def _triton(settings: Settings) -> str:
     critic = make_critic(settings)
     if critic is None:
         return "no critic is configured: its output is absent"
-    store = LMDBStore(settings.store_directory)
-    try:
-        with store.reading() as reading:
-            number = reading.model_version(critic.model)
-    finally:
-        store.close()
+    with closing(LMDBStore(settings.store_directory)) as store, store.reading() as reading:
+        number = reading.model_version(critic.model)
     numbers = critic.versions()
     if number not in numbers:
         raise InfrastructureError(
@@ -120,13 +117,9 @@ def _triton(settings: Settings) -> str:
 
 
 def _store(settings: Settings) -> str:
-    store = LMDBStore(settings.store_directory)
-    try:
-        with store.reading() as reading:
-            galaxies = reading.galaxies()
+    with closing(LMDBStore(settings.store_directory)) as store, store.reading() as reading:
+        galaxies = reading.galaxies()
         size = store.size_bytes() / 1e6
-    finally:
-        store.close()
     found = damage(settings.store_directory)
     if found is not None:
         raise StoreDamagedError(
@@ -136,12 +129,8 @@ def _store(settings: Settings) -> str:
 
 
 def _ledger(settings: Settings) -> str:
-    store = LMDBStore(settings.store_directory)
-    try:
-        with store.reading() as reading:
-            entries = ledger(settings, reading)
-    finally:
-        store.close()
+    with closing(LMDBStore(settings.store_directory)) as store, store.reading() as reading:
+        entries = ledger(settings, reading)
     gone = [f"{each.expired:,} of {each.stage}" for each in entries if each.expired]
     if gone:
         raise InfrastructureError(

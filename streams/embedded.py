@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from . import build_fingerprints, ledger
@@ -96,12 +96,8 @@ def ledger_now(settings: Settings) -> list[Entry]:
     Raises:
         InfrastructureError: Kafka or the store cannot be reached.
     """
-    store = LMDBStore(settings.store_directory)
-    try:
-        with store.reading() as reading:
-            return ledger.ledger(settings, reading)
-    finally:
-        store.close()
+    with closing(LMDBStore(settings.store_directory)) as store, store.reading() as reading:
+        return ledger.ledger(settings, reading)
 
 
 class Settled:
@@ -141,12 +137,8 @@ class Settled:
 
 def counts_now(settings: Settings) -> Counts:
     """What became of how many events, as the store has it; asks nothing of Kafka."""
-    store = LMDBStore(settings.store_directory)
-    try:
-        with store.reading() as reading:
-            return reading.counts()
-    finally:
-        store.close()
+    with closing(LMDBStore(settings.store_directory)) as store, store.reading() as reading:
+        return reading.counts()
 
 
 def _wait_for_topics(settings: Settings, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -207,6 +207,12 @@ def _server(settings: Settings, stage: Stage, health: Health) -> ThreadingHTTPSe
         return ThreadingHTTPServer((host, 0), Handler)
 
 
+def targets(settings: Settings, stage: str = "") -> list[str]:
+    """host:port of every process that serves, or of those of a stage."""
+    files = (settings.data_directory / DIRECTORY).glob(f"*{stage}*.json")
+    return [target for file in files for target in json.loads(file.read_text())[0]["targets"]]
+
+
 def _write(file: Path, content: object) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     whole = file.with_suffix(".new")

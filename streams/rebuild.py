@@ -145,18 +145,15 @@ class Rebuilt:
 
     @property
     def _models(self) -> str:
-        chosen = [f"{name} version {version}" for name, version in sorted(self.models.items())]
-        named = ", ".join(chosen)
         if self.backup is None:
             return (
                 "models in force: version 1 of each, since there was no backup to tell; if it was "
                 "another: mmbroker models use NAME VERSION"
             )
-        return (
-            f"models in force: {named}, the others version 1"
-            if named
-            else ("models in force: version 1 of each")
-        )
+        if not self.models:
+            return "models in force: version 1 of each"
+        chosen = [f"{name} version {version}" for name, version in sorted(self.models.items())]
+        return f"models in force: {', '.join(chosen)}, the others version 1"
 
 
 def rebuild(

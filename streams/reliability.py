@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
-import json
 import random
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.request import urlopen
@@ -32,7 +32,7 @@ from schemas.records import to_record
 
 from .embedded import Settled, ledger_now
 from .errors import InfrastructureError
-from .health import DIRECTORY
+from .health import targets
 from .publish import Publisher
 from .settings import Settings
 from .stages import STAGES
@@ -233,11 +233,9 @@ class Killer:
             TimeoutError: they do not recover.
         """
         locked = time.monotonic()
-        store = LMDBStore(self.settings.store_directory)
-        with store.writing():
+        with closing(LMDBStore(self.settings.store_directory)) as store, store.writing():
             time.sleep(away_s)
             stayed_ready = ready(self.settings, STAGES)
-        store.close()
         return self._recovered("store", locked, STAGES, stayed_ready)
 
     def _recovered(
@@ -274,8 +272,7 @@ def ready(settings: Settings, stages: Iterable[str]) -> list[str]:
     """Those of some stages of which a process says that it is ready."""
     found = []
     for stage in stages:
-        for file in (settings.data_directory / DIRECTORY).glob(f"*-{stage}-*.json"):
-            (target,) = json.loads(file.read_text())[0]["targets"]
+        for target in targets(settings, stage):
             # An answer of 503 is an error to urllib, and one that has gone gives none.
             with contextlib.suppress(OSError), urlopen(f"http://{target}/readyz", timeout=10):
                 found.append(stage)
@@ -457,12 +454,8 @@ def _same(one: Fingerprint, other: Fingerprint) -> bool:
 
 
 def _unlike_store(settings: Settings, published: dict[str, Read]) -> list[str]:
-    store = LMDBStore(settings.store_directory)
-    try:
-        with store.reading() as reading:
-            stored = {each: reading.fingerprint(each) for each in reading.galaxy_ids()}
-    finally:
-        store.close()
+    with closing(LMDBStore(settings.store_directory)) as store, store.reading() as reading:
+        stored = {each: reading.fingerprint(each) for each in reading.galaxy_ids()}
     return [
         galaxy_id
         for galaxy_id in sorted(stored.keys() | published.keys())
@@ -489,12 +482,8 @@ def _compare_alerts(settings: Settings, stream: str, found: Untrue) -> None:
         for alert_id, said in contents.items()
         if said["supersedes"] is not None and said["supersedes"] not in contents
     ]
-    store = LMDBStore(settings.store_directory)
-    try:
-        with store.reading() as reading:
-            remembered = {name: each.alert_id for name, each in reading.last_alerts(stream)}
-    finally:
-        store.close()
+    with closing(LMDBStore(settings.store_directory)) as store, store.reading() as reading:
+        remembered = {name: each.alert_id for name, each in reading.last_alerts(stream)}
     sent = {name: alert.alert_id for name, alert in last.items()}
     found.unlike_alert += [
         f"{stream}: {name}"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -247,10 +246,5 @@ def _repository(settings: Settings) -> Path:
     return directory
 
 
-@contextmanager
-def _store(settings: Settings) -> Iterator[LMDBStore]:
-    store = LMDBStore(settings.store_directory)
-    try:
-        yield store
-    finally:
-        store.close()
+def _store(settings: Settings) -> closing[LMDBStore]:
+    return closing(LMDBStore(settings.store_directory))
