@@ -207,9 +207,10 @@ def _server(settings: Settings, stage: Stage, health: Health) -> ThreadingHTTPSe
         return ThreadingHTTPServer((host, 0), Handler)
 
 
-def targets(settings: Settings, stage: str = "") -> list[str]:
+def targets(settings: Settings, stage: str | None = None) -> list[str]:
     """host:port of every process that serves, or of those of a stage."""
-    files = (settings.data_directory / DIRECTORY).glob(f"*{stage}*.json")
+    found = (settings.data_directory / DIRECTORY).glob("*.json")
+    files = [file for file in found if stage is None or stage in file.stem]
     return [target for file in files for target in json.loads(file.read_text())[0]["targets"]]
 
 

@@ -23,7 +23,7 @@ from models.simulator import simulate
 from schemas.codec import Codec
 from streams.build_fingerprints import BuildFingerprints
 from streams.embedded import Settled
-from streams.health import DIRECTORY, Health, served
+from streams.health import DIRECTORY, Health, served, targets
 from streams.messages import OBSERVED_AT, Outgoing, Received, now_ms
 from streams.metrics import Histogram, StageMetrics
 from streams.publish import Publisher
@@ -175,6 +175,8 @@ def test_a_port_that_is_taken_does_not_stop_a_stage(
             assert f"metrics_port = {port}" in caplog.text
             assert endpoint.says("/readyz", 503, "starting")
             assert endpoint.says("/nothing", 404)
+            assert targets(settings, stage.name) == [endpoint.address]
+            assert len(targets(settings)) == 2
         assert [each.name for each in (tmp_path / DIRECTORY).iterdir()] == ["mm-other-0.json"]
 
 
