@@ -9,14 +9,12 @@ Two models, because what the gate is told depends on what the colours' networks 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -24,6 +22,7 @@ from torch import Tensor, nn
 from processors.redshift.refined import COMPONENTS, FEATURES, WITH_PUBLISHED
 from schemas import __version__
 
+from . import onnx_export
 from .repository import WEIGHTS
 
 COLOURS, GATE = "refined_colours", "refined_gate"
@@ -105,27 +104,10 @@ def _write(
     output: str,
     shape: list[int],
 ) -> None:
-    path = folder / f"{name}.onnx"
-    network.eval()
-    torch.onnx.export(
-        network,
-        tuple(inputs.values()),
-        str(path),
-        input_names=list(inputs),
-        output_names=[output],
-        dynamic_axes={each: {0: "batch"} for each in (*inputs, output)},
-        dynamo=False,
-    )
-    with torch.no_grad():
-        expected = network(*inputs.values()).numpy()
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    (found,) = session.run(None, {key: each.numpy() for key, each in inputs.items()})
-    if not np.allclose(found, expected, rtol=1e-4, atol=1e-5):
-        difference = np.abs(found - expected).max()
-        raise RuntimeError(f"{path.name} differs from the trained network by {difference}")
+    sha256 = onnx_export.export(network, inputs, [output], folder / f"{name}.onnx")
     card = {
         "name": name,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "sha256": sha256,
         "calibration_id": "",
         "code_version": __version__,
         "trained_on": "GOODS-N (Liu et al. 2018), training part; see refined.json",

@@ -12,7 +12,6 @@ its card says so. Needs torch, onnx and onnxruntime.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import time
@@ -21,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -32,6 +30,7 @@ from processors.vector import Float32
 from schemas import __version__
 from schemas.events import Floats
 
+from . import onnx_export
 from .networks import NOISE, Critic, Generator, Normalisation
 from .training_data import (
     CORRUPTIONS,
@@ -333,26 +332,7 @@ def export(trainer: Trainer, folder: Path, examples: Examples) -> dict[str, str]
         ),
     ]
     for name, network, inputs, output in networks:
-        path = folder / f"{name}.onnx"
-        network.eval()
-        torch.onnx.export(
-            network,
-            tuple(each[:2] for each in inputs.values()),
-            str(path),
-            input_names=list(inputs),
-            output_names=[output],
-            dynamic_axes={each: {0: "batch"} for each in (*inputs, output)},
-            # The newer exporter needs another package for nothing that these networks have.
-            dynamo=False,
-        )
-        with torch.no_grad():
-            expected = network(*inputs.values()).numpy()
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        found = session.run(None, {key: each.numpy() for key, each in inputs.items()})[0]
-        if not np.allclose(found, expected, rtol=1e-4, atol=1e-4):
-            difference = np.abs(found - expected).max()
-            raise RuntimeError(f"{path.name} differs from the trained network by {difference}")
-        hashes[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        hashes[name] = onnx_export.export(network, inputs, [output], folder / f"{name}.onnx")
     return hashes
 
 

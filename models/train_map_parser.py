@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from processors.features.lines import LOG_ERRORS
 from processors.features.maps import FLUX, LOG_ERROR, MAP_INPUTS, PRESENCE, SIDE, X, Y
 
+from . import onnx_export
 from .map_targets import cell_targets, map_inputs
 from .parser_network import MapParser
 from .radio_maps import simulate_maps
-from .train_parser import OPSET
 
 TRAINING_SEED = 31
 
@@ -95,17 +95,8 @@ def train(recipe: Recipe) -> MapParser:
 
 def export(network: MapParser, path: Path) -> None:
     """Write the network to ONNX, for any number of maps."""
-    network.to("cpu").eval()
-    torch.onnx.export(
-        network,
-        (torch.zeros(2, SIDE, SIDE), torch.zeros(2, MAP_INPUTS)),
-        str(path),
-        input_names=["pixels", "beam"],
-        output_names=["morphology", "cells"],
-        dynamic_axes={name: {0: "maps"} for name in ("pixels", "beam", "morphology", "cells")},
-        opset_version=OPSET,
-        dynamo=False,
-    )
+    inputs = {"pixels": torch.zeros(2, SIDE, SIDE), "beam": torch.zeros(2, MAP_INPUTS)}
+    onnx_export.export(network, inputs, ["morphology", "cells"], path)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from processors.features.lines import COVERED, FLUX, LOG_ERRORS, OFFSET, PRESENCE, SHAPE, WIDTH
 from processors.features.patches import CHANNEL_INPUTS, PATCH, PATCH_INPUTS
 
+from . import onnx_export
 from .parser_network import SpectrumParser
 from .parser_targets import ParserBatch, parser_batch
 from .simulated_spectra import simulate_spectra
 
 TRAINING_SEED, CURVE_SEED = 11, 12
-OPSET = 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,28 +175,19 @@ def _validate(
 
 def export(network: SpectrumParser, path: Path) -> None:
     """Write the network to ONNX, for any number of spectra of any length."""
-    network.to("cpu").eval()
     count = 6
-    example = (
-        torch.zeros(2, count * PATCH, CHANNEL_INPUTS),
-        torch.zeros(2, count, PATCH_INPUTS),
-        torch.ones(2, count),
-    )
-    torch.onnx.export(
-        network,
-        example,
-        str(path),
-        input_names=["channels", "patches", "present"],
-        output_names=["lines"],
-        dynamic_axes={
-            "channels": {0: "spectra", 1: "channels"},
-            "patches": {0: "spectra", 1: "patches"},
-            "present": {0: "spectra", 1: "patches"},
-            "lines": {0: "spectra", 1: "channels"},
-        },
-        opset_version=OPSET,
-        dynamo=False,
-    )
+    inputs = {
+        "channels": torch.zeros(2, count * PATCH, CHANNEL_INPUTS),
+        "patches": torch.zeros(2, count, PATCH_INPUTS),
+        "present": torch.ones(2, count),
+    }
+    free_axes = {
+        "channels": {0: "spectra", 1: "channels"},
+        "patches": {0: "spectra", 1: "patches"},
+        "present": {0: "spectra", 1: "patches"},
+        "lines": {0: "spectra", 1: "channels"},
+    }
+    onnx_export.export(network, inputs, ["lines"], path, free_axes)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,0 +1,64 @@
+"""A trained network as an ONNX file that has been seen to say the same. Needs torch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+_OPSET = 17
+_LARGEST_DIFFERENCE = 1e-4
+
+
+def export(
+    network: nn.Module,
+    inputs: Mapping[str, Tensor],
+    outputs: Sequence[str],
+    path: Path,
+    free_axes: Mapping[str, Mapping[int, str]] | None = None,
+) -> str:
+    """Write a network, and compare what it says in both forms.
+
+    Args:
+        network: the network; left in evaluation mode, on the processor.
+        inputs: examples by name, in the order of the network's arguments.
+        outputs: names of what it returns.
+        path: the file.
+        free_axes: names of the axes of any length, by input or output and number of the axis; by
+            default the first of each.
+
+    Returns:
+        SHA-256 of the file.
+
+    Raises:
+        RuntimeError: the two differ.
+    """
+    network.to("cpu").eval()
+    torch.onnx.export(
+        network,
+        tuple(each[:2] for each in inputs.values()),
+        str(path),
+        input_names=list(inputs),
+        output_names=list(outputs),
+        dynamic_axes=free_axes or {each: {0: "batch"} for each in (*inputs, *outputs)},
+        opset_version=_OPSET,
+        # The newer exporter needs another package for nothing that these networks have.
+        dynamo=False,
+    )
+    with torch.no_grad():
+        said = network(*inputs.values())
+    expected = said if isinstance(said, tuple) else (said,)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    found = session.run(None, {name: each.numpy() for name, each in inputs.items()})
+    for output, one, other in zip(outputs, found, expected, strict=True):
+        if not np.allclose(one, other.numpy(), rtol=1e-4, atol=_LARGEST_DIFFERENCE):
+            difference = np.abs(one - other.numpy()).max()
+            raise RuntimeError(
+                f"{output} of {path.name} differs from the trained network's by {difference}"
+            )
+    return hashlib.sha256(path.read_bytes()).hexdigest()
