@@ -20,6 +20,7 @@ from scipy.special import expit, log_expit
 
 from processors.features.lines import UNCALIBRATED, LineCalibration
 from processors.features.maps import MapCalibration
+from schemas import __version__
 from schemas.events import Floats
 
 from .judge.line_detections import (
@@ -33,6 +34,7 @@ from .judge.line_detections import (
 )
 from .judge.map_detections import VALIDATION_MAPS, VALIDATION_MAPS_SEED, judge_maps
 from .parser import WEIGHTS, MapNetwork, ParserNetwork
+from .served_parser import MapParser, Parser, SpectrumParser
 
 PURITY = 0.9
 """Of what is reported."""
@@ -115,14 +117,15 @@ def _logistic(logit: Floats, true: NDArray[np.bool_]) -> tuple[float, float]:
     return float(best[0]), float(best[1])
 
 
-def card_of(path: Path, calibration: dict[str, Any], recipe: str) -> dict[str, Any]:
+def card_of(path: Path, parser: type[Parser], calibration: dict[str, Any]) -> dict[str, Any]:
     """What is to be known of a network."""
     return {
-        "file": path.name,
+        "name": path.stem,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "bytes": path.stat().st_size,
+        "code_version": __version__,
         "trained_on": "simulated data alone",
-        "recipe": recipe,
+        "recipe": f"python -m models.train_{path.stem}",
+        **parser.tensors,
         "calibration": calibration,
     }
 
@@ -142,7 +145,7 @@ def main(arguments: list[str] | None = None) -> None:
         "error_scale": np.round(found.error_scale, 4).tolist(),
         "on": f"{VALIDATION_SPECTRA} simulated spectra, seed {VALIDATION_SEED}",
     }
-    card = card_of(path, stored, "python -m models.train_parser")
+    card = card_of(path, SpectrumParser, stored)
     (folder / "parser.json").write_text(json.dumps(card, indent=1) + "\n")
     path = folder / "map_parser.onnx"
     if path.is_file():
@@ -153,7 +156,7 @@ def main(arguments: list[str] | None = None) -> None:
             "flux_error_scale": maps.flux_error_scale,
             "on": f"{VALIDATION_MAPS} simulated maps, seed {VALIDATION_MAPS_SEED}",
         }
-        card = card_of(path, stored, "python -m models.train_map_parser")
+        card = card_of(path, MapParser, stored)
         (folder / "map_parser.json").write_text(json.dumps(card, indent=1) + "\n")
 
 

@@ -89,20 +89,9 @@ def packaged_calibration(path: Path = WEIGHTS / "parser.json") -> LineCalibratio
     """The calibration on the model's card; none where the card has none."""
     card = json.loads(path.read_text())
     stored = card.get("calibration")
-    if stored is None:
-        return UNCALIBRATED
-    return LineCalibration(
-        np.array(stored["logit"]),
-        np.array(stored["probability"]),
-        stored["detection_logit"],
-        np.array(stored["error_logit"]),
-        np.array(stored["error_scale"]),
-    )
+    return UNCALIBRATED if stored is None else LineCalibration.from_card(stored)
 
 
 def packaged_map_calibration(path: Path = WEIGHTS / "map_parser.json") -> MapCalibration:
     """That of the maps, likewise."""
-    stored = json.loads(path.read_text())["calibration"]
-    return MapCalibration(
-        stored["temperature"], stored["component_logit"], stored["flux_error_scale"]
-    )
+    return MapCalibration.from_card(json.loads(path.read_text())["calibration"])

@@ -1,8 +1,8 @@
 """The model repository that Triton serves: several models, of each several versions side by side.
 
-A model comes as NAME.onnx with its card NAME.json, and NAME_calibration.json beside if it has a
-calibration. Each version keeps its card, with the calibration in it; all cards stand in the model's
-configuration, where clients read the one of the version that they asked.
+A model comes as NAME.onnx with its card NAME.json. A calibration, if it has one, is on the card or
+in NAME_calibration.json beside. Each version keeps its card, with the calibration on it; all cards
+stand in the model's configuration, where clients read the one of the version that they asked.
 
 One configuration for both servers: the embedded one, whose Python backend runs onnxruntime, and the
 official container with its ONNX backend.
@@ -27,19 +27,24 @@ Tensors = dict[str, tuple[str, list[int]]]
 """Data type in Triton's words and shape without the batch, -1 where it varies, by name."""
 
 WEIGHTS = Path(__file__).with_name("weights")
-PACKAGED = ("critic", "generator")
+PACKAGED = ("critic", "generator", "parser", "map_parser")
 """The models of ``WEIGHTS`` that Triton serves."""
 
 BACKENDS: dict[Flavour, str] = {"embedded": "python", "container": "onnxruntime"}
 
 NETWORK = "model.onnx"
 CARD = "card.json"
+CALIBRATION_ID = "calibration_id"
 BACKEND = "model.py"
 CONFIGURATION = "config.pbtxt"
 
 MAX_BATCH_SIZE = 1024
+"""Most rows that run together, unless ``max_batch_size`` on the card says less."""
+
 MAX_QUEUE_DELAY_US = 500
 """How long Triton waits for more requests to run together."""
+
+PROBE_SIZE = 8
 
 DATA_TYPES = (
     "BOOL", "UINT8", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64",
@@ -152,7 +157,20 @@ def remove_version(directory: Path, model: str, version: int) -> None:
 
 def identity(card: Card) -> tuple[str, str]:
     """What makes a version: SHA-256 of the network and the id of its calibration, or ``""``."""
-    return card["sha256"], str(card.get("calibration", {}).get("calibration_id", ""))
+    return card["sha256"], str(card.get("calibration", {}).get(CALIBRATION_ID, ""))
+
+
+def probe_shapes(card: Card) -> dict[str, list[int]]:
+    """Shape of each input, without the batch, in a request that tries a version.
+
+    Where one varies the input's ``probe`` says what goes together; without it, sizes are 8.
+    """
+    return {
+        name: given["probe"]
+        if isinstance(given, dict) and "probe" in given
+        else [PROBE_SIZE if size < 0 else size for size in _tensor(name, given)[1]]
+        for name, given in card["inputs"].items()
+    }
 
 
 def read_model(folder: Path, model: str) -> tuple[Path, Card]:
@@ -193,8 +211,13 @@ def _with_calibration(folder: Path, model: str, card: Card) -> Card:
         text = path.read_text()
         Calibration.from_json(text)
         card = {**card, "calibration": json.loads(text)}
-    stated = card.get("calibration_id") or None
-    found = card.get("calibration", {}).get("calibration_id")
+    elif CALIBRATION_ID not in card.get("calibration", {CALIBRATION_ID: ""}):
+        # One on the card has its content for an id: calibrated anew it is another version.
+        content = json.dumps(card["calibration"], sort_keys=True).encode()
+        digest = hashlib.blake2b(content, digest_size=8).hexdigest()
+        card = {**card, "calibration": {**card["calibration"], CALIBRATION_ID: digest}}
+    stated = card.get(CALIBRATION_ID) or None
+    found = card.get("calibration", {}).get(CALIBRATION_ID)
     if stated is not None and found is None:
         raise FileNotFoundError(f"{path} is missing: the card names calibration {stated}")
     if stated not in (None, found):
@@ -205,7 +228,8 @@ def _with_calibration(folder: Path, model: str, card: Card) -> Card:
 def tensors_of(card: Card) -> dict[str, Tensors]:
     """Inputs and outputs on a card.
 
-    Each is a shape without the batch, then of FP32, or an object with ``shape`` and ``dtype``.
+    Each is a shape without the batch, then of FP32, or an object with ``shape``, ``dtype`` and
+    perhaps ``probe``, see ``probe_shapes``.
 
     Raises:
         LookupError, TypeError, ValueError: they are not on it as they should be.
@@ -214,6 +238,11 @@ def tensors_of(card: Card) -> dict[str, Tensors]:
         direction: {name: _tensor(name, given) for name, given in card[direction].items()}
         for direction in ("inputs", "outputs")
     }
+
+
+def most_rows(card: Card) -> int:
+    """Most rows of a request."""
+    return int(card.get("max_batch_size", MAX_BATCH_SIZE))
 
 
 def _tensor(name: str, given: Any) -> tuple[str, list[int]]:
@@ -271,7 +300,7 @@ def _configuration(model: str, flavour: Flavour, cards: dict[int, Card]) -> str:
     sections = [
         f'name: "{model}"',
         f'backend: "{BACKENDS[flavour]}"',
-        f"max_batch_size: {MAX_BATCH_SIZE}",
+        f"max_batch_size: {min(map(most_rows, cards.values()))}",
         *(
             f'{direction} [ {{ name: "{name}" data_type: TYPE_{dtype} dims: {shape} }} ]'
             for direction in ("input", "output")

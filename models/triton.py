@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,15 @@ from tritonclient.utils import (
     triton_to_np_dtype,
 )
 
-from .repository import MAX_BATCH_SIZE, Card, Tensors, identity, parameter_of, tensors_of
+from .repository import (
+    MAX_BATCH_SIZE,
+    Card,
+    Tensors,
+    identity,
+    parameter_of,
+    probe_shapes,
+    tensors_of,
+)
 
 Array = NDArray[Any]
 
@@ -39,8 +47,6 @@ CHANNEL = [
 within a second; gRPC's own pause grows to two minutes."""
 
 LOAD_TIMEOUT_S = 120.0
-PROBE_SIZE = 8
-"""What a dimension that varies has in the request that tries a version."""
 
 
 class ModelUnavailable(RuntimeError):  # noqa: N818 - reads better where it is caught
@@ -90,6 +96,11 @@ class Version:
         """Its inputs."""
         return tensors_of(self.card)["inputs"]
 
+    @property
+    def outputs(self) -> Tensors:
+        """Its outputs."""
+        return tensors_of(self.card)["outputs"]
+
 
 class Model:
     """A model on Triton: one call at a time, from whichever thread.
@@ -102,6 +113,9 @@ class Model:
         first_pause_s: pause before the first retry; it doubles each time.
         largest_batch: most rows in one request; at most the model's max_batch_size.
     """
+
+    rows: ClassVar[int] = ROWS
+    """Requests are filled up to a multiple of so many."""
 
     def __init__(
         self,
@@ -206,17 +220,23 @@ class Model:
         Raises:
             ModelUnavailable: it does not.
         """
+        known = self.version(version)
+        shapes = probe_shapes(known.card)
         zeros = {
-            name: np.zeros(
-                [ROWS, *(PROBE_SIZE if size < 0 else size for size in shape)],
-                triton_to_np_dtype(dtype),
-            )
-            for name, (dtype, shape) in self.version(version).inputs.items()
+            name: np.zeros([self.rows, *shapes[name]], triton_to_np_dtype(dtype))
+            for name, (dtype, _) in known.inputs.items()
         }
         try:
             return self.infer(zeros, version)
         except ValueError as error:
             raise ModelUnavailable(str(error)) from error
+
+    def require_usable(self, version: int) -> None:
+        """Make sure that a version is of the kind that the client asks.
+
+        Raises:
+            ModelUnavailable: it is not, or the server does not answer.
+        """
 
     def _request(
         self, batch: Mapping[str, Array], version: int, give_up: float
@@ -225,7 +245,7 @@ class Model:
         count = 0
         for name, array in batch.items():
             count = len(array)
-            missing = -count % ROWS if count else ROWS
+            missing = -count % self.rows if count else self.rows
             filled = np.pad(array, ((0, missing), *[(0, 0)] * (array.ndim - 1)))
             tensor = grpc.InferInput(name, list(filled.shape), np_to_triton_dtype(filled.dtype))
             tensor.set_data_from_numpy(np.ascontiguousarray(filled))

@@ -156,6 +156,17 @@ def observation_hashes(fingerprint: Fingerprint) -> list[bytes]:
     return [joined[start : start + 16] for start in range(0, len(joined), 16)]
 
 
+def takes_tree(fingerprint: Fingerprint, time_mjd: float, observation_id: str) -> bool:
+    """Whether the feature tree of an observation would be among the newest ones, which are kept."""
+    kept = fingerprint.parsed
+    return len(kept) < MAX_PARSED or _tree_key(kept[0]) < (time_mjd, observation_id)
+
+
+def with_tree(fingerprint: Fingerprint, tree: ParsedObservation) -> Fingerprint:
+    """The fingerprint with one more feature tree, of an observation that is merged already."""
+    return dataclasses.replace(fingerprint, parsed=_newest_parsed(fingerprint.parsed, [tree]))
+
+
 def build(galaxy: str, observations: Iterable[Observation]) -> Fingerprint:
     """The fingerprint of observations that are known to be of one galaxy.
 
@@ -274,9 +285,11 @@ def _newest_parsed(
     """The feature trees of the newest observations, oldest first, whatever the order of merging."""
     if not other:
         return one
-    return sorted([*one, *other], key=lambda each: (each.time_mjd, each.observation_id))[
-        -MAX_PARSED:
-    ]
+    return sorted([*one, *other], key=_tree_key)[-MAX_PARSED:]
+
+
+def _tree_key(tree: ParsedObservation) -> tuple[float, str]:
+    return tree.time_mjd, tree.observation_id
 
 
 def _same_document(one: Document, other: Document) -> Document:

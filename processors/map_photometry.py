@@ -54,9 +54,9 @@ def measure(
             observed.
     """
     image = continuum_map.image.astype(float)
-    wcs = _celestial_wcs(continuum_map.wcs_header)
-    pixel_arcsec = _pixel_arcsec(wcs)
-    x, y = _pixel(wcs, right_ascension_deg, declination_deg)
+    wcs = celestial_wcs(continuum_map.wcs_header)
+    pixel_arcsec = pixel_side_arcsec(wcs)
+    x, y = pixel_of(wcs, right_ascension_deg, declination_deg)
     beam_arcsec = math.sqrt(continuum_map.beam_major_arcsec * continuum_map.beam_minor_arcsec)
     rows, columns = np.indices(image.shape)
     distance_arcsec = np.hypot(columns - x, rows - y) * pixel_arcsec
@@ -95,10 +95,13 @@ def measure(
     )
 
 
-def _celestial_wcs(header: str) -> Wcsprm:
+def celestial_wcs(header: str) -> Wcsprm:
     """The first two axes of a WCS, which have to be the celestial ones.
 
     Of astropy's two classes the plain one, which reads a header in a tenth of the time.
+
+    Raises:
+        UnusableError: it cannot be read, or they are not.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AstropyWarning)
@@ -114,16 +117,34 @@ def _celestial_wcs(header: str) -> Wcsprm:
     return celestial
 
 
-def _pixel_arcsec(celestial: Wcsprm) -> float:
+def pixel_side_arcsec(celestial: Wcsprm) -> float:
     """Side of a square with the area of a pixel at the reference point."""
     sides = np.linalg.norm(np.diag(celestial.get_cdelt()) @ celestial.get_pc(), axis=0)
     return float(np.sqrt(np.prod(sides))) * 3600.0
 
 
-def _pixel(
+def angle_on_pixels_rad(celestial: Wcsprm, position_angle_deg: float) -> float:
+    """Angle of a direction on the sky against the columns of a map, in the sense of its rows.
+
+    Args:
+        celestial: of the map.
+        position_angle_deg: of the direction, from north through east.
+    """
+    direction = np.empty(2)
+    angle = math.radians(position_angle_deg)
+    direction[celestial.lng], direction[celestial.lat] = math.sin(angle), math.cos(angle)
+    along, across = np.linalg.solve(np.diag(celestial.get_cdelt()) @ celestial.get_pc(), direction)
+    return math.atan2(across, along)
+
+
+def pixel_of(
     celestial: Wcsprm, right_ascension_deg: float, declination_deg: float
 ) -> tuple[float, float]:
-    """Column and row of a position, counted from 0."""
+    """Column and row of a position, counted from 0.
+
+    Raises:
+        UnusableError: the map's projection does not hold it.
+    """
     world = np.empty((1, 2))
     world[0, celestial.lng], world[0, celestial.lat] = right_ascension_deg, declination_deg
     try:

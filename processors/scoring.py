@@ -194,7 +194,7 @@ class Scorer:
                 ),
                 parsed=fingerprint.parsed,
                 recovered_lines=recovered[index],
-                models=models,
+                models=models + _parsers(fingerprint),
             )
             for index, (fingerprint, posterior) in enumerate(
                 zip(fingerprints, posteriors, strict=True)
@@ -241,6 +241,12 @@ class Scorer:
             else CriticOutput(None, None, NOTHING_TO_JUDGE)
             for output, probability in zip(judged.outputs, genuine, strict=True)
         ]
+
+
+def _parsers(fingerprint: Fingerprint) -> list[ModelUsed]:
+    """Which models made its feature trees; each label is name, version and hash."""
+    labels = sorted({tree.model for tree in fingerprint.parsed})
+    return [ModelUsed("parsed", *label.split(" ", 2)) for label in labels]
 
 
 def with_rank(galaxy: ScoredGalaxy, rank: int, ranked_galaxies: int) -> ScoredGalaxy:

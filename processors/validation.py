@@ -470,6 +470,11 @@ def fingerprint_problems(fingerprint: Fingerprint) -> list[str]:
         sums = [part.weight, part.weighted_flux, part.weighted_square]
         if not all(map(math.isfinite, sums)) or part.weight < 0:
             found.append(f"the sums of {_name_of(part)} are {sums}")
+    found += [
+        f"parsed.model = {tree.model[:80]!r} is not name, version and hash"
+        for tree in fingerprint.parsed
+        if len(tree.model.split(" ")) != 3
+    ]
     return found
 
 

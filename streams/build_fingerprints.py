@@ -1,16 +1,17 @@
 """First stage: observations in, whole new fingerprints out. The only stage with galaxy state.
 
-A batch is associated, merged, archived and counted in one transaction of the store, then the new
-fingerprints are published. A crash between the two is repaired by the redelivery: its observations
+The spectra and maps of a batch are parsed by models on Triton. Then it is associated, merged,
+archived and counted in one transaction of the store, and the new fingerprints are published. A crash between the two is repaired by the redelivery: its observations
 are repeats by then, and a repeat publishes its galaxy again.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from models.served_parser import Parser
 from processors import fingerprint as fingerprints
 from processors.contribution import Contribution, contribution, observation_hash
 from processors.fingerprint import FingerprintFullError
@@ -18,15 +19,20 @@ from processors.map_photometry import UnusableError
 from processors.sky import associate
 from processors.validation import problems
 from schemas.codec import Codec, E, MalformedEventError
-from schemas.events import Fingerprint, Observation, Source
+from schemas.events import Fingerprint, Observation, ParsedObservation, Source
 from schemas.records import to_record
 
 from .accounting import Account
 from .messages import OBSERVED_AT, Outgoing, Processed, Received
+from .parsing import Parsing
 from .stage import RefusedError, Stage
-from .store import REMEDY, Archived, Reading, StoreDamagedError, Writing
+from .store import REMEDY, Archived, Reading, Store, StoreDamagedError, Writing
+from .topics import Topics
 
 NAME = "build-fingerprints"
+
+Parse = Callable[[Observation], ParsedObservation | None]
+"""From a valid observation to its feature tree, if it has one."""
 
 
 class NotArchivedError(ValueError):
@@ -42,9 +48,22 @@ class Prepared:
 
 
 class BuildFingerprints(Stage):
-    """The stage."""
+    """The stage.
+
+    Args:
+        store: galaxy state and counts.
+        topics: names of the topics.
+        codec: events to bytes and back.
+        parsers: read spectra and maps; without them there are no feature trees.
+    """
 
     name = NAME
+
+    def __init__(
+        self, store: Store, topics: Topics, codec: Codec, parsers: Sequence[Parser] = ()
+    ) -> None:
+        super().__init__(store, topics, codec)
+        self._parsing = Parsing(parsers, store, self.metrics)
 
     @property
     def sources(self) -> Sequence[str]:
@@ -55,11 +74,13 @@ class BuildFingerprints(Stage):
         """Merge a batch of observations; see ``stage.Stage``."""
         with self.metrics.part("prepare"):
             prepared = [prepare(self.codec, event.value) for event in batch]
+        with self.metrics.part("parse"):
+            self._parse(prepared)
         refused: list[Outgoing] = []
         observed_at: dict[str, bytes] = {}
         with self.metrics.part("store"), self.store.writing() as writing:
             account = Account(NAME, writing, self.log_start)
-            galaxies = _Galaxies(writing, self.codec)
+            galaxies = _Galaxies(writing, self.codec, self._parsing.tree)
             for event, each in zip(batch, prepared, strict=True):
                 try:
                     if isinstance(each, RefusedError):
@@ -79,6 +100,22 @@ class BuildFingerprints(Stage):
             for galaxy_id, (_, data) in encoded.items()
         ]
         return Processed(refused + messages, lambda: self._moved_on(published, observed_at))
+
+    def probe(self) -> None:
+        """See ``stage.Stage``: the parsers in force."""
+        self._parsing.probe()
+
+    def _parse(self, prepared: list[Prepared | RefusedError]) -> None:
+        """Add feature trees to what observations contribute."""
+        valid = [
+            (place, each.observation, each.contribution)
+            for place, each in enumerate(prepared)
+            if isinstance(each, Prepared) and each.contribution is not None
+        ]
+        trees = self._parsing.trees([observation for _, observation, _ in valid])
+        for (place, observation, added), parsed in zip(valid, trees, strict=True):
+            if parsed:
+                prepared[place] = Prepared(observation, dataclasses.replace(added, parsed=parsed))
 
     def _message(self, galaxy_id: str, encoded: bytes, observed_at: bytes) -> Outgoing:
         headers = {OBSERVED_AT: observed_at}
@@ -141,23 +178,67 @@ def require_archived(reading: Reading, galaxy_id: str, but: bytes = b"") -> list
     return found
 
 
-def rebuild(reading: Reading, codec: Codec, before: Fingerprint) -> Fingerprint:
+def archived_observations(
+    reading: Reading, codec: Codec, observation_ids: Sequence[str]
+) -> list[Observation]:
+    """Observations by their ids.
+
+    Raises:
+        NotArchivedError: one is not in the archive.
+        StoreDamagedError: one cannot be read.
+    """
+    found = []
+    for name in observation_ids:
+        archived = reading.archived(observation_hash(name))
+        if archived is None or not archived.data:
+            raise NotArchivedError(f"observation {name!r} is not in the archive")
+        found.append(_observation(codec, archived))
+    return found
+
+
+def rebuild(
+    reading: Reading, codec: Codec, before: Fingerprint, parse: Parse | None = None
+) -> Fingerprint:
     """A galaxy's fingerprint made again from its archived observations, in the order of merging.
 
-    Its version counts these observations only. Without any, the galaxy's place is left.
+    Its version counts these observations only. Without any, the galaxy's place is left. Feature
+    trees that it had stay as they are.
+
+    Args:
+        reading: the store.
+        codec: bytes to events.
+        before: the fingerprint so far.
+        parse: reads observations whose trees come in where others have gone; None leaves them out.
 
     Raises:
         NotArchivedError: some observations are not in the archive.
         StoreDamagedError: one cannot be read.
+        InfrastructureError: the parser is away.
     """
+    trees = {tree.observation_id: tree for tree in before.parsed}
     rebuilt = fingerprints.empty(before.galaxy_id)
+    without_tree: list[tuple[float, str, Archived]] = []
     for archived in require_archived(reading, before.galaxy_id):
-        what = f"observation {archived.source.observation_id!r}"
-        observation = _stored(codec, Observation, archived.data, what)
-        rebuilt = fingerprints.merge(
-            rebuilt, contribution(observation), archived.source, archived.candidates
-        )
+        observation = _observation(codec, archived)
+        added = contribution(observation)
+        tree = trees.get(observation.observation_id)
+        if tree is not None:
+            added = dataclasses.replace(added, parsed=[tree])
+        elif observation.spectrum is not None or observation.continuum_map is not None:
+            without_tree.append((observation.time_mjd, observation.observation_id, archived))
+        rebuilt = fingerprints.merge(rebuilt, added, archived.source, archived.candidates)
+    if parse is not None:
+        for time_mjd, name, archived in sorted(without_tree, key=lambda each: each[:2])[::-1]:
+            if not fingerprints.takes_tree(rebuilt, time_mjd, name):
+                break
+            tree = parse(_observation(codec, archived))
+            rebuilt = rebuilt if tree is None else fingerprints.with_tree(rebuilt, tree)
     return rebuilt if rebuilt.acquisition.observations else fingerprints.vacated(before)
+
+
+def _observation(codec: Codec, archived: Archived) -> Observation:
+    what = f"observation {archived.source.observation_id!r}"
+    return _stored(codec, Observation, archived.data, what)
 
 
 def _stored(codec: Codec, event_type: type[E], data: bytes, what: str) -> E:
@@ -175,9 +256,10 @@ def _stored(codec: Codec, event_type: type[E], data: bytes, what: str) -> E:
 class _Galaxies:
     """The fingerprints that a transaction has read or changed."""
 
-    def __init__(self, writing: Writing, codec: Codec) -> None:
+    def __init__(self, writing: Writing, codec: Codec, parse: Parse) -> None:
         self._writing = writing
         self._codec = codec
+        self._parse = parse
         self._loaded: dict[str, Fingerprint] = {}
         self._changed: set[str] = set()
 
@@ -198,6 +280,12 @@ class _Galaxies:
         known = fingerprint.acquisition.observations > 0
         where = fingerprints.position(fingerprint) if known else None
         self._writing.put_position(fingerprint.galaxy_id, where)
+
+    def rebuild(self, galaxy_id: str) -> None:
+        """Make a fingerprint again from what is in the archive and not replaced."""
+        before = self[galaxy_id]
+        rebuilt = rebuild(self._writing, self._codec, before, self._parse)
+        self.change(dataclasses.replace(rebuilt, version=before.version + 1))
 
     def store(self, touched: dict[str, bytes]) -> dict[str, tuple[int, bytes]]:
         """Store what changed; (version, encoded fingerprint) of every galaxy touched."""
@@ -228,7 +316,7 @@ def _take_in(
         replaced = dataclasses.replace(known, status="replaced", data=event.value or b"")
         writing.archive(hashed, replaced)
         # It was replaced before it arrived; what it replaces itself is no less replaced.
-        return "superseded", _replace(observation.replaces, galaxies, writing, codec)
+        return "superseded", _replace(observation.replaces, galaxies, writing)
     if known is not None:
         if known.data:
             _refuse_other_content(observation, known, event, codec)
@@ -246,7 +334,7 @@ def _take_in(
     writing.archive(hashed, archived)
     if observation.replaces is None:
         return "merged", touched
-    touched += _replace(observation.replaces, galaxies, writing, codec)
+    touched += _replace(observation.replaces, galaxies, writing)
     return "withdrawn" if observation.is_withdrawal else "corrected", touched
 
 
@@ -317,9 +405,7 @@ def _merge(
     return Archived("merged", galaxy_id, source, association.candidates, event.value or b"")
 
 
-def _replace(
-    observation_id: str | None, galaxies: _Galaxies, writing: Writing, codec: Codec
-) -> list[str]:
+def _replace(observation_id: str | None, galaxies: _Galaxies, writing: Writing) -> list[str]:
     """Take a corrected or withdrawn observation out of its galaxy, which is rebuilt without it."""
     if observation_id is None:
         return []
@@ -332,7 +418,5 @@ def _replace(
         return []
     writing.archive(hashed, dataclasses.replace(replaced, status="replaced"))
     writing.forget(replaced.galaxy_id, hashed)
-    before = galaxies[replaced.galaxy_id]
-    rebuilt = rebuild(writing, codec, before)
-    galaxies.change(dataclasses.replace(rebuilt, version=before.version + 1))
+    galaxies.rebuild(replaced.galaxy_id)
     return [replaced.galaxy_id]

@@ -15,8 +15,9 @@ from schemas.codec import Codec
 from schemas.events import Fingerprint, ParsedObservation, RecoveredLines, ScoredGalaxy
 from schemas.records import to_record
 
-from .build_fingerprints import NotArchivedError, rebuild
+from .build_fingerprints import NotArchivedError, archived_observations, rebuild
 from .messages import Received
+from .parsing import parsed_again
 from .registry import make_codec
 from .score_galaxies import ScoreGalaxies
 from .scorer import Scorers, make_critic
@@ -80,12 +81,14 @@ def verify(settings: Settings, galaxy_id: str) -> Iterator[Comparison]:
             if encoded is None:
                 raise SettingsError(f"the store knows no galaxy {galaxy_id!r}")
             try:
-                again = _rebuilt(reading, codec, encoded)
+                again, gone = _rebuilt(settings, reading, codec, encoded)
             except NotArchivedError as error:
                 yield Comparison("fingerprint", False, str(error))
                 again = encoded
             else:
                 yield _compare_fingerprints(encoded, again)
+                if gone:
+                    yield Comparison("feature trees", False, _not_served(gone))
         score = published(settings, galaxy_id)
         if score.provenance.fingerprint_hash != fingerprint_hash(encoded):
             detail = f"version {score.version} was scored and the store has moved on"
@@ -104,11 +107,28 @@ def verify(settings: Settings, galaxy_id: str) -> Iterator[Comparison]:
         store.close()
 
 
-def _rebuilt(reading: Reading, codec: Codec, encoded: bytes) -> bytes:
-    """The galaxy's fingerprint from its archived observations, under the version it stands at."""
+def _rebuilt(
+    settings: Settings, reading: Reading, codec: Codec, encoded: bytes
+) -> tuple[bytes, list[str]]:
+    """The galaxy's fingerprint from its archived observations, under the version it stands at.
+
+    Returns:
+        That, and the parsers whose feature trees it has as they were, for they are not served.
+    """
     stored = codec.decode_as(Fingerprint, encoded)
-    again = rebuild(reading, codec, stored)
-    return codec.encode(dataclasses.replace(again, version=stored.version))
+    observations = [tree.observation_id for tree in stored.parsed]
+    again = parsed_again(
+        settings, stored.parsed, archived_observations(reading, codec, observations)
+    )
+    rebuilt = rebuild(reading, codec, dataclasses.replace(stored, parsed=again.trees))
+    return codec.encode(dataclasses.replace(rebuilt, version=stored.version)), again.gone
+
+
+def _not_served(gone: list[str]) -> str:
+    return (
+        f"those by {', '.join(gone)} are as they were and cannot be made again: Triton does not "
+        "serve it any more (mmbroker models list)"
+    )
 
 
 def _compare_fingerprints(stored: bytes, again: bytes) -> Comparison:

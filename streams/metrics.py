@@ -162,7 +162,7 @@ class StageMetrics:
             "triton_errors", "Batches for which Triton did not answer, after its retries.", "model"
         )
         self._model_version = gauge(
-            "model_version", "Version of a model with which the process scores.", "model"
+            "model_version", "Version of a model that the process asks.", "model"
         )
         self._probability = histogram(
             "score_probability", "Calibrated probabilities published.", PROBABILITY_BOUNDS
@@ -183,6 +183,7 @@ class StageMetrics:
         self.galaxies = gauge("galaxies", "Galaxies in the store.").labels(stage)
         self.doing = ""
         """The part of a batch that is under way."""
+        self._within = 0.0
         self._lagging: set[tuple[str, int]] = set()
 
     def accounted(self, outcomes: Mapping[str, int]) -> None:
@@ -216,14 +217,17 @@ class StageMetrics:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Measure one part of a batch."""
+        """Measure one part of a batch, without the parts within it."""
         started = time.perf_counter()
         before, self.doing = self.doing, name
+        around, self._within = self._within, 0.0
         try:
             yield
         finally:
+            taken = time.perf_counter() - started
             self.doing = before
-            self._parts.labels(self._stage, name).inc(time.perf_counter() - started)
+            self._parts.labels(self._stage, name).inc(max(taken - self._within, 0.0))
+            self._within = around + taken
 
     def uses(self, model: str) -> None:
         """Begin to count for a model on Triton."""
@@ -243,7 +247,7 @@ class StageMetrics:
         self._triton_errors.labels(self._stage, model).inc()
 
     def model_in_force(self, model: str, version: int) -> None:
-        """Set which version of a model the process scores with."""
+        """Set which version of a model the process asks."""
         self._model_version.labels(self._stage, model).set(version)
 
     def lag(self, waiting: Mapping[tuple[str, int], int]) -> None:

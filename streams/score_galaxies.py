@@ -24,6 +24,7 @@ from schemas.events import Fingerprint, RedshiftPosterior, ScoredGalaxy
 
 from .accounting import Account
 from .errors import InfrastructureError
+from .in_force import require_served, version_in_force
 from .messages import OBSERVED_AT, Outgoing, Processed, Received, now_ms
 from .scorer import Scorers
 from .stage import RefusedError, Stage
@@ -151,9 +152,8 @@ class ScoreGalaxies(Stage):
         judged, calibration = NO_CRITIC, None
         if self._critic is not None:
             posteriors = [each.posterior for each in estimated]
-            judged, calibration = self._judge(
-                self._critic, version or self._in_force(self._critic), decoded, posteriors
-            )
+            version = version or version_in_force(self._critic, self.store)
+            judged, calibration = self._judge(self._critic, version, decoded, posteriors)
         with self.metrics.part("score"):
             return self._scorers.calibrated(calibration).score(
                 decoded,
@@ -165,20 +165,8 @@ class ScoreGalaxies(Stage):
 
     def probe(self) -> None:
         """See ``stage.Stage``: the critic in force."""
-        critic = self._critic
-        if critic is None:
-            return
-        version = self._in_force(critic)
-        if not critic.ready(version):
-            raise InfrastructureError(
-                f"Triton at {critic.url} does not serve version {version} of model "
-                f"{critic.model!r}, which is in force; see: mmbroker models list"
-            )
-        self.metrics.model_in_force(critic.model, version)
-
-    def _in_force(self, critic: Critic) -> int:
-        with self.store.reading() as reading:
-            return reading.model_version(critic.model)
+        if self._critic is not None:
+            require_served(self._critic, self.store, self.metrics)
 
     def _judge(
         self,

@@ -1,10 +1,11 @@
-"""The scorers and the critic that the settings name."""
+"""The scorers and the models on Triton that the settings name."""
 
 from __future__ import annotations
 
 from importlib import resources
 
 from models.critic import Critic
+from models.served_parser import MapParser, Parser, SpectrumParser
 from models.weak_lines import line_recovery_used, load_line_recovery
 from processors.calibration import Calibration
 from processors.redshift import ConventionalRedshift
@@ -50,6 +51,18 @@ def make_critic(settings: Settings) -> Critic | None:
     if not triton.critic:
         return None
     return Critic(triton.url, triton.critic, deadline_s=triton.deadline_s, retries=triton.retries)
+
+
+def make_parsers(settings: Settings) -> list[Parser]:
+    """The parsers on Triton; without those that the settings do not name."""
+    named = ((SpectrumParser, settings.triton.parser), (MapParser, settings.triton.map_parser))
+    return [make_parser(settings, kind, name) for kind, name in named if name]
+
+
+def make_parser(settings: Settings, kind: type[Parser], name: str) -> Parser:
+    """A parser on Triton."""
+    triton = settings.triton
+    return kind(triton.url, name, deadline_s=triton.deadline_s, retries=triton.retries)
 
 
 def _packaged(name: str) -> Calibration:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from models import repository, triton
 from models.critic import Critic
+from models.served_parser import MapParser, Parser, SpectrumParser
 from models.triton import Model, ModelUnavailable, Version
 
 from .settings import Settings, SettingsError
@@ -205,7 +206,7 @@ def _follow(settings: Settings, directory: Path, name: str) -> None:
 
 
 def _require_answer(model: Model, number: int) -> None:
-    """Make sure that a version is served and answers, and one of the critic's that it is one."""
+    """Make sure that a version is served, answers, and is of the kind that the stages ask."""
     numbers = model.versions()
     if number not in numbers:
         raise ModelUnavailable(
@@ -213,12 +214,16 @@ def _require_answer(model: Model, number: int) -> None:
             f"{', '.join(map(str, numbers))}: mmbroker models add loads the next one"
         )
     model.probe(number)
-    if isinstance(model, Critic):
-        model.require_usable(number)
+    model.require_usable(number)
 
 
 def _model(settings: Settings, name: str) -> Model:
-    kind = Critic if name == settings.triton.critic else Model
+    kinds: dict[str, type[Critic | Parser]] = {
+        settings.triton.parser: SpectrumParser,
+        settings.triton.map_parser: MapParser,
+        settings.triton.critic: Critic,
+    }
+    kind = kinds.get(name, Model)
     return kind(settings.triton.url, name, deadline_s=settings.triton.deadline_s, retries=0)
 
 

@@ -128,6 +128,11 @@ class TritonSettings(_Section):
     model_repository: Path | None = None
     """The folder that Triton reads its models from, for adding versions; None if it is not here."""
     critic: str = "critic"
+    """Name of the model; empty for none, as for those below."""
+    parser: str = "parser"
+    """Reads spectra."""
+    map_parser: str = "map_parser"
+    """Reads continuum maps."""
     deadline_s: float = Field(default=10.0, gt=0)
     retries: int = Field(default=3, ge=0)
 

@@ -9,7 +9,7 @@ from .build_fingerprints import BuildFingerprints
 from .publish_alerts import PublishAlerts
 from .registry import make_codec
 from .score_galaxies import ScoreGalaxies
-from .scorer import Scorers, make_critic
+from .scorer import Scorers, make_critic, make_parsers
 from .settings import Settings
 from .stage import Stage
 from .store import LMDBStore
@@ -17,7 +17,10 @@ from .store import LMDBStore
 
 def _build_fingerprints(settings: Settings) -> Stage:
     return BuildFingerprints(
-        LMDBStore(settings.store_directory), settings.topics, make_codec(settings)
+        LMDBStore(settings.store_directory),
+        settings.topics,
+        make_codec(settings),
+        make_parsers(settings),
     )
 
 

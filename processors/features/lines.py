@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +54,25 @@ class LineCalibration:
     error_logit: Array = field(default_factory=lambda: np.zeros(1))
     error_scale: Array = field(default_factory=lambda: np.ones((1, 3)))
 
+    @classmethod
+    def from_card(cls, stored: Mapping[str, Any]) -> LineCalibration:
+        """The one on a model's card.
+
+        Raises:
+            LookupError, TypeError, ValueError: it is none.
+        """
+        found = cls(
+            np.array(stored["logit"], float),
+            np.array(stored["probability"], float),
+            float(stored["detection_logit"]),
+            np.array(stored["error_logit"], float),
+            np.array(stored["error_scale"], float),
+        )
+        shapes = found.probability.shape, found.error_scale.shape
+        if shapes != (found.logit.shape, (len(found.error_logit), 3)):
+            raise ValueError(f"the calibration's arrays have shapes {shapes}")
+        return found
+
 
 UNCALIBRATED = LineCalibration(
     np.linspace(-20.0, 20.0, 161), 1 / (1 + np.exp(-np.linspace(-20.0, 20.0, 161)))
@@ -63,6 +84,7 @@ def lines_of(
     outputs: Array32,
     calibration: LineCalibration = UNCALIBRATED,
     least_logit: float | None = None,
+    most: int | None = None,
 ) -> list[SpectralLine]:
     """The lines of one spectrum, by ascending frequency, without identifications.
 
@@ -71,6 +93,7 @@ def lines_of(
         outputs: of the network, shape (N, OUTPUTS) or more rows.
         calibration: of them.
         least_logit: least logit of a line; by default that of the calibration.
+        most: how many, the most probable ones; None for any number.
     """
     outputs = np.asarray(outputs[: len(patches.flux_jy)], float)
     threshold = calibration.detection_logit if least_logit is None else least_logit
@@ -91,6 +114,8 @@ def lines_of(
         ):
             continue
         found.append((frequency, width, _line(patches, index, output, frequency, calibration)))
+        if len(found) == most:
+            break
     return [line for _, _, line in sorted(found, key=lambda each: each[0])]
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -40,12 +42,16 @@ class MapInput:
         beam: float32, shape (MAP_INPUTS,).
         noise_jy: 1 sigma in Jy/beam.
         beam_arcsec: geometric mean of the beam's full widths at half maximum.
+        peak: signal-to-noise ratio of the brightest pixel, at least 1.
+        observed: share of the pixels that were observed.
     """
 
     pixels: Array32
     beam: Array32
     noise_jy: float
     beam_arcsec: float
+    peak: float
+    observed: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,19 @@ class MapCalibration:
     component_logit: float = 0.0
     flux_error_scale: float = 1.0
 
+    @classmethod
+    def from_card(cls, stored: Mapping[str, Any]) -> MapCalibration:
+        """The one on a model's card.
+
+        Raises:
+            LookupError, TypeError, ValueError: it is none.
+        """
+        return cls(
+            float(stored["temperature"]),
+            float(stored["component_logit"]),
+            float(stored["flux_error_scale"]),
+        )
+
 
 def map_input(
     image: Floats,
@@ -70,6 +89,7 @@ def map_input(
     beam_minor_arcsec: float,
     beam_angle_rad: float,
     noise_jy: float | None = None,
+    middle: tuple[float, float] | None = None,
 ) -> MapInput:
     """Resample a map to pixels of a third of the beam.
 
@@ -80,6 +100,7 @@ def map_input(
         beam_minor_arcsec: likewise.
         beam_angle_rad: of the major axis against the columns, in the sense of the rows.
         noise_jy: 1 sigma; None measures it on the map, robustly.
+        middle: column and row that the network shall see in the middle; None for the map's own.
 
     Raises:
         ValueError: no pixel was observed, or a length is not positive.
@@ -98,7 +119,10 @@ def map_input(
         noise_jy = 1.4826 * float(np.median(np.abs(kept - np.median(kept)))) or 1e-30
     beam_arcsec = math.sqrt(beam_major_arcsec * beam_minor_arcsec)
     step = beam_arcsec / pixel_arcsec / PIXELS_PER_BEAM
-    scaled = _resampled(values, step) / noise_jy
+    height, width = values.shape
+    at = ((width - 1) / 2, (height - 1) / 2) if middle is None else middle
+    scaled = _resampled(values, step, at) / noise_jy
+    share = float(_resampled(observed.astype(float), step, at).mean())
     peak = max(float(scaled.max()), 1.0)
     beam = (
         beam_minor_arcsec / beam_major_arcsec,
@@ -108,15 +132,20 @@ def map_input(
     )
     compressed = scaled / np.sqrt(1 + np.abs(scaled))
     return MapInput(
-        compressed.astype(np.float32), np.array(beam, np.float32), noise_jy, beam_arcsec
+        compressed.astype(np.float32),
+        np.array(beam, np.float32),
+        noise_jy,
+        beam_arcsec,
+        peak,
+        share,
     )
 
 
-def _resampled(values: Floats, step: float) -> Floats:
-    """Values around the middle in steps of so many pixels, bilinear; 0 outside."""
+def _resampled(values: Floats, step: float, middle: tuple[float, float]) -> Floats:
+    """Values around a column and row in steps of so many pixels, bilinear; 0 outside."""
     places = []
-    for size in values.shape:
-        place = (np.arange(SIDE) - (SIDE - 1) / 2) * step + (size - 1) / 2
+    for size, centre in zip(values.shape, reversed(middle), strict=True):
+        place = (np.arange(SIDE) - (SIDE - 1) / 2) * step + centre
         inside = (place >= 0) & (place <= size - 1)
         below = np.clip(np.floor(place).astype(int), 0, max(size - 2, 0))
         matrix = np.zeros((SIDE, size))

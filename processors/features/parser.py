@@ -8,6 +8,9 @@ from .maps import MapCalibration, MapInput, morphology_of
 from .patches import Array32, Patches
 from .tree import FeatureTree
 
+MOST_LINES = 24
+"""Of a spectrum: more are of no galaxy but of a spectrum whose errors are too small."""
+
 
 def spectrum_tree(
     patches: Patches, outputs: Array32, calibration: LineCalibration, model: str
@@ -20,7 +23,7 @@ def spectrum_tree(
         calibration: of them.
         model: name and version of the network.
     """
-    lines = lines_of(patches, outputs, calibration)
+    lines = lines_of(patches, outputs, calibration, most=MOST_LINES)
     if lines:
         lines = identified(lines, Coverage.of(patches))
     return FeatureTree(tuple(lines), tuple(continuum_of(patches, outputs)), None, model)

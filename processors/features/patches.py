@@ -78,17 +78,20 @@ class Patches:
         return len(self.patches)
 
 
-def patches_of(frequency_hz: Floats, flux_jy: Floats, error_jy: Floats) -> Patches:
+def patches_of(
+    frequency_hz: Floats, flux_jy: Floats, error_jy: Floats, most: int | None = None
+) -> Patches:
     """Lay out one spectrum.
 
     Args:
         frequency_hz: strictly monotonic, shape (channels,).
         flux_jy: flux density, shape (channels,); what is not finite was not observed.
         error_jy: 1 sigma, shape (channels,); neither is what has no positive error.
+        most: how many patches there may be; None for any number.
 
     Raises:
-        ValueError: the shapes differ, the axis is not monotonic, or fewer than eight channels
-            were observed.
+        ValueError: the shapes differ, the axis is not monotonic, fewer than eight channels were
+            observed, or there would be more patches.
     """
     frequency = np.asarray(frequency_hz, float)
     flux, error = np.asarray(flux_jy, float), np.asarray(error_jy, float)
@@ -105,6 +108,8 @@ def patches_of(frequency_hz: Floats, flux_jy: Floats, error_jy: Floats) -> Patch
     if seen.sum() < 8:
         raise ValueError(f"{seen.sum()} channels were observed, fewer than 8")
     place, spacing, stretch, total = _layout(np.ascontiguousarray(frequency[seen]))
+    if most is not None and total > most * PATCH:
+        raise ValueError(f"the spectrum has {total // PATCH} patches, more than {most}")
     weight = 1.0 / np.square(error[seen])
     # In units of a typical error from here on, which keeps sums and single precision in range.
     unit = float(np.median(weight)) ** -0.5
@@ -122,14 +127,20 @@ def patches_of(frequency_hz: Floats, flux_jy: Floats, error_jy: Floats) -> Patch
     )  # fmt: skip
 
 
-def batch(spectra: Sequence[Patches]) -> tuple[Array32, Array32, Array32]:
+def batch(
+    spectra: Sequence[Patches], longest: int | None = None
+) -> tuple[Array32, Array32, Array32]:
     """Some spectra as one batch, padded to the longest.
+
+    Args:
+        spectra: of which it is made.
+        longest: patches that they are padded to instead; at least as many as each has.
 
     Returns:
         Channels (B, P * PATCH, CHANNEL_INPUTS), patches (B, P, PATCH_INPUTS), and which patches
         there are (B, P), all float32.
     """
-    longest = max(len(each) for each in spectra)
+    longest = longest or max(len(each) for each in spectra)
     channels = np.zeros((len(spectra), longest * PATCH, CHANNEL_INPUTS), np.float32)
     patches = np.zeros((len(spectra), longest, PATCH_INPUTS), np.float32)
     present = np.zeros((len(spectra), longest), np.float32)

@@ -1,0 +1,30 @@
+"""The versions of models that the stages ask: the store says which, Triton serves them."""
+
+from __future__ import annotations
+
+from models.triton import Model
+
+from .errors import InfrastructureError
+from .metrics import StageMetrics
+from .store import Store
+
+
+def version_in_force(model: Model, store: Store) -> int:
+    """Number of the version of a model that is asked now."""
+    with store.reading() as reading:
+        return reading.model_version(model.model)
+
+
+def require_served(model: Model, store: Store, metrics: StageMetrics) -> None:
+    """Make sure that the version of a model in force is there to be asked, and tell which it is.
+
+    Raises:
+        InfrastructureError: it is not.
+    """
+    version = version_in_force(model, store)
+    if not model.ready(version):
+        raise InfrastructureError(
+            f"Triton at {model.url} does not serve version {version} of model {model.model!r}, "
+            "which is in force; see: mmbroker models list"
+        )
+    metrics.model_in_force(model.model, version)

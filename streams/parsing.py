@@ -1,0 +1,122 @@
+"""Feature trees of observations from the parsers on Triton: when they come in, and made again.
+
+A tree stays as it was read when a later version of its parser comes into force: observations that
+come in from then on are read by that one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from models import triton
+from models.served_parser import MapParser, Parser, SpectrumParser
+from models.triton import ModelUnavailable
+from schemas.events import Observation, ParsedObservation
+
+from .errors import InfrastructureError
+from .in_force import require_served, version_in_force
+from .metrics import StageMetrics
+from .scorer import make_parser
+from .settings import Settings
+from .store import Store
+
+
+class Parsing:
+    """Asks parsers, each in its version in force.
+
+    Args:
+        parsers: of the several kinds of observations.
+        store: says which versions are in force.
+        metrics: of the stage that asks.
+    """
+
+    def __init__(self, parsers: Sequence[Parser], store: Store, metrics: StageMetrics) -> None:
+        self._parsers = parsers
+        self._store = store
+        self._metrics = metrics
+        for parser in parsers:
+            metrics.uses(parser.model)
+
+    def probe(self) -> None:
+        """Make sure that the parsers are there.
+
+        Raises:
+            InfrastructureError: one is not.
+        """
+        for parser in self._parsers:
+            require_served(parser, self._store, self._metrics)
+
+    def tree(self, observation: Observation) -> ParsedObservation | None:
+        """The tree of one; see ``trees``."""
+        return next(iter(self.trees([observation])[0]), None)
+
+    def trees(self, observations: Sequence[Observation]) -> list[list[ParsedObservation]]:
+        """The tree of each valid observation; none of one that no parser can read.
+
+        Raises:
+            InfrastructureError: Triton does not answer, or does not serve a version in force.
+        """
+        trees: list[list[ParsedObservation]] = [[] for _ in observations]
+        for parser in self._parsers:
+            version = version_in_force(parser, self._store)
+            try:
+                found = parser.parse(
+                    observations, version, partial(self._metrics.triton, parser.model)
+                )
+            except ModelUnavailable as error:
+                self._metrics.triton_failed(parser.model)
+                raise InfrastructureError(str(error)) from error
+            self._metrics.model_in_force(parser.model, version)
+            for mine, tree in zip(trees, found, strict=True):
+                mine += [] if tree is None else [tree]
+        return trees
+
+
+@dataclass(frozen=True)
+class Again:
+    """Feature trees made again.
+
+    Attributes:
+        trees: the trees, those that cannot be made again as they were.
+        gone: the labels of parsers that Triton does not serve any more.
+    """
+
+    trees: list[ParsedObservation]
+    gone: list[str]
+
+
+def parsed_again(
+    settings: Settings,
+    trees: Sequence[ParsedObservation],
+    observations: Sequence[Observation],
+) -> Again:
+    """Feature trees made again, each by the very version that made it.
+
+    Args:
+        settings: say where Triton is.
+        trees: those made before.
+        observations: of which they are, in the same order.
+
+    Raises:
+        ModelUnavailable: Triton does not answer.
+    """
+    made: list[ParsedObservation] = []
+    gone: set[str] = set()
+    served = triton.served(settings.triton.url) if trees else []
+    for tree, observation in zip(trees, observations, strict=True):
+        name, number, _ = tree.model.split(" ")
+        kind = SpectrumParser if tree.morphology is None else MapParser
+        with make_parser(settings, kind, name) as parser:
+            version = int(number)
+            if (
+                name not in served
+                or version not in parser.versions()
+                or parser.label(version) != tree.model
+            ):
+                gone.add(tree.model)
+                made.append(tree)
+                continue
+            made += [each for each in parser.parse([observation], version) if each is not None]
+    return Again(made, sorted(gone))
