@@ -1,8 +1,9 @@
 """First stage: observations in, whole new fingerprints out. The only stage with galaxy state.
 
 The spectra and maps of a batch are parsed by models on Triton. Then it is associated, merged,
-archived and counted in one transaction of the store, and the new fingerprints are published. A crash between the two is repaired by the redelivery: its observations
-are repeats by then, and a repeat publishes its galaxy again.
+archived and counted in one transaction of the store, and the new fingerprints are published. A
+crash between the two is repaired by the redelivery: its observations are repeats by then, and a
+repeat publishes its galaxy again.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import shutil
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,9 @@ MODEL_GRAPH, GRAPH_INITIALIZER, TENSOR_NAME, TENSOR_RAW_DATA = 7, 5, 8, 9
 OUTPUT_BIAS = b"layers.4.bias"
 
 SHIFT = 0.5
+
+ANOTHER_DOCUMENTATION = b"\x32\x01x"
+"""The field doc_string of an ONNX model: another file, the same network."""
 
 
 def shifted_critic(folder: Path, shift: float, model: str = "critic") -> Path:
@@ -43,6 +47,28 @@ def shifted_critic(folder: Path, shift: float, model: str = "critic") -> Path:
     (folder / f"{model}.onnx").write_bytes(network)
     (folder / f"{model}.json").write_text(json.dumps(card))
     (folder / f"{model}_calibration.json").write_text(calibration.to_json())
+    return folder
+
+
+def documented_parser(
+    folder: Path, model: str, packaged: str = "parser", **calibration: Any
+) -> Path:
+    """A folder with a parser of the same weights under another hash, and its card.
+
+    Args:
+        folder: made if missing.
+        model: name of the model.
+        packaged: name of the packaged one.
+        calibration: what is different in its calibration.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    network = (WEIGHTS / f"{packaged}.onnx").read_bytes() + ANOTHER_DOCUMENTATION
+    card = json.loads((WEIGHTS / f"{packaged}.json").read_text())
+    card["name"] = model
+    card["sha256"] = hashlib.sha256(network).hexdigest()
+    card["calibration"] |= calibration
+    (folder / f"{model}.onnx").write_bytes(network)
+    (folder / f"{model}.json").write_text(json.dumps(card))
     return folder
 
 
