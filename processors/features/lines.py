@@ -1,13 +1,15 @@
-"""From the outputs of the parser's network to lines and continuum segments. Pure numpy."""
+"""From the outputs of the parser's network to lines and continuum segments. Pure."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from ..relations import SPEED_OF_LIGHT_KM_S
@@ -33,6 +35,7 @@ _UNRESOLVED = 1.5
 """Nor are two lines told apart within so many channels."""
 
 _LEAST_CONTINUUM = 8  # channels
+_BLOCK = 8  # channels over which noise is averaged
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,40 +151,61 @@ def _line(
 
 def continuum_of(patches: Patches, outputs: Array32) -> list[ContinuumSegment]:
     """The continuum of each stretch of a spectrum, from the channels that no line covers."""
-    outputs = outputs[: len(patches.flux_jy)]
-    observed = patches.weight > 0
-    free = observed & (outputs[:, COVERED] < 0)
+    covered = outputs[: len(patches.flux_jy), COVERED]
+    frequency_ghz = patches.frequency_hz / 1e9
     segments = []
-    for stretch in np.unique(patches.stretch[observed]):
-        inside = patches.stretch == stretch
-        seen = np.flatnonzero(inside & observed)
-        used = np.flatnonzero(inside & free)
-        if len(used) < _LEAST_CONTINUUM:
-            continue
-        segments.append(_segment(patches, seen, used))
+    for first, last in _stretches(patches.stretch):
+        inside = slice(first, last)
+        segment = _segment(
+            frequency_ghz[inside],
+            patches.flux_jy[inside] + patches.continuum_jy[inside],
+            patches.weight[inside],
+            covered[inside],
+        )
+        if segment[-1] > 0:
+            low, high, mean, error, slope, line_free = segment
+            segments.append(ContinuumSegment(low * 1e9, high * 1e9, mean, error, slope, line_free))
     return segments
 
 
+def _stretches(stretch: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Where each regular stretch begins and ends."""
+    edges = np.flatnonzero(np.diff(stretch)) + 1
+    return list(pairwise([0, *edges.tolist(), len(stretch)]))
+
+
+@njit(cache=True)
 def _segment(
-    patches: Patches, seen: NDArray[np.int64], used: NDArray[np.int64]
-) -> ContinuumSegment:
-    weight = patches.weight[used]
-    flux = patches.flux_jy[used] + patches.continuum_jy[used]
-    total = weight.sum()
-    frequency = patches.frequency_hz[used] / 1e9
-    middle = float((weight * frequency).sum() / total)
-    mean = float((weight * flux).sum() / total)
-    spread = float((weight * (frequency - middle) ** 2).sum())
-    slope = float((weight * (frequency - middle) * flux).sum()) / spread if spread > 0 else 0.0
-    scaled = (flux - mean - slope * (frequency - middle)) * np.sqrt(weight)
+    frequency_ghz: Array, flux: Array, weight: Array, covered: Array32
+) -> tuple[float, float, float, float, float, float]:
+    """The straight line through the channels of a stretch that no line covers.
+
+    Returns:
+        Lowest and highest frequency observed, mean at the inverse-variance mean frequency, its
+        error, slope, and the share of channels that were used, which is 0 where there are too few.
+    """
+    seen = np.flatnonzero(weight > 0)
+    used = np.flatnonzero((weight > 0) & (covered < 0))
+    if len(used) < _LEAST_CONTINUUM:
+        return 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    total = weight[used].sum()
+    middle = (weight[used] * frequency_ghz[used]).sum() / total
+    mean = (weight[used] * flux[used]).sum() / total
+    away = frequency_ghz[used] - middle
+    spread = (weight[used] * away**2).sum()
+    slope = (weight[used] * away * flux[used]).sum() / spread if spread > 0 else 0.0
+    scaled = (flux[used] - mean - slope * away) * np.sqrt(weight[used])
     # Neighbours share noise: blocks of channels scatter more than their errors say.
-    blocks = scaled[: len(scaled) // 8 * 8].reshape(-1, 8).sum(axis=1) / math.sqrt(8)
-    excess = max(float(np.sqrt(np.mean(blocks**2))) if len(blocks) > 3 else 1.0, 1.0)
-    return ContinuumSegment(
-        low_hz=float(patches.frequency_hz[seen[0]]),
-        high_hz=float(patches.frequency_hz[seen[-1]]),
-        flux_density_jy=mean,
-        flux_error_jy=excess / math.sqrt(total),
-        slope_jy_per_ghz=slope,
-        line_free=len(used) / len(seen),
+    blocks = len(scaled) // _BLOCK
+    square = 0.0
+    for block in range(blocks):
+        square += scaled[block * _BLOCK : (block + 1) * _BLOCK].sum() ** 2 / _BLOCK
+    excess = max(np.sqrt(square / blocks), 1.0) if blocks > 3 else 1.0
+    return (
+        frequency_ghz[seen[0]],
+        frequency_ghz[seen[-1]],
+        mean,
+        excess / np.sqrt(total),
+        slope,
+        len(used) / len(seen),
     )

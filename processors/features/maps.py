@@ -121,8 +121,9 @@ def map_input(
     step = beam_arcsec / pixel_arcsec / PIXELS_PER_BEAM
     height, width = values.shape
     at = ((width - 1) / 2, (height - 1) / 2) if middle is None else middle
-    scaled = _resampled(values, step, at) / noise_jy
-    share = float(_resampled(observed.astype(float), step, at).mean())
+    columns, rows = (_steps(*each, step) for each in zip((width, height), at, strict=True))
+    scaled = rows @ values @ columns.T / noise_jy
+    share = float((rows @ observed @ columns.T).mean())
     peak = max(float(scaled.max()), 1.0)
     beam = (
         beam_minor_arcsec / beam_major_arcsec,
@@ -141,21 +142,20 @@ def map_input(
     )
 
 
-def _resampled(values: Floats, step: float, middle: tuple[float, float]) -> Floats:
-    """Values around a column and row in steps of so many pixels, bilinear; 0 outside."""
-    places = []
-    for size, centre in zip(values.shape, reversed(middle), strict=True):
-        place = (np.arange(SIDE) - (SIDE - 1) / 2) * step + centre
-        inside = (place >= 0) & (place <= size - 1)
-        below = np.clip(np.floor(place).astype(int), 0, max(size - 2, 0))
-        matrix = np.zeros((SIDE, size))
-        rows = np.arange(SIDE)[inside]
-        part = np.clip(place - below, 0, 1)[inside]
-        matrix[rows, below[inside]] += 1 - part
-        matrix[rows, np.minimum(below[inside] + 1, size - 1)] += part
-        places.append(matrix)
-    resampled: Floats = places[0] @ values @ places[1].T
-    return resampled
+def _steps(size: int, middle: float, step: float) -> Floats:
+    """From pixels to values around one of them in steps of so many, shape (SIDE, size).
+
+    Bilinear; 0 outside.
+    """
+    place = (np.arange(SIDE) - (SIDE - 1) / 2) * step + middle
+    inside = np.flatnonzero((place >= 0) & (place <= size - 1))
+    place = place[inside]
+    below = np.minimum(place.astype(int), max(size - 2, 0))
+    part = np.minimum(place - below, 1.0)
+    matrix = np.zeros((SIDE, size))
+    matrix[inside, below] = 1 - part
+    matrix[inside, np.minimum(below + 1, size - 1)] += part
+    return matrix
 
 
 def morphology_of(
