@@ -103,7 +103,7 @@ def map_input(
         middle: column and row that the network shall see in the middle; None for the map's own.
 
     Raises:
-        ValueError: no pixel was observed, or a length is not positive.
+        ValueError: no pixel was observed, a length is not positive, or the noise cannot be told.
     """
     if not min(pixel_arcsec, beam_major_arcsec, beam_minor_arcsec) > 0:
         raise ValueError(
@@ -116,7 +116,9 @@ def map_input(
     values = np.where(observed, image, 0.0)
     if noise_jy is None or not noise_jy > 0:
         kept = values[observed]
-        noise_jy = 1.4826 * float(np.median(np.abs(kept - np.median(kept)))) or 1e-30
+        noise_jy = 1.4826 * float(np.median(np.abs(kept - np.median(kept))))
+        if not noise_jy > 0:
+            raise ValueError("the noise of the map is not known, and most pixels are alike")
     beam_arcsec = math.sqrt(beam_major_arcsec * beam_minor_arcsec)
     step = beam_arcsec / pixel_arcsec / PIXELS_PER_BEAM
     height, width = values.shape
