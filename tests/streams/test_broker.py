@@ -23,6 +23,7 @@ from schemas.events import (
     ScoredGalaxy,
 )
 from schemas.records import to_record
+from streams.scorer import make_parsers
 from streams.subscribe import Read
 
 from ..conftest import Broker
@@ -89,8 +90,20 @@ def test_the_compacted_topic_is_the_store(filled: Broker) -> None:
     assert {galaxy: message.value for galaxy, message in published.items()} == stored
 
 
+@pytest.fixture(scope="module")
+def trees(broker: Broker, observations: list[Observation]) -> dict[str, object]:
+    """The feature trees of all observations, read in one go, by the observations' ids."""
+    found = {}
+    for parser in make_parsers(broker.settings):
+        with parser:
+            for tree in parser.parse(observations, 1):
+                if tree is not None:
+                    found[tree.observation_id] = to_record(tree)
+    return found
+
+
 def test_every_fingerprint_equals_a_batch_rebuild(
-    filled: Broker, observations: list[Observation]
+    filled: Broker, observations: list[Observation], trees: dict[str, object]
 ) -> None:
     by_hash = {observation_hash(o.observation_id): o for o in observations}
     members = Counter[str]()
@@ -101,12 +114,35 @@ def test_every_fingerprint_equals_a_batch_rebuild(
         merged = [by_hash[hashes[start : start + 16]] for start in range(0, len(hashes), 16)]
         members.update(each.observation_id for each in merged)
         again = fingerprints.build(fingerprint.galaxy_id, merged)
-        ignored = {"recent_sources", "candidates", "acquisition"}
+        parsed = {tree.observation_id: to_record(tree) for tree in fingerprint.parsed}
+        names = {each.observation_id for each in merged}
+        assert parsed == {name: tree for name, tree in trees.items() if name in names}
+        ignored = {"recent_sources", "candidates", "acquisition", "parsed"}
         one, other = to_record(fingerprint), to_record(again)
         assert {k: v for k, v in one.items() if k not in ignored} == {
             k: v for k, v in other.items() if k not in ignored
         }
     assert members == Counter(each.observation_id for each in observations)
+
+
+def test_feature_trees_stand_in_scores_alerts_and_explanations(
+    filled: Broker, trees: dict[str, object]
+) -> None:
+    assert trees
+    scores = [each.galaxy for each in newest(filled.read("scored")).values() if each.galaxy]
+    told = {tree.observation_id: to_record(tree) for each in scores for tree in each.parsed}
+    assert told == trees
+    by_name = {each.model.split()[0]: each for score in scores for each in score.parsed}
+    assert by_name.keys() == {"parser", "map_parser"}
+    for score in scores:
+        labels = {tree.model for tree in score.parsed}
+        used = [each for each in score.models if each.role == "parsed"]
+        assert {f"{each.name} {each.version} {each.sha256}" for each in used} == labels
+    with_line = next(score for score in scores for tree in score.parsed if tree.lines)
+    said = " ".join(filled.command("explain", with_line.galaxy_id).stdout.split())
+    assert "read by parser 1" in said
+    assert by_name["parser"].model.split()[2][:40] in said.replace(" ", "")
+    assert filled.command("verify", with_line.galaxy_id).stdout.count("identical") == 2
 
 
 def test_every_galaxy_is_scored_at_its_newest_version(filled: Broker) -> None:

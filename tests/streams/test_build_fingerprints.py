@@ -6,13 +6,16 @@ import dataclasses
 import itertools
 import random
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.served_parser import MapParser, Parser, SpectrumParser
 from processors import fingerprint as fingerprints
 from processors.contribution import observation_hash
 from schemas.codec import Codec
@@ -26,11 +29,12 @@ from schemas.events import (
 )
 from schemas.records import to_record
 from streams.build_fingerprints import BuildFingerprints, rebuild
+from streams.errors import InfrastructureError
 from streams.messages import Outgoing, Received
 from streams.store import LMDBStore, StoreError
 from streams.topics import Topics
 
-from ..strategies import members, observations
+from ..strategies import continuum_map, members, observations
 
 codec = Codec()
 topics = Topics()
@@ -40,9 +44,9 @@ near = st.lists(observations(), min_size=1, max_size=8, unique_by=lambda o: o.ob
 class Feed:
     """A stage with the topic that it reads."""
 
-    def __init__(self, store: Path | LMDBStore) -> None:
+    def __init__(self, store: Path | LMDBStore, parsers: Sequence[Parser] = ()) -> None:
         self.store = LMDBStore(store) if isinstance(store, Path) else store
-        self.stage = BuildFingerprints(self.store, topics, codec)
+        self.stage = BuildFingerprints(self.store, topics, codec, parsers)
         self.topic: list[bytes] = []
 
     def send(self, *events: Observation | bytes) -> list[Outgoing]:
@@ -343,6 +347,169 @@ def test_corrections_equal_never_having_seen_what_they_replace(
                     again = dataclasses.replace(again, version=fingerprint.version)
                     assert codec.encode(again) == codec.encode(fingerprint)
         feed.store.close()
+
+
+# Feature trees -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def parsers(triton_url: str) -> Iterator[list[Parser]]:
+    with (
+        SpectrumParser(triton_url, "parser", deadline_s=20.0) as spectra,
+        MapParser(triton_url, "map_parser", deadline_s=20.0) as maps,
+    ):
+        yield [spectra, maps]
+
+
+@pytest.fixture
+def parsing(tmp_path: Path, parsers: list[Parser]) -> Iterator[Feed]:
+    made = Feed(tmp_path / "store", parsers)
+    yield made
+    made.store.close()
+
+
+def spectrum_at(
+    name: str, time_mjd: float = 59000.0, channels: int = 400, replaces: str | None = None
+) -> Observation:
+    """A spectrum with a bright line, at one place whatever its name."""
+    random = np.random.default_rng(zlib.crc32(name.encode()))
+    frequency = np.linspace(96e9, 104e9, channels)
+    line = 5e-3 * np.exp(-0.5 * ((frequency - 100e9) / 40e6) ** 2)
+    flux = line + 3e-4 * random.standard_normal(channels)
+    measured = Spectrum(frequency, "BARYCENTRIC", flux, np.full(channels, 3e-4))
+    return Observation(
+        name, "ALMA", 150.0, 2.0, 0.3, time_mjd, replaces=replaces, spectrum=measured
+    )
+
+
+def map_at(name: str) -> Observation:
+    measured = continuum_map(150.0, 2.0)
+    return Observation(name, "ALMA", 150.0, 2.0, 0.3, 59000.0, continuum_map=measured)
+
+
+def parsed_ids(fingerprint: Fingerprint) -> list[str]:
+    return [tree.observation_id for tree in fingerprint.parsed]
+
+
+def trees(fingerprint: Fingerprint) -> list[object]:
+    return [to_record(tree) for tree in fingerprint.parsed]
+
+
+def test_spectra_and_maps_are_parsed_and_nothing_else(parsing: Feed, parsers: list[Parser]) -> None:
+    (fingerprint,) = published(parsing.send(at("a"), spectrum_at("s"), map_at("m")))
+    by_id = {tree.observation_id: tree for tree in fingerprint.parsed}
+    assert by_id.keys() == {"s", "m"}
+    line = max(by_id["s"].lines, key=lambda each: each.flux_jy_km_s)
+    assert line.frequency_hz == pytest.approx(100e9, rel=1e-4)
+    morphology = by_id["m"].morphology
+    assert morphology is not None
+    assert morphology.name == "compact"
+    spectra, maps = parsers
+    assert (by_id["s"].model, by_id["m"].model) == (spectra.label(1), maps.label(1))
+    assert parsing.outcomes() == {"merged": 3}
+
+
+def test_trees_depend_on_neither_batches_nor_redeliveries(
+    tmp_path: Path, parsing: Feed, parsers: list[Parser]
+) -> None:
+    events = [spectrum_at(f"s{number}", 59000.0 + number, 300 + 40 * number) for number in range(5)]
+    events.append(map_at("m"))
+    parsing.send(*events)
+    parts = Feed(tmp_path / "parts", parsers)
+    for event in events[::-1]:
+        parts.send(event)
+        parts.deliver([0])
+        parts.send(event)
+    (one,), (other,) = parsing.galaxies(), parts.galaxies()
+    assert len(one.parsed) == 6
+    assert trees(one) == trees(other)
+    parts.store.close()
+
+
+def test_what_no_parser_can_read_is_merged_without_a_tree(parsing: Feed) -> None:
+    short = spectrum_at("short", channels=6)
+    assert short.spectrum is not None
+    blank = np.full(400, np.nan, np.float32)
+    blank[200] = 1e-3
+    measured = dataclasses.replace(spectrum_at("b").spectrum, flux_density_jy=blank)  # type: ignore[type-var]
+    almost_blank = dataclasses.replace(spectrum_at("blank"), spectrum=measured)
+    infrared = dataclasses.replace(short.spectrum, frequency_hz=short.spectrum.frequency_hz * 6)
+    far = dataclasses.replace(spectrum_at("far"), spectrum=infrared)
+    (fingerprint,) = published(parsing.send(short, almost_blank, far, spectrum_at("good")))
+    assert parsed_ids(fingerprint) == ["good"]
+    assert parsing.outcomes() == {"merged": 4}
+
+
+def test_a_galaxy_made_again_has_the_trees_that_it_had(parsing: Feed) -> None:
+    (before,) = published(parsing.send(spectrum_at("s"), spectrum_at("t"), map_at("m"), at("a")))
+    (after,) = published(parsing.send(spectrum_at("c", replaces="t")))
+    assert parsed_ids(before) == ["m", "s", "t"]
+    assert parsed_ids(after) == ["c", "m", "s"]
+    kept = {tree.observation_id: to_record(tree) for tree in after.parsed}
+    for tree in before.parsed:
+        assert kept.get(tree.observation_id, to_record(tree)) == to_record(tree)
+    with parsing.store.reading() as reading:
+        again = rebuild(reading, codec, after)
+    assert codec.encode(dataclasses.replace(again, version=after.version)) == codec.encode(after)
+
+
+def test_trees_of_older_observations_come_back_when_newer_ones_are_withdrawn(
+    tmp_path: Path, parsing: Feed, parsers: list[Parser]
+) -> None:
+    count = fingerprints.MAX_PARSED + 3
+    events = [spectrum_at(f"s{number}", 59000.0 + number) for number in range(count)]
+    (before,) = published(parsing.send(*events))
+    assert parsed_ids(before) == [each.observation_id for each in events[3:]]
+    withdrawals = [
+        dataclasses.replace(spectrum_at(f"w{number}", replaces=f"s{number}"), spectrum=None)
+        for number in (count - 1, 5)
+    ]
+    (after,) = published(parsing.send(*withdrawals))
+    without = Feed(tmp_path / "without", parsers)
+    left = [each for number, each in enumerate(events) if number not in (count - 1, 5)]
+    (expected,) = published(without.send(*left))
+    assert len(after.parsed) == fingerprints.MAX_PARSED
+    assert trees(after) == trees(expected)
+    without.store.close()
+
+
+def test_without_a_parser_nothing_is_taken_in_until_it_is_back(
+    tmp_path: Path, parsers: list[Parser]
+) -> None:
+    store = LMDBStore(tmp_path / "store")
+    with SpectrumParser("127.0.0.1:9", "parser", deadline_s=1.0, retries=0) as away:
+        waiting = Feed(store, [away])
+        with pytest.raises(InfrastructureError, match=r"127\.0\.0\.1:9"):
+            waiting.send(at("a"), spectrum_at("s"))
+        with pytest.raises(InfrastructureError, match="does not serve version 1"):
+            waiting.stage.probe()
+        assert waiting.outcomes() == {}
+        assert waiting.galaxies() == []
+        with pytest.raises(InfrastructureError):  # also one alone: it is not the observation
+            waiting.deliver([1])
+        waiting.deliver([0])  # in which no parser has a part
+        assert waiting.outcomes() == {"merged": 1}
+    back = Feed(store, parsers)
+    back.topic = waiting.topic
+    back.stage.probe()
+    (fingerprint,) = published(back.deliver([0, 1]))
+    assert parsed_ids(fingerprint) == ["s"]
+    store.close()
+
+
+def test_a_version_that_is_in_force_and_not_served_is_waited_for(
+    parsing: Feed, parsers: list[Parser]
+) -> None:
+    with parsing.store.writing() as writing:
+        writing.use_model("parser", 9)
+    with pytest.raises(InfrastructureError, match="version 9"):
+        parsing.send(spectrum_at("s"))
+    with pytest.raises(InfrastructureError, match="does not serve version 9"):
+        parsing.stage.probe()
+    with parsing.store.writing() as writing:
+        writing.use_model("parser", 1)
+    (fingerprint,) = published(parsing.deliver([0]))
+    assert parsed_ids(fingerprint) == ["s"]
 
 
 # Bad events ---------------------------------------------------------------------------------------

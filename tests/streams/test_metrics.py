@@ -6,6 +6,7 @@ import re
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -82,6 +83,22 @@ def test_many_values_at_once_make_the_histogram_that_one_after_another_make(
             single.observe(value)
     one, other = (samples(generate_latest(each).decode()) for each in (ours, theirs))
     assert one == pytest.approx(other)
+
+
+def test_no_time_counts_for_two_parts_of_a_batch() -> None:
+    metrics = StageMetrics("s")
+    started = time.perf_counter()
+    with metrics.part("parse"):
+        for model in ("parser", "map_parser"):
+            with metrics.triton(model):
+                time.sleep(0.02)
+    taken = time.perf_counter() - started
+    scrape = samples(generate_latest(metrics.registry).decode())
+    name = "mmbroker_batch_part_seconds_total"
+    spent = {dict(each)["part"]: value for (found, each), value in scrape.items() if found == name}
+    assert spent.keys() == {"parse", "triton"}
+    assert spent["triton"] >= 0.04
+    assert sum(spent.values()) <= taken
 
 
 def test_what_triton_takes_is_told_for_each_model() -> None:
@@ -265,10 +282,12 @@ def test_the_table_of_metrics_is_what_is_served(endpoints: dict[str, Endpoint]) 
 # When servers are away --------------------------------------------------------------------------
 
 
-def send(settings: Settings, galaxies: int, seed: int) -> None:
+def send(settings: Settings, galaxies: int, seed: int, readable: bool | None = None) -> None:
+    """Publish observations; on request those alone that a parser reads, or the others."""
     with Publisher(settings) as publisher:
-        for observation in simulate(galaxies, seed=seed):
-            publisher.send(observation)
+        for each in simulate(galaxies, seed=seed):
+            if readable in (None, each.spectrum is not None or each.continuum_map is not None):
+                publisher.send(each)
 
 
 @pytest.mark.slow
@@ -289,17 +308,22 @@ def test_a_stage_says_what_is_away_and_is_ready_again_when_it_is_back(
 
         servers.triton.kill()
         score.wait(503, "Triton")  # found by the probe: there is no batch
-        send(settings, galaxies=3, seed=2)
-        score.wait(503, "failed after")  # found by a batch
-        assert score.says("/healthz", 200, "healthy")
-        assert build.says("/readyz", 200)
+        build.wait(503, "Triton")
+        send(settings, galaxies=3, seed=2, readable=False)
+        score.wait(503, "failed after")  # found by a batch, which the first stage has let through
+        send(settings, galaxies=9, seed=2, readable=True)
+        build.wait(503, "failed after")
+        assert all(each.says("/healthz", 200, "healthy") for each in endpoints.values())
         assert publish.says("/readyz", 200)
         servers.triton.start()
-        score.wait(200)
+        for each in (build, score):
+            each.wait(200)
         wait_until(Settled(settings), "the ledger does not close after Triton was away")
-        scrape = score.scrape()
-        assert by_label(scrape, "mmbroker_triton_errors_total", "stage")[score.stage] > 0
-        assert by_label(scrape, "mmbroker_retries_total", "stage")[score.stage] > 0
+        for each, model in ((build, "parser"), (score, "critic")):
+            scrape = each.scrape()
+            assert by_label(scrape, "mmbroker_triton_errors_total", "model")[model] > 0
+            assert by_label(scrape, "mmbroker_retries_total", "stage")[each.stage] > 0
+            assert by_label(scrape, "mmbroker_model_version", "model")[model] == 1
 
         servers.kafka.kill()
         for each in endpoints.values():
@@ -322,7 +346,7 @@ def test_a_stage_that_gives_up_acknowledges_nothing(servers: LocalStack, tmp_pat
         score.wait(200)
         started = start_time(score)
         servers.triton.kill()
-        send(settings, galaxies=3, seed=4)
+        send(settings, galaxies=3, seed=4, readable=False)
         score.wait(503, "failed after")
         score.wait(0)
         servers.triton.start()
