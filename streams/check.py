@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
+from models.critic import Critic
+from models.served_parser import Parser
 from models.triton import ModelUnavailable
 
 from .accounting import EXPIRED
@@ -13,7 +15,7 @@ from .errors import InfrastructureError
 from .kafka import existing_topics, topic_config, why_missing
 from .ledger import ledger
 from .registry import make_codec
-from .scorer import Scorers, make_critic
+from .scorer import Scorers, make_critic, make_parsers
 from .settings import Settings
 from .store import REMEDY, LMDBStore, StoreDamagedError, damage
 
@@ -97,22 +99,32 @@ def _scorer(settings: Settings) -> str:
 
 def _triton(settings: Settings) -> str:
     critic = make_critic(settings)
-    if critic is None:
-        return "no critic is configured: its output is absent"
+    models: list[Critic | Parser] = [*make_parsers(settings)]
+    if critic is not None:
+        models.append(critic)
+    if not models:
+        return "no model is configured: the critic's output is absent, and so are feature trees"
     with closing(LMDBStore(settings.store_directory)) as store, store.reading() as reading:
-        number = reading.model_version(critic.model)
-    numbers = critic.versions()
+        in_force = [reading.model_version(model.model) for model in models]
+    each = [_in_force(*pair) for pair in zip(models, in_force, strict=True)]
+    return f"{settings.triton.url}, {'; '.join(each)}"
+
+
+def _in_force(model: Critic | Parser, number: int) -> str:
+    """What is in force of a model, and what else is served."""
+    numbers = model.versions()
     if number not in numbers:
         raise InfrastructureError(
-            f"{critic.url} does not serve version {number} of model {critic.model!r}, which is in "
-            f"force; it serves {', '.join(map(str, numbers))}: mmbroker models use {critic.model} N"
+            f"{model.url} does not serve version {number} of model {model.model!r}, which is in "
+            f"force; it serves {', '.join(map(str, numbers))}: mmbroker models use {model.model} N"
         )
-    version = critic.version(number)
-    others = ", ".join(str(each) for each in numbers if each != number)
+    model.require_usable(number)
+    version = model.version(number)
+    others = ", ".join(str(other) for other in numbers if other != number)
     return (
-        f"{critic.url}, model {critic.model} version {number} in force, SHA-256 "
-        f"{version.sha256[:16]}..., calibration {critic.calibration(number).calibration_id}"
-        + (f"; also served: version {others}" if others else "")
+        f"model {model.model} version {number} in force, SHA-256 {version.sha256[:16]}..., "
+        f"calibration {version.calibration_id}"
+        + (f", also served: version {others}" if others else "")
     )
 
 

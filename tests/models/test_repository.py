@@ -14,6 +14,7 @@ from tritonclient.grpc.model_config_pb2 import TYPE_FP32, TYPE_INT64, ModelConfi
 
 from models.repository import (
     BACKENDS,
+    MAX_BATCH_SIZE,
     PACKAGED,
     WEIGHTS,
     Card,
@@ -21,6 +22,7 @@ from models.repository import (
     add_version,
     identity,
     parameter_of,
+    probe_shapes,
     provide,
     read_model,
     remove_version,
@@ -28,8 +30,9 @@ from models.repository import (
 )
 from processors import vector
 from processors.calibration import Calibration
+from processors.features.patches import PATCH
 
-from ..networks import SHIFT, shifted_critic
+from ..networks import SHIFT, documented_parser, shifted_critic
 
 
 def configuration(model: Path) -> ModelConfig:
@@ -227,3 +230,27 @@ def test_a_repository_is_of_one_flavour(repository: Path, tmp_path: Path) -> Non
 
 def test_the_networks_are_small() -> None:
     assert all((WEIGHTS / f"{name}.onnx").stat().st_size < 2_000_000 for name in PACKAGED)
+
+
+def test_a_parser_is_tried_with_lengths_that_go_together(repository: Path) -> None:
+    _, card = read_model(WEIGHTS, "parser")
+    shapes = probe_shapes(card)
+    assert shapes["channels"][0] == PATCH * shapes["patches"][0] == PATCH * shapes["present"][0]
+    assert probe_shapes(read_model(WEIGHTS, "critic")[1])["values"] == [vector.LENGTH]
+    config = configuration(repository / "parser")
+    assert {each.name: each.dims[0] for each in config.input} == dict.fromkeys(shapes, -1)
+    assert config.HasField("dynamic_batching")
+    assert config.max_batch_size == card["max_batch_size"] < MAX_BATCH_SIZE
+
+
+def test_a_calibration_on_the_card_makes_a_version_of_its_own(tmp_path: Path) -> None:
+    repository = tmp_path / "models"
+    first = documented_parser(tmp_path / "first", "reader")
+    second = documented_parser(tmp_path / "second", "reader", detection_logit=3.0)
+    assert add_version(repository, "reader", first, "container") == 1
+    assert add_version(repository, "reader", second) == 2
+    assert add_version(repository, "reader", first) == 1
+    cards = versions(repository, "reader")
+    assert cards[1]["sha256"] == cards[2]["sha256"]
+    assert identity(cards[1]) != identity(cards[2])
+    assert cards[2]["calibration"]["detection_logit"] == 3.0

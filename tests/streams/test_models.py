@@ -27,10 +27,13 @@ from streams.store import FIRST_VERSION, LMDBStore
 
 from ..conftest import Broker
 from ..endpoint import Endpoint, by_label
-from ..networks import SHIFT, shifted_critic, withdrawn
+from ..networks import SHIFT, documented_parser, shifted_critic, withdrawn
 
 JUDGE = "judge"
 """A critic of its own: the other tests go on with theirs."""
+
+READER = "reader"
+"""A parser of its own, likewise."""
 
 
 # The version in force ---------------------------------------------------------------------------
@@ -273,3 +276,91 @@ def test_a_score_of_a_version_that_is_gone_does_not_verify(judged: Broker, tmp_p
     assert fingerprint.same
     assert not score.same
     assert f"model {galaxy.provenance.model_hash} is not" in score.detail
+
+
+# Parsers ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def reading(
+    stack: LocalStack,
+    make_broker: Callable[..., Broker],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Broker]:
+    """A broker whose parser of spectra has one version so far; maps are not parsed."""
+    folder = tmp_path_factory.mktemp("reader")
+    add_version(stack.triton.model_repository, READER, documented_parser(folder, READER))
+    triton.load(stack.triton_url, READER)
+    yield make_broker(MMBROKER_TRITON__PARSER=READER, MMBROKER_TRITON__MAP_PARSER="")
+    withdrawn(stack, READER)
+
+
+def labels(broker: Broker) -> dict[str, set[str]]:
+    """The versions that made trees, by galaxy."""
+    return {
+        galaxy.galaxy_id: {tree.model.split()[1] for tree in galaxy.parsed}
+        for galaxy in newest(broker).values()
+    }
+
+
+@pytest.mark.slow
+def test_a_parser_is_upgraded_and_what_was_read_before_verifies(
+    reading: Broker, tmp_path: Path
+) -> None:
+    broker = reading
+    endpoint = Endpoint(broker.settings, "build-fingerprints")
+    endpoint.wait(200)
+    started = endpoint.scrape()["process_start_time_seconds", frozenset()]
+    broker.publish(simulate(20, seed=81))
+    former = labels(broker)
+    assert set.union(*former.values()) == {"1"}
+    trees = [tree for galaxy in newest(broker).values() for tree in galaxy.parsed]
+    assert all(tree.morphology is None for tree in trees)  # the other parser is switched off
+    assert by_label(endpoint.scrape(), "mmbroker_triton_errors_total", "model") == {READER: 0}
+
+    # The network is the same: the calibration alone makes another version.
+    source = documented_parser(tmp_path, READER, detection_logit=1000.0)
+    said = broker.command("models", "add", READER, str(source)).stdout
+    assert f"{READER} version 2 is served" in said
+    broker.command("models", "use", READER, "2")
+    broker.publish(simulate(20, seed=82))
+    after = labels(broker)
+    assert {galaxy: after[galaxy] for galaxy in former} == former
+    new = [galaxy for galaxy in after if galaxy not in former]
+    assert set.union(*(after[galaxy] for galaxy in new)) == {"2"}
+    assert not any(
+        tree.lines
+        for galaxy in newest(broker).values()
+        for tree in galaxy.parsed
+        if galaxy.galaxy_id in new
+    )
+    scrape = endpoint.scrape()
+    assert scrape["process_start_time_seconds", frozenset()] == started
+    assert by_label(scrape, "mmbroker_model_version", "model") == {READER: 2}
+
+    first = next(galaxy for galaxy, versions in former.items() if versions)
+    second = next(galaxy for galaxy in new if after[galaxy])
+    for galaxy in (first, second):
+        assert broker.command("verify", galaxy).stdout.count("identical") == 2
+
+    broker.command("models", "remove", READER, "1")
+    fingerprint, trees_again, score = verify(broker.settings, first)
+    assert (fingerprint.same, trees_again.same, score.same) == (True, False, True)
+    assert f"{READER} 1 " in trees_again.detail
+    assert "does not serve it any more" in trees_again.detail
+    refused = broker.command("verify", first, check=False)
+    assert refused.returncode == 1
+    assert "feature trees" in refused.stdout
+    assert broker.command("verify", second).stdout.count("identical") == 2
+
+
+@pytest.mark.slow
+def test_what_is_no_parser_is_not_put_in_force(reading: Broker, tmp_path: Path) -> None:
+    source = documented_parser(tmp_path, READER)
+    card = json.loads((source / f"{READER}.json").read_text())
+    del card["calibration"]["logit"]
+    (source / f"{READER}.json").write_text(json.dumps(card))
+    refused = reading.command("models", "add", READER, str(source), check=False)
+    assert refused.returncode == 1
+    assert "calibration" in refused.stderr
+    assert "none of a SpectrumParser" in " ".join(refused.stderr.split())
