@@ -10,7 +10,7 @@ import base64
 import dataclasses
 import hashlib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -167,8 +167,17 @@ def with_tree(fingerprint: Fingerprint, tree: ParsedObservation) -> Fingerprint:
     return dataclasses.replace(fingerprint, parsed=_newest_parsed(fingerprint.parsed, [tree]))
 
 
-def build(galaxy: str, observations: Iterable[Observation]) -> Fingerprint:
+def build(
+    galaxy: str,
+    observations: Iterable[Observation],
+    trees: Mapping[str, ParsedObservation] | None = None,
+) -> Fingerprint:
     """The fingerprint of observations that are known to be of one galaxy.
+
+    Args:
+        galaxy: its id.
+        observations: in the order of merging.
+        trees: feature trees by the ids of observations, those of others too.
 
     Raises:
         UnusableError: nothing can be made of an observation.
@@ -177,7 +186,11 @@ def build(galaxy: str, observations: Iterable[Observation]) -> Fingerprint:
     fingerprint = empty(galaxy)
     for offset, observation in enumerate(observations):
         source = Source(observation.observation_id, "", 0, offset)
-        fingerprint = merge(fingerprint, contribution(observation), source)
+        added = contribution(observation)
+        tree = (trees or {}).get(observation.observation_id)
+        if tree is not None:
+            added = dataclasses.replace(added, parsed=[tree])
+        fingerprint = merge(fingerprint, added, source)
     return fingerprint
 
 

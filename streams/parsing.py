@@ -18,9 +18,9 @@ from schemas.events import Observation, ParsedObservation
 from .errors import InfrastructureError
 from .in_force import require_served, version_in_force
 from .metrics import StageMetrics
-from .scorer import make_parser
+from .scorer import make_parser, make_parsers
 from .settings import Settings
-from .store import Store
+from .store import LMDBStore, Store
 
 
 class Parsing:
@@ -72,6 +72,22 @@ class Parsing:
             for mine, tree in zip(trees, found, strict=True):
                 mine += [] if tree is None else [tree]
         return trees
+
+
+def parse_at_once(
+    settings: Settings, observations: Sequence[Observation]
+) -> dict[str, ParsedObservation]:
+    """The feature trees of valid observations by their ids, by the versions in force.
+
+    Raises:
+        InfrastructureError: Triton does not answer, or does not serve a version in force.
+    """
+    store = LMDBStore(settings.store_directory)
+    try:
+        trees = Parsing(make_parsers(settings), store, StageMetrics("parse")).trees(observations)
+    finally:
+        store.close()
+    return {tree.observation_id: tree for found in trees for tree in found}
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,11 @@ from schemas.codec import Codec
 from schemas.events import Alert, Fingerprint, Observation, Quarantine, Spectrum
 from schemas.records import to_record
 
+from . import build_fingerprints, score_galaxies
 from .embedded import Settled, ledger_now
 from .errors import InfrastructureError
 from .health import targets
+from .parsing import parse_at_once
 from .publish import Publisher
 from .settings import Settings
 from .stages import STAGES
@@ -41,6 +43,7 @@ from .subscribe import Read, read
 from .topics import observation_key
 
 COMPONENTS = (*STAGES, "kafka", "triton")
+ASKING_TRITON = (build_fingerprints.NAME, score_galaxies.NAME)
 REPEATED, CORRECTED, WITHDRAWN, MALFORMED = 0.1, 0.03, 0.02, 0.01
 """Shares of the observations that are sent again, are corrected or withdrawn, or are followed by
 bytes that are no observation."""
@@ -219,7 +222,7 @@ class Killer:
             until(lambda: stage_process(self.supervisor, component) != before, RECOVERY_TIMEOUT_S)
             return self._recovered(component, killed, [component])
         server = self.stack.kafka if component == "kafka" else self.stack.triton
-        needed_by = STAGES if component == "kafka" else ["score-galaxies"]
+        needed_by = STAGES if component == "kafka" else ASKING_TRITON
         server.kill()
         time.sleep(away_s)
         stayed_ready = ready(self.settings, needed_by) if away_s else []
@@ -406,6 +409,7 @@ def untrue(settings: Settings, traffic: Traffic) -> Untrue:
     published = _newest(settings, "fingerprints")
     scored = _newest(settings, "scored")
     by_hash = {observation_hash(name): each for name, each in traffic.distinct.items()}
+    trees = parse_at_once(settings, list(traffic.distinct.values()))
     members: Counter[bytes] = Counter()
     found = Untrue()
     for galaxy_id, message in published.items():
@@ -414,7 +418,7 @@ def untrue(settings: Settings, traffic: Traffic) -> Untrue:
         hashes = fingerprints.observation_hashes(fingerprint)
         members.update(hashes)
         known = [by_hash[each] for each in hashes if each in by_hash]
-        if not _same(fingerprint, fingerprints.build(galaxy_id, known)):
+        if not _same(fingerprint, fingerprints.build(galaxy_id, known, trees)):
             found.unlike_rebuild.append(galaxy_id)
         score = scored.get(galaxy_id)
         galaxy = None if score is None else score.galaxy

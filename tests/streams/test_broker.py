@@ -18,12 +18,13 @@ from schemas.events import (
     BandMeasurement,
     Fingerprint,
     Observation,
+    ParsedObservation,
     Photometry,
     Quarantine,
     ScoredGalaxy,
 )
 from schemas.records import to_record
-from streams.scorer import make_parsers
+from streams.parsing import parse_at_once
 from streams.subscribe import Read
 
 from ..conftest import Broker
@@ -91,19 +92,13 @@ def test_the_compacted_topic_is_the_store(filled: Broker) -> None:
 
 
 @pytest.fixture(scope="module")
-def trees(broker: Broker, observations: list[Observation]) -> dict[str, object]:
-    """The feature trees of all observations, read in one go, by the observations' ids."""
-    found = {}
-    for parser in make_parsers(broker.settings):
-        with parser:
-            for tree in parser.parse(observations, 1):
-                if tree is not None:
-                    found[tree.observation_id] = to_record(tree)
-    return found
+def trees(broker: Broker, observations: list[Observation]) -> dict[str, ParsedObservation]:
+    """The feature trees of all observations, by the observations' ids."""
+    return parse_at_once(broker.settings, observations)
 
 
 def test_every_fingerprint_equals_a_batch_rebuild(
-    filled: Broker, observations: list[Observation], trees: dict[str, object]
+    filled: Broker, observations: list[Observation], trees: dict[str, ParsedObservation]
 ) -> None:
     by_hash = {observation_hash(o.observation_id): o for o in observations}
     members = Counter[str]()
@@ -113,11 +108,8 @@ def test_every_fingerprint_equals_a_batch_rebuild(
         hashes = fingerprint.observation_hashes
         merged = [by_hash[hashes[start : start + 16]] for start in range(0, len(hashes), 16)]
         members.update(each.observation_id for each in merged)
-        again = fingerprints.build(fingerprint.galaxy_id, merged)
-        parsed = {tree.observation_id: to_record(tree) for tree in fingerprint.parsed}
-        names = {each.observation_id for each in merged}
-        assert parsed == {name: tree for name, tree in trees.items() if name in names}
-        ignored = {"recent_sources", "candidates", "acquisition", "parsed"}
+        again = fingerprints.build(fingerprint.galaxy_id, merged, trees)
+        ignored = {"recent_sources", "candidates", "acquisition"}
         one, other = to_record(fingerprint), to_record(again)
         assert {k: v for k, v in one.items() if k not in ignored} == {
             k: v for k, v in other.items() if k not in ignored
@@ -126,12 +118,12 @@ def test_every_fingerprint_equals_a_batch_rebuild(
 
 
 def test_feature_trees_stand_in_scores_alerts_and_explanations(
-    filled: Broker, trees: dict[str, object]
+    filled: Broker, trees: dict[str, ParsedObservation]
 ) -> None:
     assert trees
     scores = [each.galaxy for each in newest(filled.read("scored")).values() if each.galaxy]
     told = {tree.observation_id: to_record(tree) for each in scores for tree in each.parsed}
-    assert told == trees
+    assert told == {name: to_record(tree) for name, tree in trees.items()}
     by_name = {each.model.split()[0]: each for score in scores for each in score.parsed}
     assert by_name.keys() == {"parser", "map_parser"}
     for score in scores:
