@@ -317,6 +317,26 @@ def served(url: str, timeout_s: float = 5.0) -> list[str]:
     return sorted({each.name for each in index.models if each.state == "READY"})
 
 
+def inference_seconds(url: str, timeout_s: float = 5.0) -> dict[str, float]:
+    """How long each model of a server has computed since the server started, by name, in s.
+
+    Time on the clock, of all versions together; waiting for other requests is left out.
+
+    Raises:
+        ModelUnavailable: it does not answer.
+    """
+    found: dict[str, float] = {}
+    with grpc.InferenceServerClient(url, channel_args=CHANNEL) as client:
+        try:
+            answer = client.get_inference_statistics(client_timeout=timeout_s)
+        except InferenceServerException as error:
+            raise ModelUnavailable(f"Triton at {url}: {error}") from error
+    for each in answer.model_stats:
+        seconds = each.inference_stats.compute_infer.ns / 1e9
+        found[each.name] = found.get(each.name, 0.0) + seconds
+    return found
+
+
 def load(url: str, model: str, timeout_s: float = LOAD_TIMEOUT_S) -> None:
     """Have a server load what is new of a model; what it serves goes on answering.
 

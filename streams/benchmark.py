@@ -34,6 +34,7 @@ from rich.table import Table
 from deploy.local import LocalStack
 from models.repository import provide
 from models.simulator import galaxy_number, simulate
+from models.triton import inference_seconds
 from processors import fingerprint as fingerprints
 from processors import ranking
 from processors.alerts import LastAlert
@@ -140,6 +141,7 @@ class Report:
     stages: dict[str, float] = field(default_factory=dict)
     cpu_ms_per_observation: dict[str, float] = field(default_factory=dict)
     parts_ms_per_observation: dict[str, float] = field(default_factory=dict)
+    models_ms_per_observation: dict[str, float] = field(default_factory=dict)
     memory_mb: dict[str, float] = field(default_factory=dict)
     update_ms: dict[str, float] = field(default_factory=dict)
     reliability: dict[str, Any] = field(default_factory=dict)
@@ -278,6 +280,7 @@ class _Bench:
             events = self._events(self._sizes.events, places, seed=4)
             cpu_before = self._cpu_seconds(supervisor.pid)
             parts_before = _part_seconds(now)
+            models_before = inference_seconds(now.triton.url)
             started = time.time()
             producer.send(events)
             self._settle(now, len(warm) + len(events))
@@ -289,6 +292,9 @@ class _Bench:
                 )
                 self._report.parts_ms_per_observation = _ms_per(
                     len(events), parts_before, _part_seconds(now)
+                )
+                self._report.models_ms_per_observation = _ms_per(
+                    len(events), models_before, inference_seconds(now.triton.url)
                 )
                 self._report.memory_mb = self._memory_mb(supervisor.pid)
                 self._latencies(now, places, len(warm) + len(events))
@@ -662,6 +668,8 @@ def render(report: Report) -> Table:
     for process, milliseconds in report.cpu_ms_per_observation.items():
         memory = report.memory_mb.get(process, 0.0)
         table.add_row(f"CPU of {process}", f"{milliseconds:.2f} ms/obs, {memory:.0f} MB", "")
+    for model, milliseconds in report.models_ms_per_observation.items():
+        table.add_row(f"of triton's, model {model}", f"{milliseconds:.3f} ms/obs", "")
     return table
 
 
@@ -719,6 +727,7 @@ def plot(report: Report, path: Path) -> None:
     latencies.set(xscale="log", xlabel="observation to alert, ms", ylabel="share", title="latency")
     latencies.legend()
     spent = dict(sorted(report.parts_ms_per_observation.items(), key=lambda each: -each[1])[:12])
+    spent |= {f"model {name}": value for name, value in report.models_ms_per_observation.items()}
     time_spent.barh(list(spent), list(spent.values()))
     time_spent.invert_yaxis()
     time_spent.set(xlabel="ms per observation, waiting included", title="where the time goes")

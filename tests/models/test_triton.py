@@ -179,3 +179,11 @@ def test_a_server_that_is_away_is_named() -> None:
         triton.served("127.0.0.1:9", timeout_s=1.0)
     with pytest.raises(ModelUnavailable, match="cannot load 'critic'"):
         triton.load("127.0.0.1:9", "critic", timeout_s=1.0)
+
+
+def test_a_server_tells_how_long_each_model_has_computed(model: Model) -> None:
+    before = triton.inference_seconds(model.url)
+    model.probe(1)
+    after = triton.inference_seconds(model.url)
+    assert after[NAME] > before[NAME]
+    assert after.keys() >= set(PACKAGED)
