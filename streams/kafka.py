@@ -34,7 +34,6 @@ log = logging.getLogger(__name__)
 
 Client = TypeVar("Client", Consumer, AdminClient)
 
-FLUSH_TIMEOUT_S = 30.0
 METADATA_TIMEOUT_S = 10.0
 RETRY_PAUSE_S = 0.2
 WITHOUT_COORDINATOR = (
@@ -79,14 +78,15 @@ class DurableProducer:
             producer = self._connected()
             for message in messages:
                 _produce(producer, message, on_delivery)
-            waiting = producer.flush(FLUSH_TIMEOUT_S)
+            waiting = producer.flush(self._settings.delivery_timeout_s)
         except KafkaException as error:
             self._producer = None
             raise KafkaUnavailableError(f"Kafka: {error.args[0].str()}") from error
         if failures or waiting:
             # An idempotent producer that failed once may refuse everything after: start afresh.
             self._producer = None
-            reason = failures[0] if failures else f"no answer within {FLUSH_TIMEOUT_S:g} s"
+            timeout_s = self._settings.delivery_timeout_s
+            reason = failures[0] if failures else f"no answer within {timeout_s:g} s"
             reason = refusal(self._settings) or reason
             raise KafkaUnavailableError(
                 f"Kafka took not all messages ({len(failures) + waiting} missing): {reason}"
@@ -102,7 +102,7 @@ class DurableProducer:
                     "linger.ms": 5,
                     "delivery.report.only.error": True,
                     "message.max.bytes": 16 * 2**20,
-                    "message.timeout.ms": int(FLUSH_TIMEOUT_S * 1000),
+                    "message.timeout.ms": int(self._settings.delivery_timeout_s * 1000),
                     "reconnect.backoff.max.ms": RECONNECT_MS,
                     "logger": log,
                 }

@@ -53,6 +53,8 @@ class KafkaSettings(_Section):
     topic_prefix: str = "mm"
     partitions: int = Field(default=4, ge=1)
     replication_factor: int = Field(default=1, ge=1)
+    delivery_timeout_s: float = Field(default=30.0, ge=1)
+    """How long messages may wait to be acknowledged before they are sent anew."""
 
     def client(self) -> dict[str, Any]:
         """The librdkafka configuration that these settings amount to."""

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from deploy.local import LocalStack
-from streams.kafka import FLUSH_TIMEOUT_S
 from streams.reliability import EVERYTHING_CONFIG, Traffic, Untrue, flowing, stage_process, untrue
+from streams.settings import StageSettings
 from streams.stages import STAGES
 from streams.store import LMDBStore
 
@@ -19,7 +19,8 @@ pytestmark = pytest.mark.slow
 SEED = 31
 OBSERVATIONS = 1000
 RATE = 20.0
-AWAY_S = FLUSH_TIMEOUT_S + 5.0
+DELIVERY_TIMEOUT_S = 6.0
+AWAY_S = max(DELIVERY_TIMEOUT_S, StageSettings().session_timeout_s) + 5.0
 """Longer than the producers wait for Kafka, and than the members of a group stay members."""
 
 
@@ -28,7 +29,8 @@ def test_what_is_away_for_longer_than_every_timeout_costs_nothing(
 ) -> None:
     traffic = Traffic(OBSERVATIONS, SEED)
     directory = tmp_path_factory.mktemp("away")
-    with broker_on(servers, directory, "away", EVERYTHING_CONFIG, **AS_SHIPPED) as broker:
+    patience = {**AS_SHIPPED, "MMBROKER_KAFKA__DELIVERY_TIMEOUT_S": str(DELIVERY_TIMEOUT_S)}
+    with broker_on(servers, directory, "away", EVERYTHING_CONFIG, **patience) as broker:
         settings = broker.settings
         stages = [Endpoint(settings, stage) for stage in STAGES]
         with flowing(traffic, settings, RATE):
