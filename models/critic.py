@@ -10,7 +10,8 @@ from processors import vector
 from processors.calibration import Calibration
 from processors.vector import FingerprintVectors, Float32
 
-from .triton import Model, ModelUnavailable
+from .errors import ModelUnavailable
+from .triton import Model
 
 INPUTS = {
     "values": ("FP32", [vector.LENGTH]),

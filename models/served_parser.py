@@ -20,8 +20,9 @@ from processors.features.patches import CHANNEL_INPUTS, PATCH, PATCH_INPUTS, Pat
 from processors.features.tree import MORPHOLOGIES
 from schemas.events import Observation, ParsedObservation
 
+from .errors import ModelUnavailable
 from .repository import Card, tensors_of
-from .triton import Array, Model, ModelUnavailable
+from .triton import Array, Model
 
 Asking = Callable[[], AbstractContextManager[None]]
 """Makes a context in which the server is asked, to measure it."""

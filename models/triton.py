@@ -22,6 +22,7 @@ from tritonclient.utils import (
     triton_to_np_dtype,
 )
 
+from .errors import ModelUnavailable
 from .repository import (
     MAX_BATCH_SIZE,
     Card,
@@ -47,10 +48,6 @@ CHANNEL = [
 within a second; gRPC's own pause grows to two minutes."""
 
 LOAD_TIMEOUT_S = 120.0
-
-
-class ModelUnavailable(RuntimeError):  # noqa: N818 - reads better where it is caught
-    """The server is away, not ready, too slow, or answers with something else than outputs."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 from schemas.events import Floats
@@ -140,6 +139,8 @@ def fit_logistic(probabilities: Floats, right: NDArray[np.bool_]) -> Calibration
     Raises:
         ValueError: there are no cases of one kind.
     """
+    from scipy.optimize import minimize  # takes longer to import than most commands take
+
     if right.all() or not right.any():
         raise ValueError("a calibration needs both right and wrong cases")
     log_odds = logit(np.clip(probabilities, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY))

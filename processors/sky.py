@@ -16,9 +16,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from astropy import units
-from astropy.units import Quantity
-from astropy_healpix.core import lonlat_to_healpix
 
 from schemas.events import Floats
 
@@ -170,6 +167,10 @@ def _right_ascensions(position: Position, radius_deg: float) -> list[tuple[float
 
 def publishing_cell(right_ascension_deg: float, declination_deg: float) -> int:
     """The HEALPix cell (nside 64, nested) that keys an observation."""
+    from astropy import units  # most who know of places on the sky need no cells
+    from astropy.units import Quantity
+    from astropy_healpix.core import lonlat_to_healpix
+
     longitude, latitude = (
         Quantity(right_ascension_deg, units.deg),
         Quantity(declination_deg, units.deg),

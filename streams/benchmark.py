@@ -57,6 +57,7 @@ from .health import targets
 from .kafka import DurableProducer, consumer, create_topics
 from .ledger import end_offsets, flow, newest_timestamp
 from .messages import OBSERVED_AT, Outgoing, Received
+from .names import STAGE_NAMES
 from .publish import Publisher
 from .publish_alerts import ranking_name
 from .reliability import (
@@ -73,7 +74,6 @@ from .reliability import (
 )
 from .score_galaxies import RANKING
 from .settings import Settings
-from .stages import STAGES
 from .store import Archived, LMDBStore
 from .subscribe import read
 from .topics import Topics, observation_key
@@ -258,7 +258,7 @@ class _Bench:
         now, environment = self._settings()
         create_topics(now.kafka, now.topics.all())
         self._send(now, self._events(self._sizes.events, [], seed=2))
-        for number, stage in enumerate(STAGES):
+        for number, stage in enumerate(STAGE_NAMES):
             with stage_running(stage, f"{stage}-0", self._directory / "alone.log", environment):
                 rate = _drain(now, number)
             self._report.stages[stage] = rate
@@ -379,7 +379,7 @@ class _Bench:
             create_topics(now.kafka, now.topics.all())
             self._send(now, self._events(self._sizes.events, [], seed=7))
             log = self._directory / "processes.log"
-            first, second, _ = STAGES
+            first, second, _ = STAGE_NAMES
             with stage_running(first, first, log, environment):
                 _drain(now, 0)
             with ExitStack() as running:
@@ -525,7 +525,7 @@ class _Bench:
         for each in (triton, *triton.children(recursive=True)):
             yield "triton", each
         for each in psutil.Process(supervisor).children(recursive=True):
-            names = set(each.cmdline()) & set(STAGES)
+            names = set(each.cmdline()) & set(STAGE_NAMES)
             if names:
                 yield names.pop(), each
 

@@ -25,12 +25,11 @@ from schemas.records import to_record
 
 from .accounting import Account
 from .messages import OBSERVED_AT, Outgoing, Processed, Received
+from .names import BUILD_FINGERPRINTS
 from .parsing import Parsing
 from .stage import RefusedError, Stage
 from .store import REMEDY, Archived, Reading, Store, StoreDamagedError, Writing
 from .topics import Topics
-
-NAME = "build-fingerprints"
 
 Parse = Callable[[Observation], ParsedObservation | None]
 """From a valid observation to its feature tree, if it has one."""
@@ -58,7 +57,7 @@ class BuildFingerprints(Stage):
         parsers: read spectra and maps; without them there are no feature trees.
     """
 
-    name = NAME
+    name = BUILD_FINGERPRINTS
 
     def __init__(
         self, store: Store, topics: Topics, codec: Codec, parsers: Sequence[Parser] = ()
@@ -80,7 +79,7 @@ class BuildFingerprints(Stage):
         refused: list[Outgoing] = []
         observed_at: dict[str, bytes] = {}
         with self.metrics.part("store"), self.store.writing() as writing:
-            account = Account(NAME, writing, self.log_start)
+            account = Account(BUILD_FINGERPRINTS, writing, self.log_start)
             galaxies = _Galaxies(writing, self.codec, self._parsing.tree)
             for event, each in zip(batch, prepared, strict=True):
                 try:

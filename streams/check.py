@@ -7,8 +7,8 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from models.critic import Critic
+from models.errors import ModelUnavailable
 from models.served_parser import Parser
-from models.triton import ModelUnavailable
 
 from .accounting import EXPIRED
 from .errors import InfrastructureError

@@ -28,15 +28,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from deploy.local import LocalStack, StackError, StackStatus
-from models.repository import provide
-from models.triton import ModelUnavailable
+from models.errors import ModelUnavailable
 from schemas import __version__
 from schemas.events import SpectralFrame
 
 from . import settings as settings_module
 from .errors import InfrastructureError
+from .names import STAGE_NAMES
 from .settings import Settings
-from .stages import STAGES
 
 app = typer.Typer(
     name="mmbroker",
@@ -144,7 +143,7 @@ class Split(StrEnum):
 
 HEADER: dict[str, Any] = {"rich_help_panel": "Spectra and maps: instead of what the header says"}
 
-StageName = Enum("StageName", {name: name for name in STAGES}, type=str)  # type: ignore[misc]
+StageName = Enum("StageName", {name: name for name in STAGE_NAMES}, type=str)  # type: ignore[misc]
 
 
 # Local stack --------------------------------------------------------------------------------------
@@ -163,6 +162,8 @@ def stack_up(
     ] = None,
 ) -> None:
     """Start Kafka and Triton, detached, and install them first if need be."""
+    from models.repository import provide
+
     settings = _settings()
     repository = settings.data_directory / "models"
     provide(repository, "embedded")
@@ -356,6 +357,7 @@ def stage(
 ) -> None:
     """Run one stage alone, as a container does."""
     from .runner import run_stage
+    from .stages import STAGES
     from .supervise import end_with_supervisor
 
     settings = _settings()

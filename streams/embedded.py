@@ -10,10 +10,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from . import build_fingerprints, ledger
+from . import ledger
 from .errors import InfrastructureError
 from .kafka import committed_offsets, existing_topics
 from .ledger import Entry, end_offsets
+from .names import BUILD_FINGERPRINTS
 from .settings import Settings
 from .store import LMDBStore
 from .supervise import SUPERVISOR_VARIABLE
@@ -21,7 +22,7 @@ from .supervise import SUPERVISOR_VARIABLE
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 45.0
 POLL_S = 0.3
-FIRST = build_fingerprints.NAME
+FIRST = BUILD_FINGERPRINTS
 
 Counts = dict[tuple[str, str], int]
 """Number of events by stage and what became of them."""

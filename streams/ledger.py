@@ -11,18 +11,20 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo, OffsetSpec
 from rich.table import Table
 
-from . import build_fingerprints, publish_alerts, score_galaxies
 from .accounting import EXPIRED
 from .kafka import (
     METADATA_TIMEOUT_S,
     KafkaUnavailableError,
     admin,
+    committed_offsets,
     existing_topics,
+    first_offset,
     hidden_topics,
 )
+from .names import BUILD_FINGERPRINTS, PUBLISH_ALERTS, SCORE_GALAXIES
 from .refusal import not_allowed
 from .settings import Settings
-from .store import Reading
+from .store import Reading, Store, StoreBrokenError
 from .topics import Topics
 
 WITHOUT_LEADER = (
@@ -92,9 +94,9 @@ def ledger(settings: Settings, reading: Reading) -> list[Entry]:
 def flow(topics: Topics) -> list[tuple[str, str]]:
     """The stages with the topic that each reads, in the order of the flow."""
     return [
-        (build_fingerprints.NAME, topics.observations),
-        (score_galaxies.NAME, topics.fingerprints),
-        (publish_alerts.NAME, topics.scored),
+        (BUILD_FINGERPRINTS, topics.observations),
+        (SCORE_GALAXIES, topics.fingerprints),
+        (PUBLISH_ALERTS, topics.scored),
     ]
 
 
@@ -133,6 +135,42 @@ def newest_timestamp(settings: Settings, topic: str) -> float:
     which = OffsetSpec.max_timestamp()  # type: ignore[no-untyped-call]
     found = _listed(settings, topic, which, None).values()
     return max((each.timestamp for each in found), default=0) / 1000
+
+
+def require_newest(settings: Settings, stage: str, topic: str, store: Store) -> None:
+    """Make sure that the store knows of all that a stage has acknowledged.
+
+    An empty store would found every galaxy anew, an old one would go back behind what was said.
+
+    Raises:
+        StoreBrokenError: it does not.
+        KafkaUnavailableError: Kafka cannot be reached.
+    """
+    # Kafka first: the store is always ahead of it.
+    known = sum(end_offsets(settings, settings.topics.fingerprints).values())
+    committed = committed_offsets(settings.kafka, stage, topic)
+    with store.reading() as reading:
+        galaxies = reading.galaxies()
+        accounted = {number: reading.next_offset(stage, topic, number) for number in committed}
+    directory = settings.store_directory
+    if known and not galaxies:
+        raise StoreBrokenError(
+            f"the store in {directory} is empty, and {settings.topics.fingerprints} holds galaxies "
+            "already: stop the stages and run: mmbroker rebuild (with --backup DIRECTORY if there "
+            "is a backup)"
+        )
+    for partition, offset in committed.items():
+        if offset <= accounted[partition]:
+            continue
+        # Acknowledged offsets at which nothing stands need no account.
+        first = first_offset(settings.kafka, topic, partition, accounted[partition])
+        if first is not None and first < offset:
+            raise StoreBrokenError(
+                f"the store in {directory} is older than what {stage} has acknowledged: of {topic} "
+                f"[{partition}] it knows {accounted[partition]:,} events, and {offset:,} are "
+                f"acknowledged. Stop the stages and run: mv {directory} {directory}.old; "
+                f"mmbroker rebuild --backup {directory}.old"
+            )
 
 
 def _offsets(

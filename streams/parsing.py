@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from models import triton
+from models.errors import ModelUnavailable
 from models.served_parser import MapParser, Parser, SpectrumParser
-from models.triton import ModelUnavailable
 from schemas.events import Observation, ParsedObservation
 
 from .errors import InfrastructureError

@@ -18,10 +18,10 @@ from schemas.events import AlertHead, AlertType, Score
 
 from .accounting import Account
 from .messages import OBSERVED_AT, Headers, Outgoing, Processed, Received
+from .names import PUBLISH_ALERTS
 from .stage import RefusedError, Stage
 from .store import Reading
 
-NAME = "publish-alerts"
 FORMAT_HEADERS: dict[str, Headers] = {
     "container": {"_format": b"avro"},
     "json": {"_format": b"json"},
@@ -32,7 +32,7 @@ FORMAT_HEADERS: dict[str, Headers] = {
 class PublishAlerts(Stage):
     """The stage; its streams are those that ``topics`` declares."""
 
-    name = NAME
+    name = PUBLISH_ALERTS
 
     @property
     def sources(self) -> Sequence[str]:
@@ -45,7 +45,7 @@ class PublishAlerts(Stage):
         outcomes: list[str] = []
         with self.metrics.part("decide"), self.store.reading() as reading:
             said = {stream.name: _Said(stream, reading) for stream in self.topics.alert_streams}
-            account = Account(NAME, reading)
+            account = Account(PUBLISH_ALERTS, reading)
             for event in batch:
                 try:
                     score = self.decoded(event, self.codec.decode_score, score_problems)
@@ -72,7 +72,7 @@ class PublishAlerts(Stage):
         self, batch: Sequence[Received], outcomes: Sequence[str], said: Sequence[_Said]
     ) -> list[Outgoing]:
         with self.metrics.part("store"), self.store.writing() as writing:
-            account = Account(NAME, writing, self.log_start)
+            account = Account(PUBLISH_ALERTS, writing, self.log_start)
             for event, outcome in zip(batch, outcomes, strict=True):
                 account.add(event, outcome)
             for stream in said:
@@ -80,7 +80,7 @@ class PublishAlerts(Stage):
                     writing.put_alert(stream.name, galaxy_id, last)
                 if stream.places:
                     writing.rank(ranking_name(stream.name), stream.places)
-                writing.account(f"{NAME}/{stream.name}", {}, stream.counts)
+                writing.account(f"{PUBLISH_ALERTS}/{stream.name}", {}, stream.counts)
             account.store(writing)
         self.metrics.accounted(account.outcomes)
         for stream in said:

@@ -34,12 +34,13 @@ from processors.contribution import observation_hash
 from schemas.codec import Codec
 from schemas.events import Fingerprint, Observation, Quarantine, ScoredGalaxy, Source
 
-from . import build_fingerprints, publish_alerts, score_galaxies
+from . import publish_alerts, score_galaxies
 from .accounting import REBUILT
 from .errors import InfrastructureError
-from .kafka import committed_offsets, first_offset
+from .kafka import committed_offsets
 from .ledger import end_offsets, flow, start_offsets
 from .messages import now_ms
+from .names import BUILD_FINGERPRINTS, PUBLISH_ALERTS
 from .registry import make_codec
 from .settings import Settings, SettingsError
 from .store import (
@@ -48,8 +49,6 @@ from .store import (
     LMDBStore,
     Reading,
     Status,
-    Store,
-    StoreBrokenError,
     StoreDamagedError,
     Writing,
     damage,
@@ -205,42 +204,6 @@ def rebuild(
     return rebuilt
 
 
-def require_newest(settings: Settings, stage: str, topic: str, store: Store) -> None:
-    """Make sure that the store knows of all that a stage has acknowledged.
-
-    An empty store would found every galaxy anew, an old one would go back behind what was said.
-
-    Raises:
-        StoreBrokenError: it does not.
-        KafkaUnavailableError: Kafka cannot be reached.
-    """
-    # Kafka first: the store is always ahead of it.
-    known = sum(end_offsets(settings, settings.topics.fingerprints).values())
-    committed = committed_offsets(settings.kafka, stage, topic)
-    with store.reading() as reading:
-        galaxies = reading.galaxies()
-        accounted = {number: reading.next_offset(stage, topic, number) for number in committed}
-    directory = settings.store_directory
-    if known and not galaxies:
-        raise StoreBrokenError(
-            f"the store in {directory} is empty, and {settings.topics.fingerprints} holds galaxies "
-            "already: stop the stages and run: mmbroker rebuild (with --backup DIRECTORY if there "
-            "is a backup)"
-        )
-    for partition, offset in committed.items():
-        if offset <= accounted[partition]:
-            continue
-        # Acknowledged offsets at which nothing stands need no account.
-        first = first_offset(settings.kafka, topic, partition, accounted[partition])
-        if first is not None and first < offset:
-            raise StoreBrokenError(
-                f"the store in {directory} is older than what {stage} has acknowledged: of {topic} "
-                f"[{partition}] it knows {accounted[partition]:,} events, and {offset:,} are "
-                f"acknowledged. Stop the stages and run: mv {directory} {directory}.old; "
-                f"mmbroker rebuild --backup {directory}.old"
-            )
-
-
 def _progress_bar(visible: bool) -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     console = Console(stderr=True)
@@ -354,7 +317,7 @@ class _Rebuild:
                 ends = end_offsets(self._settings, topic)
                 starts = start_offsets(self._settings, topic)
                 acknowledged = committed_offsets(self._settings.kafka, stage, topic)
-                if stage == build_fingerprints.NAME:
+                if stage == BUILD_FINGERPRINTS:
                     self._acknowledged = acknowledged
                 told: dict[tuple[str, int], int] = {}
                 untold = 0
@@ -546,7 +509,7 @@ class _Rebuild:
                 for chunk in self._chunks(stream):
                     with self._store.writing() as writing:
                         _put_alerts(writing, stream, map(_last_alert, chunk))
-            owner = f"{publish_alerts.NAME}/{stream}"
+            owner = f"{PUBLISH_ALERTS}/{stream}"
             with self._store.writing() as writing:
                 counts = writing.counts()
                 counted = sum(count for (each, _), count in counts.items() if each == owner)

@@ -30,20 +30,19 @@ from schemas.codec import Codec
 from schemas.events import Alert, Fingerprint, Observation, Quarantine, Spectrum
 from schemas.records import to_record
 
-from . import build_fingerprints, score_galaxies
 from .embedded import Settled, ledger_now
 from .errors import InfrastructureError
 from .health import targets
+from .names import BUILD_FINGERPRINTS, SCORE_GALAXIES, STAGE_NAMES
 from .parsing import parse_at_once
 from .publish import Publisher
 from .settings import Settings
-from .stages import STAGES
 from .store import LMDBStore
 from .subscribe import Read, read
 from .topics import observation_key
 
-COMPONENTS = (*STAGES, "kafka", "triton")
-ASKING_TRITON = (build_fingerprints.NAME, score_galaxies.NAME)
+COMPONENTS = (*STAGE_NAMES, "kafka", "triton")
+ASKING_TRITON = (BUILD_FINGERPRINTS, SCORE_GALAXIES)
 REPEATED, CORRECTED, WITHDRAWN, MALFORMED = 0.1, 0.03, 0.02, 0.01
 """Shares of the observations that are sent again, are corrected or withdrawn, or are followed by
 bytes that are no observation."""
@@ -216,13 +215,13 @@ class Killer:
             TimeoutError: it does not recover.
         """
         killed = time.monotonic()
-        if component in STAGES:
+        if component in STAGE_NAMES:
             before = stage_process(self.supervisor, component)
             before.kill()
             until(lambda: stage_process(self.supervisor, component) != before, RECOVERY_TIMEOUT_S)
             return self._recovered(component, killed, [component])
         server = self.stack.kafka if component == "kafka" else self.stack.triton
-        needed_by = STAGES if component == "kafka" else ASKING_TRITON
+        needed_by = STAGE_NAMES if component == "kafka" else ASKING_TRITON
         server.kill()
         time.sleep(away_s)
         stayed_ready = ready(self.settings, needed_by) if away_s else []
@@ -238,8 +237,8 @@ class Killer:
         locked = time.monotonic()
         with closing(LMDBStore(self.settings.store_directory)) as store, store.writing():
             time.sleep(away_s)
-            stayed_ready = ready(self.settings, STAGES)
-        return self._recovered("store", locked, STAGES, stayed_ready)
+            stayed_ready = ready(self.settings, STAGE_NAMES)
+        return self._recovered("store", locked, STAGE_NAMES, stayed_ready)
 
     def _recovered(
         self,
@@ -317,7 +316,7 @@ def peak_memory_mb(supervisor: int, done: Callable[[], bool], timeout_s: float) 
     Raises:
         TimeoutError: it is not done in time.
     """
-    peak = dict.fromkeys(STAGES, 0.0)
+    peak = dict.fromkeys(STAGE_NAMES, 0.0)
 
     def measured() -> bool:
         for stage in peak:

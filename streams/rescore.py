@@ -11,10 +11,10 @@ from concurrent.futures import Future
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 
-from . import score_galaxies
 from .errors import InfrastructureError
 from .kafka import KafkaUnavailableError, admin, consumer_group
 from .ledger import end_offsets, start_offsets
+from .names import SCORE_GALAXIES
 from .refusal import complaint
 from .settings import Settings
 
@@ -37,7 +37,7 @@ def rescore(settings: Settings) -> int:
         InfrastructureError: the stage runs.
     """
     topic, kafka = settings.topics.fingerprints, settings.kafka
-    group = consumer_group(kafka, score_galaxies.NAME)
+    group = consumer_group(kafka, SCORE_GALAXIES)
     starts = start_offsets(settings, topic)
     places = [TopicPartition(topic, partition, start) for partition, start in starts.items()]
     client = admin(kafka)  # a client that is collected cancels what it was asked
@@ -53,7 +53,7 @@ def rescore(settings: Settings) -> int:
             raise KafkaUnavailableError(complaint(kafka, refused, f"consumer group {group}"))
         if time.monotonic() > deadline:
             raise InfrastructureError(
-                f"{score_galaxies.NAME} runs (consumer group {group} has members): stop it, then "
+                f"{SCORE_GALAXIES} runs (consumer group {group} has members): stop it, then "
                 "start it again after this command"
             )
         time.sleep(PAUSE_S)

@@ -19,9 +19,8 @@ from mode import Worker
 from .errors import InfrastructureError
 from .health import Health, served
 from .kafka import admin, consumer_group, partitions_of, require_group
-from .ledger import start_offsets
+from .ledger import require_newest, start_offsets
 from .reader import Reader
-from .rebuild import require_newest
 from .settings import Settings
 from .stage import Stage
 

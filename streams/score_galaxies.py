@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 
 from models.critic import Critic
-from models.triton import ModelUnavailable
+from models.errors import ModelUnavailable
 from processors import ranking
 from processors.calibration import Calibration
 from processors.scoring import NO_CRITIC, Judged, with_rank
@@ -26,6 +26,7 @@ from .accounting import Account
 from .errors import InfrastructureError
 from .in_force import require_served, version_in_force
 from .messages import OBSERVED_AT, Outgoing, Processed, Received, now_ms
+from .names import SCORE_GALAXIES
 from .scorer import Scorers
 from .stage import RefusedError, Stage
 from .store import Store
@@ -34,7 +35,6 @@ from .topics import Topics
 Places = dict[str, tuple[int, int | None]]
 """Version and bin of the ranking, by galaxy."""
 
-NAME = "score-galaxies"
 RANKING = "scored"
 
 
@@ -49,7 +49,7 @@ class ScoreGalaxies(Stage):
         critic: judges fingerprints; None leaves its output absent.
     """
 
-    name = NAME
+    name = SCORE_GALAXIES
 
     def __init__(
         self, store: Store, topics: Topics, codec: Codec, scorers: Scorers, critic: Critic | None
@@ -235,7 +235,7 @@ class ScoreGalaxies(Stage):
         places: Places,
     ) -> None:
         with self.metrics.part("store"), self.store.writing() as writing:
-            account = Account(NAME, writing, self.log_start)
+            account = Account(SCORE_GALAXIES, writing, self.log_start)
             for event, outcome in zip(batch, outcomes, strict=True):
                 account.add(event, outcome)
             writing.rank(RANKING, places)

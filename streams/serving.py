@@ -13,8 +13,9 @@ from rich.text import Text
 
 from models import repository, triton
 from models.critic import Critic
+from models.errors import ModelUnavailable
 from models.served_parser import MapParser, Parser, SpectrumParser
-from models.triton import Model, ModelUnavailable, Version
+from models.triton import Model, Version
 
 from .settings import Settings, SettingsError
 from .store import LMDBStore

@@ -1,21 +1,20 @@
-"""The stages by name, made from the settings."""
+"""The stages by name, made from the settings. Each imports what it needs when it is made."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import build_fingerprints, publish_alerts, score_galaxies
-from .build_fingerprints import BuildFingerprints
-from .publish_alerts import PublishAlerts
+from .names import STAGE_NAMES
 from .registry import make_codec
-from .score_galaxies import ScoreGalaxies
-from .scorer import Scorers, make_critic, make_parsers
 from .settings import Settings
 from .stage import Stage
 from .store import LMDBStore
 
 
 def _build_fingerprints(settings: Settings) -> Stage:
+    from .build_fingerprints import BuildFingerprints
+    from .scorer import make_parsers
+
     return BuildFingerprints(
         LMDBStore(settings.store_directory),
         settings.topics,
@@ -25,6 +24,9 @@ def _build_fingerprints(settings: Settings) -> Stage:
 
 
 def _score_galaxies(settings: Settings) -> Stage:
+    from .score_galaxies import ScoreGalaxies
+    from .scorer import Scorers, make_critic
+
     return ScoreGalaxies(
         LMDBStore(settings.store_directory),
         settings.topics,
@@ -35,12 +37,12 @@ def _score_galaxies(settings: Settings) -> Stage:
 
 
 def _publish_alerts(settings: Settings) -> Stage:
+    from .publish_alerts import PublishAlerts
+
     return PublishAlerts(LMDBStore(settings.store_directory), settings.topics, make_codec(settings))
 
 
-STAGES: dict[str, Callable[[Settings], Stage]] = {
-    build_fingerprints.NAME: _build_fingerprints,
-    score_galaxies.NAME: _score_galaxies,
-    publish_alerts.NAME: _publish_alerts,
-}
+STAGES: dict[str, Callable[[Settings], Stage]] = dict(
+    zip(STAGE_NAMES, (_build_fingerprints, _score_galaxies, _publish_alerts), strict=True)
+)
 """In the order of the flow."""

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from filelock import FileLock, Timeout
 
 from .errors import InfrastructureError
+from .names import STAGE_NAMES
 from .settings import Settings
-from .stages import STAGES
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class Supervisor:
         prefix = self.settings.kafka.topic_prefix
         instances = [
             (stage, f"{prefix}-{stage}-{number}")
-            for stage in STAGES
+            for stage in STAGE_NAMES
             for number in range(self.settings.stage.workers.of(stage))
         ]
         first = self.settings.stage.metrics_port

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from models.critic import Critic
+from models.errors import ModelUnavailable
 from models.repository import WEIGHTS
 from models.simulator import galaxy_number, simulate
-from models.triton import ModelUnavailable
 from processors import vector
 from processors.calibration import Calibration
 from processors.fingerprint import build

@@ -12,12 +12,12 @@ import pytest
 
 from deploy.local import LocalStack
 from models import triton
+from models.errors import ModelUnavailable
 from models.line_profiles import FWHM_PER_SIGMA
 from models.repository import add_version
 from models.served_parser import MapParser, Parser, SpectrumParser, padded
 from models.simulated_spectra import simulate_spectra
 from models.simulator import simulate
-from models.triton import ModelUnavailable
 from processors.relations import SPEED_OF_LIGHT_KM_S
 from schemas.events import Observation, ParsedObservation, Spectrum
 from schemas.records import to_record

@@ -13,8 +13,9 @@ import pytest
 
 from deploy.local import LocalStack
 from models import triton
+from models.errors import ModelUnavailable
 from models.repository import PACKAGED, WEIGHTS, add_version, read_model, remove_version, tensors_of
-from models.triton import Model, ModelUnavailable
+from models.triton import Model
 from streams.serving import LOCK
 
 from ..networks import ANOTHER_DOCUMENTATION, SHIFT, shifted_critic, withdrawn

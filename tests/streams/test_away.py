@@ -7,9 +7,9 @@ import time
 import pytest
 
 from deploy.local import LocalStack
+from streams.names import STAGE_NAMES
 from streams.reliability import EVERYTHING_CONFIG, Traffic, Untrue, flowing, stage_process, untrue
 from streams.settings import StageSettings
-from streams.stages import STAGES
 from streams.store import LMDBStore
 
 from ..conftest import AS_SHIPPED, broker_on
@@ -32,11 +32,11 @@ def test_what_is_away_for_longer_than_every_timeout_costs_nothing(
     patience = {**AS_SHIPPED, "MMBROKER_KAFKA__DELIVERY_TIMEOUT_S": str(DELIVERY_TIMEOUT_S)}
     with broker_on(servers, directory, "away", EVERYTHING_CONFIG, **patience) as broker:
         settings = broker.settings
-        stages = [Endpoint(settings, stage) for stage in STAGES]
+        stages = [Endpoint(settings, stage) for stage in STAGE_NAMES]
         with flowing(traffic, settings, RATE):
             for stage in stages:
                 stage.wait(200)
-            processes = [stage_process(broker.process.pid, stage) for stage in STAGES]
+            processes = [stage_process(broker.process.pid, stage) for stage in STAGE_NAMES]
 
             servers.kafka.kill()
             servers.triton.kill()
@@ -58,4 +58,4 @@ def test_what_is_away_for_longer_than_every_timeout_costs_nothing(
             for stage in stages:
                 stage.wait(200)
         assert untrue(settings, traffic) == Untrue()
-        assert [stage_process(broker.process.pid, stage) for stage in STAGES] == processes
+        assert [stage_process(broker.process.pid, stage) for stage in STAGE_NAMES] == processes

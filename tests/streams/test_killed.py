@@ -9,6 +9,7 @@ import pytest
 
 from deploy.local import LocalStack
 from models.simulator import simulate
+from streams.names import STAGE_NAMES
 from streams.publish import Publisher
 from streams.reliability import (
     EVERYTHING_CONFIG,
@@ -19,7 +20,6 @@ from streams.reliability import (
     schedule,
     untrue,
 )
-from streams.stages import STAGES
 from streams.store import LMDBStore
 
 from ..conftest import AS_SHIPPED, Broker, broker_on
@@ -29,7 +29,7 @@ SEED = 23
 OBSERVATIONS = 3000
 KILLS = 7
 RATE = 50.0
-BACK_WITHIN_S = {"kafka": 10.0, "triton": 10.0, **dict.fromkeys(STAGES, 20.0)}
+BACK_WITHIN_S = {"kafka": 10.0, "triton": 10.0, **dict.fromkeys(STAGE_NAMES, 20.0)}
 """A stage takes 6 s, most of them Python's imports, and longer where tests share the machine; the
 benchmark holds all to 10 s."""
 

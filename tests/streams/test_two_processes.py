@@ -11,8 +11,8 @@ import pytest
 
 from deploy.local import LocalStack
 from streams.embedded import stage_running
+from streams.names import STAGE_NAMES
 from streams.reliability import EVERYTHING_CONFIG, Traffic, Untrue, flowing, untrue
-from streams.stages import STAGES
 
 from ..conftest import AS_SHIPPED, Broker, broker_on, wait_until
 from ..endpoint import Endpoint
@@ -33,9 +33,9 @@ def second_processes(broker: Broker) -> Iterator[list[Popen[bytes]]]:
     with ExitStack() as running:
         processes = [
             running.enter_context(stage_running(stage, f"second-{stage}", log, broker.environment))
-            for stage in STAGES
+            for stage in STAGE_NAMES
         ]
-        for stage in STAGES:
+        for stage in STAGE_NAMES:
             wait_until(lambda stage=stage: share(broker, stage), f"{stage} is not shared")
         yield processes
 
@@ -49,7 +49,7 @@ def share(broker: Broker, stage: str) -> bool:
 
 def wait_for_one(broker: Broker) -> None:
     """Wait until the first process of every stage reads all partitions."""
-    for stage in STAGES:
+    for stage in STAGE_NAMES:
         first = Endpoint(broker.settings, stage)
         wait_until(
             lambda first=first: first.partitions() == EVERY_PARTITION, f"{stage} is not taken over"

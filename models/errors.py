@@ -1,0 +1,7 @@
+"""What can go wrong with models on Triton."""
+
+from __future__ import annotations
+
+
+class ModelUnavailable(RuntimeError):  # noqa: N818 - reads better where it is caught
+    """The server is away, not ready, too slow, or answers with something else than outputs."""
