@@ -19,7 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from processors.redshift.refined import COMPONENTS, FEATURES, WITH_PUBLISHED
+from processors.redshift.refined import FEATURES
+from processors.redshift.refined_networks import COMPONENTS, WITH_PUBLISHED
 from schemas import __version__
 
 from . import onnx_export

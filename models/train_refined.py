@@ -25,7 +25,8 @@ from torch import Tensor, nn
 
 from processors.redshift import ConventionalRedshift, refined
 from processors.redshift.grids import COARSE, Array, Array32
-from processors.redshift.refined import COMPONENTS, FEATURES, Refined
+from processors.redshift.refined import FEATURES, Refined
+from processors.redshift.refined_networks import COMPONENTS
 from schemas import __version__
 
 from .catalogues import goods_north

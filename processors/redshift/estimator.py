@@ -16,6 +16,7 @@ from schemas.events import (
     Fingerprint,
     Interval,
     LineIdentification,
+    PublishedRedshift,
     RedshiftPosterior,
 )
 
@@ -23,7 +24,7 @@ from ..fingerprint import empty
 from . import dust, grids, lines, published, radio
 from .dust import Dust
 from .grids import COARSE, FINE, NODES, NODES_TO_COARSE, PUBLISHED, Array
-from .templates import TemplateFit
+from .templates import FittedTemplates, TemplateFit
 from .tuned import Tuned, packaged
 
 _MODE_BINS = 4  # fine cells on either side of a line identification: 1000 km/s
@@ -86,7 +87,28 @@ class Estimated:
     infrared_error_dex: float
 
 
-_ROWS = 8
+@dataclass(frozen=True, slots=True, eq=False)
+class Evidence:
+    """What is known of the redshifts of N galaxies, lines left out.
+
+    Attributes:
+        log_continuum: the ln of prior, dust and radio, float64, shape (N, COARSE).
+        stated: the published redshifts that count, of each galaxy.
+        templates: what the template fit says; None without one.
+        far_infrared: which have far-infrared photometry, shape (N,).
+        dust_posterior: of the dust continuum.
+        inputs: what each posterior rests on, all of it together.
+    """
+
+    log_continuum: Array
+    stated: list[list[PublishedRedshift]]
+    templates: FittedTemplates | None
+    far_infrared: NDArray[np.bool_]
+    dust_posterior: dust.DustPosterior
+    inputs: list[list[str]]
+
+
+ROWS = 8
 """Batches are filled up to a multiple of so many rows: linear algebra takes other ways, with other
 rounding, for single rows, and a result shall not depend on the batch that it was computed in."""
 
@@ -131,9 +153,10 @@ class ConventionalRedshift:
         """The posteriors with what was found out on the way to them."""
         if not fingerprints:
             return []
-        filled = [*fingerprints, *[empty("")] * (-len(fingerprints) % _ROWS)]
-        log_posterior, dust_posterior, inputs = self._coarse(filled)
-        count = len(fingerprints)
+        filled = [*fingerprints, *[empty("")] * (-len(fingerprints) % ROWS)]
+        evidence = self.evidence(filled)
+        log_posterior, dust_posterior = self.combined(evidence), evidence.dust_posterior
+        count, inputs = len(fingerprints), evidence.inputs
         posteriors = posteriors_of(log_posterior[:count], inputs[:count])
         found: dict[int, tuple[list[lines.Line], lines.Residual | None]] = {}
         spectra = [row for row, one in enumerate(fingerprints) if len(one.chunk_index)]
@@ -158,36 +181,57 @@ class ConventionalRedshift:
 
     def log_posterior(self, fingerprints: Sequence[Fingerprint]) -> Array:
         """The ln of the unnormalised posterior without lines, float64, shape (galaxies, COARSE)."""
-        return self._coarse(fingerprints)[0]
+        return self.combined(self.evidence(fingerprints))
 
     def log_continuum(self, fingerprints: Sequence[Fingerprint]) -> Array:
         """The same without published redshifts and templates: prior, dust and radio."""
         return self._continuum(fingerprints)[0]
 
-    def _coarse(
-        self, fingerprints: Sequence[Fingerprint]
-    ) -> tuple[Array, dust.DustPosterior, list[list[str]]]:
-        total, dust_posterior, inputs = self._continuum(fingerprints)
-        estimates = [
-            published.independent(one.photometric_redshifts, "dust" in used)
-            for one, used in zip(fingerprints, inputs, strict=True)
+    def evidence(self, fingerprints: Sequence[Fingerprint]) -> Evidence:
+        """The pieces of evidence, lines left out."""
+        log_continuum, dust_posterior, inputs = self._continuum(fingerprints)
+        far_infrared = np.array(["dust" in used for used in inputs], bool)
+        stated = [
+            published.independent(one.photometric_redshifts, far)
+            for one, far in zip(fingerprints, far_infrared.tolist(), strict=True)
         ]
-        total = total + published.log_likelihood(self._tuned, estimates)
-        fitted = np.zeros(len(fingerprints), bool)
-        if self.template_fit is not None:
-            evidence, fitted = self.template_fit.evidence(
-                fingerprints,
-                np.array([bool(many) for many in estimates]),
-                np.array(["dust" in used for used in inputs]),
+        with_published = np.array([bool(many) for many in stated], bool)
+        fit = self.template_fit
+        templates = None if fit is None else fit.fitted(fingerprints)
+        used_templates = np.zeros(len(fingerprints), bool)
+        if fit is not None and templates is not None:
+            used_templates = (templates.count > 0) & (fit.exponent(with_published) > 0)
+        inputs = [
+            (["photometric-redshift"] if many else []) + (["templates"] if fitted else []) + used
+            or ["prior"]
+            for many, fitted, used in zip(stated, used_templates, inputs, strict=True)
+        ]
+        return Evidence(
+            log_continuum=log_continuum,
+            stated=stated,
+            templates=templates,
+            far_infrared=far_infrared,
+            dust_posterior=dust_posterior,
+            inputs=inputs,
+        )
+
+    def combined(self, evidence: Evidence, with_published: bool = True) -> Array:
+        """The ln of the unnormalised posterior, float64, shape (N, COARSE).
+
+        Args:
+            evidence: of N galaxies.
+            with_published: whether published redshifts count, or it is as if there were none.
+        """
+        stated = evidence.stated if with_published else [[]] * len(evidence.stated)
+        total = evidence.log_continuum + published.log_likelihood(self._tuned, stated)
+        if self.template_fit is not None and evidence.templates is not None:
+            total = total + self.template_fit.evidence(
+                evidence.templates,
+                np.array([bool(many) for many in stated], bool),
+                evidence.far_infrared,
                 np.asarray(self._prior.log_likelihood[0] @ NODES_TO_COARSE),
             )
-            total = total + evidence
-        inputs = [
-            (["photometric-redshift"] if many else []) + (["templates"] if fit else []) + used
-            or ["prior"]
-            for many, fit, used in zip(estimates, fitted, inputs, strict=True)
-        ]
-        return total, dust_posterior, inputs
+        return total
 
     def _continuum(
         self, fingerprints: Sequence[Fingerprint]
@@ -197,7 +241,7 @@ class ConventionalRedshift:
         radio_bands = bands.between(0.0, radio.HIGHEST_FREQUENCY_HZ).with_limits_as_zero()
         rows = np.flatnonzero(far_infrared.present)
         count = len(rows)
-        padded = np.append(rows, np.flatnonzero(~far_infrared.present)[: -count % _ROWS])
+        padded = np.append(rows, np.flatnonzero(~far_infrared.present)[: -count % ROWS])
         log_likelihood = np.repeat(self._prior.log_likelihood, len(fingerprints), axis=0)
         log_luminosity = np.repeat(self._prior.log_luminosity, len(fingerprints), axis=0)
         variance = np.repeat(self._prior.log_luminosity_variance, len(fingerprints), axis=0)

@@ -18,7 +18,7 @@ or because they disagree, the posterior is the conventional one, and says so.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -28,11 +28,9 @@ from schemas.events import Fingerprint, PublishedRedshift, RedshiftPosterior
 
 from .. import vector
 from ..fingerprint import empty
-from .dust import HIGHEST_FREQUENCY_HZ, LOWEST_FREQUENCY_HZ
-from .estimator import ConventionalRedshift, posteriors_of
+from .estimator import ROWS, ConventionalRedshift, posteriors_of
 from .grids import COARSE, Array, Array32
-from .published import independent
-from .templates import photometry
+from .refined_networks import WITH_PUBLISHED, Networks, NumpyNetworks
 
 REFINED = "refined"
 """Among the inputs of a posterior that the networks made."""
@@ -40,22 +38,13 @@ REFINED = "refined"
 FALLBACK = "conventional"
 """Begins the reason why one is not refined, among its inputs."""
 
-COMPONENTS = (
-    "published, narrow",
-    "published",
-    "published x colours",
-    "published x colours x templates",
-    "published, wide x colours",
-    "published, wide x colours x templates",
-    "colours",
-    "colours x templates",
-    "colours x continuum",
-    "continuum",
-    "photometry",
-    "conventional",
-)
-WITH_PUBLISHED = slice(0, 6)
-"""The components that need a published redshift."""
+_LINES = f"{FALLBACK}: lines"
+_FEW_BANDS = f"{FALLBACK}: too few near-infrared bands"
+_UNLIKE = f"{FALLBACK}: fluxes unlike those of the training"
+_DISAGREE = f"{FALLBACK}: the networks disagree"
+
+_TOGETHER = 64
+"""Galaxies at a time: bounds the memory, and the components' densities stay in the cache."""
 
 FEATURES = 17
 """Length of what the gate is told of a galaxy."""
@@ -135,36 +124,25 @@ def inputs_of(fingerprints: Sequence[Fingerprint], conventional: ConventionalRed
     Raises:
         ValueError: the conventional redshift fits no templates.
     """
-    fit = conventional.template_fit
-    if fit is None:
+    known = conventional.evidence(fingerprints)
+    if known.templates is None:
         raise ValueError("the refined redshift needs a conventional one that fits templates")
-    measured = photometry(fingerprints, fit.templates.wavelength_um)
     vectors = vector.vectors(fingerprints)
-    posteriors = [each.inputs for each in conventional.estimate(fingerprints)]
-    stated = [
-        independent(each.photometric_redshifts, _has_far_infrared(each)) for each in fingerprints
-    ]
     return Inputs(
         vectors.values[:, vector.BROADBAND],
         vectors.mask[:, vector.BROADBAND],
-        np.array([_mean([np.log1p(max(one.redshift, 0.0)) for one in many]) for many in stated]),
-        np.array([_mean(_half_widths(many), _NO_HALF_WIDTH) for many in stated]),
-        np.array([float(len(many)) for many in stated]),
-        conventional.log_continuum(fingerprints),
-        conventional.log_continuum([empty("")])[0],
-        fit.log_posterior(measured),
-        conventional.log_posterior(
-            [replace(each, photometric_redshifts=[]) for each in fingerprints]
+        np.array(
+            [_mean([np.log1p(max(one.redshift, 0.0)) for one in many]) for many in known.stated]
         ),
-        conventional.log_posterior(fingerprints),
-        posteriors,
+        np.array([_mean(_half_widths(many), _NO_HALF_WIDTH) for many in known.stated]),
+        np.array([float(len(many)) for many in known.stated]),
+        known.log_continuum,
+        conventional.log_continuum([empty("")])[0],
+        known.templates.log_posterior,
+        conventional.combined(known, with_published=False),
+        conventional.combined(known),
+        known.inputs,
     )
-
-
-def _has_far_infrared(one: Fingerprint) -> bool:
-    frequencies = [*(band.frequency_hz for band in one.bands)]
-    frequencies += [each.weighted_frequency / each.weight for each in one.maps if each.weight > 0]
-    return any(LOWEST_FREQUENCY_HZ < each <= HIGHEST_FREQUENCY_HZ for each in frequencies)
 
 
 def _half_widths(many: Sequence[PublishedRedshift]) -> list[float]:
@@ -185,23 +163,6 @@ def scaled(values: Array32, mask: Array32, mean: Array32, scatter: Array32) -> A
     The mask is not among it: which bands a survey observed is no property of a galaxy.
     """
     return np.asarray((values - mean) / scatter * mask, np.float32)
-
-
-def colours(weights: Mapping[str, NDArray[Any]], given: Array32) -> Array:
-    """Parameters of each member's mixture of Gaussians, shape (members, N, 3, Gaussians).
-
-    Args:
-        weights: of the members' layers, by name.
-        given: what ``scaled`` gives, shape (N, inputs).
-    """
-    layer = given
-    for name in ("colours.0", "colours.1"):
-        layer = _silu(_linear(weights, name, layer))
-    raw = _linear(weights, "colours.2", layer).astype(np.float64)
-    raw = raw.reshape(*raw.shape[:2], 3, -1)
-    share = raw[..., 0, :] - np.logaddexp.reduce(raw[..., 0, :], axis=-1)[..., None]
-    width = np.clip(raw[..., 2, :], -2.5, 2.0) - 2.0
-    return np.stack([share, 0.7 + 0.4 * raw[..., 1, :], width], axis=-2)
 
 
 def density_of(parameters: Array) -> Array:
@@ -249,7 +210,8 @@ def log_components(inputs: Inputs, colours: Array) -> Array:
         ],
         axis=1,
     )
-    found -= np.logaddexp.reduce(found, axis=2, keepdims=True) + np.log(_STEP)
+    found -= found.max(axis=2, keepdims=True)
+    found -= np.log(np.exp(found).sum(axis=2, keepdims=True) * _STEP)
     found[inputs.count == 0, WITH_PUBLISHED] = -np.inf
     return found
 
@@ -315,13 +277,17 @@ class Refined:
     Args:
         weights: arrays by name, as ``models.train_refined`` writes them.
         conventional: the estimate that this one rests and falls back on.
+        networks: those of the weights; None for computing them here.
 
     Raises:
         ValueError: the networks were trained with another conventional redshift.
     """
 
     def __init__(
-        self, weights: Mapping[str, NDArray[Any]], conventional: ConventionalRedshift
+        self,
+        weights: Mapping[str, NDArray[Any]],
+        conventional: ConventionalRedshift,
+        networks: Networks | None = None,
     ) -> None:
         trained_with = str(weights["conventional"])
         if trained_with != conventional.identity:
@@ -331,23 +297,40 @@ class Refined:
             )
         self._weights = weights
         self._conventional = conventional
+        self._networks = NumpyNetworks(weights) if networks is None else networks
+
+    def with_networks(self, networks: Networks) -> Refined:
+        """The same with its networks computed elsewhere."""
+        return Refined(self._weights, self._conventional, networks)
 
     def estimate(self, fingerprints: Sequence[Fingerprint]) -> list[RedshiftPosterior]:
-        """The posterior of each fingerprint, in order; with a spectrum, the conventional one."""
-        if not fingerprints:
-            return []
-        inputs = inputs_of(fingerprints, self._conventional)
-        log_posterior, reasons = self.log_posterior(inputs)
-        used = [
-            [*known, reason or REFINED]
-            for known, reason in zip(inputs.evidence, reasons, strict=True)
-        ]
-        found = posteriors_of(log_posterior, used)
-        with_lines = [row for row, one in enumerate(fingerprints) if len(one.chunk_index)]
-        again = self._conventional.estimate([fingerprints[row] for row in with_lines])
-        for row, posterior in zip(with_lines, again, strict=True):
-            posterior.inputs.append(f"{FALLBACK}: lines")
-            found[row] = posterior
+        """The posterior of each fingerprint, in order; where not refined, the conventional one."""
+        found = self.refine(fingerprints)
+        reasons = {row: one for row, one in enumerate(found) if isinstance(one, str)}
+        posteriors = [one for one in found if not isinstance(one, str)]
+        again = self._conventional.estimate([fingerprints[row] for row in reasons])
+        for (row, reason), posterior in zip(reasons.items(), again, strict=True):
+            posterior.inputs.append(reason)
+            posteriors.insert(row, posterior)
+        return posteriors
+
+    def refine(self, fingerprints: Sequence[Fingerprint]) -> list[RedshiftPosterior | str]:
+        """The refined posterior of each fingerprint, in order, or why there is none.
+
+        Those of which it is known beforehand that there is none cost next to nothing. The same to
+        the bit in whichever batch, if the networks' outputs are.
+        """
+        found: list[RedshiftPosterior | str] = [*self._unlike_training(fingerprints)]
+        asked = [row for row, reason in enumerate(found) if not reason]
+        for first in range(0, len(asked), _TOGETHER):
+            rows = asked[first : first + _TOGETHER]
+            filled = [*(fingerprints[row] for row in rows), *[empty("")] * (-len(rows) % ROWS)]
+            inputs = inputs_of(filled, self._conventional)
+            log_posterior, reasons = self.log_posterior(inputs)
+            used = [[*known, REFINED] for known in inputs.evidence[: len(rows)]]
+            posteriors = posteriors_of(log_posterior[: len(rows)], used)
+            for row, posterior, reason in zip(rows, posteriors, reasons, strict=False):
+                found[row] = reason or posterior
         return found
 
     def log_posterior(self, inputs: Inputs) -> tuple[Array, list[str]]:
@@ -356,51 +339,51 @@ class Refined:
         Args:
             inputs: of N galaxies.
         """
-        members = density_of(self._colours(inputs))
-        colours = members.mean(axis=0)
-        shares = self._gate(features(inputs, colours), inputs.count > 0)
-        density = np.einsum("nk,nkz->nz", shares, np.exp(log_components(inputs, colours)))
-        reasons = self._reasons(inputs, members)
-        refined = np.array([not reason for reason in reasons])[:, None]
-        log_density = float(self._weights["sharpness"]) * np.log(density + 1e-300)
-        return np.where(refined, log_density, inputs.log_conventional), reasons
-
-    def _colours(self, inputs: Inputs) -> Array:
-        """Parameters of each member's density, shape (members, N, 3, Gaussians)."""
         weights = self._weights
         chosen = weights["intervals"]
         values, mask = inputs.values[:, chosen], inputs.mask[:, chosen]
-        return colours(weights, scaled(values, mask, weights["mean"], weights["scatter"]))
+        given = scaled(values, mask, weights["mean"], weights["scatter"])
+        members = density_of(self._networks.colours(given))
+        colours = members.mean(axis=0)
+        shares = self._networks.gate(features(inputs, colours), inputs.count > 0)
+        density = np.einsum("nk,nkz->nz", shares, np.exp(log_components(inputs, colours)))
+        unsure = disagreement(members) > float(weights["largest_disagreement"])
+        reasons = [
+            reason or (_DISAGREE if one else "")
+            for reason, one in zip(self._beyond(inputs.values, inputs.mask), unsure, strict=True)
+        ]
+        refined = np.array([not reason for reason in reasons])[:, None]
+        log_density = float(weights["sharpness"]) * np.log(density + 1e-300)
+        return np.where(refined, log_density, inputs.log_conventional), reasons
 
-    def _gate(self, given: Array32, published: NDArray[np.bool_]) -> Array:
-        """Shares of the components, shape (N, COMPONENTS)."""
-        weights = self._weights
-        layer = (given - weights["features.mean"]) / weights["features.scatter"]
-        raw = _linear(weights, "gate.1", np.tanh(_linear(weights, "gate.0", layer)))
-        raw = np.where(published[:, None] | ~_NEEDS_PUBLISHED, raw.astype(np.float64), -np.inf)
-        shares = np.exp(raw - raw.max(axis=2, keepdims=True))
-        return np.asarray((shares / shares.sum(axis=2, keepdims=True)).mean(axis=0))
+    def _unlike_training(self, fingerprints: Sequence[Fingerprint]) -> list[str]:
+        """Why the networks cannot know a galaxy, as far as it shows beforehand, or ""."""
+        if not fingerprints:
+            return []
+        seen = vector.vectors(fingerprints)
+        beyond = self._beyond(seen.values[:, vector.BROADBAND], seen.mask[:, vector.BROADBAND])
+        return [
+            _LINES if len(one.chunk_index) else reason
+            for one, reason in zip(fingerprints, beyond, strict=True)
+        ]
 
-    def _reasons(self, inputs: Inputs, members: Array) -> list[str]:
+    def _beyond(self, values: Array32, mask: Array32) -> list[str]:
+        """Why photometry is not of the kind that the networks were trained on, or "".
+
+        Args:
+            values: see ``Inputs``, shape (N, intervals).
+            mask: the same.
+        """
         weights = self._weights
         chosen = weights["intervals"]
-        values, seen = inputs.values[:, chosen], inputs.mask[:, chosen] > 0
-        beyond = seen & ((values < weights["lowest"]) | (values > weights["highest"]))
-        causes = {
-            "the networks disagree": disagreement(members) > float(weights["largest_disagreement"]),
-            "fluxes unlike those of the training": beyond.any(axis=1),
-            "too few near-infrared bands": (
-                inputs.mask[:, chosen].sum(axis=1) < float(weights["fewest"])
-            ),
-        }
-        reasons = np.full(len(inputs), "", object)
-        for cause, applies in causes.items():
-            reasons[applies] = f"{FALLBACK}: {cause}"
+        values, seen = values[:, chosen], mask[:, chosen] > 0
+        outside = seen & ((values < weights["lowest"]) | (values > weights["highest"]))
+        few = seen.sum(axis=1) < float(weights["fewest"])
+        reasons = np.where(few, _FEW_BANDS, np.where(outside.any(axis=1), _UNLIKE, ""))
         found: list[str] = reasons.tolist()
         return found
 
 
-_NEEDS_PUBLISHED = np.arange(len(COMPONENTS)) < WITH_PUBLISHED.stop
 _FAR_INFRARED = (vector.BROADBAND_CENTRES_HZ > 1e11) & (vector.BROADBAND_CENTRES_HZ < 3.5e12)
 _LEVELS = (0.16, 0.5, 0.84)
 
@@ -423,13 +406,3 @@ def _sum_to_one(density: Array) -> Array:
 
 def _entropy(probability: Array) -> Array:
     return np.asarray(-(probability * np.log(probability)).sum(axis=-1))
-
-
-def _linear(weights: Mapping[str, NDArray[Any]], name: str, layer: Array32) -> Array32:
-    """One layer of every member, shape (members, N, outputs)."""
-    weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
-    return np.asarray(layer @ weight.transpose(0, 2, 1) + bias[:, None, :])
-
-
-def _silu(layer: Array32) -> Array32:
-    return np.asarray(layer / (1 + np.exp(-layer)))

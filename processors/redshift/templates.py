@@ -144,6 +144,28 @@ def photometry(fingerprints: Sequence[Fingerprint], wavelength_um: Array) -> Pho
     return Photometry(start, index[known], flux[known], error[known])
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class FittedTemplates:
+    """What a template fit says of N galaxies.
+
+    Attributes:
+        log_likelihood: averaged over templates, float64, shape (N, COARSE).
+        log_prior: by magnitude, flat where there is none, float64, shape (N, COARSE).
+        with_magnitude: which have one, shape (N,).
+        count: number of measurements, shape (N,).
+    """
+
+    log_likelihood: Array
+    log_prior: Array
+    with_magnitude: NDArray[np.bool_]
+    count: NDArray[np.int64]
+
+    @property
+    def log_posterior(self) -> Array:
+        """The ln of probabilities per cell, summing to 1, float64, shape (N, COARSE)."""
+        return _normalised(self.log_likelihood + self.log_prior)
+
+
 class TemplateFit:
     """Redshift posteriors from templates.
 
@@ -159,10 +181,19 @@ class TemplateFit:
         reference = np.abs(np.log(templates.wavelength_um / PRIOR_UM))
         self._from_reference = np.where(reference < PRIOR_RANGE, reference, np.inf)
 
+    def fitted(self, fingerprints: Sequence[Fingerprint]) -> FittedTemplates:
+        """Fit the templates to the measurements of N galaxies."""
+        measured = photometry(fingerprints, self.templates.wavelength_um)
+        return FittedTemplates(
+            self.log_likelihood(measured),
+            self.log_prior(measured),
+            np.isfinite(self.magnitude(measured)),
+            measured.count,
+        )
+
     def log_posterior(self, measured: Photometry) -> Array:
         """The ln of probabilities per cell, summing to 1, float64, shape (N, COARSE)."""
-        found = self.log_likelihood(measured) + self.log_prior(measured)
-        return np.asarray(found - np.logaddexp.reduce(found, axis=1, keepdims=True))
+        return _normalised(self.log_likelihood(measured) + self.log_prior(measured))
 
     def log_likelihood(self, measured: Photometry) -> Array:
         """The ln of the likelihood averaged over templates, float64, shape (N, COARSE).
@@ -182,42 +213,40 @@ class TemplateFit:
         )
         found -= np.logaddexp.reduce(found, axis=1, keepdims=True) - np.log(len(GRID))
         found = np.logaddexp(np.log1p(-templates.floor) + found, np.log(templates.floor))
-        fine = found[:, _LEFT] * (1 - _RIGHT_SHARE) + found[:, _LEFT + 1] * _RIGHT_SHARE
-        return np.asarray(fine)
+        # Taken, not indexed, which would lay it out column by column and sum it in another order.
+        left, right = np.take(found, _LEFT, axis=1), np.take(found, _LEFT + 1, axis=1)
+        return np.asarray(left * (1 - _RIGHT_SHARE) + right * _RIGHT_SHARE)
+
+    def exponent(self, published: NDArray[np.bool_]) -> Array:
+        """The exponent of the likelihood, by whether a redshift is published, shape (N,)."""
+        return np.where(published, self.templates.beside_published, self.templates.alone)
 
     def evidence(
         self,
-        fingerprints: Sequence[Fingerprint],
+        fitted: FittedTemplates,
         published: NDArray[np.bool_],
         far_infrared: NDArray[np.bool_],
         log_prior: Array,
-    ) -> tuple[Array, NDArray[np.bool_]]:
+    ) -> Array:
         """What the templates add to the ln of the posteriors of N galaxies.
 
         Where nothing is known of the far infrared, the prior of infrared galaxies gives way to that
         of galaxies of the same magnitude.
 
         Args:
-            fingerprints: of the galaxies.
+            fitted: to the galaxies.
             published: which have a published redshift, shape (N,).
             far_infrared: which have far-infrared photometry, shape (N,).
             log_prior: the ln of the prior of infrared galaxies, shape (COARSE,).
 
         Returns:
-            float64, shape (N, COARSE), and for which galaxies it is anything, shape (N,).
+            float64, shape (N, COARSE); 0 throughout where the exponent is.
         """
-        exponent = np.where(published, self.templates.beside_published, self.templates.alone)
-        asked = np.flatnonzero(exponent > 0)
-        found = np.zeros((len(fingerprints), len(COARSE)))
-        fitted = np.zeros(len(fingerprints), bool)
-        measured = photometry(
-            [fingerprints[row] for row in asked.tolist()], self.templates.wavelength_um
-        )
-        fitted[asked] = measured.count > 0
-        found[asked] = exponent[asked, None] * self.log_likelihood(measured)
-        by_magnitude = ~far_infrared[asked] & np.isfinite(self.magnitude(measured))
-        found[asked[by_magnitude]] += self.log_prior(measured)[by_magnitude] - log_prior
-        return found, fitted
+        exponent = self.exponent(published)
+        found = exponent[:, None] * fitted.log_likelihood
+        by_magnitude = (exponent > 0) & ~far_infrared & fitted.with_magnitude
+        found[by_magnitude] += fitted.log_prior[by_magnitude] - log_prior
+        return np.asarray(found)
 
     def log_prior(self, measured: Photometry) -> Array:
         """The ln of the prior per cell, shape (N, COARSE); flat where there is no magnitude."""
@@ -272,6 +301,10 @@ def log_prior(prior: tuple[float, float, float], magnitude: Array) -> Array:
     found = exponent * log_ratio - np.exp(np.minimum(exponent * log_ratio, 50.0)) + COARSE
     found = np.maximum(found, found.max(axis=1, keepdims=True) - _FARTHEST)
     return np.asarray(found - np.logaddexp.reduce(found, axis=1, keepdims=True))
+
+
+def _normalised(log_probability: Array) -> Array:
+    return np.asarray(log_probability - np.logaddexp.reduce(log_probability, axis=1, keepdims=True))
 
 
 @njit(cache=True)

@@ -13,6 +13,7 @@ import onnxruntime
 from models.export_refined import COLOURS, GATE
 from models.repository import WEIGHTS, add_version
 from processors.redshift import refined
+from processors.redshift.refined_networks import WITH_PUBLISHED, NumpyNetworks
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def test_colours_are_the_same_in_onnx_and_in_numpy(weights: dict[str, np.ndarray
     size = (7, len(weights["intervals"]))
     given = np.random.default_rng(0).normal(size=size).astype(np.float32)
     found = run(COLOURS, fluxes=given).transpose(1, 0, 2, 3)
-    assert found == pytest.approx(refined.colours(weights, given), abs=1e-4)
+    assert found == pytest.approx(NumpyNetworks(weights).colours(given), abs=1e-4)
 
 
 def test_without_a_published_redshift_its_components_have_no_share() -> None:
@@ -40,8 +41,8 @@ def test_without_a_published_redshift_its_components_have_no_share() -> None:
     published = np.array([[1], [0]] * 3, np.float32)
     shares = run(GATE, features=told, published=published)
     assert shares.sum(axis=1) == pytest.approx(np.ones(6), abs=1e-5)
-    assert (shares[1::2, refined.WITH_PUBLISHED] == 0).all()
-    assert (shares[::2, refined.WITH_PUBLISHED].sum(axis=1) > 0).all()
+    assert (shares[1::2, WITH_PUBLISHED] == 0).all()
+    assert (shares[::2, WITH_PUBLISHED].sum(axis=1) > 0).all()
 
 
 @pytest.mark.parametrize("name", [COLOURS, GATE])

@@ -23,6 +23,7 @@ from models.training_data import TRAIN, VALIDATION
 from processors.redshift import ConventionalRedshift, refined
 from processors.redshift.grids import COARSE
 from processors.redshift.refined import Refined
+from processors.redshift.refined_networks import NumpyNetworks
 
 RECIPE = Recipe(members=2, fold_members=1, folds=2, epochs=2, width=8, gate_epochs=2, gate_width=4)
 
@@ -108,7 +109,9 @@ def test_networks_are_the_same_in_numpy_and_in_torch() -> None:
     ]
     expected = train_refined.densities(networks, given)
     layers = train_refined.stacked("colours", [[*each.layers] for each in networks])
-    assert refined.density_of(refined.colours(layers, given)) == pytest.approx(expected, abs=1e-6)
+    assert refined.density_of(NumpyNetworks(layers).colours(given)) == pytest.approx(
+        expected, abs=1e-6
+    )
 
 
 def test_stacking_finds_the_component_that_galaxies_follow() -> None:

@@ -9,7 +9,8 @@ from models.templates import load_templates
 from processors.fingerprint import empty
 from processors.redshift import ConventionalRedshift, refined
 from processors.redshift.grids import COARSE
-from processors.redshift.refined import COMPONENTS, FEATURES, Inputs, Refined
+from processors.redshift.refined import FEATURES, Inputs, Refined
+from processors.redshift.refined_networks import COMPONENTS
 from schemas.events import BandStatistics, Fingerprint, PublishedRedshift
 
 MICRON_HZ = 299_792.458e9
