@@ -24,9 +24,9 @@ from processors.redshift.refined_networks import COMPONENTS, WITH_PUBLISHED
 from schemas import __version__
 
 from . import onnx_export
+from .refined import COLOURS, GATE
 from .repository import WEIGHTS
 
-COLOURS, GATE = "refined_colours", "refined_gate"
 _ABSENT = -1e9
 
 

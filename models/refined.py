@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from processors.redshift import ConventionalRedshift
 from processors.redshift.refined import Refined
+from schemas.events import ModelUsed
 
 from .repository import WEIGHTS
 from .templates import load_templates
+
+COLOURS, GATE = "refined_colours", "refined_gate"
+"""Names of its networks in ONNX, also on Triton."""
+
+REFINED_ROLE = "refined-redshift"
+"""What a model that has a part in it made, see ``ModelUsed``."""
 
 
 def load_refined(conventional: ConventionalRedshift, weights: Path = WEIGHTS) -> Refined:
@@ -38,3 +46,10 @@ def load_refined(conventional: ConventionalRedshift, weights: Path = WEIGHTS) ->
         conventional = conventional.with_templates(load_templates(weights))
     with np.load(path) as arrays:
         return Refined(dict(arrays), conventional)
+
+
+@lru_cache
+def refined_used(weights: Path = WEIGHTS) -> ModelUsed:
+    """Which model that is."""
+    card = json.loads((weights / "refined.json").read_text())
+    return ModelUsed(REFINED_ROLE, card["name"], str(card["version"]), card["sha256"])

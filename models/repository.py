@@ -27,7 +27,7 @@ Tensors = dict[str, tuple[str, list[int]]]
 """Data type in Triton's words and shape without the batch, -1 where it varies, by name."""
 
 WEIGHTS = Path(__file__).with_name("weights")
-PACKAGED = ("critic", "generator", "parser", "map_parser")
+PACKAGED = ("critic", "generator", "parser", "map_parser", "refined_colours", "refined_gate")
 """The models of ``WEIGHTS`` that Triton serves."""
 
 BACKENDS: dict[Flavour, str] = {"embedded": "python", "container": "onnxruntime"}

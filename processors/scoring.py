@@ -60,6 +60,22 @@ class Judged:
     model_version: str = ""
 
 
+@dataclass(frozen=True)
+class Refinement:
+    """What the learned redshift said of a batch. No score depends on it.
+
+    Attributes:
+        posteriors: one for each of N galaxies, None where it would be the conventional one; None
+            if it was not asked.
+        models: what made them.
+    """
+
+    posteriors: Sequence[RedshiftPosterior | None] | None
+    models: Sequence[ModelUsed] = ()
+
+
+NOT_REFINED = Refinement(None)
+
 NOTHING_TO_JUDGE = "absent: no flux density, spectrum or map was observed"
 NO_CRITIC = Judged(None, reason="absent: no critic is configured")
 
@@ -107,11 +123,11 @@ class Scorer:
         """Names the calibration of the critic in force."""
         return self._critic_calibration.calibration_id
 
-    def identity(self, model_hash: str) -> str:
-        """Hash over what a score depends on besides the fingerprint.
+    def identity(self, model_hash: str, refined: Sequence[ModelUsed] = ()) -> str:
+        """Hash over what a scored galaxy depends on besides the fingerprint.
 
-        That is the network, the calibrations, the redshift's constants, the form, the weights, and
-        the code by its version.
+        That is the critic, the calibrations, the redshift's constants, the form, the weights, what
+        refined the redshift, and the code by its version.
         """
         parts = [
             model_hash,
@@ -121,6 +137,7 @@ class Scorer:
             __version__,
             "" if self._line_recovery is None else self._line_recovery[1].sha256,
             *(f"{name}={weight!r}" for name, weight in sorted(self._weights.items())),
+            *(each.sha256 for each in refined),
         ]
         return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
 
@@ -131,6 +148,7 @@ class Scorer:
         estimated: Sequence[Estimated],
         judged: Judged,
         schema_id: int,
+        refinement: Refinement = NOT_REFINED,
     ) -> list[ScoredGalaxy]:
         """Score a batch.
 
@@ -140,10 +158,12 @@ class Scorer:
             estimated: what ``redshift`` found out about them.
             judged: what the critic said of them.
             schema_id: id of the fingerprints' schema.
+            refinement: what the learned redshift said of them.
         """
         posteriors = [each.posterior for each in estimated]
         recovered = self._recovered(estimated)
-        models = self._models(judged)
+        refined = refinement.posteriors or [None] * len(posteriors)
+        models = [*self._models(judged), *refinement.models]
         subjects = [Subject(*pair) for pair in zip(fingerprints, posteriors, strict=True)]
         evaluations = self._evaluate(subjects)
         critics = self._critics(len(subjects), judged)
@@ -159,7 +179,7 @@ class Scorer:
         probabilities = self._redshift_calibration.apply(
             np.array([mass_around_best(posterior) for posterior in posteriors])
         )
-        identity = self.identity(judged.model_hash)
+        identity = self.identity(judged.model_hash, refinement.models)
         return [
             ScoredGalaxy(
                 galaxy_id=fingerprint.galaxy_id,
@@ -194,6 +214,7 @@ class Scorer:
                 ),
                 parsed=fingerprint.parsed,
                 recovered_lines=recovered[index],
+                refined_redshift=refined[index],
                 models=models + _parsers(fingerprint),
             )
             for index, (fingerprint, posterior) in enumerate(

@@ -438,7 +438,13 @@ class ModelUsed:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoredGalaxy:
-    """A galaxy with its redshift, evaluations, HyperScore and rank."""
+    """A galaxy with its redshift, evaluations, HyperScore and rank.
+
+    ``redshift`` is the one in force. ``refined_redshift`` is the learned one beside it, of which
+    nothing else here depends; None where it is switched off or would be the conventional one, for
+    a galaxy with a spectrum for instance, or one with too few near-infrared bands. ``models`` names
+    what was asked for it either way.
+    """
 
     galaxy_id: str
     version: int

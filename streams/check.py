@@ -6,16 +6,15 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
-from models.critic import Critic
 from models.errors import ModelUnavailable
-from models.served_parser import Parser
+from models.triton import Model
 
 from .accounting import EXPIRED
 from .errors import InfrastructureError
 from .kafka import existing_topics, topic_config, why_missing
 from .ledger import ledger
 from .registry import make_codec
-from .scorer import Scorers, make_critic, make_parsers
+from .scorer import Scorers, make_critic, make_parsers, make_refined
 from .settings import Settings
 from .store import REMEDY, LMDBStore, StoreDamagedError, damage
 
@@ -99,9 +98,11 @@ def _scorer(settings: Settings) -> str:
 
 def _triton(settings: Settings) -> str:
     critic = make_critic(settings)
-    models: list[Critic | Parser] = [*make_parsers(settings)]
+    models: list[Model] = [*make_parsers(settings)]
     if critic is not None:
         models.append(critic)
+    if settings.triton.refined_redshift:
+        models += make_refined(settings).networks
     if not models:
         return "no model is configured: the critic's output is absent, and so are feature trees"
     with closing(LMDBStore(settings.store_directory)) as store, store.reading() as reading:
@@ -110,7 +111,7 @@ def _triton(settings: Settings) -> str:
     return f"{settings.triton.url}, {'; '.join(each)}"
 
 
-def _in_force(model: Critic | Parser, number: int) -> str:
+def _in_force(model: Model, number: int) -> str:
     """What is in force of a model, and what else is served."""
     numbers = model.versions()
     if number not in numbers:
@@ -122,8 +123,8 @@ def _in_force(model: Critic | Parser, number: int) -> str:
     version = model.version(number)
     others = ", ".join(str(other) for other in numbers if other != number)
     return (
-        f"model {model.model} version {number} in force, SHA-256 {version.sha256[:16]}..., "
-        f"calibration {version.calibration_id}"
+        f"model {model.model} version {number} in force, SHA-256 {version.sha256[:16]}..."
+        + (f", calibration {version.calibration_id}" if version.calibration_id else "")
         + (f", also served: version {others}" if others else "")
     )
 

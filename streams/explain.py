@@ -10,9 +10,16 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from models.refined import REFINED_ROLE
 from processors.scoring import fingerprint_hash, with_rank
 from schemas.codec import Codec
-from schemas.events import Fingerprint, ParsedObservation, RecoveredLines, ScoredGalaxy
+from schemas.events import (
+    Fingerprint,
+    ParsedObservation,
+    RecoveredLines,
+    RedshiftPosterior,
+    ScoredGalaxy,
+)
 from schemas.records import to_record
 
 from .build_fingerprints import NotArchivedError, archived_observations, rebuild
@@ -20,8 +27,8 @@ from .messages import Received
 from .parsing import parsed_again
 from .registry import make_codec
 from .score_galaxies import ScoreGalaxies
-from .scorer import Scorers, make_critic
-from .serving import version_that_scored
+from .scorer import Scorers, make_critic, make_refined
+from .serving import version_that_scored, versions_that_refined
 from .settings import Settings, SettingsError
 from .store import LMDBStore, Reading
 from .subscribe import read
@@ -67,7 +74,8 @@ def published(settings: Settings, galaxy_id: str) -> ScoredGalaxy:
 def verify(settings: Settings, galaxy_id: str) -> Iterator[Comparison]:
     """Make a galaxy's fingerprint and score again from the archived observations and compare.
 
-    The critic is asked in the version that the score came from, as long as Triton serves it.
+    The critic is asked in the version that the score came from, as long as Triton serves it; so are
+    the networks of the refined redshift, if it was asked for one, whether it would be now or not.
 
     Raises:
         SettingsError: the galaxy is unknown.
@@ -94,15 +102,7 @@ def verify(settings: Settings, galaxy_id: str) -> Iterator[Comparison]:
             detail = f"version {score.version} was scored and the store has moved on"
             yield Comparison("score", False, detail)
             return
-        critic = make_critic(settings)
-        version = None
-        if critic is not None and score.provenance.model_hash:
-            provenance = score.provenance
-            version = version_that_scored(critic, provenance.model_hash, provenance.calibration_id)
-        stage = ScoreGalaxies(store, settings.topics, codec, Scorers(settings), critic)
-        fingerprint = codec.decode_as(Fingerprint, again)
-        event = Received("", 0, 0, 0, again)
-        yield _compare_scores(score, stage.score([(fingerprint, event)], version)[0])
+        yield _compare_scores(score, _scored_again(settings, store, codec, score, again))
     finally:
         store.close()
 
@@ -124,6 +124,31 @@ def _rebuilt(
     return codec.encode(dataclasses.replace(rebuilt, version=stored.version)), again.gone
 
 
+def _scored_again(
+    settings: Settings, store: LMDBStore, codec: Codec, score: ScoredGalaxy, encoded: bytes
+) -> ScoredGalaxy:
+    """The score of a fingerprint by the models that made a score, as far as they are served."""
+    critic = make_critic(settings)
+    version = None
+    if critic is not None and score.provenance.model_hash:
+        provenance = score.provenance
+        version = version_that_scored(critic, provenance.model_hash, provenance.calibration_id)
+    refined = refined_versions = None
+    if _refined_by(score):
+        refined = make_refined(settings)
+        refined_versions = versions_that_refined(refined, score.models)
+    if refined_versions is None:
+        refined = None
+    stage = ScoreGalaxies(store, settings.topics, codec, Scorers(settings), critic, refined)
+    scored = codec.decode_as(Fingerprint, encoded), Received("", 0, 0, 0, encoded)
+    return stage.score([scored], version, refined_versions)[0]
+
+
+def _refined_by(score: ScoredGalaxy) -> list[str]:
+    """Hashes of the models that were asked for its refined redshift."""
+    return [each.sha256 for each in score.models if each.role == REFINED_ROLE]
+
+
 def _not_served(gone: list[str]) -> str:
     return (
         f"those by {', '.join(gone)} are as they were and cannot be made again: Triton does not "
@@ -142,8 +167,9 @@ def _compare_fingerprints(stored: bytes, again: bytes) -> Comparison:
 def _compare_scores(score: ScoredGalaxy, again: ScoredGalaxy) -> Comparison:
     """Compare everything but the ranks, which depend on the other galaxies."""
     if again.provenance.scorer_hash != score.provenance.scorer_hash:
-        model = score.provenance.model_hash
-        gone = "" if model in ("", again.provenance.model_hash) else f" (model {model} is not)"
+        there = {each.sha256 for each in again.models} | {"", again.provenance.model_hash}
+        asked = [score.provenance.model_hash, *_refined_by(score)]
+        gone = "".join(f" (model {each} is not)" for each in asked if each not in there)
         detail = (
             f"it was scored by {score.provenance.scorer_hash} and {again.provenance.scorer_hash} "
             f"is there{gone}: have it scored again (mmbroker rescore), or verify with what was"
@@ -204,13 +230,25 @@ def _redshift(galaxy: ScoredGalaxy) -> RenderableType:
         lines = ", ".join(f"{line} at {frequency / 1e9:.2f} GHz" for line, frequency in pairs)
         table.add_row(f"{mode.redshift:.4f}", f"{mode.probability:.3f}", Text(lines or "no line"))
     text = Text(
-        f"z = {posterior.best:.4f}   68 % in [{posterior.interval_68.lower:.4f}, "
-        f"{posterior.interval_68.upper:.4f}]   95 % in [{posterior.interval_95.lower:.4f}, "
-        f"{posterior.interval_95.upper:.4f}]\n"
+        f"{_intervals(posterior)}\n"
         f"from {', '.join(posterior.inputs) or 'nothing'}; right within 0.05 (1 + z) "
         f"with probability {galaxy.probability:.3f}\n"
     )
+    refined = galaxy.refined_redshift
+    if refined is not None:
+        text.append(f"refined, not in force: {_intervals(refined)}\n")
+        text.append(f"from {', '.join(refined.inputs)}\n")
+    elif _refined_by(galaxy):
+        text.append("refined: none, it would be the conventional one\n")
     return Group(text, table if posterior.identifications else Text("no line identified\n"))
+
+
+def _intervals(posterior: RedshiftPosterior) -> str:
+    return (
+        f"z = {posterior.best:.4f}   68 % in [{posterior.interval_68.lower:.4f}, "
+        f"{posterior.interval_68.upper:.4f}]   95 % in [{posterior.interval_95.lower:.4f}, "
+        f"{posterior.interval_95.upper:.4f}]"
+    )
 
 
 def _features(galaxy: ScoredGalaxy) -> RenderableType:

@@ -14,9 +14,10 @@ import numpy as np
 
 from models.critic import Critic
 from models.errors import ModelUnavailable
+from models.served_refined import ServedRefined
 from processors import ranking
 from processors.calibration import Calibration
-from processors.scoring import NO_CRITIC, Judged, with_rank
+from processors.scoring import NO_CRITIC, NOT_REFINED, Judged, with_rank
 from processors.validation import fingerprint_problems
 from processors.vector import FingerprintVectors, condition, vectors
 from schemas.codec import Codec
@@ -27,6 +28,7 @@ from .errors import InfrastructureError
 from .in_force import require_served, version_in_force
 from .messages import OBSERVED_AT, Outgoing, Processed, Received, now_ms
 from .names import SCORE_GALAXIES
+from .refining import Refining
 from .scorer import Scorers
 from .stage import RefusedError, Stage
 from .store import Store
@@ -47,18 +49,26 @@ class ScoreGalaxies(Stage):
         codec: events to bytes and back.
         scorers: score galaxies.
         critic: judges fingerprints; None leaves its output absent.
+        refined: makes refined redshifts; None leaves them absent.
     """
 
     name = SCORE_GALAXIES
 
     def __init__(
-        self, store: Store, topics: Topics, codec: Codec, scorers: Scorers, critic: Critic | None
+        self,
+        store: Store,
+        topics: Topics,
+        codec: Codec,
+        scorers: Scorers,
+        critic: Critic | None,
+        refined: ServedRefined | None = None,
     ) -> None:
         super().__init__(store, topics, codec)
         self._scorers = scorers
         self._critic = critic
         if critic is not None:
             self.metrics.uses(critic.model)
+        self._refining = None if refined is None else Refining(refined, store, self.metrics)
 
     @property
     def sources(self) -> Sequence[str]:
@@ -138,17 +148,25 @@ class ScoreGalaxies(Stage):
         return self._ranked(galaxies, moved, {f.galaxy_id: event for f, event in newer})
 
     def score(
-        self, fingerprints: Sequence[tuple[Fingerprint, Received]], version: int | None = None
+        self,
+        fingerprints: Sequence[tuple[Fingerprint, Received]],
+        version: int | None = None,
+        refined_versions: Sequence[int] | None = None,
     ) -> list[ScoredGalaxy]:
         """Score fingerprints with the messages they came in; ranks are not yet known.
 
         Args:
             fingerprints: each with its message.
             version: of the critic; None for the one in force.
+            refined_versions: of the networks of the refined redshift; None for those in force.
         """
         decoded = [fingerprint for fingerprint, _ in fingerprints]
         with self.metrics.part("redshift"):
             estimated = self._scorers.redshift.estimate_fully(decoded)
+        refinement = NOT_REFINED
+        if self._refining is not None:
+            with self.metrics.part("refined-redshift"):
+                refinement = self._refining.refine(decoded, refined_versions)
         judged, calibration = NO_CRITIC, None
         if self._critic is not None:
             posteriors = [each.posterior for each in estimated]
@@ -161,12 +179,15 @@ class ScoreGalaxies(Stage):
                 estimated,
                 judged,
                 self.codec.schema_id(Fingerprint),
+                refinement,
             )
 
     def probe(self) -> None:
-        """See ``stage.Stage``: the critic in force."""
+        """See ``stage.Stage``: the models in force."""
         if self._critic is not None:
             require_served(self._critic, self.store, self.metrics)
+        if self._refining is not None:
+            self._refining.probe()
 
     def _judge(
         self,

@@ -6,6 +6,7 @@ from importlib import resources
 
 from models.critic import Critic
 from models.served_parser import MapParser, Parser, SpectrumParser
+from models.served_refined import ServedRefined
 from models.weak_lines import line_recovery_used, load_line_recovery
 from processors.calibration import Calibration
 from processors.redshift import ConventionalRedshift
@@ -63,6 +64,14 @@ def make_parser(settings: Settings, kind: type[Parser], name: str) -> Parser:
     """A parser on Triton."""
     triton = settings.triton
     return kind(triton.url, name, deadline_s=triton.deadline_s, retries=triton.retries)
+
+
+def make_refined(settings: Settings) -> ServedRefined:
+    """The refined redshift with its networks on Triton, whether it is switched on or not."""
+    triton = settings.triton
+    return ServedRefined(
+        triton.url, ConventionalRedshift(), deadline_s=triton.deadline_s, retries=triton.retries
+    )
 
 
 def _packaged(name: str) -> Calibration:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,8 +15,11 @@ from rich.text import Text
 from models import repository, triton
 from models.critic import Critic
 from models.errors import ModelUnavailable
+from models.refined import COLOURS, GATE, REFINED_ROLE
 from models.served_parser import MapParser, Parser, SpectrumParser
+from models.served_refined import RefinedNetwork, ServedRefined
 from models.triton import Model, Version
+from schemas.events import ModelUsed
 
 from .settings import Settings, SettingsError
 from .store import LMDBStore
@@ -200,6 +204,32 @@ def version_that_scored(critic: Critic, model_hash: str, calibration_id: str) ->
     return fits[-1].number if fits else None
 
 
+def versions_that_refined(refined: ServedRefined, models: Sequence[ModelUsed]) -> list[int] | None:
+    """The versions of the networks that a refined redshift came from, the colours' and the gate's.
+
+    Args:
+        refined: the refined redshift.
+        models: ``models`` of the scored galaxy.
+
+    Returns:
+        None if Triton does not serve them all any more, or they are not those of this code.
+
+    Raises:
+        ModelUnavailable: Triton does not answer.
+    """
+    wanted = [each for each in models if each.role == REFINED_ROLE]
+    found = []
+    for network in refined.networks:
+        found += [
+            number
+            for number in network.versions()
+            if any(network.version(number).sha256 == each.sha256 for each in wanted)
+        ][-1:]
+    if len(found) != len(refined.networks) or refined.used(found) != wanted:
+        return None
+    return found
+
+
 def _follow(settings: Settings, directory: Path, name: str) -> None:
     """Have Triton serve no version that is gone from the repository."""
     follow = triton.load if repository.versions(directory, name) else triton.unload
@@ -219,7 +249,9 @@ def _require_answer(model: Model, number: int) -> None:
 
 
 def _model(settings: Settings, name: str) -> Model:
-    kinds: dict[str, type[Critic | Parser]] = {
+    kinds: dict[str, type[Critic | Parser | RefinedNetwork]] = {
+        COLOURS: RefinedNetwork,
+        GATE: RefinedNetwork,
         settings.triton.parser: SpectrumParser,
         settings.triton.map_parser: MapParser,
         settings.triton.critic: Critic,

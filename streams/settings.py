@@ -135,6 +135,8 @@ class TritonSettings(_Section):
     """Reads spectra."""
     map_parser: str = "map_parser"
     """Reads continuum maps."""
+    refined_redshift: bool = False
+    """Whether scored galaxies carry the refined redshift too, which is not the one in force."""
     deadline_s: float = Field(default=10.0, gt=0)
     retries: int = Field(default=3, ge=0)
 

@@ -25,7 +25,7 @@ def _build_fingerprints(settings: Settings) -> Stage:
 
 def _score_galaxies(settings: Settings) -> Stage:
     from .score_galaxies import ScoreGalaxies
-    from .scorer import Scorers, make_critic
+    from .scorer import Scorers, make_critic, make_refined
 
     return ScoreGalaxies(
         LMDBStore(settings.store_directory),
@@ -33,6 +33,7 @@ def _score_galaxies(settings: Settings) -> Stage:
         make_codec(settings),
         Scorers(settings),
         make_critic(settings),
+        make_refined(settings) if settings.triton.refined_redshift else None,
     )
 
 
