@@ -50,10 +50,8 @@ def shifted_critic(folder: Path, shift: float, model: str = "critic") -> Path:
     return folder
 
 
-def documented_parser(
-    folder: Path, model: str, packaged: str = "parser", **calibration: Any
-) -> Path:
-    """A folder with a parser of the same weights under another hash, and its card.
+def documented(folder: Path, model: str, packaged: str = "parser", **calibration: Any) -> Path:
+    """A folder with a network of the same weights under another hash, and its card.
 
     Args:
         folder: made if missing.
@@ -66,7 +64,8 @@ def documented_parser(
     card = json.loads((WEIGHTS / f"{packaged}.json").read_text())
     card["name"] = model
     card["sha256"] = hashlib.sha256(network).hexdigest()
-    card["calibration"] |= calibration
+    if calibration:
+        card["calibration"] |= calibration
     (folder / f"{model}.onnx").write_bytes(network)
     (folder / f"{model}.json").write_text(json.dumps(card))
     return folder

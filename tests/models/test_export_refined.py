@@ -10,7 +10,7 @@ pytest.importorskip("onnxruntime", reason="networks in ONNX need onnxruntime")
 
 import onnxruntime
 
-from models.export_refined import COLOURS, GATE
+from models.refined import COLOURS, GATE
 from models.repository import WEIGHTS, add_version
 from processors.redshift import refined
 from processors.redshift.refined_networks import WITH_PUBLISHED, NumpyNetworks

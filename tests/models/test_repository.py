@@ -32,7 +32,7 @@ from processors import vector
 from processors.calibration import Calibration
 from processors.features.patches import PATCH
 
-from ..networks import SHIFT, documented_parser, shifted_critic
+from ..networks import SHIFT, documented, shifted_critic
 
 
 def configuration(model: Path) -> ModelConfig:
@@ -245,8 +245,8 @@ def test_a_parser_is_tried_with_lengths_that_go_together(repository: Path) -> No
 
 def test_a_calibration_on_the_card_makes_a_version_of_its_own(tmp_path: Path) -> None:
     repository = tmp_path / "models"
-    first = documented_parser(tmp_path / "first", "reader")
-    second = documented_parser(tmp_path / "second", "reader", detection_logit=3.0)
+    first = documented(tmp_path / "first", "reader")
+    second = documented(tmp_path / "second", "reader", detection_logit=3.0)
     assert add_version(repository, "reader", first, "container") == 1
     assert add_version(repository, "reader", second) == 2
     assert add_version(repository, "reader", first) == 1

@@ -22,7 +22,7 @@ from processors.relations import SPEED_OF_LIGHT_KM_S
 from schemas.events import Observation, ParsedObservation, Spectrum
 from schemas.records import to_record
 
-from ..networks import documented_parser, withdrawn
+from ..networks import documented, withdrawn
 
 NAME = "reader"
 
@@ -203,8 +203,8 @@ def test_a_server_that_is_away_is_named() -> None:
 def versions(stack: LocalStack, tmp_path: Path) -> Iterator[SpectrumParser]:
     """A parser in two versions; the second reports nothing below a very high logit."""
     repository = stack.triton.model_repository
-    add_version(repository, NAME, documented_parser(tmp_path / "first", NAME))
-    second = documented_parser(tmp_path / "second", NAME, detection_logit=1000.0)
+    add_version(repository, NAME, documented(tmp_path / "first", NAME))
+    second = documented(tmp_path / "second", NAME, detection_logit=1000.0)
     assert add_version(repository, NAME, second) == 2
     triton.load(stack.triton_url, NAME)
     with SpectrumParser(stack.triton_url, NAME, deadline_s=20.0) as parser:
@@ -236,7 +236,7 @@ def test_another_model_is_no_parser(triton_url: str, map_parser: MapParser) -> N
 
 
 def test_a_version_without_a_calibration_is_refused(stack: LocalStack, tmp_path: Path) -> None:
-    folder = documented_parser(tmp_path, NAME)
+    folder = documented(tmp_path, NAME)
     card = folder / f"{NAME}.json"
     card.write_text(card.read_text().replace('"calibration"', '"formerly"'))
     add_version(stack.triton.model_repository, NAME, folder)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from models.templates import load_templates
-from processors.fingerprint import empty
+from processors.fingerprint import build, empty
 from processors.redshift import ConventionalRedshift, refined
 from processors.redshift.grids import COARSE
 from processors.redshift.refined import FEATURES, Inputs, Refined
-from processors.redshift.refined_networks import COMPONENTS
-from schemas.events import BandStatistics, Fingerprint, PublishedRedshift
+from processors.redshift.refined_networks import COMPONENTS, NumpyNetworks
+from schemas.events import BandStatistics, Fingerprint, Observation, PublishedRedshift, Spectrum
 
 MICRON_HZ = 299_792.458e9
 STEP = COARSE[1] - COARSE[0]
@@ -129,6 +129,43 @@ def test_what_the_networks_cannot_know_stays_conventional_and_says_so(
     (posterior,) = model.estimate([galaxy(3.0)])
     assert posterior.best == pytest.approx(expected.best, rel=1e-9)
     assert posterior.inputs == [*expected.inputs, f"conventional: {reason}"]
+
+
+class Silent(NumpyNetworks):
+    """Networks that nobody may ask."""
+
+    def colours(self, fluxes: np.ndarray) -> np.ndarray:
+        raise AssertionError(f"{len(fluxes)} galaxies are asked for")
+
+
+def test_networks_are_not_asked_for_galaxies_that_they_cannot_know(
+    conventional: ConventionalRedshift,
+) -> None:
+    model = Refined(weights(conventional), conventional)
+    model = model.with_networks(Silent(weights(conventional)))
+    frequency = np.linspace(92e9, 96e9, 100)
+    spectrum = Spectrum(frequency, "BARYCENTRIC", 0 * frequency, 0 * frequency + 1e-3)
+    observed = Observation("s", "ALMA", 150.0, 2.0, 0.2, 59000.0, spectrum=spectrum)
+    with_spectrum = replace(build("g", [observed]), bands=galaxy().bands)
+    few = replace(galaxy(1.0), bands=galaxy().bands[:3])
+    assert model.refine([]) == []
+    assert model.refine([with_spectrum, few, empty("")]) == [
+        "conventional: lines",
+        "conventional: too few near-infrared bands",
+        "conventional: too few near-infrared bands",
+    ]
+
+
+def test_posteriors_come_in_the_order_of_the_galaxies(
+    conventional: ConventionalRedshift,
+) -> None:
+    model = Refined(weights(conventional), conventional)
+    many = [galaxy(3.0), replace(galaxy(3.0), bands=[]), galaxy(3.0)]
+    assert [each.inputs[-1] for each in model.estimate(many)] == [
+        refined.REFINED,
+        "conventional: too few near-infrared bands",
+        refined.REFINED,
+    ]
 
 
 def test_the_result_does_not_depend_on_the_batch(conventional: ConventionalRedshift) -> None:

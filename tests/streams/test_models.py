@@ -27,7 +27,7 @@ from streams.store import FIRST_VERSION, LMDBStore
 
 from ..conftest import Broker
 from ..endpoint import Endpoint, by_label
-from ..networks import SHIFT, documented_parser, shifted_critic, withdrawn
+from ..networks import SHIFT, documented, shifted_critic, withdrawn
 
 JUDGE = "judge"
 """A critic of its own: the other tests go on with theirs."""
@@ -289,7 +289,7 @@ def reading(
 ) -> Iterator[Broker]:
     """A broker whose parser of spectra has one version so far; maps are not parsed."""
     folder = tmp_path_factory.mktemp("reader")
-    add_version(stack.triton.model_repository, READER, documented_parser(folder, READER))
+    add_version(stack.triton.model_repository, READER, documented(folder, READER))
     triton.load(stack.triton_url, READER)
     yield make_broker(MMBROKER_TRITON__PARSER=READER, MMBROKER_TRITON__MAP_PARSER="")
     withdrawn(stack, READER)
@@ -319,7 +319,7 @@ def test_a_parser_is_upgraded_and_what_was_read_before_verifies(
     assert by_label(endpoint.scrape(), "mmbroker_triton_errors_total", "model") == {READER: 0}
 
     # The network is the same: the calibration alone makes another version.
-    source = documented_parser(tmp_path, READER, detection_logit=1000.0)
+    source = documented(tmp_path, READER, detection_logit=1000.0)
     said = broker.command("models", "add", READER, str(source)).stdout
     assert f"{READER} version 2 is served" in said
     broker.command("models", "use", READER, "2")
@@ -356,7 +356,7 @@ def test_a_parser_is_upgraded_and_what_was_read_before_verifies(
 
 @pytest.mark.slow
 def test_what_is_no_parser_is_not_put_in_force(reading: Broker, tmp_path: Path) -> None:
-    source = documented_parser(tmp_path, READER)
+    source = documented(tmp_path, READER)
     card = json.loads((source / f"{READER}.json").read_text())
     del card["calibration"]["logit"]
     (source / f"{READER}.json").write_text(json.dumps(card))

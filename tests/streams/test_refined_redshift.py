@@ -1,0 +1,123 @@
+"""A stream in which scored galaxies carry the refined redshift beside the one in force."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from prometheus_client import generate_latest
+
+from models.refined import COLOURS, GATE, refined_used
+from models.served_refined import ServedRefined
+from models.simulator import simulate
+from processors.fingerprint import build
+from processors.redshift import ConventionalRedshift
+from schemas.events import ScoredGalaxy
+from streams.errors import InfrastructureError
+from streams.metrics import StageMetrics
+from streams.refining import Refining
+from streams.settings import Settings
+from streams.store import LMDBStore
+
+from ..conftest import Broker
+from ..endpoint import Endpoint, by_label, samples
+
+SWITCHED_ON = {"MMBROKER_TRITON__REFINED_REDSHIFT": "true"}
+
+
+@pytest.fixture(scope="module")
+def refining(make_broker: Callable[..., Broker]) -> Broker:
+    """A broker with refined redshifts that has scored some galaxies."""
+    broker = make_broker(**SWITCHED_ON)
+    broker.publish(simulate(60, seed=91))
+    return broker
+
+
+@pytest.fixture(scope="module")
+def galaxies(refining: Broker) -> list[ScoredGalaxy]:
+    """The newest score of each galaxy."""
+    newest = {each.key: each.galaxy for each in refining.read("scored") if each.galaxy}
+    return list(newest.values())
+
+
+def one_refined(galaxies: list[ScoredGalaxy]) -> ScoredGalaxy:
+    return next(each for each in galaxies if each.refined_redshift is not None)
+
+
+def one_not_refined(galaxies: list[ScoredGalaxy]) -> ScoredGalaxy:
+    return next(each for each in galaxies if each.refined_redshift is None)
+
+
+def test_it_is_off_unless_switched_on() -> None:
+    assert not Settings().triton.refined_redshift
+
+
+@pytest.mark.slow
+def test_galaxies_carry_both_redshifts(galaxies: list[ScoredGalaxy]) -> None:
+    for galaxy in (one_refined(galaxies), one_not_refined(galaxies)):
+        assert "refined" not in galaxy.redshift.inputs
+        used = [each for each in galaxy.models if each.role == "refined-redshift"]
+        assert [each.name for each in used] == ["refined", COLOURS, GATE]
+        assert used[0] == refined_used()
+    refined = one_refined(galaxies).refined_redshift
+    assert refined is not None
+    assert refined.inputs[-1] == "refined"
+    assert refined.grid_probability.sum() == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.slow
+def test_galaxies_verify_with_and_without_a_refined_redshift(
+    refining: Broker, galaxies: list[ScoredGalaxy]
+) -> None:
+    for galaxy in (one_refined(galaxies), one_not_refined(galaxies)):
+        assert refining.command("verify", galaxy.galaxy_id).stdout.count("identical") == 2
+
+
+@pytest.mark.slow
+def test_what_was_refined_verifies_after_it_is_switched_off(
+    refining: Broker, galaxies: list[ScoredGalaxy]
+) -> None:
+    environment = {**refining.environment, "MMBROKER_TRITON__REFINED_REDSHIFT": "false"}
+    off = Broker(refining.settings, environment, refining.process)
+    assert off.command("verify", one_refined(galaxies).galaxy_id).stdout.count("identical") == 2
+
+
+@pytest.mark.slow
+def test_the_refined_redshift_is_shown_as_not_in_force(
+    refining: Broker, galaxies: list[ScoredGalaxy]
+) -> None:
+    galaxy = one_refined(galaxies)
+    assert galaxy.refined_redshift is not None
+    said = " ".join(refining.command("explain", galaxy.galaxy_id).stdout.split())
+    assert f"refined, not in force: z = {galaxy.refined_redshift.best:.4f}" in said
+    assert f"{COLOURS} 1:" in said
+    said = refining.command("explain", one_not_refined(galaxies).galaxy_id).stdout
+    assert "refined: none" in said
+
+
+@pytest.mark.slow
+def test_check_and_metrics_tell_of_the_networks(refining: Broker) -> None:
+    said = " ".join(refining.command("check").stdout.split())
+    for model in (COLOURS, GATE):
+        assert f"model {model} version 1 in force" in said
+    scrape = Endpoint(refining.settings, "score-galaxies").scrape()
+    versions = by_label(scrape, "mmbroker_model_version", "model")
+    assert (versions[COLOURS], versions[GATE]) == (1, 1)
+    asked = by_label(scrape, "mmbroker_triton_request_seconds_count", "model")
+    assert min(asked[COLOURS], asked[GATE]) > 0
+
+
+def test_without_its_networks_nothing_is_refined_and_it_is_counted(tmp_path: Path) -> None:
+    metrics, store = StageMetrics("s"), LMDBStore(tmp_path)
+    galaxies = [build(each.observation_id, [each]) for each in simulate(3, seed=1)]
+    with ServedRefined("127.0.0.1:9", ConventionalRedshift(), deadline_s=0.5, retries=0) as away:
+        refining = Refining(away, store, metrics)
+        with pytest.raises(InfrastructureError, match=COLOURS):
+            refining.probe()
+        with pytest.raises(InfrastructureError, match=COLOURS):
+            refining.refine(galaxies)
+    store.close()
+    scrape = samples(generate_latest(metrics.registry).decode())
+    errors = by_label(scrape, "mmbroker_triton_errors_total", "model")
+    assert errors == {COLOURS: 1, GATE: 0}
