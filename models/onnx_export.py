@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 _OPSET = 17
 _LARGEST_DIFFERENCE = 1e-4
+_SHARE_AT_AN_EDGE = 1e-5
+"""Of the outputs, that may differ by more: what is detected or not may fall on either side."""
 
 
 def export(
@@ -56,7 +58,8 @@ def export(
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     found = session.run(None, {name: each.numpy() for name, each in inputs.items()})
     for output, one, other in zip(outputs, found, expected, strict=True):
-        if not np.allclose(one, other.numpy(), rtol=1e-4, atol=_LARGEST_DIFFERENCE):
+        close = np.isclose(one, other.numpy(), rtol=1e-4, atol=_LARGEST_DIFFERENCE)
+        if np.mean(~close) > _SHARE_AT_AN_EDGE:
             difference = np.abs(one - other.numpy()).max()
             raise RuntimeError(
                 f"{output} of {path.name} differs from the trained network's by {difference}"

@@ -32,6 +32,9 @@ this."""
 PARTIAL_VARIANTS = 2
 """Examples of each real galaxy besides the complete one, each with part of its observations."""
 
+TRAINING_VARIANTS = 12
+"""The same for a galaxy of the training split: the more, the less is learnt by heart."""
+
 CORRUPTIONS = ("chimera", "scaled", "wrong redshift")
 
 _BATCH = 250
@@ -49,12 +52,14 @@ class Examples:
         condition: of their conventional redshifts, float32, shape (N, REDSHIFT_CELLS).
         split: TRAIN, VALIDATION or TEST, the same for all examples of a galaxy; shape (N,).
         simulated: bool, shape (N,).
+        galaxy: a number for each galaxy, the same for all its examples; shape (N,).
     """
 
     vectors: FingerprintVectors
     condition: Float32
     split: Integers
     simulated: Booleans
+    galaxy: Integers
 
     def __len__(self) -> int:
         return len(self.split)
@@ -62,7 +67,22 @@ class Examples:
     def where(self, chosen: Booleans | Integers) -> Examples:
         """The chosen ones."""
         vectors = FingerprintVectors(self.vectors.values[chosen], self.vectors.mask[chosen])
-        return Examples(vectors, self.condition[chosen], self.split[chosen], self.simulated[chosen])
+        return Examples(
+            vectors,
+            self.condition[chosen],
+            self.split[chosen],
+            self.simulated[chosen],
+            self.galaxy[chosen],
+        )
+
+    def with_values(self, values: Float32) -> Examples:
+        """The same with other values, where something was observed."""
+        return replace(self, vectors=FingerprintVectors(values, self.vectors.mask))
+
+    @property
+    def complete(self) -> Examples:
+        """The first example of each galaxy, which has all its observations; in order of galaxy."""
+        return self.where(np.unique(self.galaxy, return_index=True)[1])
 
     def __add__(self, other: Examples) -> Examples:
         return Examples(
@@ -73,14 +93,18 @@ class Examples:
             np.concatenate([self.condition, other.condition]),
             np.concatenate([self.split, other.split]),
             np.concatenate([self.simulated, other.simulated]),
+            np.concatenate([self.galaxy, other.galaxy]),
         )
 
 
 def split_of(name: str) -> int:
     """TRAIN, VALIDATION or TEST, by a hash of the galaxy's name."""
+    return int(np.searchsorted(np.cumsum(SPLIT_SHARES[:2]), _hash(name) / 2**64, side="right"))
+
+
+def _hash(name: str) -> int:
     digest = hashlib.blake2b(name.encode(), digest_size=8, person=SPLIT).digest()
-    place = int.from_bytes(digest, "little") / 2**64
-    return int(np.searchsorted(np.cumsum(SPLIT_SHARES[:2]), place, side="right"))
+    return int.from_bytes(digest, "little")
 
 
 def simulated_examples(galaxies: int, seed: int) -> Examples:
@@ -98,13 +122,13 @@ def real_examples(folder: Path, seed: int) -> Examples:
     Raises:
         FileNotFoundError: a table is missing.
     """
-    random = np.random.default_rng(seed)
     named = []
     for galaxy in read_catalogues(folder):
+        # A generator of its own: no galaxy's examples hang on how many another one has.
+        random = np.random.default_rng([seed, _hash(galaxy.name)])
+        variants = TRAINING_VARIANTS if split_of(galaxy.name) == TRAIN else PARTIAL_VARIANTS
         named.append((galaxy.name, galaxy.observations))
-        named.extend(
-            (galaxy.name, _some(galaxy.observations, random)) for _ in range(PARTIAL_VARIANTS)
-        )
+        named.extend((galaxy.name, _some(galaxy.observations, random)) for _ in range(variants))
     return _examples(named, simulated=False)
 
 
@@ -137,8 +161,36 @@ def corrupted(examples: Examples, random: np.random.Generator) -> tuple[Examples
     values[:, vector.BROADBAND] = broadband
 
     condition = np.where(kind[:, None] == 2, examples.condition[other], examples.condition)
-    vectors = FingerprintVectors(values.astype(np.float32), mask)
-    return replace(examples, vectors=vectors, condition=condition), kind
+    return replace(examples.with_values(values.astype(np.float32)), condition=condition), kind
+
+
+def exchanged(examples: Examples, random: np.random.Generator) -> Examples:
+    """Examples in which two fluxes of each galaxy have changed places, as in a mistaken column.
+
+    No critic is taught this corruption: it shows what one makes of errors it has never met. Where
+    there is a single flux, nothing changes.
+    """
+    values = examples.vectors.values.copy()
+    seen = examples.vectors.mask[:, vector.BROADBAND] > 0
+    # Those seen, in random order, come first.
+    order = np.argsort(np.where(seen, random.random(seen.shape), 2.0), axis=1)
+    enough = np.flatnonzero(seen.sum(axis=1) > 1)
+    first, second = order[enough, 0], order[enough, 1]
+    values[enough, first], values[enough, second] = values[enough, second], values[enough, first]
+    return examples.with_values(values)
+
+
+def balanced(examples: Examples) -> Examples:
+    """As many simulated as real examples, or all where there are only simulated ones."""
+    real = np.flatnonzero(~examples.simulated)
+    simulated = np.flatnonzero(examples.simulated)
+    if not len(real):
+        return examples
+    count = min(len(real), len(simulated))
+    # Evenly over each kind: tables stand one after the other.
+    return examples.where(
+        np.concatenate([kind[np.arange(count) * len(kind) // count] for kind in (real, simulated)])
+    )
 
 
 def _examples(named: Sequence[tuple[str, Iterable[Observation]]], simulated: bool) -> Examples:
@@ -155,6 +207,7 @@ def _examples(named: Sequence[tuple[str, Iterable[Observation]]], simulated: boo
         np.concatenate(conditions),
         np.array([split_of(name) for name, _ in named]),
         np.full(len(named), simulated),
+        np.array([_hash(name) >> 1 for name, _ in named]),
     )
     # With no flux at all, but a photometric redshift, there is nothing to judge.
     return examples.where(examples.vectors.observed)

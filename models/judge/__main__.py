@@ -7,13 +7,14 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from . import baselines, parser, redshift, simulator, weak_lines
+from . import baselines, critic, parser, redshift, simulator, weak_lines
 
 Report = Callable[[Path | None, Path], None]
 
 REPORTS: dict[str, Report] = {
     "simulator": simulator.report,
     "baselines": baselines.report,
+    "critic": critic.report,
     "redshift": redshift.report,
     "parser": parser.report,
     "weak_lines": weak_lines.report,
