@@ -160,9 +160,10 @@ def nearest_distance(examples: Examples, known: Examples) -> Floats:
     """
     reference, asked = fluxes(known), fluxes(examples)
     seen_known, seen_asked = np.isfinite(reference), np.isfinite(asked)
-    centre = np.nan_to_num(np.where(seen_known, reference, 0).sum(axis=0) / seen_known.sum(axis=0))
+    count = seen_known.sum(axis=0).clip(1)
+    centre = np.where(seen_known, reference, 0).sum(axis=0) / count
     square = np.where(seen_known, (reference - centre) ** 2, 0).sum(axis=0)
-    scatter = np.sqrt(square / seen_known.sum(axis=0).clip(1)).clip(0.1)
+    scatter = np.sqrt(square / count).clip(0.1)
     known_values = np.where(seen_known, (reference - centre) / scatter, 0)
     values = np.where(seen_asked, (asked - centre) / scatter, 0)
     common = seen_asked.astype(float) @ seen_known.T

@@ -328,7 +328,8 @@ def draw_training(history: list[dict[str, float]], path: Path) -> None:
     panels[3].set(xlabel="epoch", ylabel="area under curve\n(validation)")
     panels[3].axhline(0.5, color="0.7", lw=1)
     for panel in panels[2:]:
-        panel.legend(fontsize=8)
+        if panel.get_legend_handles_labels()[0]:
+            panel.legend(fontsize=8)
     drawing.savefig(path, dpi=100)
 
 
