@@ -81,7 +81,7 @@ class Trainer:
     @property
     def finished(self) -> bool:
         """Whether all epochs are done."""
-        return len(self.history) >= self.recipe.adversarial_epochs + self.recipe.frozen_epochs
+        return len(self.history) >= self.recipe.epochs
 
     def run(self, at_most: int | None = None) -> None:
         """Train the epochs that are left, and end with the networks that validated best.
@@ -90,7 +90,7 @@ class Trainer:
             at_most: epochs now; the rest another time, from the checkpoint.
         """
         recipe = self.recipe
-        epochs = recipe.adversarial_epochs + recipe.frozen_epochs
+        epochs = recipe.epochs
         if at_most is not None:
             epochs = min(epochs, len(self.history) + at_most)
         with _progress() as progress:
@@ -163,9 +163,9 @@ class Trainer:
         recipe = self.recipe
         if frozen == 0 and self.best_generator is not None:
             self.averaged.load_state_dict(self.best_generator[1])
-        _set_rate(
-            recipe.frozen_learning_rate * (1 - frozen / recipe.frozen_epochs), self.frozen_optimiser
-        )
+        first, further = recipe.frozen_epochs, recipe.further_epochs
+        left = 1 - frozen / first if frozen < first else 1 - (frozen - first) / further
+        _set_rate(recipe.frozen_learning_rate * left, self.frozen_optimiser)
         self.critic.dropout.p = recipe.dropout
         generators = [self.averaged]
         for state in self.past:

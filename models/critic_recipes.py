@@ -16,6 +16,7 @@ class Recipe:
         simulated_share: of each batch in these passes.
         frozen_epochs: further passes in which the generator stays as it is and the critic comes as
             near to its optimum as it can.
+        further_epochs: more of these, the rate begun anew.
         measured_every: epochs between two measurements on the validation split.
         checkpoint_every: epochs between two checkpoints.
         seed: of everything random.
@@ -40,6 +41,7 @@ class Recipe:
     real_epochs: int = 850
     simulated_share: float = 0.5
     frozen_epochs: int = 200
+    further_epochs: int = 800
     measured_every: int = 20
     checkpoint_every: int = 10
     seed: int = 20
@@ -61,10 +63,20 @@ class Recipe:
         """Epochs of both networks."""
         return self.simulated_epochs + self.real_epochs
 
+    @property
+    def epochs(self) -> int:
+        """All epochs."""
+        return self.adversarial_epochs + self.frozen_epochs + self.further_epochs
+
 
 RECIPES = {
     "full": Recipe(),
     "short": Recipe(
-        simulated_epochs=10, real_epochs=40, frozen_epochs=40, measured_every=10, averaging=0.99
+        simulated_epochs=10,
+        real_epochs=40,
+        frozen_epochs=20,
+        further_epochs=40,
+        measured_every=10,
+        averaging=0.99,
     ),
 }

@@ -19,7 +19,7 @@ from processors.calibration import Calibration
 
 # Numbers of fields in the messages of onnx.proto that lead to the weights.
 MODEL_GRAPH, GRAPH_INITIALIZER, TENSOR_NAME, TENSOR_RAW_DATA = 7, 5, 8, 9
-OUTPUT_BIAS = b"layers.4.bias"
+OUTPUT_BIAS = b"last.bias"
 
 SHIFT = 0.5
 

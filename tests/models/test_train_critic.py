@@ -40,6 +40,7 @@ RECIPE = Recipe(
     simulated_epochs=2,
     real_epochs=2,
     frozen_epochs=2,
+    further_epochs=1,
     measured_every=2,
     checkpoint_every=1,
     batch=16,
@@ -71,7 +72,7 @@ def test_training_writes_networks_calibration_curves_and_card(tmp_path: Path) ->
     calibration = Calibration.from_json((tmp_path / "critic_calibration.json").read_text())
     assert card["calibration_id"] == calibration.calibration_id
     history = json.loads((tmp_path / "critic_curves.json").read_text())
-    assert len(history) == RECIPE.adversarial_epochs + RECIPE.frozen_epochs
+    assert len(history) == RECIPE.epochs
     assert {"distance", "gradient_norm", "two_sample", "marginals"} <= set(history[1])
 
 
