@@ -195,7 +195,7 @@ def main(arguments: list[str] | None = None) -> None:
         default=Path(stated) if stated else None,
         help=f"folder of the real tables; default ${DATA_VARIABLE}",
     )
-    parser.add_argument("--recipe", choices=list(RECIPES), default="short")
+    parser.add_argument("--recipe", choices=list(RECIPES), default="full")
     parser.add_argument("--galaxies", type=int, help="simulated ones")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--output", type=Path, default=WEIGHTS, help="folder to write to")

@@ -90,7 +90,18 @@ def page(
                 f"![Receiver operating curves](critic_receiver_{group}.png)",
                 "",
             ]
-    lines += ["## Training", "", "![Training curves](critic_training.png)", "", *_caveats()]
+    lines += [
+        "## Training",
+        "",
+        "After the epochs of both networks the critic goes on alone and without penalty: the first "
+        "panel then shows the difference of its mean outputs, which is no distance any more. The "
+        "two-sample test has fewer trees here than on the rest of the page, and tells draws less "
+        "well.",
+        "",
+        "![Training curves](critic_training.png)",
+        "",
+        *_caveats(),
+    ]
     return "\n".join(lines) + "\n"
 
 
