@@ -312,6 +312,8 @@ def _caveats() -> list[str]:
         "* The critic is taught that simulated galaxies are genuine: to pass them is no error.",
         "* Many corruptions cannot be seen by anything: an area of 1 is not to be had.",
         "* The better the generator, the more of what it draws is called genuine.",
+        "* Not learnt by heart is taken as met unless all of an interval lies above 0.55; parts of "
+        "both do.",
         "* Of version 2 two recipes were trained, one was chosen, and its critic trained further "
         "when it fell short of version 1 in one figure of the validation split: that split has "
         "been looked at several times, the test split not before the weights were fixed.",
