@@ -7,6 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(firstword $(foreach name,python3.12 python3.11 python3.13 python3,\
   $(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && command -v $(name))))
+JOBS := 2# how many tests run at once, each with servers of its own
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
   --constraint deploy/constraints.txt
 
@@ -40,7 +41,7 @@ demo: $(VENV)/installed ## publish the demo sample and watch it ranked; ONCE=1 e
 	@$(BIN)/mmbroker demo $(if $(ONCE),--once)
 
 test: $(VENV)/installed-test ## run the tests on real servers
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile $(ARGS)
 
 lint: $(VENV)/installed-test ## check style, format and types
 	@$(BIN)/ruff check .
