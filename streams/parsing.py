@@ -7,6 +7,7 @@ come in from then on are read by that one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
@@ -82,11 +83,8 @@ def parse_at_once(
     Raises:
         InfrastructureError: Triton does not answer, or does not serve a version in force.
     """
-    store = LMDBStore(settings.store_directory)
-    try:
+    with closing(LMDBStore(settings.store_directory)) as store:
         trees = Parsing(make_parsers(settings), store, StageMetrics("parse")).trees(observations)
-    finally:
-        store.close()
     return {tree.observation_id: tree for found in trees for tree in found}
 
 

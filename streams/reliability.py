@@ -42,7 +42,6 @@ from .subscribe import Read, read
 from .topics import observation_key
 
 COMPONENTS = (*STAGE_NAMES, "kafka", "triton")
-ASKING_TRITON = (BUILD_FINGERPRINTS, SCORE_GALAXIES)
 REPEATED, CORRECTED, WITHDRAWN, MALFORMED = 0.1, 0.03, 0.02, 0.01
 """Shares of the observations that are sent again, are corrected or withdrawn, or are followed by
 bytes that are no observation."""
@@ -221,7 +220,7 @@ class Killer:
             until(lambda: stage_process(self.supervisor, component) != before, RECOVERY_TIMEOUT_S)
             return self._recovered(component, killed, [component])
         server = self.stack.kafka if component == "kafka" else self.stack.triton
-        needed_by = STAGE_NAMES if component == "kafka" else ASKING_TRITON
+        needed_by = STAGE_NAMES if component == "kafka" else asking_triton(self.settings)
         server.kill()
         time.sleep(away_s)
         stayed_ready = ready(self.settings, needed_by) if away_s else []
@@ -268,6 +267,16 @@ class Killer:
             names = (build.stage, score.stage, publish.stage)
             counts = (score.received, publish.received, publish.accounted)
             return dict(zip(names, counts, strict=True))
+
+
+def asking_triton(settings: Settings) -> list[str]:
+    """The stages that need Triton: those that ask a model there."""
+    triton = settings.triton
+    asks = {
+        BUILD_FINGERPRINTS: triton.parser or triton.map_parser,
+        SCORE_GALAXIES: triton.critic or triton.refined_redshift,
+    }
+    return [stage for stage, model in asks.items() if model]
 
 
 def ready(settings: Settings, stages: Iterable[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ VERSIONS = (1, 1)
 
 @pytest.fixture(scope="module")
 def served(triton_url: str) -> Iterator[ServedRefined]:
-    with ServedRefined(triton_url, ConventionalRedshift(), deadline_s=20.0) as made:
+    with closing(ServedRefined(triton_url, ConventionalRedshift(), deadline_s=20.0)) as made:
         yield made
 
 
@@ -93,8 +94,9 @@ def test_another_network_does_not_go_with_the_packaged_weights(
 
 
 def test_without_triton_it_says_so(galaxies: list[Fingerprint]) -> None:
+    away = ServedRefined("127.0.0.1:9", ConventionalRedshift(), deadline_s=0.5, retries=0)
     with (
-        ServedRefined("127.0.0.1:9", ConventionalRedshift(), deadline_s=0.5, retries=0) as away,
+        closing(away),
         pytest.raises(ModelUnavailable, match=COLOURS),
     ):
         away.refine(galaxies, VERSIONS)

@@ -9,17 +9,19 @@ import pytest
 
 from deploy.local import LocalStack
 from models.simulator import simulate
-from streams.names import STAGE_NAMES
+from streams.names import BUILD_FINGERPRINTS, SCORE_GALAXIES, STAGE_NAMES
 from streams.publish import Publisher
 from streams.reliability import (
     EVERYTHING_CONFIG,
     Killer,
     Traffic,
     Untrue,
+    asking_triton,
     flowing,
     schedule,
     untrue,
 )
+from streams.settings import Settings, TritonSettings
 from streams.store import LMDBStore
 
 from ..conftest import AS_SHIPPED, Broker, broker_on
@@ -80,3 +82,17 @@ def test_what_is_untrue_would_be_found(broker: Broker, traffic: Traffic) -> None
     assert found.unlike_store == [galaxy_id]
     assert found.not_quarantined == 1
     assert found.outcomes["taken in"] == 1 - len(missing)
+
+
+@pytest.mark.parametrize(
+    ("triton", "stages"),
+    [
+        (TritonSettings(), [SCORE_GALAXIES]),
+        (TritonSettings(map_parser="map_parser"), [BUILD_FINGERPRINTS, SCORE_GALAXIES]),
+        (TritonSettings(critic=""), []),
+    ],
+)
+def test_triton_is_needed_by_the_stages_that_ask_a_model(
+    triton: TritonSettings, stages: list[str]
+) -> None:
+    assert asking_triton(Settings(triton=triton)) == stages

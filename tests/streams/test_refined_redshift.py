@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -111,7 +112,8 @@ def test_check_and_metrics_tell_of_the_networks(refining: Broker) -> None:
 def test_without_its_networks_nothing_is_refined_and_it_is_counted(tmp_path: Path) -> None:
     metrics, store = StageMetrics("s"), LMDBStore(tmp_path)
     galaxies = [build(each.observation_id, [each]) for each in simulate(3, seed=1)]
-    with ServedRefined("127.0.0.1:9", ConventionalRedshift(), deadline_s=0.5, retries=0) as away:
+    away = ServedRefined("127.0.0.1:9", ConventionalRedshift(), deadline_s=0.5, retries=0)
+    with closing(away):
         refining = Refining(away, store, metrics)
         with pytest.raises(InfrastructureError, match=COLOURS):
             refining.probe()
