@@ -1,8 +1,8 @@
 """Dataclasses to Avro records and back.
 
 A dataclass and its Avro record have the same field names. Only three kinds of field differ in
-value: numeric arrays (``bytes`` on the wire), nested dataclasses and lists of them. What has to be
-converted is worked out once per class, so that a conversion costs one pass over the fields.
+value: numeric arrays (``bytes`` on the wire), nested dataclasses and lists of them. The conversion
+is written out once for each class.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cache
-from operator import attrgetter, itemgetter
 from typing import Any, TypeVar
 
 import numpy as np
@@ -49,8 +49,8 @@ class Wire:
 
 def to_record(event: Any) -> Record:
     """The Avro record of an event dataclass."""
-    cls: Any = type(event)
-    return _shape(cls).to_record(event)
+    record: Record = _writer(type(event))(event)
+    return record
 
 
 def from_record(cls: type[T], record: Record) -> T:
@@ -59,90 +59,125 @@ def from_record(cls: type[T], record: Record) -> T:
     Raises:
         ValueError: a field's bytes are not a whole number of array elements.
     """
-    key: Any = cls
-    event: T = _shape(key).from_record(record)
+    event: T = _reader(cls)(record)
     return event
 
 
-class _Shape:
-    """The fields of a dataclass, and what has to be converted in some of them.
-
-    This is what decoding and encoding spend their time in: fields are read and set all at once.
-    """
-
-    def __init__(self, cls: Any) -> None:
-        names = [field.name for field in dataclasses.fields(cls)]
-        conversions = _conversions(cls, names)
-        self._cls = cls
-        self._names = names
-        self._attributes = _all_of(attrgetter, names)
-        self._items = _all_of(itemgetter, names)
-        self._writers = [(name, to_wire) for name, (to_wire, _) in conversions.items()]
-        self._readers = [
-            (names.index(name), from_wire) for name, (_, from_wire) in conversions.items()
-        ]
-
-    def to_record(self, event: Any) -> Record:
-        record = dict(zip(self._names, self._attributes(event), strict=True))
-        for name, to_wire in self._writers:
-            value = record[name]
-            if value is not None:
-                record[name] = to_wire(value)
-        return record
-
-    def from_record(self, record: Record) -> Any:
-        if not self._readers:
-            return self._cls(*self._items(record))
-        values = list(self._items(record))
-        for place, from_wire in self._readers:
-            value = values[place]
-            if value is not None:
-                try:
-                    values[place] = from_wire(value)
-                except ValueError as error:
-                    raise ValueError(f"{self._names[place]}: {error}") from error
-        return self._cls(*values)
+@cache
+def _writer(cls: Any) -> Conversion:
+    """``lambda event: {"name": event.name, ...}`` for the fields of a dataclass."""
+    return _Writing().conversion(cls)
 
 
 @cache
-def _shape(cls: Any) -> _Shape:
-    return _Shape(cls)
+def _reader(cls: Any) -> Conversion:
+    """``lambda record: cls(record["name"], ...)`` for the fields of a dataclass."""
+    return _Reading().conversion(cls)
 
 
-def _conversions(cls: Any, names: list[str]) -> dict[str, tuple[Conversion, Conversion]]:
-    hints = typing.get_type_hints(cls, include_extras=True)
-    found: dict[str, tuple[Conversion, Conversion]] = {}
-    for name in names:
-        hint: Any = _without_none(hints[name])
+class _Conversions(ABC):
+    """Writes the conversion of a dataclass out as source text, as ``dataclasses`` do methods.
+
+    Decoding and encoding spend their time here: an event has dozens of small records, and loops
+    over the names of their fields take twice as long.
+    """
+
+    def __init__(self) -> None:
+        self._named: dict[str, Any] = {}
+
+    def conversion(self, cls: Any) -> Conversion:
+        """The conversion of a dataclass."""
+        source = f"lambda whole: {self._whole(cls, 'whole')}"
+        convert: Conversion = eval(source, self._named)
+        return convert
+
+    def _name(self, value: Any) -> str:
+        """A name for an object in the source."""
+        name = f"_{len(self._named)}"
+        self._named[name] = value
+        return name
+
+    def _whole(self, cls: Any, variable: str, depth: int = 0) -> str:
+        """Source of the conversion of what a variable holds."""
+        hints = typing.get_type_hints(cls, include_extras=True)
+        parts = {}
+        for each in dataclasses.fields(cls):
+            value = self._value(variable, each.name)
+            hint = _without_none(hints[each.name])
+            converted = self._part(each.name, hint, value, depth)
+            if converted != value and hint is not hints[each.name]:
+                converted = f"None if {value} is None else {converted}"
+            parts[each.name] = converted
+        return self._made(cls, parts)
+
+    def _part(self, name: str, hint: Any, value: str, depth: int) -> str:
         if typing.get_origin(hint) is typing.Annotated:
-            wire = hint.__metadata__[0]
-            found[name] = wire.to_wire, wire.from_wire
-        elif dataclasses.is_dataclass(hint):
-            found[name] = _both_ways(hint)
-        elif typing.get_origin(hint) is list:
+            return f"{self._name(self._array(name, hint.__metadata__[0]))}({value})"
+        if dataclasses.is_dataclass(hint):
+            return f"{self._name(self._other(hint))}({value})"
+        if typing.get_origin(hint) is list:
             (item,) = typing.get_args(hint)
             if dataclasses.is_dataclass(item):
-                to_wire, from_wire = _both_ways(item)
-                found[name] = _each(to_wire), _each(from_wire)
-    return found
+                one = f"each{depth}"
+                return f"[{self._whole(item, one, depth + 1)} for {one} in {value}]"
+        return value
+
+    @abstractmethod
+    def _value(self, variable: str, name: str) -> str:
+        """Source of a field of what a variable holds."""
+
+    @abstractmethod
+    def _made(self, cls: Any, parts: dict[str, str]) -> str:
+        """Source of what is made of the sources of its parts."""
+
+    @abstractmethod
+    def _array(self, name: str, wire: Wire) -> Conversion:
+        """The conversion of an array."""
+
+    @abstractmethod
+    def _other(self, cls: Any) -> Conversion:
+        """The conversion of a dataclass in a field."""
+
+
+class _Writing(_Conversions):
+    """Dataclasses to records."""
+
+    def _value(self, variable: str, name: str) -> str:
+        return f"{variable}.{name}"
+
+    def _made(self, cls: Any, parts: dict[str, str]) -> str:
+        return "{" + ", ".join(f"{name!r}: {part}" for name, part in parts.items()) + "}"
+
+    def _array(self, name: str, wire: Wire) -> Conversion:
+        return wire.to_wire
+
+    def _other(self, cls: Any) -> Conversion:
+        return _writer(cls)
+
+
+class _Reading(_Conversions):
+    """Records to dataclasses."""
+
+    def _value(self, variable: str, name: str) -> str:
+        return f"{variable}[{name!r}]"
+
+    def _made(self, cls: Any, parts: dict[str, str]) -> str:
+        return f"{self._name(cls)}({', '.join(parts.values())})"
+
+    def _array(self, name: str, wire: Wire) -> Conversion:
+        def from_wire(value: bytes) -> np.ndarray[Any, Any]:
+            try:
+                return wire.from_wire(value)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from error
+
+        return from_wire
+
+    def _other(self, cls: Any) -> Conversion:
+        return _reader(cls)
 
 
 def _without_none(hint: Any) -> Any:
     if typing.get_origin(hint) not in (types.UnionType, typing.Union):
         return hint
     return next(option for option in typing.get_args(hint) if option is not type(None))
-
-
-def _all_of(getter: Callable[..., Conversion], names: list[str]) -> Conversion:
-    """Reads all names of something into a tuple; a getter of one name alone makes none."""
-    get = getter(*names)
-    return get if len(names) > 1 else lambda value: (get(value),)
-
-
-def _both_ways(cls: Any) -> tuple[Conversion, Conversion]:
-    shape = _shape(cls)
-    return shape.to_record, shape.from_record
-
-
-def _each(convert: Conversion) -> Conversion:
-    return lambda values: [convert(value) for value in values]

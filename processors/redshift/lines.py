@@ -330,35 +330,36 @@ def _sum_over_lines(
         while stop_line < len(line_bin) and line_bin[stop_line] < trial + len(row):
             stop_line += 1
         found = False
+        total = joint[count]
         blend = -1, 0  # row and column of the line before, where both see the same photons
         for line in range(first_line, stop_line):
-            place = line_bin[line] - trial
-            if row[place] < 0:
+            seen = row[line_bin[line] - trial]
+            if seen < 0:
                 blend = -1, 0
                 continue
             if not found:
-                _interpolate(log_prior, trial, joint[count])
+                _interpolate(log_prior, trial, total)
                 found = True
-            added = log_ratio[row[place]]
+            # Slices, since indices that might be negative keep the loops from being vectorised.
             first = column[trial, line]
+            added = log_ratio[seen, first : first + brightnesses]
             if _BLENDED[line] and blend[0] >= 0:
                 # Of two lines of a blend the better one counts.
-                other = log_ratio[blend[0]]
+                other = log_ratio[blend[0], blend[1] : blend[1] + brightnesses]
                 for index in range(brightnesses):
-                    better = added[first + index] - other[blend[1] + index]
-                    joint[count, index] += max(better, np.float32(0))
+                    total[index] += max(added[index] - other[index], np.float32(0))
             else:
                 for index in range(brightnesses):
-                    joint[count, index] += added[first + index]
-            blend = row[place], first
+                    total[index] += added[index]
+            blend = seen, first
         if found:
             covered[count] = trial
             # Every fourth is near enough to the largest to keep the exponentials in range.
-            reference = joint[count, 0]
+            reference = total[0]
             for index in range(4, brightnesses, 4):
-                reference = max(reference, joint[count, index])
+                reference = max(reference, total[index])
             for index in range(brightnesses):
-                joint[count, index] -= reference
+                total[index] -= reference
             largest[count] = reference
             count += 1
     return count
@@ -370,10 +371,9 @@ def _interpolate(at_nodes: Array32, trial: int, result: Array32) -> None:
     place = (trial - _FIRST_NODE) / _FINE_PER_NODE
     place = min(max(place, 0.0), len(at_nodes) - 1.0)
     left = min(int(place), len(at_nodes) - 2)
-    right = np.float32(place - left)
+    lower, upper, share = at_nodes[left], at_nodes[left + 1], np.float32(place - left)
     for index in range(len(result)):
-        step = at_nodes[left + 1, index] - at_nodes[left, index]
-        result[index] = at_nodes[left, index] + right * step
+        result[index] = lower[index] + share * (upper[index] - lower[index])
 
 
 def _log_brightness_prior(log_luminosity: Array | None, variance: Array | None) -> Array32:
