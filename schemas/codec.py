@@ -32,7 +32,7 @@ import fastavro
 from fastavro.schema import to_parsing_canonical_form
 
 from .events import EVENT_TYPES, Alert, AlertHead, Event, Score, ScoredGalaxy
-from .records import Record, from_record, to_record
+from .records import Record, from_record, to_record, to_rows
 
 Framing = Literal["confluent", "container", "json"]
 E = TypeVar("E", bound=Event)
@@ -40,6 +40,10 @@ R = TypeVar("R")
 
 MAX_EVENT_BYTES = 8 * 2**20
 """Larger messages are refused unread."""
+
+_WITHOUT_TABLES = {"Fingerprint": 2, "ScoredGalaxy": 2, "Alert": 2}
+"""The last versions with lists of records where there are tables now, which Avro's own rules would
+read as empty: these versions and those before are read as these."""
 
 _REMEMBERED_HEADERS = 64
 """Texts of container headers that are recognised without parsing them."""
@@ -103,8 +107,11 @@ class Codec:
     def __init__(self, versions: Iterable[SchemaVersion] | None = None) -> None:
         self._by_id = {version.id: version for version in versions or manifest()}
         self._newest: dict[str, SchemaVersion] = {}
+        self._without_tables: dict[str, SchemaVersion] = {}
         for version in sorted(self._by_id.values(), key=lambda each: each.version):
             self._newest[version.name] = version
+            if version.version == _WITHOUT_TABLES.get(version.name):
+                self._without_tables[version.name] = version
         self._by_canonical_form = {
             to_parsing_canonical_form(version.definition): version
             for version in self._by_id.values()
@@ -196,7 +203,13 @@ class Codec:
 
     def _decode_confluent(self, data: bytes) -> Event:
         schema = self._confluent_schema(data)
-        return self._event(schema.name, _read(data, schema, self._newest[schema.name].definition))
+        return self._event(schema.name, _read(data, schema, self._read_as(schema).definition))
+
+    def _read_as(self, schema: SchemaVersion) -> SchemaVersion:
+        """The version that the records of a version are read as."""
+        if schema.version <= _WITHOUT_TABLES.get(schema.name, 0):
+            return self._without_tables[schema.name]
+        return self._newest[schema.name]
 
     def _confluent_schema(self, data: bytes) -> SchemaVersion:
         if len(data) < _HEADER.size:
@@ -210,9 +223,9 @@ class Codec:
     def _decode_container(self, data: bytes) -> Event:
         reader = _guarded("container header", lambda: fastavro.reader(io.BytesIO(data)))
         schema = self._container_schema(reader)
-        newest = self._newest[schema.name].definition
-        if newest is not schema.definition:
-            reader = fastavro.reader(io.BytesIO(data), reader_schema=newest)
+        wanted = self._read_as(schema).definition
+        if wanted is not schema.definition:
+            reader = fastavro.reader(io.BytesIO(data), reader_schema=wanted)
         records = _guarded(schema.name, lambda: [next(reader), next(reader, None)])
         if records[1] is not None:
             raise MalformedEventError("the container holds more than one event")
@@ -238,8 +251,17 @@ class Codec:
 
     def _event(self, name: str, record: Any) -> Event:
         cls = self._classes[name]
-        event: Event = _guarded(name, lambda: from_record(cls, record))
+        event: Event = _guarded(name, lambda: from_record(cls, _completed(name, record)))
         return event
+
+
+def _completed(name: str, record: Record) -> Record:
+    """A record with what the versions without tables did not have."""
+    if name == "Alert":
+        _completed("ScoredGalaxy", record["galaxy"])
+    elif name == "ScoredGalaxy":
+        record.setdefault("refined_redshift_reason", "")
+    return record
 
 
 def _misplaced(found: str, expected: str) -> MalformedEventError:
@@ -309,7 +331,7 @@ def _without_documentation(part: Any) -> Any:
 
 def readable(event: Event) -> Record:
     """An event as plain JSON values: no binary fields, null for what is not finite."""
-    plain: Record = _readable(to_record(event))
+    plain: Record = _readable(to_rows(event))
     return plain
 
 

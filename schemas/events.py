@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .records import Wire
+from .records import Table, Wire
 
 Floats = NDArray[np.floating[Any]]
 
@@ -262,7 +262,7 @@ class ParsedLine:
     probability: float
     shape: str
     shape_probabilities: Singles
-    identifications: list[Identification]
+    identifications: Annotated[list[Identification], Table(Identification)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +294,7 @@ class Morphology:
 
     name: str
     probabilities: Singles
-    components: list[MapComponent]
+    components: Annotated[list[MapComponent], Table(MapComponent)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -305,7 +305,7 @@ class ParsedObservation:
     time_mjd: float
     model: str
     lines: list[ParsedLine]
-    continuum: list[ContinuumSegment]
+    continuum: Annotated[list[ContinuumSegment], Table(ContinuumSegment)]
     morphology: Morphology | None = None
 
 
@@ -322,7 +322,7 @@ class Fingerprint:
     chunk_index: Integers
     chunk_weight: Chunks
     chunk_weighted_flux: Chunks
-    bands: list[BandStatistics]
+    bands: Annotated[list[BandStatistics], Table(BandStatistics)]
     maps: list[MapStatistics]
     photometric_redshifts: list[PublishedRedshift]
     documents: list[Document]
@@ -331,7 +331,7 @@ class Fingerprint:
     candidates: list[str]
     observation_hashes: bytes
     digest: bytes
-    recent_sources: list[Source]
+    recent_sources: Annotated[list[Source], Table(Source)]
     parsed: list[ParsedObservation] = field(default_factory=list)
 
 
@@ -406,7 +406,7 @@ class Provenance:
     fingerprint_hash: str
     observation_count: int
     observation_digest: str
-    recent_sources: list[Source]
+    recent_sources: Annotated[list[Source], Table(Source)]
     model_hash: str
     calibration_id: str
     schema_id: int
@@ -442,8 +442,8 @@ class ScoredGalaxy:
 
     ``redshift`` is the one in force. ``refined_redshift`` is the learned one beside it, of which
     nothing else here depends; None where it is switched off or would be the conventional one, for
-    a galaxy with a spectrum for instance, or one with too few near-infrared bands. ``models`` names
-    what was asked for it either way.
+    a galaxy with a spectrum for instance, or one with too few near-infrared bands, as
+    ``refined_redshift_reason`` says. ``models`` names what was asked for it either way.
     """
 
     galaxy_id: str
@@ -452,7 +452,7 @@ class ScoredGalaxy:
     declination_deg: float
     position_error_arcsec: float
     redshift: RedshiftPosterior
-    features: list[Feature]
+    features: Annotated[list[Feature], Table(Feature)]
     evaluations: list[EvaluationScore]
     critic: CriticOutput
     value: float
@@ -469,6 +469,7 @@ class ScoredGalaxy:
     parsed: list[ParsedObservation] = field(default_factory=list)
     recovered_lines: RecoveredLines | None = None
     refined_redshift: RedshiftPosterior | None = None
+    refined_redshift_reason: str = ""
     models: list[ModelUsed] = field(default_factory=list)
 
 

@@ -1,18 +1,21 @@
 """Dataclasses to Avro records and back.
 
-A dataclass and its Avro record have the same field names. Only three kinds of field differ in
-value: numeric arrays (``bytes`` on the wire), nested dataclasses and lists of them. The conversion
-is written out once for each class.
+A dataclass and its Avro record have the same field names. Four kinds of field differ in value:
+numeric arrays (``bytes`` on the wire), nested dataclasses, lists of them, and tables, which are
+columns on the wire. The conversion is written out once for each class.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cache
+from itertools import starmap
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import numpy as np
@@ -47,9 +50,70 @@ class Wire:
         return np.frombuffer(value, dtype=self.dtype).reshape(self.shape)
 
 
+class Table:
+    """Marks a list of small dataclasses, by ``Annotated``, as one that travels column by column.
+
+    That takes half the time of one record for each. What is None is NaN on the wire: only numbers
+    may be missing. The field has a name of its own there: under the plain one, earlier versions of
+    a schema have a list of records, which is read too.
+    """
+
+    def __init__(self, row: Any) -> None:
+        hints = typing.get_type_hints(row)
+        self._row = row
+        self._names = [each.name for each in dataclasses.fields(row)]
+        self._may_be_missing = {
+            name for name, hint in hints.items() if _without_none(hint) is not hint
+        }
+
+    def to_wire(self, rows: list[Any]) -> Record:
+        """The columns of some rows."""
+        columns: Record = {}
+        for name in self._names:
+            column = [*map(attrgetter(name), rows)]
+            if name in self._may_be_missing:
+                column = [_MISSING if value is None else value for value in column]
+            columns[name] = column
+        return columns
+
+    def from_wire(self, columns: Record) -> list[Any]:
+        """The rows of some columns.
+
+        Raises:
+            ValueError: the columns differ in length.
+        """
+        found = []
+        for name in self._names:
+            column = columns[name]
+            if name in self._may_be_missing:
+                column = [None if value != value else value for value in column]
+            found.append(column)
+        return [*starmap(self._row, zip(*found, strict=True))]
+
+    def from_records(self, records: list[Record]) -> list[Any]:
+        """The rows of a list of records."""
+        return [self._row(*map(each.__getitem__, self._names)) for each in records]
+
+
+def table_name(name: str) -> str:
+    """The name on the wire of a field that is a table."""
+    return f"{name}_table"
+
+
+_MISSING = math.nan
+
+
 def to_record(event: Any) -> Record:
     """The Avro record of an event dataclass."""
-    record: Record = _writer(type(event))(event)
+    cls: Any = type(event)
+    record: Record = _writer(cls)(event)
+    return record
+
+
+def to_rows(event: Any) -> Record:
+    """The same with a record for each row of a table, as a person wants to read them."""
+    cls: Any = type(event)
+    record: Record = _row_writer(cls)(event)
     return record
 
 
@@ -59,7 +123,8 @@ def from_record(cls: type[T], record: Record) -> T:
     Raises:
         ValueError: a field's bytes are not a whole number of array elements.
     """
-    event: T = _reader(cls)(record)
+    key: Any = cls
+    event: T = _reader(key)(record)
     return event
 
 
@@ -67,6 +132,11 @@ def from_record(cls: type[T], record: Record) -> T:
 def _writer(cls: Any) -> Conversion:
     """``lambda event: {"name": event.name, ...}`` for the fields of a dataclass."""
     return _Writing().conversion(cls)
+
+
+@cache
+def _row_writer(cls: Any) -> Conversion:
+    return _WritingRows().conversion(cls)
 
 
 @cache
@@ -102,17 +172,23 @@ class _Conversions(ABC):
         hints = typing.get_type_hints(cls, include_extras=True)
         parts = {}
         for each in dataclasses.fields(cls):
-            value = self._value(variable, each.name)
             hint = _without_none(hints[each.name])
-            converted = self._part(each.name, hint, value, depth)
+            mark = hint.__metadata__[0] if typing.get_origin(hint) is typing.Annotated else None
+            if isinstance(mark, Table):
+                name, part = self._table(each.name, mark, variable)
+                parts[name] = part
+                continue
+            value = self._value(variable, each.name)
+            if isinstance(mark, Wire):
+                converted = f"{self._name(self._array(each.name, mark))}({value})"
+            else:
+                converted = self._part(hint, value, depth)
             if converted != value and hint is not hints[each.name]:
                 converted = f"None if {value} is None else {converted}"
             parts[each.name] = converted
         return self._made(cls, parts)
 
-    def _part(self, name: str, hint: Any, value: str, depth: int) -> str:
-        if typing.get_origin(hint) is typing.Annotated:
-            return f"{self._name(self._array(name, hint.__metadata__[0]))}({value})"
+    def _part(self, hint: Any, value: str, depth: int) -> str:
         if dataclasses.is_dataclass(hint):
             return f"{self._name(self._other(hint))}({value})"
         if typing.get_origin(hint) is list:
@@ -135,6 +211,10 @@ class _Conversions(ABC):
         """The conversion of an array."""
 
     @abstractmethod
+    def _table(self, name: str, table: Table, variable: str) -> tuple[str, str]:
+        """Name and source of a table in what a variable holds."""
+
+    @abstractmethod
     def _other(self, cls: Any) -> Conversion:
         """The conversion of a dataclass in a field."""
 
@@ -151,8 +231,21 @@ class _Writing(_Conversions):
     def _array(self, name: str, wire: Wire) -> Conversion:
         return wire.to_wire
 
+    def _table(self, name: str, table: Table, variable: str) -> tuple[str, str]:
+        return table_name(name), f"{self._name(table.to_wire)}({variable}.{name})"
+
     def _other(self, cls: Any) -> Conversion:
         return _writer(cls)
+
+
+class _WritingRows(_Writing):
+    """Dataclasses to records, tables as lists of them."""
+
+    def _table(self, name: str, table: Table, variable: str) -> tuple[str, str]:
+        return name, f"[*map({self._name(to_rows)}, {variable}.{name})]"
+
+    def _other(self, cls: Any) -> Conversion:
+        return _row_writer(cls)
 
 
 class _Reading(_Conversions):
@@ -165,16 +258,31 @@ class _Reading(_Conversions):
         return f"{self._name(cls)}({', '.join(parts.values())})"
 
     def _array(self, name: str, wire: Wire) -> Conversion:
-        def from_wire(value: bytes) -> np.ndarray[Any, Any]:
-            try:
-                return wire.from_wire(value)
-            except ValueError as error:
-                raise ValueError(f"{name}: {error}") from error
+        return _naming(name, wire.from_wire)
 
-        return from_wire
+    def _table(self, name: str, table: Table, variable: str) -> tuple[str, str]:
+        columns = table_name(name)
+        from_wire = self._name(_naming(columns, table.from_wire))
+        from_records = self._name(table.from_records)
+        return name, (
+            f"{from_wire}({variable}[{columns!r}]) if {columns!r} in {variable} "
+            f"else {from_records}({variable}[{name!r}])"
+        )
 
     def _other(self, cls: Any) -> Conversion:
         return _reader(cls)
+
+
+def _naming(name: str, from_wire: Conversion) -> Conversion:
+    """The conversion of a field, whose name stands in what it complains of."""
+
+    def convert(value: Any) -> Any:
+        try:
+            return from_wire(value)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+
+    return convert
 
 
 def _without_none(hint: Any) -> Any:

@@ -86,7 +86,7 @@ def empty_fingerprint() -> Fingerprint:
 def scored() -> ScoredGalaxy:
     """A scored galaxy as it was once published."""
     data = (
-        Path(__file__).parent / "schemas" / "samples" / "ScoredGalaxy.v2.confluent"
+        Path(__file__).parent / "schemas" / "samples" / "ScoredGalaxy.v3.confluent"
     ).read_bytes()
     return Codec().decode_as(ScoredGalaxy, data)
 

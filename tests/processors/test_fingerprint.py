@@ -16,7 +16,7 @@ from processors.contribution import contribution, spectrum_on_grid
 from processors.frequency_grid import BINS, CENTRES_HZ, EDGES_HZ
 from processors.map_photometry import UnusableError, measure
 from schemas.events import BandMeasurement, Fingerprint, Observation, Photometry, Source, Spectrum
-from schemas.records import to_record
+from schemas.records import to_record, to_rows
 
 from ..strategies import continuum_map, members, observations
 
@@ -40,7 +40,7 @@ def close(one: object, other: object) -> bool:
 
 def without_history(fingerprint: Fingerprint) -> dict[str, object]:
     """Everything but what records the order of arrival."""
-    record = to_record(fingerprint)
+    record = to_rows(fingerprint)
     for name in ("observation_hashes", "recent_sources", "digest", "chunk_index"):
         del record[name]
     return {**record, "chunks": fingerprint.chunk_index.tolist()}

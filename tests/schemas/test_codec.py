@@ -109,13 +109,13 @@ def test_an_alert_is_also_made_of_a_galaxy_in_an_earlier_version(framing: Framin
 @pytest.mark.parametrize("read_in", ["confluent", "container"])
 @pytest.mark.parametrize("framing", ["confluent", "container", "json"])
 def test_an_alert_takes_its_galaxy_over_as_it_was_read(framing: Framing, read_in: Framing) -> None:
-    alert = codec.decode_as(Alert, (SAMPLES / "Alert.v2.confluent").read_bytes())
+    alert = codec.decode_as(Alert, (SAMPLES / "Alert.v3.confluent").read_bytes())
     galaxy = codec.encode(alert.galaxy, read_in)
     assert codec.encode_alert(head_of(alert), galaxy, framing) == codec.encode(alert, framing)
 
 
 def test_an_alert_is_about_a_scored_galaxy(empty_fingerprint: Fingerprint) -> None:
-    alert = codec.decode_as(Alert, (SAMPLES / "Alert.v2.confluent").read_bytes())
+    alert = codec.decode_as(Alert, (SAMPLES / "Alert.v3.confluent").read_bytes())
     with pytest.raises(MalformedEventError, match="Fingerprint where ScoredGalaxy belongs"):
         codec.encode_alert(head_of(alert), codec.encode(empty_fingerprint), "container")
 
@@ -166,7 +166,7 @@ def test_a_flipped_byte_never_escapes(event: Observation, data: st.DataObject) -
         codec.decode(bytes(whole))
 
 
-@given(version=st.sampled_from([1, 2]), data=st.data())
+@given(version=st.sampled_from([1, 2, 3]), data=st.data())
 def test_a_flipped_byte_of_a_score_never_escapes(version: int, data: st.DataObject) -> None:
     encoded = bytearray((SAMPLES / f"ScoredGalaxy.v{version}.confluent").read_bytes())
     place = data.draw(st.integers(0, len(encoded) - 1))

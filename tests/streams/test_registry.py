@@ -51,7 +51,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]
     running.start()
     try:
         client = SchemaRegistryClient({"url": running.url})
-        taken = {client.register_schema(f"theirs-{n}", foreign_schema(n)) for n in range(10)}
+        taken = {client.register_schema(f"theirs-{n}", foreign_schema(n)) for n in MANIFEST_IDS}
         assert taken >= MANIFEST_IDS
         yield running
     finally:
@@ -71,6 +71,16 @@ def registry(server: RegistryServer) -> RegistrySettings:
 
 def ids(registry: RegistrySettings) -> dict[tuple[str, int], int]:
     return {(each.name, each.version): each.id for each in registered_versions(registry)}
+
+
+def test_a_registry_that_wants_compatible_versions_takes_them_all(
+    registry: RegistrySettings, client: SchemaRegistryClient
+) -> None:
+    client.set_compatibility(level="BACKWARD")
+    try:
+        assert ids(registry).keys() == {(each.name, each.version) for each in manifest()}
+    finally:
+        client.set_compatibility(level="NONE")
 
 
 def schema_id(message: bytes) -> int:
