@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from processors.redshift import ConventionalRedshift
 from processors.redshift.grids import Array, Array32
+from processors.redshift.refined import Known
 from schemas.events import Fingerprint, ModelUsed, RedshiftPosterior
 
 from .errors import ModelUnavailable
@@ -100,6 +101,7 @@ class ServedRefined:
         fingerprints: Sequence[Fingerprint],
         versions: Sequence[int],
         asking: Asking = lambda _: nullcontext(),
+        known: Known | None = None,
     ) -> list[RedshiftPosterior | str]:
         """The refined posterior of each fingerprint, or why there is none.
 
@@ -109,12 +111,13 @@ class ServedRefined:
             fingerprints: of any galaxies.
             versions: of the networks that are asked, which are usable.
             asking: entered while a network is asked.
+            known: what was found out already about the galaxies; None for nothing.
 
         Raises:
             ModelUnavailable: no answer within the deadline and retries.
         """
         served = _Asked(self.networks, versions, asking)
-        return self._refined.with_networks(served).refine(fingerprints)
+        return self._refined.with_networks(served).refine(fingerprints, known)
 
     def used(self, versions: Sequence[int]) -> list[ModelUsed]:
         """The weights and the versions of the networks, as a score names what had a part in it.

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from models.errors import ModelUnavailable
 from models.served_refined import ServedRefined
+from processors.redshift.refined import Known
 from processors.scoring import Refinement
 from schemas.events import Fingerprint
 
@@ -42,12 +43,16 @@ class Refining:
             require_served(network, self._store, self._metrics)
 
     def refine(
-        self, fingerprints: Sequence[Fingerprint], versions: Sequence[int] | None = None
+        self,
+        fingerprints: Sequence[Fingerprint],
+        known: Known | None = None,
+        versions: Sequence[int] | None = None,
     ) -> Refinement:
         """The refined redshifts of fingerprints.
 
         Args:
             fingerprints: of any galaxies.
+            known: what was found out already about them; None for nothing.
             versions: of the networks; None for those in force.
 
         Raises:
@@ -61,7 +66,7 @@ class Refining:
             with self._available(network.model):
                 network.require_usable(version)
             self._metrics.model_in_force(network.model, version)
-        found = self._refined.refine(fingerprints, versions, self._asking)
+        found = self._refined.refine(fingerprints, versions, self._asking, known)
         return Refinement(
             [None if isinstance(each, str) else each for each in found],
             self._refined.used(versions),

@@ -17,6 +17,7 @@ from models.errors import ModelUnavailable
 from models.served_refined import ServedRefined
 from processors import ranking
 from processors.calibration import Calibration
+from processors.redshift.refined import Known
 from processors.scoring import NO_CRITIC, NOT_REFINED, Judged, with_rank
 from processors.validation import fingerprint_problems
 from processors.vector import FingerprintVectors, condition, vectors
@@ -161,17 +162,20 @@ class ScoreGalaxies(Stage):
             refined_versions: of the networks of the refined redshift; None for those in force.
         """
         decoded = [fingerprint for fingerprint, _ in fingerprints]
+        redshift, seen = self._scorers.redshift, vectors(decoded)
         with self.metrics.part("redshift"):
-            estimated = self._scorers.redshift.estimate_fully(decoded)
+            evidence = redshift.evidence(decoded)
+            estimated = redshift.estimate_fully(decoded, evidence)
         refinement = NOT_REFINED
         if self._refining is not None:
             with self.metrics.part("refined-redshift"):
-                refinement = self._refining.refine(decoded, refined_versions)
+                known = Known(seen, evidence)
+                refinement = self._refining.refine(decoded, known, refined_versions)
         judged, calibration = NO_CRITIC, None
         if self._critic is not None:
             posteriors = [each.posterior for each in estimated]
             version = version or version_in_force(self._critic, self.store)
-            judged, calibration = self._judge(self._critic, version, decoded, posteriors)
+            judged, calibration = self._judge(self._critic, version, seen, posteriors)
         with self.metrics.part("score"):
             return self._scorers.calibrated(calibration).score(
                 decoded,
@@ -193,10 +197,10 @@ class ScoreGalaxies(Stage):
         self,
         critic: Critic,
         version: int,
-        fingerprints: Sequence[Fingerprint],
+        seen: FingerprintVectors,
         posteriors: Sequence[RedshiftPosterior],
     ) -> tuple[Judged, Calibration]:
-        """What a version of the critic says of the fingerprints in which something was observed.
+        """What a version of the critic says of the galaxies of which something was observed.
 
         Returns:
             That, and the calibration that belongs to the version.
@@ -204,8 +208,7 @@ class ScoreGalaxies(Stage):
         Raises:
             InfrastructureError: Triton does not answer, or does not serve that version.
         """
-        seen = vectors(fingerprints)
-        outputs = np.full(len(fingerprints), np.nan, np.float32)
+        outputs = np.full(len(seen), np.nan, np.float32)
         chosen = np.flatnonzero(seen.observed)
         try:
             if chosen.size:

@@ -10,6 +10,7 @@ made once.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -75,6 +76,12 @@ class DustPosterior:
 
     log_luminosity_variance: Array
     """Variance of the same, float64, shape (galaxies, NODES)."""
+
+    def select(self, rows: Sequence[int]) -> DustPosterior:
+        """That of some of the galaxies."""
+        return DustPosterior(
+            self.log_likelihood[rows], self.log_luminosity[rows], self.log_luminosity_variance[rows]
+        )
 
 
 class Dust:

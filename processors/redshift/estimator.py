@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,6 @@ from schemas.events import (
     RedshiftPosterior,
 )
 
-from ..fingerprint import empty
 from . import dust, grids, lines, published, radio
 from .dust import Dust
 from .grids import COARSE, FINE, NODES, NODES_TO_COARSE, PUBLISHED, Array
@@ -94,23 +94,46 @@ class Evidence:
     Attributes:
         log_continuum: the ln of prior, dust and radio, float64, shape (N, COARSE).
         stated: the published redshifts that count, of each galaxy.
-        templates: what the template fit says; None without one.
         far_infrared: which have far-infrared photometry, shape (N,).
         dust_posterior: of the dust continuum.
-        inputs: what each posterior rests on, all of it together.
+        observed: which of dust, radio and lines there are of each galaxy.
+        tuned: the constants that went into it.
+        templates: what the template fit says; None without one.
     """
 
     log_continuum: Array
     stated: list[list[PublishedRedshift]]
-    templates: FittedTemplates | None
     far_infrared: NDArray[np.bool_]
     dust_posterior: dust.DustPosterior
-    inputs: list[list[str]]
+    observed: list[list[str]]
+    tuned: Tuned
+    templates: FittedTemplates | None = None
+
+    @property
+    def published(self) -> NDArray[np.bool_]:
+        """Which galaxies have a published redshift that counts, shape (N,)."""
+        return np.array([bool(many) for many in self.stated], bool)
+
+    def select(self, rows: Sequence[int]) -> Evidence:
+        """That of some of the galaxies, templates left out."""
+        return Evidence(
+            log_continuum=self.log_continuum[rows],
+            stated=[self.stated[row] for row in rows],
+            far_infrared=self.far_infrared[rows],
+            dust_posterior=self.dust_posterior.select(rows),
+            observed=[self.observed[row] for row in rows],
+            tuned=self.tuned,
+        )
 
 
 ROWS = 8
-"""Batches are filled up to a multiple of so many rows: linear algebra takes other ways, with other
+"""Matrices are filled up to a multiple of so many rows: linear algebra takes other ways, with other
 rounding, for single rows, and a result shall not depend on the batch that it was computed in."""
+
+
+def filled(count: int) -> NDArray[np.int64]:
+    """Which of some rows, one after the other and then from the first again, fill them up."""
+    return np.arange(count + -count % ROWS) % count
 
 
 class ConventionalRedshift:
@@ -130,6 +153,7 @@ class ConventionalRedshift:
         self._prior = self._dust.posterior(
             np.zeros(0), nothing, nothing, np.full((1, 0), np.nan), nothing
         )
+        self._log_dust_prior: Array = self._prior.log_likelihood[0] @ NODES_TO_COARSE
         constants = {
             "tuned": asdict(self._tuned),
             "grid": [grids.FINE_POINTS, grids.FINE_PER_COARSE, grids.COARSE_PER_NODE],
@@ -149,15 +173,22 @@ class ConventionalRedshift:
         """The posterior of each fingerprint, in order; the same to the bit in whichever batch."""
         return [estimated.posterior for estimated in self.estimate_fully(fingerprints)]
 
-    def estimate_fully(self, fingerprints: Sequence[Fingerprint]) -> list[Estimated]:
-        """The posteriors with what was found out on the way to them."""
+    def estimate_fully(
+        self, fingerprints: Sequence[Fingerprint], evidence: Evidence | None = None
+    ) -> list[Estimated]:
+        """The posteriors with what was found out on the way to them.
+
+        Args:
+            fingerprints: of any galaxies.
+            evidence: of the same; None to find it here.
+        """
         if not fingerprints:
             return []
-        filled = [*fingerprints, *[empty("")] * (-len(fingerprints) % ROWS)]
-        evidence = self.evidence(filled)
+        if evidence is None:
+            evidence = self.evidence(fingerprints)
         log_posterior, dust_posterior = self.combined(evidence), evidence.dust_posterior
-        count, inputs = len(fingerprints), evidence.inputs
-        posteriors = posteriors_of(log_posterior[:count], inputs[:count])
+        inputs = self.inputs(evidence)
+        posteriors = posteriors_of(log_posterior, inputs)
         found: dict[int, tuple[list[lines.Line], lines.Residual | None]] = {}
         spectra = [row for row, one in enumerate(fingerprints) if len(one.chunk_index)]
         for first in range(0, len(spectra), _FINE_ROWS):
@@ -187,33 +218,51 @@ class ConventionalRedshift:
         """The same without published redshifts and templates: prior, dust and radio."""
         return self._continuum(fingerprints)[0]
 
+    @cached_property
+    def log_prior(self) -> Array:
+        """The same of a galaxy of which nothing is known, shape (COARSE,)."""
+        (at_nodes,) = self._or_neighbour(self._prior.log_likelihood)
+        return np.asarray(at_nodes @ NODES_TO_COARSE)
+
     def evidence(self, fingerprints: Sequence[Fingerprint]) -> Evidence:
         """The pieces of evidence, lines left out."""
-        log_continuum, dust_posterior, inputs = self._continuum(fingerprints)
-        far_infrared = np.array(["dust" in used for used in inputs], bool)
+        log_continuum, dust_posterior, observed = self._continuum(fingerprints)
+        far_infrared = np.array(["dust" in one for one in observed], bool)
         stated = [
             published.independent(one.photometric_redshifts, far)
             for one, far in zip(fingerprints, far_infrared.tolist(), strict=True)
         ]
-        with_published = np.array([bool(many) for many in stated], bool)
-        fit = self.template_fit
-        templates = None if fit is None else fit.fitted(fingerprints)
-        used_templates = np.zeros(len(fingerprints), bool)
-        if fit is not None and templates is not None:
-            used_templates = (templates.count > 0) & (fit.exponent(with_published) > 0)
-        inputs = [
-            (["photometric-redshift"] if many else []) + (["templates"] if fitted else []) + used
-            or ["prior"]
-            for many, fitted, used in zip(stated, used_templates, inputs, strict=True)
-        ]
-        return Evidence(
-            log_continuum=log_continuum,
-            stated=stated,
-            templates=templates,
-            far_infrared=far_infrared,
-            dust_posterior=dust_posterior,
-            inputs=inputs,
+        evidence = Evidence(
+            log_continuum, stated, far_infrared, dust_posterior, observed, self._tuned
         )
+        return self.with_fitted_templates(fingerprints, evidence)
+
+    def with_fitted_templates(
+        self, fingerprints: Sequence[Fingerprint], evidence: Evidence
+    ) -> Evidence:
+        """Evidence of fingerprints with the templates of this redshift, if it has any.
+
+        Raises:
+            ValueError: the evidence was found with other constants.
+        """
+        if evidence.tuned != self._tuned:
+            raise ValueError("the evidence was found with other tuned constants")
+        fit = self.template_fit
+        return replace(evidence, templates=None if fit is None else fit.fitted(fingerprints))
+
+    def inputs(self, evidence: Evidence) -> list[list[str]]:
+        """What the posterior of each galaxy rests on."""
+        fit, templates = self.template_fit, evidence.templates
+        fitted = np.zeros(len(evidence.stated), bool)
+        if fit is not None and templates is not None:
+            fitted = (templates.count > 0) & (fit.exponent(evidence.published) > 0)
+        return [
+            (["photometric-redshift"] if many else []) + (["templates"] if used else []) + rest
+            or ["prior"]
+            for many, used, rest in zip(
+                evidence.stated, fitted.tolist(), evidence.observed, strict=True
+            )
+        ]
 
     def combined(self, evidence: Evidence, with_published: bool = True) -> Array:
         """The ln of the unnormalised posterior, float64, shape (N, COARSE).
@@ -229,7 +278,7 @@ class ConventionalRedshift:
                 evidence.templates,
                 np.array([bool(many) for many in stated], bool),
                 evidence.far_infrared,
-                np.asarray(self._prior.log_likelihood[0] @ NODES_TO_COARSE),
+                self._log_dust_prior,
             )
         return total
 
@@ -241,11 +290,11 @@ class ConventionalRedshift:
         radio_bands = bands.between(0.0, radio.HIGHEST_FREQUENCY_HZ).with_limits_as_zero()
         rows = np.flatnonzero(far_infrared.present)
         count = len(rows)
-        padded = np.append(rows, np.flatnonzero(~far_infrared.present)[: -count % ROWS])
         log_likelihood = np.repeat(self._prior.log_likelihood, len(fingerprints), axis=0)
         log_luminosity = np.repeat(self._prior.log_luminosity, len(fingerprints), axis=0)
         variance = np.repeat(self._prior.log_luminosity_variance, len(fingerprints), axis=0)
         if count:
+            padded = rows[filled(count)]
             measured = self._dust.posterior(
                 far_infrared.log_frequency,
                 far_infrared.flux[padded],
@@ -267,7 +316,7 @@ class ConventionalRedshift:
                 radio_bands.weight,
             )
         )
-        total = at_nodes @ NODES_TO_COARSE
+        total = (at_nodes[filled(len(at_nodes))] @ NODES_TO_COARSE)[: len(at_nodes)]
         radio_present = radio_bands.present
         inputs = [
             _inputs(one, bool(far), bool(near))

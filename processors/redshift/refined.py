@@ -27,8 +27,7 @@ from numpy.typing import NDArray
 from schemas.events import Fingerprint, PublishedRedshift, RedshiftPosterior
 
 from .. import vector
-from ..fingerprint import empty
-from .estimator import ROWS, ConventionalRedshift, posteriors_of
+from .estimator import ConventionalRedshift, Evidence, filled, posteriors_of
 from .grids import COARSE, Array, Array32
 from .refined_networks import WITH_PUBLISHED, Networks, NumpyNetworks
 
@@ -118,30 +117,50 @@ class Inputs:
         )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Known:
+    """What was found out already about N galaxies, and is not found out again."""
+
+    vectors: vector.FingerprintVectors
+    """Of their fingerprints."""
+
+    evidence: Evidence
+    """Of their conventional redshifts, with or without templates."""
+
+
 def inputs_of(fingerprints: Sequence[Fingerprint], conventional: ConventionalRedshift) -> Inputs:
     """What the networks are told of some fingerprints, spectra left out.
 
     Raises:
         ValueError: the conventional redshift fits no templates.
     """
-    known = conventional.evidence(fingerprints)
-    if known.templates is None:
-        raise ValueError("the refined redshift needs a conventional one that fits templates")
     vectors = vector.vectors(fingerprints)
-    return Inputs(
+    return _inputs(
         vectors.values[:, vector.BROADBAND],
         vectors.mask[:, vector.BROADBAND],
-        np.array(
-            [_mean([np.log1p(max(one.redshift, 0.0)) for one in many]) for many in known.stated]
-        ),
-        np.array([_mean(_half_widths(many), _NO_HALF_WIDTH) for many in known.stated]),
-        np.array([float(len(many)) for many in known.stated]),
-        known.log_continuum,
-        conventional.log_continuum([empty("")])[0],
-        known.templates.log_posterior,
-        conventional.combined(known, with_published=False),
-        conventional.combined(known),
-        known.inputs,
+        conventional.evidence(fingerprints),
+        conventional,
+    )
+
+
+def _inputs(
+    values: Array32, mask: Array32, evidence: Evidence, conventional: ConventionalRedshift
+) -> Inputs:
+    if evidence.templates is None:
+        raise ValueError("the refined redshift needs a conventional one that fits templates")
+    stated = evidence.stated
+    return Inputs(
+        values,
+        mask,
+        np.array([_mean([np.log1p(max(one.redshift, 0.0)) for one in many]) for many in stated]),
+        np.array([_mean(_half_widths(many), _NO_HALF_WIDTH) for many in stated]),
+        np.array([float(len(many)) for many in stated]),
+        evidence.log_continuum,
+        conventional.log_prior,
+        evidence.templates.log_posterior,
+        conventional.combined(evidence, with_published=False),
+        conventional.combined(evidence),
+        conventional.inputs(evidence),
     )
 
 
@@ -314,24 +333,41 @@ class Refined:
             posteriors.insert(row, posterior)
         return posteriors
 
-    def refine(self, fingerprints: Sequence[Fingerprint]) -> list[RedshiftPosterior | str]:
+    def refine(
+        self, fingerprints: Sequence[Fingerprint], known: Known | None = None
+    ) -> list[RedshiftPosterior | str]:
         """The refined posterior of each fingerprint, in order, or why there is none.
 
         Those of which it is known beforehand that there is none cost next to nothing. The same to
         the bit in whichever batch, if the networks' outputs are.
+
+        Args:
+            fingerprints: of any galaxies.
+            known: of the same; None to find it out here.
         """
-        found: list[RedshiftPosterior | str] = [*self._unlike_training(fingerprints)]
+        vectors = vector.vectors(fingerprints) if known is None else known.vectors
+        values, mask = vectors.values[:, vector.BROADBAND], vectors.mask[:, vector.BROADBAND]
+        found: list[RedshiftPosterior | str] = [*self._unlike_training(fingerprints, values, mask)]
         asked = [row for row, reason in enumerate(found) if not reason]
         for first in range(0, len(asked), _TOGETHER):
             rows = asked[first : first + _TOGETHER]
-            filled = [*(fingerprints[row] for row in rows), *[empty("")] * (-len(rows) % ROWS)]
-            inputs = inputs_of(filled, self._conventional)
-            log_posterior, reasons = self.log_posterior(inputs)
-            used = [[*known, REFINED] for known in inputs.evidence[: len(rows)]]
+            evidence = self._evidence([fingerprints[row] for row in rows], rows, known)
+            inputs = _inputs(values[rows], mask[rows], evidence, self._conventional)
+            log_posterior, reasons = self.log_posterior(inputs.select(filled(len(rows))))
+            used = [[*one, REFINED] for one in inputs.evidence]
             posteriors = posteriors_of(log_posterior[: len(rows)], used)
             for row, posterior, reason in zip(rows, posteriors, reasons, strict=False):
                 found[row] = reason or posterior
         return found
+
+    def _evidence(
+        self, fingerprints: Sequence[Fingerprint], rows: Sequence[int], known: Known | None
+    ) -> Evidence:
+        """That of the fingerprints in some rows of what is known."""
+        if known is None:
+            return self._conventional.evidence(fingerprints)
+        evidence = known.evidence.select(rows)
+        return self._conventional.with_fitted_templates(fingerprints, evidence)
 
     def log_posterior(self, inputs: Inputs) -> tuple[Array, list[str]]:
         """The ln of the posteriors on COARSE, and why each is the conventional one, or "".
@@ -356,15 +392,13 @@ class Refined:
         log_density = float(weights["sharpness"]) * np.log(density + 1e-300)
         return np.where(refined, log_density, inputs.log_conventional), reasons
 
-    def _unlike_training(self, fingerprints: Sequence[Fingerprint]) -> list[str]:
+    def _unlike_training(
+        self, fingerprints: Sequence[Fingerprint], values: Array32, mask: Array32
+    ) -> list[str]:
         """Why the networks cannot know a galaxy, as far as it shows beforehand, or ""."""
-        if not fingerprints:
-            return []
-        seen = vector.vectors(fingerprints)
-        beyond = self._beyond(seen.values[:, vector.BROADBAND], seen.mask[:, vector.BROADBAND])
         return [
             _LINES if len(one.chunk_index) else reason
-            for one, reason in zip(fingerprints, beyond, strict=True)
+            for one, reason in zip(fingerprints, self._beyond(values, mask), strict=True)
         ]
 
     def _beyond(self, values: Array32, mask: Array32) -> list[str]:

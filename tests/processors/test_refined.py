@@ -9,9 +9,12 @@ from models.templates import load_templates
 from processors.fingerprint import build, empty
 from processors.redshift import ConventionalRedshift, refined
 from processors.redshift.grids import COARSE
-from processors.redshift.refined import FEATURES, Inputs, Refined
+from processors.redshift.refined import FEATURES, Inputs, Known, Refined
 from processors.redshift.refined_networks import COMPONENTS, NumpyNetworks
+from processors.redshift.tuned import packaged
+from processors.vector import vectors
 from schemas.events import BandStatistics, Fingerprint, Observation, PublishedRedshift, Spectrum
+from schemas.records import to_record
 
 MICRON_HZ = 299_792.458e9
 STEP = COARSE[1] - COARSE[0]
@@ -176,6 +179,28 @@ def test_the_result_does_not_depend_on_the_batch(conventional: ConventionalRedsh
         (alone,) = model.estimate([one])
         assert alone.best == pytest.approx(posterior.best, rel=1e-6)
         assert alone.inputs == posterior.inputs
+
+
+def test_what_is_known_already_is_not_found_out_again(
+    conventional: ConventionalRedshift, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Refined(weights(conventional), conventional)
+    many = [galaxy(3.0), replace(galaxy(), bands=[]), galaxy(2.0, 2.1, flux_jy=1e-4), galaxy()]
+    known = Known(vectors(many), ConventionalRedshift().evidence(many))
+    expected = model.refine(many)
+    for again in ("evidence", "log_continuum"):
+        monkeypatch.delattr(ConventionalRedshift, again)
+    found = model.refine(many, known)
+    assert [isinstance(one, str) for one in found] == [False, True, False, False]
+    for one, other in zip(found, expected, strict=True):
+        assert one == other if isinstance(one, str) else to_record(one) == to_record(other)
+
+
+def test_evidence_found_with_other_constants_is_refused(conventional: ConventionalRedshift) -> None:
+    other = ConventionalRedshift(replace(packaged(), dust_error=0.5))
+    model, many = Refined(weights(conventional), conventional), [galaxy()]
+    with pytest.raises(ValueError, match="other tuned constants"):
+        model.refine(many, Known(vectors(many), other.evidence(many)))
 
 
 def test_weights_of_another_conventional_redshift_are_refused(
