@@ -68,10 +68,12 @@ class Refinement:
         posteriors: one for each of N galaxies, None where it would be the conventional one; None
             if it was not asked.
         models: what made them.
+        reasons: why each is the conventional one, empty where it is not.
     """
 
     posteriors: Sequence[RedshiftPosterior | None] | None
     models: Sequence[ModelUsed] = ()
+    reasons: Sequence[str] = ()
 
 
 NOT_REFINED = Refinement(None)

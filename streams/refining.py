@@ -70,6 +70,7 @@ class Refining:
         return Refinement(
             [None if isinstance(each, str) else each for each in found],
             self._refined.used(versions),
+            [each if isinstance(each, str) else "" for each in found],
         )
 
     @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from prometheus_client import generate_latest
@@ -12,7 +13,7 @@ from prometheus_client import generate_latest
 from models.refined import COLOURS, GATE, refined_used
 from models.served_refined import ServedRefined
 from models.simulator import simulate
-from processors.fingerprint import build
+from processors.fingerprint import build, empty
 from processors.redshift import ConventionalRedshift
 from schemas.events import ScoredGalaxy
 from streams.errors import InfrastructureError
@@ -123,3 +124,13 @@ def test_without_its_networks_nothing_is_refined_and_it_is_counted(tmp_path: Pat
     scrape = samples(generate_latest(metrics.registry).decode())
     errors = by_label(scrape, "mmbroker_triton_errors_total", "model")
     assert errors == {COLOURS: 1, GATE: 0}
+
+
+def test_why_galaxies_are_not_refined_is_kept(tmp_path: Path) -> None:
+    (posterior,) = ConventionalRedshift().estimate([empty("g")])
+    said = [posterior, "conventional: lines"]
+    refined = SimpleNamespace(networks=[], refine=lambda *_: said, used=lambda _: [])
+    with closing(LMDBStore(tmp_path)) as store:
+        found = Refining(refined, store, StageMetrics("s")).refine([empty("g"), empty("h")])
+    assert found.posteriors == [posterior, None]
+    assert found.reasons == ["", "conventional: lines"]
