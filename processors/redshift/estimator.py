@@ -93,6 +93,7 @@ class Evidence:
 
     Attributes:
         log_continuum: the ln of prior, dust and radio, float64, shape (N, COARSE).
+        log_published: the ln of the likelihood of the published redshifts, shape (N, COARSE).
         stated: the published redshifts that count, of each galaxy.
         far_infrared: which have far-infrared photometry, shape (N,).
         dust_posterior: of the dust continuum.
@@ -102,6 +103,7 @@ class Evidence:
     """
 
     log_continuum: Array
+    log_published: Array
     stated: list[list[PublishedRedshift]]
     far_infrared: NDArray[np.bool_]
     dust_posterior: dust.DustPosterior
@@ -118,6 +120,7 @@ class Evidence:
         """That of some of the galaxies, templates left out."""
         return Evidence(
             log_continuum=self.log_continuum[rows],
+            log_published=self.log_published[rows],
             stated=[self.stated[row] for row in rows],
             far_infrared=self.far_infrared[rows],
             dust_posterior=self.dust_posterior.select(rows),
@@ -233,7 +236,13 @@ class ConventionalRedshift:
             for one, far in zip(fingerprints, far_infrared.tolist(), strict=True)
         ]
         evidence = Evidence(
-            log_continuum, stated, far_infrared, dust_posterior, observed, self._tuned
+            log_continuum=log_continuum,
+            log_published=published.log_likelihood(self._tuned, stated),
+            stated=stated,
+            far_infrared=far_infrared,
+            dust_posterior=dust_posterior,
+            observed=observed,
+            tuned=self._tuned,
         )
         return self.with_fitted_templates(fingerprints, evidence)
 
@@ -271,12 +280,13 @@ class ConventionalRedshift:
             evidence: of N galaxies.
             with_published: whether published redshifts count, or it is as if there were none.
         """
-        stated = evidence.stated if with_published else [[]] * len(evidence.stated)
-        total = evidence.log_continuum + published.log_likelihood(self._tuned, stated)
+        total = evidence.log_continuum
+        if with_published:
+            total = total + evidence.log_published
         if self.template_fit is not None and evidence.templates is not None:
             total = total + self.template_fit.evidence(
                 evidence.templates,
-                np.array([bool(many) for many in stated], bool),
+                evidence.published & with_published,
                 evidence.far_infrared,
                 self._log_dust_prior,
             )

@@ -17,7 +17,7 @@ or because they disagree, the posterior is the conventional one, and says so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -193,8 +193,10 @@ def density_of(parameters: Array) -> Array:
     Returns:
         Shape (..., COARSE), summing to 1.
     """
-    share, mean, width = (parameters[..., k, :, None] for k in range(3))
-    density = np.exp(share - width - 0.5 * np.square((COARSE - mean) / np.exp(width))).sum(axis=-2)
+    density: Array = np.zeros((*parameters.shape[:-2], len(COARSE)))
+    for share, mean, width in np.moveaxis(parameters, (-1, -2), (0, 1))[..., None]:
+        deviation = (COARSE - mean) / np.exp(width)
+        density += np.exp(share - width - 0.5 * np.square(deviation))
     return _sum_to_one(density * _STEP / np.sqrt(2 * np.pi) + _FLOOR)
 
 
@@ -207,32 +209,48 @@ def log_components(inputs: Inputs, colours: Array) -> Array:
         inputs: of N galaxies.
         colours: probabilities from the colours, shape (N, COARSE).
     """
+    found = np.stack([*_products(inputs, colours)], axis=1)
+    found -= found.max(axis=2, keepdims=True)
+    found -= np.log(np.exp(found).sum(axis=2, keepdims=True) * _STEP)
+    found[inputs.count == 0, WITH_PUBLISHED] = -np.inf
+    return found
+
+
+def mixture(inputs: Inputs, colours: Array, shares: Array) -> Array:
+    """The density in ln(1 + z) that the components make together, shape (N, COARSE).
+
+    Args:
+        inputs: of N galaxies.
+        colours: probabilities from the colours, shape (N, COARSE).
+        shares: of the components, 0 of those that are absent, shape (N, COMPONENTS).
+    """
+    total = np.zeros_like(colours)
+    # One component after the other: each stays in the processor's cache.
+    for share, log_density in zip(shares.T, _products(inputs, colours), strict=True):
+        density = np.exp(log_density - log_density.max(axis=1, keepdims=True))
+        total += density * (share / (density.sum(axis=1) * _STEP))[:, None]
+    return total
+
+
+def _products(inputs: Inputs, colours: Array) -> Iterator[Array]:
+    """The ln of each component's density, not normalised, shape (N, COARSE)."""
     log_colours = np.log(colours)
     continuum = inputs.log_continuum - inputs.log_prior
     core, wide = _core(inputs.centre, _CORE, 4.0), _core(inputs.centre, _WIDE, 2.0)
     fitted = _TEMPLATES_IN_COLOURS * inputs.log_templates
     beside = _COLOURS_BESIDE_TEMPLATES * log_colours + _TEMPLATES_IN_CORE * inputs.log_templates
-    found = np.stack(
-        [
-            _core(inputs.centre, _NARROW, 4.0),
-            core,
-            core + _COLOURS_IN_CORE * log_colours,
-            core + beside,
-            wide + log_colours,
-            wide + log_colours + fitted,
-            log_colours,
-            log_colours + fitted,
-            log_colours + _CONTINUUM_IN_COLOURS * continuum,
-            inputs.log_continuum,
-            inputs.log_photometry,
-            inputs.log_conventional,
-        ],
-        axis=1,
-    )
-    found -= found.max(axis=2, keepdims=True)
-    found -= np.log(np.exp(found).sum(axis=2, keepdims=True) * _STEP)
-    found[inputs.count == 0, WITH_PUBLISHED] = -np.inf
-    return found
+    yield _core(inputs.centre, _NARROW, 4.0)
+    yield core
+    yield core + _COLOURS_IN_CORE * log_colours
+    yield core + beside
+    yield wide + log_colours
+    yield wide + log_colours + fitted
+    yield log_colours
+    yield log_colours + fitted
+    yield log_colours + _CONTINUUM_IN_COLOURS * continuum
+    yield inputs.log_continuum
+    yield inputs.log_photometry
+    yield inputs.log_conventional
 
 
 def features(inputs: Inputs, colours: Array) -> Array32:
@@ -379,10 +397,11 @@ class Refined:
         chosen = weights["intervals"]
         values, mask = inputs.values[:, chosen], inputs.mask[:, chosen]
         given = scaled(values, mask, weights["mean"], weights["scatter"])
-        members = density_of(self._networks.colours(given))
+        # One member after the other: each stays in the processor's cache.
+        members = np.stack([density_of(each) for each in self._networks.colours(given)])
         colours = members.mean(axis=0)
         shares = self._networks.gate(features(inputs, colours), inputs.count > 0)
-        density = np.einsum("nk,nkz->nz", shares, np.exp(log_components(inputs, colours)))
+        density = mixture(inputs, colours, shares)
         unsure = disagreement(members) > float(weights["largest_disagreement"])
         reasons = [
             reason or (_DISAGREE if one else "")
@@ -425,7 +444,7 @@ _LEVELS = (0.16, 0.5, 0.84)
 def _core(centre: Array, width: float, degrees: float) -> Array:
     """The ln of a Student t about each centre, not normalised, shape (N, COARSE)."""
     deviation = (COARSE[None, :] - centre[:, None]) / width
-    return np.asarray(-(degrees + 1) / 2 * np.log1p(np.square(deviation) / degrees))
+    return np.asarray(-(degrees + 1) / 2 * np.log(1 + np.square(deviation) / degrees))
 
 
 def _quantiles(probability: Array) -> Array:

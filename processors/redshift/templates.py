@@ -184,16 +184,18 @@ class TemplateFit:
     def fitted(self, fingerprints: Sequence[Fingerprint]) -> FittedTemplates:
         """Fit the templates to the measurements of N galaxies."""
         measured = photometry(fingerprints, self.templates.wavelength_um)
+        magnitude = self.magnitude(measured)
         return FittedTemplates(
             self.log_likelihood(measured),
-            self.log_prior(measured),
-            np.isfinite(self.magnitude(measured)),
+            self._log_prior(magnitude),
+            np.isfinite(magnitude),
             measured.count,
         )
 
     def log_posterior(self, measured: Photometry) -> Array:
         """The ln of probabilities per cell, summing to 1, float64, shape (N, COARSE)."""
-        return _normalised(self.log_likelihood(measured) + self.log_prior(measured))
+        log_prior = self._log_prior(self.magnitude(measured))
+        return _normalised(self.log_likelihood(measured) + log_prior)
 
     def log_likelihood(self, measured: Photometry) -> Array:
         """The ln of the likelihood averaged over templates, float64, shape (N, COARSE).
@@ -211,8 +213,9 @@ class TemplateFit:
                 *(measured.start, measured.band, measured.flux, measured.error),
             )
         )
-        found -= np.logaddexp.reduce(found, axis=1, keepdims=True) - np.log(len(GRID))
-        found = np.logaddexp(np.log1p(-templates.floor) + found, np.log(templates.floor))
+        likelihood = np.exp(found - found.max(axis=1, keepdims=True))
+        likelihood /= likelihood.mean(axis=1, keepdims=True)
+        found = np.log((1 - templates.floor) * likelihood + templates.floor)
         # Taken, not indexed, which would lay it out column by column and sum it in another order.
         left, right = np.take(found, _LEFT, axis=1), np.take(found, _LEFT + 1, axis=1)
         return np.asarray(left * (1 - _RIGHT_SHARE) + right * _RIGHT_SHARE)
@@ -248,9 +251,8 @@ class TemplateFit:
         found[by_magnitude] += fitted.log_prior[by_magnitude] - log_prior
         return np.asarray(found)
 
-    def log_prior(self, measured: Photometry) -> Array:
+    def _log_prior(self, magnitude: Array) -> Array:
         """The ln of the prior per cell, shape (N, COARSE); flat where there is no magnitude."""
-        magnitude = self.magnitude(measured)
         known = np.isfinite(magnitude)
         result = np.full((len(magnitude), len(COARSE)), -np.log(len(COARSE)))
         result[known] = log_prior(self.templates.prior, magnitude[known])
@@ -300,11 +302,13 @@ def log_prior(prior: tuple[float, float, float], magnitude: Array) -> Array:
     log_ratio = np.log(np.expm1(COARSE)) - (log_typical + growth * (magnitude[:, None] - 21.0))
     found = exponent * log_ratio - np.exp(np.minimum(exponent * log_ratio, 50.0)) + COARSE
     found = np.maximum(found, found.max(axis=1, keepdims=True) - _FARTHEST)
-    return np.asarray(found - np.logaddexp.reduce(found, axis=1, keepdims=True))
+    return _normalised(found)
 
 
 def _normalised(log_probability: Array) -> Array:
-    return np.asarray(log_probability - np.logaddexp.reduce(log_probability, axis=1, keepdims=True))
+    """The ln of what sums to 1 over the last axis."""
+    found = log_probability - log_probability.max(axis=-1, keepdims=True)
+    return np.asarray(found - np.log(np.exp(found).sum(axis=-1, keepdims=True)))
 
 
 @njit(cache=True)

@@ -10,7 +10,7 @@ from processors.fingerprint import build, empty
 from processors.redshift import ConventionalRedshift, refined
 from processors.redshift.grids import COARSE
 from processors.redshift.refined import FEATURES, Inputs, Known, Refined
-from processors.redshift.refined_networks import COMPONENTS, NumpyNetworks
+from processors.redshift.refined_networks import COMPONENTS, WITH_PUBLISHED, NumpyNetworks
 from processors.redshift.tuned import packaged
 from processors.vector import vectors
 from schemas.events import BandStatistics, Fingerprint, Observation, PublishedRedshift, Spectrum
@@ -89,6 +89,18 @@ def test_components_are_densities_and_those_of_nothing_published_are_absent(
     total = np.exp(found).sum(axis=2) * STEP
     assert total[0] == pytest.approx(np.ones(len(COMPONENTS)))
     assert total[1] == pytest.approx([0.0] * 6 + [1.0] * 6)
+
+
+def test_a_mixture_is_made_of_the_components_that_there_are(
+    conventional: ConventionalRedshift,
+) -> None:
+    given = inputs(conventional, galaxy(1.0, 1.02), galaxy())
+    colours = np.full((2, len(COARSE)), 1 / len(COARSE))
+    shares = np.random.default_rng(0).dirichlet(np.ones(len(COMPONENTS)), 2)
+    shares[given.count == 0, WITH_PUBLISHED] = 0.0
+    components = np.exp(refined.log_components(given, colours))
+    expected = np.einsum("nk,nkz->nz", shares, components)
+    assert refined.mixture(given, colours, shares) == pytest.approx(expected, rel=1e-12)
 
 
 def test_features_tell_agreement_from_disagreement(conventional: ConventionalRedshift) -> None:
