@@ -42,8 +42,8 @@ _FEW_BANDS = f"{FALLBACK}: too few near-infrared bands"
 _UNLIKE = f"{FALLBACK}: fluxes unlike those of the training"
 _DISAGREE = f"{FALLBACK}: the networks disagree"
 
-_TOGETHER = 64
-"""Galaxies at a time: bounds the memory, and the components' densities stay in the cache."""
+_TOGETHER = 128
+"""Galaxies at a time: bounds the memory."""
 
 FEATURES = 17
 """Length of what the gate is told of a galaxy."""

@@ -41,6 +41,7 @@ AB_ZERO_JY = 3631.0
 """Flux density of AB magnitude 0 (Oke & Gunn 1983, ApJ 266 713)."""
 
 _NEGLIGIBLE = 12.0  # ln of the evidence below the best at which a template no longer counts
+_LOGARITHM_OF = 8  # variances in Jy**2 are multiplied at a time: a logarithm is slow
 _FARTHEST = 8.0  # ln by which the prior is at most below its peak
 _MICRON_HZ = relations.SPEED_OF_LIGHT_KM_S * 1e9
 _PLACE: Array = np.clip((COARSE - GRID[0]) / (GRID[1] - GRID[0]), 0, len(GRID) - 1.001)
@@ -177,6 +178,7 @@ class TemplateFit:
         self.templates = templates
         rest = np.log(templates.wavelength_um)[:, None] - GRID
         self._error = np.interp(rest, np.log(ERROR_KNOTS_UM), templates.error)
+        self._flux = np.ascontiguousarray(templates.flux.transpose(0, 2, 1))
         self._log_share = np.log(templates.share)
         reference = np.abs(np.log(templates.wavelength_um / PRIOR_UM))
         self._from_reference = np.where(reference < PRIOR_RANGE, reference, np.inf)
@@ -206,7 +208,7 @@ class TemplateFit:
         templates = self.templates
         found = np.asarray(
             _log_likelihood(
-                templates.flux,
+                self._flux,
                 self._error,
                 self._log_share,
                 templates.temper,
@@ -282,7 +284,7 @@ class TemplateFit:
         """
         return np.asarray(
             _log_likelihood_at(
-                self.templates.flux,
+                self._flux,
                 self._error,
                 self.templates.temper,
                 point,
@@ -312,62 +314,85 @@ def _normalised(log_probability: Array) -> Array:
 
 
 @njit(cache=True)
-def _fit(table, fraction, point, band, flux, error, amplitude, gain):  # type: ignore[no-untyped-def]
-    """Fit every template at one redshift: ``gain`` becomes by how much each lowers chi square.
+def _fit(table, fraction, band, flux, error, amplitude, gain, nothing):  # type: ignore[no-untyped-def]
+    """Fit every template to a galaxy at some redshifts.
 
-    Returns the ln of the likelihood of no galaxy at all. ``amplitude`` is for scratch.
+    Args:
+        table: flux densities, float32, shape (F, T, points).
+        fraction: of the flux by which templates fail, shape (F, points).
+        band: index of the band, shape (measurements,).
+        flux: in Jy, shape (measurements,).
+        error: in Jy, shape (measurements,).
+        amplitude: for scratch, float32, shape (T, points).
+        gain: set to by how much each template lowers chi square, float32, shape (T, points).
+        nothing: set to the ln of the likelihood of no galaxy at all, shape (points,).
     """
-    templates = table.shape[2]
+    templates, points = gain.shape
+    signal, weight = np.empty(points, np.float32), np.empty(points, np.float32)
+    variances = np.ones(points)
     amplitude[:] = 0.0
     gain[:] = 1e-30
-    nothing = 0.0
+    nothing[:] = 0.0
     for m in range(len(band)):
-        systematic = fraction[band[m], point] * flux[m]
-        variance = error[m] * error[m] + systematic * systematic
-        nothing -= 0.5 * (math.log(variance) + flux[m] * flux[m] / variance)
-        row = table[band[m], point]
-        signal, weight = np.float32(flux[m] / variance), np.float32(1 / variance)
+        for k in range(points):
+            systematic = fraction[band[m], k] * flux[m]
+            variance = error[m] * error[m] + systematic * systematic
+            signal[k], weight[k] = flux[m] / variance, 1 / variance
+            nothing[k] -= 0.5 * flux[m] * flux[m] / variance
+            variances[k] *= variance
+        if (m + 1) % _LOGARITHM_OF == 0 or m + 1 == len(band):
+            for k in range(points):
+                nothing[k] -= 0.5 * math.log(variances[k])
+                variances[k] = 1.0
         for t in range(templates):
-            amplitude[t] += signal * row[t]
-            gain[t] += weight * row[t] * row[t]
+            row, up, down = table[band[m], t], amplitude[t], gain[t]
+            for k in range(points):
+                up[k] += signal[k] * row[k]
+                down[k] += weight[k] * row[k] * row[k]
     for t in range(templates):
-        positive = max(amplitude[t], np.float32(0.0))
-        gain[t] = positive * positive / gain[t]
-    return nothing
+        for k in range(points):
+            positive = max(amplitude[t, k], np.float32(0.0))
+            gain[t, k] = positive * positive / gain[t, k]
 
 
 @njit(cache=True)
 def _log_likelihood(table, fraction, log_share, temper, start, band, flux, error):  # type: ignore[no-untyped-def]
-    galaxies, points, templates = len(start) - 1, table.shape[1], table.shape[2]
+    galaxies, (templates, points) = len(start) - 1, table.shape[1:]
     result = np.zeros((galaxies, points))
-    amplitude, gain = np.empty(templates, np.float32), np.empty(templates, np.float32)
+    amplitude = np.empty((templates, points), np.float32)
+    gain = np.empty((templates, points), np.float32)
+    best, total = np.empty(points, np.float32), np.empty(points)
     for n in range(galaxies):
         some = slice(start[n], start[n + 1])
         if start[n] == start[n + 1]:
             continue
-        for k in range(points):
-            nothing = _fit(table, fraction, k, band[some], flux[some], error[some], amplitude, gain)
-            best = gain.max()
-            total = 0.0
-            for t in range(templates):
-                lower = 0.5 * temper * (best - gain[t])
+        _fit(table, fraction, band[some], flux[some], error[some], amplitude, gain, result[n])
+        best[:] = 0.0
+        total[:] = 0.0
+        for t in range(templates):
+            for k in range(points):
+                best[k] = max(best[k], gain[t, k])
+        for t in range(templates):
+            for k in range(points):
+                lower = 0.5 * temper * (best[k] - gain[t, k])
                 if lower < _NEGLIGIBLE:
                     # A flat prior in the ln of the amplitude.
-                    total += math.exp(log_share[t] - lower) / math.sqrt(1 + gain[t])
-            result[n, k] = temper * (nothing + 0.5 * best) + math.log(total)
+                    total[k] += math.exp(log_share[t] - lower) / math.sqrt(1 + gain[t, k])
+        for k in range(points):
+            result[n, k] = temper * (result[n, k] + 0.5 * best[k]) + math.log(total[k])
     return result
 
 
 @njit(cache=True)
 def _log_likelihood_at(table, fraction, temper, point, start, band, flux, error):  # type: ignore[no-untyped-def]
-    galaxies, templates = len(start) - 1, table.shape[2]
+    galaxies, templates = len(start) - 1, table.shape[1]
     result = np.zeros((galaxies, templates))
-    amplitude, gain = np.empty(templates, np.float32), np.empty(templates, np.float32)
+    amplitude = np.empty((templates, 1), np.float32)
+    gain, nothing = np.empty((templates, 1), np.float32), np.empty(1)
     for n in range(galaxies):
-        some = slice(start[n], start[n + 1])
-        nothing = _fit(
-            table, fraction, point[n], band[some], flux[some], error[some], amplitude, gain
-        )
+        some, here = slice(start[n], start[n + 1]), slice(point[n], point[n] + 1)
+        known, there = table[:, :, here], fraction[:, here]
+        _fit(known, there, band[some], flux[some], error[some], amplitude, gain, nothing)
         for t in range(templates):
-            result[n, t] = temper * (nothing + 0.5 * gain[t]) - 0.5 * math.log1p(gain[t])
+            result[n, t] = temper * (nothing[0] + 0.5 * gain[t, 0]) - 0.5 * math.log1p(gain[t, 0])
     return result

@@ -47,7 +47,7 @@ def test_a_galaxy_is_refined_alike_beside_whatever_others(
 ) -> None:
     together = records(served.refine(galaxies, VERSIONS))
     asked = [row for row, each in enumerate(together) if not isinstance(each, str)]
-    assert len(asked) > 65  # more than are asked together
+    assert len(asked) > 129  # more than are asked together
     assert records(served.refine(galaxies[::-1], VERSIONS))[::-1] == together
     for count in (2, 7, 9):
         some = [galaxies[row] for row in asked[:count]]
