@@ -165,6 +165,7 @@ class Scorer:
         posteriors = [each.posterior for each in estimated]
         recovered = self._recovered(estimated)
         refined = refinement.posteriors or [None] * len(posteriors)
+        reasons = refinement.reasons or [""] * len(posteriors)
         models = [*self._models(judged), *refinement.models]
         subjects = [Subject(*pair) for pair in zip(fingerprints, posteriors, strict=True)]
         evaluations = self._evaluate(subjects)
@@ -217,6 +218,7 @@ class Scorer:
                 parsed=fingerprint.parsed,
                 recovered_lines=recovered[index],
                 refined_redshift=refined[index],
+                refined_redshift_reason=reasons[index],
                 models=models + _parsers(fingerprint),
             )
             for index, (fingerprint, posterior) in enumerate(

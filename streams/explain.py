@@ -94,6 +94,9 @@ def verify(settings: Settings, galaxy_id: str) -> Iterator[Comparison]:
                 yield Comparison("fingerprint", False, str(error))
                 again = encoded
             else:
+                # Stored by an earlier version of mmbroker, the same may stand there in other bytes.
+                if again == codec.encode(codec.decode_as(Fingerprint, encoded)):
+                    again = encoded
                 yield _compare_fingerprints(encoded, again)
                 if gone:
                     yield Comparison("feature trees", False, _not_served(gone))
@@ -238,8 +241,8 @@ def _redshift(galaxy: ScoredGalaxy) -> RenderableType:
     if refined is not None:
         text.append(f"refined, not in force: {_intervals(refined)}\n")
         text.append(f"from {', '.join(refined.inputs)}\n")
-    elif _refined_by(galaxy):
-        text.append("refined: none, it would be the conventional one\n")
+    elif galaxy.refined_redshift_reason:
+        text.append(f"refined: none, it would be {galaxy.refined_redshift_reason}\n")
     return Group(text, table if posterior.identifications else Text("no line identified\n"))
 
 

@@ -37,7 +37,7 @@ REFINED = "refined"
 FALLBACK = "conventional"
 """Begins the reason why one is not refined, among its inputs."""
 
-_LINES = f"{FALLBACK}: lines"
+_LINES = f"{FALLBACK}: a spectrum counts for more"
 _FEW_BANDS = f"{FALLBACK}: too few near-infrared bands"
 _UNLIKE = f"{FALLBACK}: fluxes unlike those of the training"
 _DISAGREE = f"{FALLBACK}: the networks disagree"

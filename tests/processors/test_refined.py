@@ -165,7 +165,7 @@ def test_networks_are_not_asked_for_galaxies_that_they_cannot_know(
     few = replace(galaxy(1.0), bands=galaxy().bands[:3])
     assert model.refine([]) == []
     assert model.refine([with_spectrum, few, empty("")]) == [
-        "conventional: lines",
+        "conventional: a spectrum counts for more",
         "conventional: too few near-infrared bands",
         "conventional: too few near-infrared bands",
     ]

@@ -40,10 +40,11 @@ def posteriors(scorer: Scorer) -> Sequence[RedshiftPosterior]:
 
 def test_a_refined_redshift_stands_beside_the_one_in_force(scorer: Scorer) -> None:
     one, _ = posteriors(scorer)
-    first, second = scores(scorer, Refinement([one, None], MODELS))
+    first, second = scores(scorer, Refinement([one, None], MODELS, ["", "conventional: why"]))
     assert first.refined_redshift is one
     assert first.redshift.best != one.best
     assert second.refined_redshift is None
+    assert second.refined_redshift_reason == "conventional: why"
     for galaxy in (first, second):
         assert [each for each in galaxy.models if each.role == "refined-redshift"] == MODELS
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from prometheus_client import generate_latest
@@ -13,7 +12,7 @@ from prometheus_client import generate_latest
 from models.refined import COLOURS, GATE, refined_used
 from models.served_refined import ServedRefined
 from models.simulator import simulate
-from processors.fingerprint import build, empty
+from processors.fingerprint import build
 from processors.redshift import ConventionalRedshift
 from schemas.events import ScoredGalaxy
 from streams.errors import InfrastructureError
@@ -62,6 +61,8 @@ def test_galaxies_carry_both_redshifts(galaxies: list[ScoredGalaxy]) -> None:
         used = [each for each in galaxy.models if each.role == "refined-redshift"]
         assert [each.name for each in used] == ["refined", COLOURS, GATE]
         assert used[0] == refined_used()
+    assert one_refined(galaxies).refined_redshift_reason == ""
+    assert one_not_refined(galaxies).refined_redshift_reason.startswith("conventional: ")
     refined = one_refined(galaxies).refined_redshift
     assert refined is not None
     assert refined.inputs[-1] == "refined"
@@ -95,7 +96,7 @@ def test_the_refined_redshift_is_shown_as_not_in_force(
     assert f"refined, not in force: z = {galaxy.refined_redshift.best:.4f}" in said
     assert f"{COLOURS} 1:" in said
     said = refining.command("explain", one_not_refined(galaxies).galaxy_id).stdout
-    assert "refined: none" in said
+    assert "refined: none, it would be conventional: " in said
 
 
 @pytest.mark.slow
@@ -124,13 +125,3 @@ def test_without_its_networks_nothing_is_refined_and_it_is_counted(tmp_path: Pat
     scrape = samples(generate_latest(metrics.registry).decode())
     errors = by_label(scrape, "mmbroker_triton_errors_total", "model")
     assert errors == {COLOURS: 1, GATE: 0}
-
-
-def test_why_galaxies_are_not_refined_is_kept(tmp_path: Path) -> None:
-    (posterior,) = ConventionalRedshift().estimate([empty("g")])
-    said = [posterior, "conventional: lines"]
-    refined = SimpleNamespace(networks=[], refine=lambda *_: said, used=lambda _: [])
-    with closing(LMDBStore(tmp_path)) as store:
-        found = Refining(refined, store, StageMetrics("s")).refine([empty("g"), empty("h")])
-    assert found.posteriors == [posterior, None]
-    assert found.reasons == ["", "conventional: lines"]
