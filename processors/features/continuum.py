@@ -43,6 +43,7 @@ def subtract_continuum(flux: Array, weight: Array, frequency_hz: Array) -> Array
     velocity = np.log(frequency_hz[place] / frequency_hz[place[0]]) * SPEED_OF_LIGHT_KM_S
     continuum = np.zeros(count)
     used = weights.copy()
+    before = np.empty(count)
     sums = np.zeros((count + 1, 5))
     signal, inverse = np.zeros(count + 1), np.zeros(count + 1)
     ratio = np.zeros(count)
@@ -94,6 +95,7 @@ def subtract_continuum(flux: Array, weight: Array, frequency_hz: Array) -> Array
             ratio[k] = (signal[high] - signal[low]) / np.sqrt(inverse[high] - inverse[low])
         # Where neighbours share noise, or errors are too small, chance makes higher peaks.
         threshold = _CLIP * max(robust_scatter(ratio, weights > 0), 1.0)
+        before[:] = used
         used[:] = weights
         clipped_to = -np.inf
         for k in range(count):
@@ -107,6 +109,8 @@ def subtract_continuum(flux: Array, weight: Array, frequency_hz: Array) -> Array
                 clipped_to = velocity[k] - _CLIP_KM_S
             if velocity[k] >= clipped_to:
                 used[k] = 0.0
+        if (used == before).all():
+            break  # the same channels would make the same lines
     result = np.zeros(len(flux))
     result[place] = continuum
     return result

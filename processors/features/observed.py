@@ -30,7 +30,7 @@ from ..map_photometry import (
 )
 from . import tree
 from .maps import MapInput, map_input
-from .patches import Patches, patches_of
+from .patches import Patches, median, patches_of
 
 FREQUENCIES_HZ = (75e9, 370e9)
 """Where simulated spectra lie: the receivers from 3 to 0.85 mm."""
@@ -87,7 +87,7 @@ def spectrum_input(observation: Observation) -> Patches | None:
         )
     except (ValueError, ArithmeticError):
         return None
-    if float(np.median(patches.width_km_s)) > WIDEST_CHANNEL_KM_S:
+    if median(patches.width_km_s) > WIDEST_CHANNEL_KM_S:
         return None
     return patches if np.isfinite(patches.channels).all() else None
 

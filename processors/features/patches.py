@@ -102,19 +102,20 @@ def patches_of(
         )
     if len(frequency) > 1 and frequency[0] > frequency[-1]:
         frequency, flux, error = frequency[::-1], flux[::-1], error[::-1]
-    if not (np.diff(frequency) > 0).all() or not (frequency > 0).all():
+    if not (frequency[1:] > frequency[:-1]).all() or not (frequency > 0).all():
         raise ValueError("frequency_hz is not strictly monotonic and positive")
     seen = np.isfinite(flux) & np.isfinite(error) & (error > 0)
     if seen.sum() < 8:
         raise ValueError(f"{seen.sum()} channels were observed, fewer than 8")
-    place, spacing, stretch, total = _layout(np.ascontiguousarray(frequency[seen]))
+    frequency, flux, error = frequency[seen], flux[seen], error[seen]
+    place, spacing, stretch, total = _layout(frequency)
     if most is not None and total > most * PATCH:
         raise ValueError(f"the spectrum has {total // PATCH} patches, more than {most}")
-    weight = 1.0 / np.square(error[seen])
+    weight = 1.0 / np.square(error)
     # In units of a typical error from here on, which keeps sums and single precision in range.
-    unit = float(np.median(weight)) ** -0.5
+    unit = median(weight) ** -0.5
     at, width, mean, weights, stretches = _averaged(
-        place, spacing, stretch, total, frequency[seen], flux[seen] / unit, weight * unit**2
+        place, spacing, stretch, total, frequency, flux / unit, weight * unit**2
     )
     continuum = subtract_continuum(mean, weights, at)
     residual = np.where(weights > 0, mean - continuum, 0.0)
@@ -149,6 +150,12 @@ def batch(
         patches[row, : len(each)] = each.patches
         present[row, : len(each)] = 1.0
     return channels, patches, present
+
+
+@njit(cache=True)
+def median(values: Array) -> float:
+    """The median, in less than half of the time that numpy's own takes."""
+    return float(np.median(values))
 
 
 @njit(cache=True)
@@ -270,6 +277,9 @@ def filter_signal_to_noise(
             first += 1
         while stretch[last - 1] != stretch[start]:
             last -= 1
+        # Never less than a patch, which the compiler must not know: it unrolls short loops of known
+        # length, and does not vectorise them then. Nor does it where a loop has many arrays.
+        size = min(PATCH, count - start)
         for k in range(PATCH):
             signal[k] = weighted[start + k]
             inverse[k] = weight[start + k]
@@ -284,8 +294,9 @@ def filter_signal_to_noise(
                 below = slice(start - tap, start - tap + PATCH)
                 upper, lower = weighted[above], weighted[below]
                 upper_weight, lower_weight = weight[above], weight[below]
-                for k in range(PATCH):
+                for k in range(size):
                     signal[k] += share * (upper[k] + lower[k])
+                for k in range(size):
                     inverse[k] += square * (upper_weight[k] + lower_weight[k])
             else:
                 for k in range(max(0, first - start + tap), PATCH):
@@ -304,10 +315,9 @@ def filter_signal_to_noise(
 
 
 @njit(cache=True)
-def _compress(values: Array, result: Array32) -> None:
+def _compressed(values: Array) -> Array:
     """Keep the noise as it is, and take the root of what is bright."""
-    for k in range(len(values)):
-        result[k] = values[k] / np.sqrt(1.0 + abs(values[k]))
+    return values / np.sqrt(1.0 + np.abs(values))
 
 
 @njit(cache=True)
@@ -327,10 +337,10 @@ def _inputs(
     patches = np.zeros((count // PATCH, 2 * len(scales) + filters + 5), np.float32)
     scatter = np.empty(filters + 3)
     scaled = flux * np.sqrt(weight)
-    _compress(scaled, channels[:, 0])
+    channels[:, 0] = _compressed(scaled)
     for k in range(filters):
         ratio, _ = filter_signal_to_noise(flux, weight, width_km_s, stretch, fwhm_km_s[k])
-        _compress(ratio, channels[:, 1 + k])
+        channels[:, 1 + k] = _compressed(ratio)
         scatter[k] = np.log(robust_scatter(ratio, observed))
     scatter[filters] = np.log(robust_scatter(scaled, observed))
     for lag in range(1, 3):
