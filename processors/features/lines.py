@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -98,42 +97,47 @@ def lines_of(
         least_logit: least logit of a line; by default that of the calibration.
         most: how many, the most probable ones; None for any number.
     """
-    outputs = np.asarray(outputs[: len(patches.flux_jy)], float)
     threshold = calibration.detection_logit if least_logit is None else least_logit
-    score = np.where(patches.weight > 0, outputs[:, PRESENCE], -np.inf)
+    presence = outputs[: len(patches.flux_jy), PRESENCE].astype(float)
+    score = np.where(patches.weight > 0, presence, -np.inf)
     bright = np.flatnonzero(score >= threshold)
-    found: list[tuple[float, float, SpectralLine]] = []
-    for index in bright[np.argsort(-score[bright], kind="stable")].tolist():
-        output = outputs[index]
+    bright = bright[np.argsort(-score[bright], kind="stable")]
+    found: list[SpectralLine] = []
+    for at, channel, level, output in zip(
+        patches.frequency_hz[bright].tolist(),
+        patches.width_km_s[bright].tolist(),
+        patches.level_jy[bright].tolist(),
+        outputs[bright].tolist(),
+        strict=True,
+    ):
         width = UNIT_KM_S * math.exp(min(max(output[WIDTH], -2.0), 2.0))
-        reach = max(width / 2, 2 * float(patches.width_km_s[index]))
+        reach = max(width / 2, 2 * channel)
         offset = min(max(UNIT_KM_S * output[OFFSET], -reach), reach)
-        frequency = patches.frequency_hz[index] * (1 - offset / SPEED_OF_LIGHT_KM_S)
-        unresolved = _UNRESOLVED * float(patches.width_km_s[index])
+        frequency = at * (1 - offset / SPEED_OF_LIGHT_KM_S)
         if any(
-            abs(math.log(frequency / other)) * SPEED_OF_LIGHT_KM_S
-            < max(_APART * (width + its_width), unresolved)
-            for other, its_width, _ in found
+            abs(math.log(frequency / other.frequency_hz)) * SPEED_OF_LIGHT_KM_S
+            < max(_APART * (width + other.width_km_s), _UNRESOLVED * channel)
+            for other in found
         ):
             continue
-        found.append((frequency, width, _line(patches, index, output, frequency, calibration)))
+        unit = level * math.sqrt(channel * UNIT_KM_S)
+        found.append(_line(output, frequency, width, unit, calibration))
         if len(found) == most:
             break
-    return [line for _, _, line in sorted(found, key=lambda each: each[0])]
+    return sorted(found, key=lambda each: each.frequency_hz)
 
 
 def _line(
-    patches: Patches, index: int, output: Array, frequency: float, calibration: LineCalibration
+    output: list[float], frequency: float, width: float, unit: float, calibration: LineCalibration
 ) -> SpectralLine:
-    width = UNIT_KM_S * math.exp(min(max(output[WIDTH], -2.0), 2.0))
-    unit = patches.level_jy[index] * math.sqrt(patches.width_km_s[index] * UNIT_KM_S)
+    """A line of some frequency in Hz and width in km/s; fluxes are in a unit in Jy km/s."""
     flux = unit * math.exp(min(max(output[FLUX], -3.0), 8.0))
     errors = [
         np.interp(output[PRESENCE], calibration.error_logit, calibration.error_scale[:, column])
         * math.exp(min(max(output[at + 1], LOG_ERRORS[0]), LOG_ERRORS[1]))
         for column, at in enumerate((OFFSET, WIDTH, FLUX))
     ]
-    logits = output[SHAPE:OUTPUTS]
+    logits = np.array(output[SHAPE:OUTPUTS])
     weight = np.exp(logits - logits.max())
     shares = (weight / weight.sum()).tolist()
     return SpectralLine(
@@ -151,27 +155,39 @@ def _line(
 
 def continuum_of(patches: Patches, outputs: Array32) -> list[ContinuumSegment]:
     """The continuum of each stretch of a spectrum, from the channels that no line covers."""
-    covered = outputs[: len(patches.flux_jy), COVERED]
-    frequency_ghz = patches.frequency_hz / 1e9
-    segments = []
-    for first, last in _stretches(patches.stretch):
-        inside = slice(first, last)
-        segment = _segment(
-            frequency_ghz[inside],
-            patches.flux_jy[inside] + patches.continuum_jy[inside],
-            patches.weight[inside],
-            covered[inside],
-        )
-        if segment[-1] > 0:
-            low, high, mean, error, slope, line_free = segment
-            segments.append(ContinuumSegment(low * 1e9, high * 1e9, mean, error, slope, line_free))
-    return segments
+    found = _segments(
+        patches.frequency_hz / 1e9,
+        patches.flux_jy + patches.continuum_jy,
+        patches.weight,
+        patches.stretch,
+        outputs[: len(patches.flux_jy), COVERED],
+    )
+    return [
+        ContinuumSegment(low * 1e9, high * 1e9, mean, error, slope, line_free)
+        for low, high, mean, error, slope, line_free in found
+        if line_free > 0
+    ]
 
 
-def _stretches(stretch: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Where each regular stretch begins and ends."""
-    edges = np.flatnonzero(np.diff(stretch)) + 1
-    return list(pairwise([0, *edges.tolist(), len(stretch)]))
+@njit(cache=True)
+def _segments(
+    frequency_ghz: Array,
+    flux: Array,
+    weight: Array,
+    stretch: NDArray[np.int64],
+    covered: Array32,
+) -> list[tuple[float, float, float, float, float, float]]:
+    """The straight line through each regular stretch, see ``_segment``."""
+    found = []
+    first = 0
+    for last in range(1, len(stretch) + 1):
+        if last == len(stretch) or stretch[last] != stretch[first]:
+            inside = slice(first, last)
+            found.append(
+                _segment(frequency_ghz[inside], flux[inside], weight[inside], covered[inside])
+            )
+            first = last
+    return found
 
 
 @njit(cache=True)
@@ -188,24 +204,20 @@ def _segment(
     used = np.flatnonzero((weight > 0) & (covered < 0))
     if len(used) < _LEAST_CONTINUUM:
         return 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-    total = weight[used].sum()
-    middle = (weight[used] * frequency_ghz[used]).sum() / total
-    mean = (weight[used] * flux[used]).sum() / total
-    away = frequency_ghz[used] - middle
-    spread = (weight[used] * away**2).sum()
-    slope = (weight[used] * away * flux[used]).sum() / spread if spread > 0 else 0.0
-    scaled = (flux[used] - mean - slope * away) * np.sqrt(weight[used])
+    share = len(used) / len(seen)
+    low, high = frequency_ghz[seen[0]], frequency_ghz[seen[-1]]
+    frequency_ghz, flux, weight = frequency_ghz[used], flux[used], weight[used]
+    total = weight.sum()
+    middle = (weight * frequency_ghz).sum() / total
+    mean = (weight * flux).sum() / total
+    away = frequency_ghz - middle
+    spread = (weight * away**2).sum()
+    slope = (weight * away * flux).sum() / spread if spread > 0 else 0.0
+    scaled = (flux - mean - slope * away) * np.sqrt(weight)
     # Neighbours share noise: blocks of channels scatter more than their errors say.
     blocks = len(scaled) // _BLOCK
     square = 0.0
     for block in range(blocks):
         square += scaled[block * _BLOCK : (block + 1) * _BLOCK].sum() ** 2 / _BLOCK
     excess = max(np.sqrt(square / blocks), 1.0) if blocks > 3 else 1.0
-    return (
-        frequency_ghz[seen[0]],
-        frequency_ghz[seen[-1]],
-        mean,
-        excess / np.sqrt(total),
-        slope,
-        len(used) / len(seen),
-    )
+    return low, high, mean, excess / np.sqrt(total), slope, share

@@ -190,7 +190,8 @@ def _components(
 ) -> tuple[MapComponent, ...]:
     logit = cells[..., PRESENCE]
     # A cell answers for a component only if no neighbour is surer of one.
-    padded = np.pad(logit, 1, constant_values=-np.inf)
+    padded = np.full((CELL_GRID + 2, CELL_GRID + 2), -np.inf)
+    padded[1:-1, 1:-1] = logit
     around = np.max(
         [
             padded[1 + dy : 1 + dy + CELL_GRID, 1 + dx : 1 + dx + CELL_GRID]
