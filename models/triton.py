@@ -192,7 +192,7 @@ class Model:
             version: which version is asked.
 
         Returns:
-            Arrays by name, with N rows.
+            Arrays by name, with N rows, not to be written to.
 
         Raises:
             ValueError: the arrays differ in their rows, or the server refuses the request.
@@ -209,6 +209,8 @@ class Model:
                 name: array[start : start + self.largest_batch] for name, array in inputs.items()
             }
             parts.append(self._request(batch, version, give_up))
+        if len(parts) == 1:
+            return parts[0]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def probe(self, version: int) -> dict[str, Array]:
@@ -243,9 +245,10 @@ class Model:
         for name, array in batch.items():
             count = len(array)
             missing = -count % self.rows if count else self.rows
-            filled = np.pad(array, ((0, missing), *[(0, 0)] * (array.ndim - 1)))
-            tensor = grpc.InferInput(name, list(filled.shape), np_to_triton_dtype(filled.dtype))
-            tensor.set_data_from_numpy(np.ascontiguousarray(filled))
+            if missing:
+                array = np.pad(array, ((0, missing), *[(0, 0)] * (array.ndim - 1)))
+            tensor = grpc.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
+            tensor.set_data_from_numpy(array)
             inputs.append(tensor)
         pause = self.first_pause_s
         for attempt in range(self.retries + 1):
