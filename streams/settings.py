@@ -157,7 +157,7 @@ class StageSettings(_Section):
     """How the stages run."""
 
     batch_events: int = Field(default=500, ge=1)
-    batch_wait_s: float = Field(default=0.02, ge=0)
+    batch_wait_s: float = Field(default=0.01, ge=0)
     fetch_bytes: int = Field(default=8 * 2**20, ge=2**16)
     session_timeout_s: float = Field(default=10.0, ge=6)
     give_up_after_s: float = Field(default=300.0, gt=0)

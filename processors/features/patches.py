@@ -111,11 +111,17 @@ def patches_of(
     place, spacing, stretch, total = _layout(frequency)
     if most is not None and total > most * PATCH:
         raise ValueError(f"the spectrum has {total // PATCH} patches, more than {most}")
-    weight = 1.0 / np.square(error)
-    # In units of a typical error from here on, which keeps sums and single precision in range.
-    unit = median(weight) ** -0.5
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        weight = 1.0 / np.square(error)
+        # In units of a typical error from here on, which keeps sums and single precision in range.
+        unit = median(weight) ** -0.5
+        relative = weight * unit**2
+    told = np.isfinite(relative) & (relative > 0)
+    if not told.all():
+        # An error so large that no weight is left, or so small that it has no bounds.
+        return patches_of(frequency[told], flux[told], error[told], most)
     at, width, mean, weights, stretches = _averaged(
-        place, spacing, stretch, total, frequency, flux / unit, weight * unit**2
+        place, spacing, stretch, total, frequency, flux / unit, relative
     )
     continuum = subtract_continuum(mean, weights, at)
     residual = np.where(weights > 0, mean - continuum, 0.0)

@@ -149,6 +149,20 @@ def test_the_matched_filter_measures_a_bright_line() -> None:
     assert line.flux_jy_km_s == pytest.approx(1.2, rel=0.2)
 
 
+@pytest.mark.parametrize("channel", [0, 500, 999])
+@pytest.mark.parametrize("without_bounds", [1e200, 1e-200])
+def test_a_channel_whose_error_leaves_it_no_weight_was_not_observed(
+    channel: int, without_bounds: float
+) -> None:
+    frequency, flux, error = spectrum([(100e9, 400.0, 1.0)])
+    error[channel] = without_bounds
+    odd = patches_of(frequency, flux, error)
+    flux[channel] = np.nan
+    without = patches_of(frequency, flux, error)
+    assert np.array_equal(odd.channels, without.channels)
+    assert np.array_equal(odd.patches, without.patches)
+
+
 def test_the_matched_filter_knows_its_errors_in_white_noise() -> None:
     pulls = []
     for seed in range(60):
