@@ -5,8 +5,11 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-PYTHON ?= $(firstword $(foreach name,python3.12 python3.11 python3.13 python3,\
-  $(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && command -v $(name))))
+# Those of the distribution first: they are built with optimisations that others often go without, and
+# run Python code in up to a third less time. Some cannot make virtual environments.
+PYTHON ?= $(firstword $(foreach name,$(foreach version,3.12 3.11 3.13,/usr/bin/python$(version)) \
+  python3.12 python3.11 python3.13 python3,$(shell $(name) -c \
+  'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && command -v $(name))))
 JOBS := 2# how many tests run at once, each with servers of its own
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
   --constraint deploy/constraints.txt
@@ -15,7 +18,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
-	@test -n "$(PYTHON)" || { echo "mmbroker needs Python 3.11 or newer: apt-get install python3"; exit 1; }
+	@test -n "$(PYTHON)" || { echo "mmbroker needs Python 3.11 or newer: apt-get install python3-venv"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 	  echo "Python cannot make virtual environments: apt-get install python3-venv"; exit 1; }
 
