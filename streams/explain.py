@@ -20,7 +20,7 @@ from schemas.events import (
     RedshiftPosterior,
     ScoredGalaxy,
 )
-from schemas.records import to_record
+from schemas.records import to_rows
 
 from .build_fingerprints import NotArchivedError, archived_observations, rebuild
 from .messages import Received
@@ -178,7 +178,7 @@ def _compare_scores(score: ScoredGalaxy, again: ScoredGalaxy) -> Comparison:
             f"is there{gone}: have it scored again (mmbroker rescore), or verify with what was"
         )
         return Comparison("score", False, detail)
-    before, after = (to_record(with_rank(each, 0, 0)) for each in (score, again))
+    before, after = (to_rows(with_rank(each, 0, 0)) for each in (score, again))
     different = [name for name, value in before.items() if value != after[name]]
     detail = f"scorer {score.provenance.scorer_hash}"
     if different:

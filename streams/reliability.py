@@ -28,7 +28,7 @@ from processors import fingerprint as fingerprints
 from processors.contribution import observation_hash
 from schemas.codec import Codec
 from schemas.events import Alert, Fingerprint, Observation, Quarantine, Spectrum
-from schemas.records import to_record
+from schemas.records import to_rows
 
 from .embedded import Settled, ledger_now
 from .errors import InfrastructureError
@@ -459,7 +459,7 @@ def _same(one: Fingerprint, other: Fingerprint) -> bool:
     if not one.observation_hashes:  # emptied: only its place is left, of which nothing is known
         return not other.observation_hashes
     records = [
-        {name: value for name, value in to_record(each).items() if name not in NOT_COMPARED}
+        {name: value for name, value in to_rows(each).items() if name not in NOT_COMPARED}
         for each in (one, other)
     ]
     return records[0] == records[1]
@@ -482,7 +482,7 @@ def _compare_alerts(settings: Settings, stream: str, found: Untrue) -> None:
     for message in read(settings, stream, until_end=True):
         alert = message.event
         assert isinstance(alert, Alert)
-        said = {**to_record(alert), "stream_rank": 0, "stream_galaxies": 0}
+        said = {**to_rows(alert), "stream_rank": 0, "stream_galaxies": 0}
         said["galaxy"] = {**said["galaxy"], "rank": 0, "ranked_galaxies": 0}
         if contents.setdefault(alert.alert_id, said) != said:
             found.alerts_astray.append(alert.alert_id)

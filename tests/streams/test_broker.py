@@ -23,7 +23,7 @@ from schemas.events import (
     Quarantine,
     ScoredGalaxy,
 )
-from schemas.records import to_record
+from schemas.records import to_record, to_rows
 from streams.parsing import parse_at_once
 from streams.subscribe import Read
 
@@ -110,7 +110,7 @@ def test_every_fingerprint_equals_a_batch_rebuild(
         members.update(each.observation_id for each in merged)
         again = fingerprints.build(fingerprint.galaxy_id, merged, trees)
         ignored = {"recent_sources", "candidates", "acquisition"}
-        one, other = to_record(fingerprint), to_record(again)
+        one, other = to_rows(fingerprint), to_rows(again)
         assert {k: v for k, v in one.items() if k not in ignored} == {
             k: v for k, v in other.items() if k not in ignored
         }
