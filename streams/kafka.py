@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 from confluent_kafka import (
     Consumer,
-    ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
     Message,
@@ -289,20 +288,22 @@ def committed_offsets(settings: KafkaSettings, stage: str, topic: str) -> dict[i
     group = consumer_group(settings, stage)
     wanted = [TopicPartition(topic, number) for number in range(partitions_of(settings, topic))]
     deadline = time.monotonic() + METADATA_TIMEOUT_S
-    client = admin(settings)  # a client that is collected cancels what it was asked
-    while True:
-        asked = client.list_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(group, wanted)], request_timeout=METADATA_TIMEOUT_S
-        )
-        try:
-            places = asked[group].result().topic_partitions
-            return {each.partition: each.offset for each in places if each.offset >= 0}
-        except KafkaException as error:
-            # A new Kafka first makes the topic in which it keeps the offsets.
-            if error.args[0].code() not in WITHOUT_COORDINATOR or time.monotonic() > deadline:
-                reason = complaint(settings, error.args[0], f"consumer group {group}")
-                raise KafkaUnavailableError(reason) from error
-        time.sleep(RETRY_PAUSE_S)
+    # Not an administration client: where the group's coordinator has just moved, or is not there
+    # yet, librdkafka's asks for it by way of a group that it is not in, and ends the process.
+    client = consumer(settings, group=group)
+    try:
+        while True:
+            try:
+                places = client.committed(wanted, timeout=METADATA_TIMEOUT_S)
+                return {each.partition: each.offset for each in places if each.offset >= 0}
+            except KafkaException as error:
+                # A new Kafka first makes the topic in which it keeps the offsets.
+                if error.args[0].code() not in WITHOUT_COORDINATOR or time.monotonic() > deadline:
+                    reason = complaint(settings, error.args[0], f"consumer group {group}")
+                    raise KafkaUnavailableError(reason) from error
+            time.sleep(RETRY_PAUSE_S)
+    finally:
+        client.close()
 
 
 def first_offset(settings: KafkaSettings, topic: str, partition: int, start: int) -> int | None:
