@@ -19,7 +19,8 @@ _HOST = "127.0.0.1"
 _JVM = (
     "-Xmx512m",
     "-XX:+UseSerialGC",
-    # The optimising compiler takes more processor time, for minutes, than what it compiles saves.
+    # In the minutes that a demo, a test or a benchmark lasts, the optimising compiler takes more
+    # processor time than what it compiles saves.
     "-XX:TieredStopAtLevel=1",
     "-XX:+ExitOnOutOfMemoryError",
     "-Djava.awt.headless=true",
