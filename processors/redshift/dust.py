@@ -59,9 +59,10 @@ _BLOCK = 256  # galaxies at a time: bounds the memory
 
 _POINTS, _SHARES = np.polynomial.hermite_e.hermegauss(5)
 _SHARES /= _SHARES.sum()
-_CDF_START, _CDF_STEP = -40.0, 0.01
 _SAFE_MARGIN = 5.0  # sigma below a limit at which it says nothing
-_LOG_CDF: Array = log_ndtr(np.arange(_CDF_START, _SAFE_MARGIN + 2 * _CDF_STEP, _CDF_STEP))
+_MARGIN_STEP = 0.005
+_MARGINS: Array = np.arange(-12.0, _SAFE_MARGIN + 2 * _MARGIN_STEP, _MARGIN_STEP)
+"""Sigma below a limit for which the probability is tabulated; see ``_margin`` for the lowest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,8 @@ class Dust:
         self._tuned = tuned
         self._templates = _templates()
         self._evidence, self._moments = _amplitude_tables(tuned)
+        self._below = np.exp(tuned.dust_temper * log_ndtr(_MARGINS))
+        """Likelihood of having stayed below a limit, for ``_MARGINS``."""
 
     def posterior(
         self,
@@ -173,7 +176,7 @@ class Dust:
                 model,
                 limit[part],
                 limit_error[part],
-                self._tuned.dust_temper,
+                self._below,
                 found[:, part],
             )
         return DustPosterior(found[0] + constant, found[1], found[2])
@@ -210,7 +213,7 @@ def _marginalise(
     model: Array32,
     limit: Array,
     limit_error: Array,
-    temper: float,
+    below: Array,
     found: Array,
 ) -> None:
     """Integrate over amplitude and template; multiply in that the upper limits were kept.
@@ -224,7 +227,7 @@ def _marginalise(
         model: flux density per luminosity, shape (templates, bands, NODES).
         limit: upper limits in Jy, shape (galaxies, bands); NaN where there is none.
         limit_error: noise behind the limits in Jy, shape (galaxies, bands).
-        temper: exponent of the likelihood of the limits.
+        below: likelihood of having stayed below a limit, for ``_MARGINS``.
         found: set to ln(evidence), mean and variance of ln L, shape (3, galaxies, NODES).
     """
     row, column, ratio, excess = places
@@ -277,7 +280,7 @@ def _marginalise(
                         limit[galaxy],
                         limit_error[galaxy],
                         limited[galaxy],
-                        temper,
+                        below,
                     )
                 if value > largest:
                     shrunk = math.exp(largest - value)
@@ -313,9 +316,9 @@ def _log_below(
     limit: Array,
     error: Array,
     limited: NDArray[np.int64],
-    temper: float,
+    below: Array,
 ) -> float:
-    """The ln of the probability of having stayed below each upper limit.
+    """The ln of the likelihood of having stayed below each upper limit.
 
     Args:
         mean: of ln L.
@@ -326,40 +329,47 @@ def _log_below(
         limit: upper limits, shape (bands,).
         error: noise behind them, shape (bands,).
         limited: bands with a limit.
-        temper: exponent of the likelihood.
+        below: likelihood of having stayed below a limit, for ``_MARGINS``.
     """
-    brightest = math.exp(mean + _POINTS[-1] * deviation)
+    middle = math.exp(mean)
+    farthest = math.exp(_POINTS[-1] * deviation)
     safe = True
     for band in limited:
-        flux = brightest * model[template, band, node]
+        flux = middle * farthest * model[template, band, node]
         safe = safe and _margin(flux, limit[band], error[band]) > _SAFE_MARGIN
         if not safe:
             break
     if safe:
         return 0.0
     total = 0.0
-    for index in range(len(_POINTS)):
-        luminosity = math.exp(mean + _POINTS[index] * deviation)
-        below = 0.0
+    # The points stand symmetrically around the mean: two exponentials make four luminosities.
+    for index in range(len(_POINTS) // 2, len(_POINTS)):
+        factor = math.exp(_POINTS[index] * deviation) if index < len(_POINTS) - 1 else farthest
+        brighter = fainter = 1.0
         for band in limited:
-            flux = luminosity * model[template, band, node]
-            below += _log_normal_cdf(_margin(flux, limit[band], error[band]))
-        total += _SHARES[index] * math.exp(temper * below)
+            flux = middle * model[template, band, node]
+            brighter *= _likelihood_below(flux * factor, limit[band], error[band], below)
+            fainter *= _likelihood_below(flux / factor, limit[band], error[band], below)
+        total += _SHARES[index] * (brighter if _POINTS[index] == 0 else brighter + fainter)
     return math.log(total + 1e-30)
 
 
 @njit(cache=True)
 def _margin(flux: float, limit: float, error: float) -> float:
-    """By how many sigma a flux is below a limit."""
+    """By how many sigma a flux is below a limit; above it, hardly ever more than 10.
+
+    To the noise behind the limit comes a tenth of the flux.
+    """
     return (limit - flux) / math.sqrt(error * error + 0.01 * flux * flux)
 
 
 @njit(cache=True)
-def _log_normal_cdf(value: float) -> float:
-    """The ln of the normal distribution function, from a table."""
-    place = min(max((value - _CDF_START) / _CDF_STEP, 0.0), len(_LOG_CDF) - 1.001)
+def _likelihood_below(flux: float, limit: float, error: float, below: Array) -> float:
+    """The likelihood of a limit, from the table."""
+    place = (_margin(flux, limit, error) - _MARGINS[0]) / _MARGIN_STEP
+    place = min(max(place, 0.0), len(below) - 1.001)
     left = int(place)
-    return float(_LOG_CDF[left] + (place - left) * (_LOG_CDF[left + 1] - _LOG_CDF[left]))
+    return float(below[left] + (place - left) * (below[left + 1] - below[left]))
 
 
 def _black_body(frequency: Array, temperature: Array) -> Array:
