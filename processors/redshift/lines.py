@@ -114,7 +114,7 @@ def subtract_continuum(flux: Array, weight: Array) -> Array:
     used = weight.copy()
     continuum = np.zeros(bins)
     for _ in range(4):
-        _running_line(flux, used, continuum)
+        _running_line(flux, used, weight > 0, continuum)
         clipped = weight.copy()
         for index in range(bins):
             if abs(flux[index] - continuum[index]) * np.sqrt(weight[index]) > 3:
@@ -127,32 +127,36 @@ def subtract_continuum(flux: Array, weight: Array) -> Array:
 
 
 @njit(cache=True)
-def _running_line(flux: Array, weight: Array, continuum: Array) -> None:
-    """Set the continuum to a weighted straight line through the bins around each.
+def _running_line(flux: Array, weight: Array, wanted: NDArray[np.bool_], continuum: Array) -> None:
+    """Set the continuum in the wanted bins to a weighted straight line through those around each.
 
     A mean where there are few bins; where there are none, what was found before stays.
     """
     bins = len(flux)
-    sums = np.zeros((bins + 1, 6))
+    totals, flux_sums, index_sums = np.zeros(bins + 1), np.zeros(bins + 1), np.zeros(bins + 1)
+    square_sums, product_sums, counts = np.zeros(bins + 1), np.zeros(bins + 1), np.zeros(bins + 1)
     for index in range(bins):
         moment = weight[index]
-        sums[index + 1, 0] = sums[index, 0] + moment
-        sums[index + 1, 1] = sums[index, 1] + moment * flux[index]
-        sums[index + 1, 2] = sums[index, 2] + moment * index
-        sums[index + 1, 3] = sums[index, 3] + moment * index * index
-        sums[index + 1, 4] = sums[index, 4] + moment * index * flux[index]
-        sums[index + 1, 5] = sums[index, 5] + (moment > 0)
+        totals[index + 1] = totals[index] + moment
+        flux_sums[index + 1] = flux_sums[index] + moment * flux[index]
+        index_sums[index + 1] = index_sums[index] + moment * index
+        square_sums[index + 1] = square_sums[index] + moment * index * index
+        product_sums[index + 1] = product_sums[index] + moment * index * flux[index]
+        counts[index + 1] = counts[index] + (moment > 0)
     half = _CONTINUUM_BINS // 2
     for index in range(bins):
-        around = sums[min(index + half + 1, bins)] - sums[max(index - half, 0)]
-        total, flux_sum, index_sum, square_sum, product_sum, count = around
-        if count == 0:
+        low, high = max(index - half, 0), min(index + half + 1, bins)
+        count = counts[high] - counts[low]
+        if count == 0 or not wanted[index]:
             continue
-        mean, centre = flux_sum / total, index_sum / total
+        total = totals[high] - totals[low]
+        mean = (flux_sums[high] - flux_sums[low]) / total
+        centre = (index_sums[high] - index_sums[low]) / total
         slope = 0.0
         if count >= _CONTINUUM_BINS / 4:
-            variance = square_sum / total - centre * centre
-            slope = (product_sum / total - centre * mean) / max(variance, 1.0)
+            variance = (square_sums[high] - square_sums[low]) / total - centre * centre
+            product = (product_sums[high] - product_sums[low]) / total - centre * mean
+            slope = product / max(variance, 1.0)
         continuum[index] = mean + slope * (index - centre)
 
 
