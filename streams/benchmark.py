@@ -8,6 +8,7 @@ simulated.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -18,11 +19,11 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.request import urlopen
 
 import numpy as np
@@ -104,6 +105,16 @@ alert, whenever it is seen."""
 RECOVERY_LIMIT_S = 10.0
 """Within so much of its return, a component has to be back at work; else the benchmark fails."""
 
+BACKLOG_LIMIT_MB = 350.0
+"""No process of a stage takes more memory, however much waits for it; else the benchmark fails."""
+
+SCORING_GAIN = 1.1
+"""Two scoring processes have to be so many times as fast as one where there are cores for both."""
+
+LATE_SHARE, LATE_S = 0.05, 1.0
+"""Sending may take longer than wanted by the larger of the two: this share of the time, these
+seconds. Latencies at a lower rate than they are quoted for would say too little."""
+
 STREAM_RATE = 60.0
 """Observations/s while things are killed: there is always something to do, and to recover with."""
 
@@ -137,6 +148,28 @@ class Sizes:
 QUICK = Sizes(10_000, (0, 10_000, 100_000), 12.0, (2_500, 9.75), 30, (0, 0, 0.0), (0, 0))
 
 
+@dataclass(frozen=True)
+class Sending:
+    """How observations went out whose latencies are measured.
+
+    Attributes:
+        observations: how many were sent.
+        seconds: that this took.
+        seconds_wanted: that it should have taken.
+        alerts_timed: that came of them; several observations of a galaxy in a batch make one.
+    """
+
+    observations: int
+    seconds: float
+    seconds_wanted: float
+    alerts_timed: int
+
+    @property
+    def late(self) -> bool:
+        """Whether it took so long that the rate was not the one wanted."""
+        return self.seconds - self.seconds_wanted > max(LATE_SHARE * self.seconds_wanted, LATE_S)
+
+
 @dataclass
 class Report:
     """What was measured; ``figures`` are the keys at the top of the JSON."""
@@ -150,6 +183,7 @@ class Report:
     update_ms: dict[str, float] = field(default_factory=dict)
     reliability: dict[str, Any] = field(default_factory=dict)
     latencies_ms: dict[str, list[float]] = field(default_factory=dict)
+    sending: dict[str, Sending] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
@@ -179,7 +213,7 @@ def main() -> None:
     plot(report, arguments.output / "report.png")
     console.print(render(report))
     console.print(f"written: {file} and {arguments.output / 'report.png'}")
-    if wrong := _wrong(report.reliability):
+    if wrong := _wrong(report):
         sys.exit(f"the broker does not hold: {wrong}")
 
 
@@ -271,7 +305,7 @@ class _Bench:
     def end_to_end(self, existing: int) -> None:
         """All stages at saturation, from the first observation sent until the last alert is out.
 
-        With the most galaxies also latencies, memory and CPU time.
+        With the most galaxies also latencies, CPU time and the memory of each process.
         """
         now, environment = self._settings(SCORING_PROCESSES)
         places = self._fill(now, existing)
@@ -282,12 +316,13 @@ class _Bench:
             producer.send(warm)
             self._settle(now, len(warm))
             events = self._events(self._sizes.events, places, seed=4)
+            memory = _Memory(self._processes(supervisor.pid))
             cpu_before = self._cpu_seconds(supervisor.pid)
             parts_before = _part_seconds(now)
             models_before = inference_seconds(now.triton.url)
             started = time.time()
             producer.send(events)
-            self._settle(now, len(warm) + len(events))
+            self._settle(now, len(warm) + len(events), memory.look)
             last_alert = newest_timestamp(now, now.topics.alerts("everything"))
             self._figure(name, len(events) / (last_alert - started))
             if existing == max(self._sizes.existing):
@@ -300,23 +335,22 @@ class _Bench:
                 self._report.models_ms_per_observation = _ms_per(
                     len(events), models_before, inference_seconds(now.triton.url)
                 )
-                self._report.memory_mb = self._memory_mb(supervisor.pid)
+                self._report.memory_mb = memory.peak_mb
                 self._latencies(now, places, len(warm) + len(events))
 
     def _latencies(self, now: Settings, places: Sequence[Position], sent: int) -> None:
         steady = self._events(int(100 * self._sizes.steady_s), places, seed=5)
-        latencies = self._paced(now, steady, self._sizes.steady_s, sent)
-        self._report.latencies_ms["100 observations/s"] = latencies
+        latencies = self._paced("100 observations/s", now, steady, self._sizes.steady_s, sent)
         self._figure("latency_p50_ms", float(np.percentile(latencies, 50)))
         self._figure("latency_p99_ms", float(np.percentile(latencies, 99)))
         count, seconds = self._sizes.burst
         burst = self._events(count, places, seed=6)
-        latencies = self._paced(now, burst, seconds, sent + len(steady))
-        self._report.latencies_ms[f"burst of {count:,} in {seconds:g} s"] = latencies
+        name = f"burst of {count:,} in {seconds:g} s"
+        latencies = self._paced(name, now, burst, seconds, sent + len(steady))
         self._figure("burst_p99_s", float(np.percentile(latencies, 99)) / 1000)
 
     def _paced(
-        self, now: Settings, events: Sequence[Outgoing], seconds: float, before: int
+        self, name: str, now: Settings, events: Sequence[Outgoing], seconds: float, before: int
     ) -> list[float]:
         """Send events evenly over a time; ms from each observation to its alert."""
         topic = now.topics.alerts("everything")
@@ -328,12 +362,17 @@ class _Bench:
             producer.send(events[first : first + step])
             due = started + seconds * min(first + step, len(events)) / len(events)
             time.sleep(max(0.0, due - time.monotonic()))
+        taken = time.monotonic() - started
         self._settle(now, before + len(events))
-        return [
+        latencies = [
             float(message.timestamp_ms - int(message.headers[OBSERVED_AT]))
             for message in read(now, EVERYTHING, until_end=True)
             if message.topic == topic and int(message.headers[OBSERVED_AT]) >= start_ms
         ]
+        self._report.latencies_ms[name] = latencies
+        self._report.sending[name] = Sending(len(events), taken, seconds, len(latencies))
+        self._say(f"{name}: {self._report.sending[name]}")
+        return latencies
 
     def update_cost(self) -> None:
         """Time to take in one more observation of a galaxy, by the length of its history."""
@@ -483,12 +522,15 @@ class _Bench:
     def _send(self, now: Settings, events: Sequence[Outgoing]) -> None:
         DurableProducer(now.kafka).send(events)
 
-    def _settle(self, now: Settings, received: int) -> None:
+    def _settle(
+        self, now: Settings, received: int, meanwhile: Callable[[], None] = lambda: None
+    ) -> None:
         settled = Settled(now, received)
         deadline = time.monotonic() + SETTLE_TIMEOUT_S
         while not settled():
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the ledger does not close: {ledger_now(now)}")
+            meanwhile()
             time.sleep(SETTLE_POLL_S)
 
     def _fill(self, now: Settings, count: int) -> list[Position]:
@@ -523,28 +565,57 @@ class _Bench:
         store.close()
         return places
 
-    def _processes(self, supervisor: int) -> Iterator[tuple[str, psutil.Process]]:
-        yield "kafka", psutil.Process(self._stack.kafka.pid)
+    def _processes(self, supervisor: int) -> Iterator[_Process]:
+        yield _Process("kafka", "kafka", psutil.Process(self._stack.kafka.pid))
         triton = psutil.Process(self._stack.triton.pid)
         for each in (triton, *triton.children(recursive=True)):
-            yield "triton", each
+            yield _Process("triton", "triton", each)
         for each in psutil.Process(supervisor).children(recursive=True):
-            names = set(each.cmdline()) & set(STAGE_NAMES)
-            if names:
-                yield names.pop(), each
+            command = each.cmdline()
+            for stage in set(command) & set(STAGE_NAMES):
+                yield _Process(stage, _instance(command, stage), each)
 
     def _cpu_seconds(self, supervisor: int) -> dict[str, float]:
         used: dict[str, float] = {}
-        for name, process in self._processes(supervisor):
+        for component, _, process in self._processes(supervisor):
             times = process.cpu_times()
-            used[name] = used.get(name, 0.0) + times.user + times.system
+            used[component] = used.get(component, 0.0) + times.user + times.system
         return used
 
-    def _memory_mb(self, supervisor: int) -> dict[str, float]:
-        used: dict[str, float] = {}
-        for name, process in self._processes(supervisor):
-            used[name] = used.get(name, 0.0) + memory_mb(process)
-        return used
+
+class _Process(NamedTuple):
+    """A process of a component: of a server, or of a stage, which may have several."""
+
+    component: str
+    instance: str
+    process: psutil.Process
+
+
+def _instance(command: Sequence[str], stage: str) -> str:
+    """Which process of a stage a command starts, without the prefix of the topics."""
+    instance = command[command.index("--instance") + 1]
+    return instance[instance.index(stage) :]
+
+
+class _Memory:
+    """The most memory that instances were seen to take.
+
+    Args:
+        processes: found once, for finding them takes longer than looking at them.
+    """
+
+    def __init__(self, processes: Iterable[_Process]) -> None:
+        self._processes = list(processes)
+        self.peak_mb: dict[str, float] = {}
+
+    def look(self) -> None:
+        """See what they take now."""
+        taken: dict[str, float] = {}
+        for _, instance, process in self._processes:
+            with contextlib.suppress(psutil.NoSuchProcess):  # it ended; what follows it is another
+                taken[instance] = taken.get(instance, 0.0) + memory_mb(process)
+        for instance, megabytes in taken.items():
+            self.peak_mb[instance] = max(self.peak_mb.get(instance, 0.0), megabytes)
 
 
 @dataclass(frozen=True)
@@ -669,16 +740,18 @@ def render(report: Report) -> Table:
         table.add_row(f"update after {length} observations", f"{milliseconds:.2f} ms", "")
     for row in _reliability_rows(report.reliability):
         table.add_row(*row, "")
-    for process, milliseconds in report.cpu_ms_per_observation.items():
-        memory = report.memory_mb.get(process, 0.0)
-        table.add_row(f"CPU of {process}", f"{milliseconds:.2f} ms/obs, {memory:.0f} MB", "")
+    for component, milliseconds in report.cpu_ms_per_observation.items():
+        table.add_row(f"CPU of {component}", f"{milliseconds:.2f} ms/obs", "")
     for model, milliseconds in report.models_ms_per_observation.items():
         table.add_row(f"of triton's, model {model}", f"{milliseconds:.3f} ms/obs", "")
+    for instance, megabytes in report.memory_mb.items():
+        table.add_row(f"memory of {instance}, at most", f"{megabytes:.0f} MB", "")
     return table
 
 
-def _wrong(reliability: Mapping[str, Any]) -> str:
-    """What kills and absences did that they must not; empty if they did nothing."""
+def _wrong(report: Report) -> str:
+    """What a run showed that must not be; empty if there is nothing."""
+    reliability = report.reliability
     untrue = {name: value for name, value in reliability.get("untrue", {}).items() if value}
     slowest = reliability.get("slowest_recovery_s", 0.0)
     said = [f"untrue: {untrue}"] if untrue else []
@@ -687,6 +760,19 @@ def _wrong(reliability: Mapping[str, Any]) -> str:
     for component, away in reliability.get("away", {}).items():
         if away["stayed_ready"]:
             said.append(f"without {component} ready all the same: {away['stayed_ready']}")
+    for stage, megabytes in reliability.get("backlog", {}).get("memory_peak_mb", {}).items():
+        if megabytes > BACKLOG_LIMIT_MB:
+            much = f"{megabytes:.0f} MB with a backlog, not within {BACKLOG_LIMIT_MB:.0f} MB"
+            said.append(f"{stage} took {much}")
+    gain = reliability["scoring_rate_2"] / reliability["scoring_rate_1"]
+    if gain < SCORING_GAIN and report.machine["cores"] >= 2:
+        said.append(
+            f"two scoring processes are {gain:.2f} times as fast as one, not {SCORING_GAIN:g}"
+        )
+    for name, sending in report.sending.items():
+        if sending.late:
+            times = f"{sending.seconds:.1f} s, not within {sending.seconds_wanted:g} s"
+            said.append(f"{name}: {sending.observations:,} observations sent in {times}")
     return "; ".join(said)
 
 
