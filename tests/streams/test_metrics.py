@@ -411,6 +411,15 @@ def test_every_alert_rule_says_why_and_what_to_do_and_is_tested() -> None:
         assert name in tests
 
 
+def test_the_page_for_whoever_is_on_duty_has_a_row_for_every_alert() -> None:
+    rules = (PROMETHEUS / "alerts.yml").read_text()
+    _, _, section = (PROMETHEUS.parent / "operating.md").read_text().partition("When it is red")
+    seen = re.findall(r"^\| ([^|]*) \|", section.partition("\n## ")[0], re.MULTILINE)
+    alerts = re.findall(r"- alert: (\w+)", rules)
+    assert alerts
+    assert {name for cell in seen for name in re.split(r"\W+", cell)} >= set(alerts)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
