@@ -134,7 +134,10 @@ class StageMetrics:
             "events_received", "Events delivered to the process, redeliveries included."
         ).labels(stage)
         self._accounted = counter(
-            "events_accounted", "Events by what became of them, as the ledger counts.", "outcome"
+            "events_accounted",
+            "Events by what became of them, as the ledger counts.",
+            "outcome",
+            "reason",
         )
         self._alerts = counter(
             "alerts", "Alerts by stream and type, as the ledger counts.", "stream", "type"
@@ -187,9 +190,10 @@ class StageMetrics:
         self._lagging: set[tuple[str, int]] = set()
 
     def accounted(self, outcomes: Mapping[str, int]) -> None:
-        """Count outcomes that have become durable."""
-        for outcome, count in outcomes.items():
-            self._accounted.labels(self._stage, outcome).inc(count)
+        """Count outcomes that have become durable; what follows a colon is the reason."""
+        for text, count in outcomes.items():
+            outcome, _, reason = text.partition(": ")
+            self._accounted.labels(self._stage, outcome, reason).inc(count)
 
     def alerted(self, stream: str, types: Mapping[str, int]) -> None:
         """Count alerts of a stream that have become durable."""

@@ -33,7 +33,7 @@ from streams.store import LMDBStore
 from streams.topics import Topics
 
 from ..conftest import REPOSITORY, Broker, broker_on, wait_until
-from ..endpoint import Endpoint, by_label, samples
+from ..endpoint import Endpoint, Samples, by_label, samples
 
 PROMETHEUS = REPOSITORY / "deploy" / "prometheus"
 STAGES = ("build-fingerprints", "score-galaxies", "publish-alerts")
@@ -55,6 +55,16 @@ def families(text: str) -> dict[str, Metric]:
         labels = {label for sample in family.samples for label in sample.labels} - {"le"}
         if name.startswith("mmbroker_"):
             found[name] = Metric(family.type, frozenset(labels))
+    return found
+
+
+def as_the_ledger_says(scrape: Samples) -> dict[str, float]:
+    """The accounted events of a scrape by outcome, with its reason where there is one."""
+    found = {}
+    for (name, labels), value in scrape.items():
+        if name == "mmbroker_events_accounted_total":
+            outcome, reason = dict(labels)["outcome"], dict(labels)["reason"]
+            found[f"{outcome}: {reason}" if reason else outcome] = value
     return found
 
 
@@ -147,7 +157,9 @@ def test_a_redelivered_event_is_counted_once_as_in_the_ledger(stage: BuildFinger
     scrape = samples(generate_latest(stage.metrics.registry).decode())
     with stage.store.reading() as reading:
         ledger = {outcome: count for (_, outcome), count in reading.counts().items()}
-    assert by_label(scrape, "mmbroker_events_accounted_total", "outcome") == ledger
+    assert as_the_ledger_says(scrape) == ledger
+    assert by_label(scrape, "mmbroker_events_accounted_total", "outcome")["quarantined"] == 1
+    assert by_label(scrape, "mmbroker_events_accounted_total", "reason")["undecodable"] == 1
     assert sum(ledger.values()) == len(batch)
 
 
@@ -216,8 +228,7 @@ def endpoints(broker: Broker) -> dict[str, Endpoint]:
 def test_at_rest_the_metrics_are_the_ledger(broker: Broker, endpoints: dict[str, Endpoint]) -> None:
     for entry in broker.ledger():
         scrape = endpoints[entry.stage].scrape()
-        accounted = by_label(scrape, "mmbroker_events_accounted_total", "outcome")
-        assert accounted == entry.outcomes
+        assert as_the_ledger_says(scrape) == entry.outcomes
         received = by_label(scrape, "mmbroker_events_received_total", "stage")
         assert received == {entry.stage: entry.received}
         alerts = {
