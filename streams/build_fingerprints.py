@@ -24,7 +24,7 @@ from schemas.events import Fingerprint, Observation, ParsedObservation, Source
 from schemas.records import to_record
 
 from .accounting import Account
-from .messages import OBSERVED_AT, Outgoing, Processed, Received
+from .messages import OBSERVED_AT, Outgoing, Processed, Received, note_observed
 from .names import BUILD_FINGERPRINTS
 from .parsing import Parsing
 from .stage import RefusedError, Stage
@@ -86,7 +86,8 @@ class BuildFingerprints(Stage):
                     if isinstance(each, RefusedError):
                         raise each
                     outcome, touched = _take_in(event, each, galaxies, writing, self.codec)
-                    observed_at.update(dict.fromkeys(touched, event.observed_at))
+                    for galaxy_id in touched:
+                        note_observed(observed_at, galaxy_id, event)
                 except RefusedError as error:
                     outcome = error.outcome
                     refused.append(self.quarantined(event, error))

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 Headers = dict[str, bytes]
 
 OBSERVED_AT = "observed-at"
-"""Header with the Kafka timestamp, in ms, of the observation that a message goes back to."""
+"""Header with the Kafka timestamp, in ms, of the observation that a message goes back to; of the
+earliest of several, which has waited longest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,13 @@ class Outgoing:
     key: bytes
     value: bytes
     headers: Headers = field(default_factory=dict)
+
+
+def note_observed(observed_at: dict[str, bytes], galaxy_id: str, event: Received) -> None:
+    """Keep since when a galaxy has waited for what comes of it."""
+    before = observed_at.get(galaxy_id, event.observed_at)
+    # Times in decimal: the shorter number is the smaller one.
+    observed_at[galaxy_id] = min(before, event.observed_at, key=lambda each: (len(each), each))
 
 
 def nothing_more() -> list[Outgoing]:

@@ -27,7 +27,7 @@ from schemas.events import Fingerprint, RedshiftPosterior, ScoredGalaxy
 from .accounting import Account
 from .errors import InfrastructureError
 from .in_force import require_served, version_in_force
-from .messages import OBSERVED_AT, Outgoing, Processed, Received, now_ms
+from .messages import OBSERVED_AT, Outgoing, Processed, Received, note_observed, now_ms
 from .names import SCORE_GALAXIES
 from .refining import Refining
 from .scorer import Scorers
@@ -81,6 +81,7 @@ class ScoreGalaxies(Stage):
         messages: list[Outgoing] = []
         refused: dict[int, RefusedError] = {}
         newest: dict[str, tuple[Fingerprint, Received]] = {}
+        observed_at: dict[str, bytes] = {}
         decode = partial(self.codec.decode_as, Fingerprint)
         with self.metrics.part("decode"):
             for number, event in enumerate(batch):
@@ -90,6 +91,7 @@ class ScoreGalaxies(Stage):
                     refused[number] = error
                     messages.append(self.quarantined(event, error))
                     continue
+                note_observed(observed_at, fingerprint.galaxy_id, event)
                 known = newest.get(fingerprint.galaxy_id)
                 if known is None or fingerprint.version >= known[0].version:
                     newest[fingerprint.galaxy_id] = fingerprint, event
@@ -103,7 +105,7 @@ class ScoreGalaxies(Stage):
         ]
         galaxies = self.score(list(newest.values())) if newest else []
         places = places_of(galaxies)
-        messages += self._ranked(galaxies, places, {k: e for k, (_, e) in newest.items()})
+        messages += self._ranked(galaxies, places, observed_at)
         counted = False
 
         def finish() -> list[Outgoing]:
@@ -111,7 +113,7 @@ class ScoreGalaxies(Stage):
             if not counted:
                 self._finish(batch, outcomes, galaxies, places)
                 counted = True
-            return self._moved_on(places)
+            return self._moved_on(places, observed_at)
 
         return Processed(messages, finish)
 
@@ -127,7 +129,7 @@ class ScoreGalaxies(Stage):
             if (ranked[galaxy_id] or (0, 0))[0] <= fingerprint.version
         }
 
-    def _moved_on(self, places: Places) -> list[Outgoing]:
+    def _moved_on(self, places: Places, observed_at: dict[str, bytes]) -> list[Outgoing]:
         """Scores of galaxies of which another worker scored a newer version meanwhile.
 
         Its message may stand before this worker's older one, which compaction would keep: the
@@ -146,7 +148,7 @@ class ScoreGalaxies(Stage):
         galaxies = self.score(newer)
         moved = places_of(galaxies)
         places.update(moved)
-        return self._ranked(galaxies, moved, {f.galaxy_id: event for f, event in newer})
+        return self._ranked(galaxies, moved, observed_at)
 
     def score(
         self,
@@ -229,7 +231,7 @@ class ScoreGalaxies(Stage):
         self,
         galaxies: Sequence[ScoredGalaxy],
         places: Places,
-        events: dict[str, Received],
+        observed_at: dict[str, bytes],
     ) -> list[Outgoing]:
         with self.metrics.part("rank"), self.store.reading() as reading:
             histogram = reading.ranking(RANKING)
@@ -246,7 +248,7 @@ class ScoreGalaxies(Stage):
                     self.codec.encode(
                         with_rank(galaxy, _rank(histogram, places[galaxy.galaxy_id][1]), count)
                     ),
-                    {OBSERVED_AT: events[galaxy.galaxy_id].observed_at},
+                    {OBSERVED_AT: observed_at[galaxy.galaxy_id]},
                 )
                 for galaxy in galaxies
             ]
