@@ -97,6 +97,7 @@ class LMDBStore:
             with _explained(directory):
                 self._environment.reader_check()  # forget readers that were killed
                 self._tables = {name: self._environment.open_db(name.encode()) for name in TABLES}
+            self._file = self._identity()
             self._require_layout()
         except StoreError:
             self._unlock()
@@ -127,8 +128,29 @@ class LMDBStore:
         with self._transaction(write=True) as transaction:
             yield transaction
 
+    def _identity(self) -> tuple[int, int] | None:
+        """Device and number of the file that stands in the directory now; None if there is none."""
+        try:
+            found = (self._directory / FILE).stat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _require_in_place(self) -> None:
+        """Refuse a file that others would not find: what is written to it would be lost.
+
+        Raises:
+            StoreBrokenError: it is not in its place any more.
+        """
+        if self._identity() != self._file:
+            raise StoreBrokenError(
+                f"the store in {self._directory} was moved, deleted or replaced while in use: put "
+                f"it back before anything starts on another one; if it is lost, {REMEDY}"
+            )
+
     @contextmanager
     def _transaction(self, write: bool) -> Iterator[LMDBTransaction]:
+        self._require_in_place()
         with _explained(self._directory), self._environment.begin(write=write) as transaction:
             yield LMDBTransaction(transaction, self._tables)
 

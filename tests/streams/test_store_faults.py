@@ -6,6 +6,7 @@ import os
 import random
 import re
 import resource
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -60,6 +61,44 @@ def directory(tmp_path: Path) -> Path:
     fill(store)
     store.close()
     return tmp_path / "store"
+
+
+# A store that is not where it was ----------------------------------------------------------------
+
+
+def renamed(directory: Path) -> None:
+    directory.rename(directory.with_name("elsewhere"))
+
+
+def deleted(directory: Path) -> None:
+    shutil.rmtree(directory)
+
+
+def replaced(directory: Path) -> None:
+    """Another store in its place, as when a backup is copied there."""
+    shutil.copytree(directory, directory.with_name("copy"))
+    renamed(directory)
+    directory.with_name("copy").rename(directory)
+
+
+@pytest.mark.parametrize("away", [renamed, deleted, replaced])
+def test_nothing_is_written_to_a_store_that_others_do_not_find(
+    directory: Path, away: Callable[[Path], None]
+) -> None:
+    store = LMDBStore(directory)
+    away(directory)
+    for use in (fill, read):
+        with pytest.raises(StoreBrokenError, match="was moved, deleted or replaced while"):
+            use(store)
+    store.close()
+
+
+def test_a_store_that_is_back_in_its_place_is_used_again(directory: Path) -> None:
+    store = LMDBStore(directory)
+    renamed(directory)
+    directory.with_name("elsewhere").rename(directory)
+    assert read(store) == OBSERVATIONS
+    store.close()
 
 
 # A full disk --------------------------------------------------------------------------------------
