@@ -23,7 +23,7 @@ import numpy as np
 import psutil
 
 from deploy.local import LocalStack
-from models.simulator import simulate
+from models.simulator import galaxy_number, simulate
 from processors import fingerprint as fingerprints
 from processors.contribution import observation_hash
 from schemas.codec import Codec
@@ -46,6 +46,18 @@ REPEATED, CORRECTED, WITHDRAWN, MALFORMED = 0.1, 0.03, 0.02, 0.01
 """Shares of the observations that are sent again, are corrected or withdrawn, or are followed by
 bytes that are no observation."""
 
+GALAXIES_PER_SQUARE_ARCMIN = 0.05
+"""Thin enough for a dozen sky cells, some in every partition, and for galaxies to be far apart:
+what is mixed then is not so by its position."""
+
+KEYED_OTHERWISE = 0.2
+"""Share of the messages whose key is not their sky cell, as from a publisher who chose another:
+observations of one galaxy then meet in the store from different partitions."""
+
+SPLIT = 0.02
+"""Share of the galaxies that may be found twice: under 1 % are, in whichever order, by positions
+that err by more than association allows."""
+
 EVERYTHING = "everything"
 EVERYTHING_CONFIG = f"""
 [[alert_streams]]
@@ -57,9 +69,9 @@ update = {{redshift = 0.0, probability = 0.0, hyperscore = 0.0}}
 POLL_S = 0.1
 RECOVERY_TIMEOUT_S = 120.0
 SETTLE_TIMEOUT_S = 600.0
-NOT_COMPARED = {"recent_sources", "candidates", "acquisition", "version"}
+NOT_COMPARED = {"recent_sources", "candidates", "version"}
 """Of a fingerprint, what depends on more than its observations: on where they were read, on what
-else is near, and on what was replaced before."""
+else is near, and on what was replaced before. So does how many could belong elsewhere."""
 
 
 class Traffic:
@@ -76,7 +88,8 @@ class Traffic:
         chance = random.Random(seed)
         codec = Codec()
         galaxies = -(-count // 3)
-        first = [each for _, each in zip(range(count), simulate(galaxies, seed), strict=False)]
+        simulated = simulate(galaxies, seed, galaxies_per_square_arcmin=GALAXIES_PER_SQUARE_ARCMIN)
+        first = list(itertools.islice(simulated, count))
         replacing = [
             _replacing(each, withdrawn)
             for share, withdrawn in ((CORRECTED, False), (WITHDRAWN, True))
@@ -122,9 +135,18 @@ class Traffic:
                 if isinstance(message, bytes):
                     publisher.send_encoded(message)
                 else:
-                    publisher.send_unchecked(message, observation_key(message))
+                    publisher.send_unchecked(message, self._key(message))
                 self.sent += 1
                 hurry.wait(1 / rate)
+
+    def _key(self, observation: Observation) -> bytes:
+        if self._chance.random() < KEYED_OTHERWISE:
+            return observation.observation_id.encode()
+        return observation_key(observation)
+
+    def galaxy(self, name: str) -> int:
+        """The number of the true galaxy of an observation."""
+        return galaxy_number(self.distinct[name].replaces or name)
 
 
 def _replacing(observation: Observation, withdrawn: bool) -> Observation:
@@ -227,6 +249,30 @@ class Killer:
         server.start()
         return self._recovered(component, killed, needed_by, stayed_ready)
 
+    def hang(self, component: str, away_s: float) -> Recovery:
+        """Stop a server without ending it, so that nothing answers and no connection is closed.
+
+        Args:
+            component: ``kafka`` or ``triton``.
+            away_s: how long.
+
+        Raises:
+            TimeoutError: the broker does not recover.
+        """
+        stopped = time.monotonic()
+        server = self.stack.kafka if component == "kafka" else self.stack.triton
+        needed_by = STAGE_NAMES if component == "kafka" else asking_triton(self.settings)
+        process = psutil.Process(server.pid)
+        processes = [process, *process.children(recursive=True)]
+        for each in processes:
+            each.suspend()
+        try:
+            time.sleep(away_s)
+        finally:
+            for each in processes:
+                each.resume()
+        return self._recovered(component, stopped, needed_by)
+
     def lock_store(self, away_s: float) -> Recovery:
         """Keep the stages from writing to the store, as a process that hangs would.
 
@@ -259,10 +305,13 @@ class Killer:
 
     def _progress(self) -> dict[str, int]:
         """How many messages each stage has brought to its end."""
+        deadline = time.monotonic() + RECOVERY_TIMEOUT_S
         while True:
             try:
                 build, score, publish = ledger_now(self.settings)
             except InfrastructureError:
+                if time.monotonic() > deadline:
+                    raise
                 continue  # partitions may not have a leader yet
             names = (build.stage, score.stage, publish.stage)
             counts = (score.received, publish.received, publish.accounted)
@@ -389,6 +438,9 @@ class Untrue:
     Attributes:
         lost: ids of observations that are in no galaxy.
         doubled: ids of observations that are in several galaxies, or in one more than once.
+        mixed: galaxies with observations of several true ones.
+        split: numbers of true galaxies that were found more than once, if they are more than their
+            positions explain.
         unwanted: hashes of observations in galaxies that should not be there.
         unlike_store: galaxies whose last message is not, byte for byte, what the store has.
         unlike_rebuild: galaxies whose fingerprint is not that of their observations in one batch.
@@ -402,6 +454,8 @@ class Untrue:
 
     lost: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
+    mixed: list[str] = field(default_factory=list)
+    split: list[int] = field(default_factory=list)
     unwanted: list[str] = field(default_factory=list)
     unlike_store: list[str] = field(default_factory=list)
     unlike_rebuild: list[str] = field(default_factory=list)
@@ -419,6 +473,7 @@ def untrue(settings: Settings, traffic: Traffic) -> Untrue:
     by_hash = {observation_hash(name): each for name, each in traffic.distinct.items()}
     trees = parse_at_once(settings, list(traffic.distinct.values()))
     members: Counter[bytes] = Counter()
+    true_galaxies: Counter[int] = Counter()
     found = Untrue()
     for galaxy_id, message in published.items():
         fingerprint = message.event
@@ -426,6 +481,10 @@ def untrue(settings: Settings, traffic: Traffic) -> Untrue:
         hashes = fingerprints.observation_hashes(fingerprint)
         members.update(hashes)
         known = [by_hash[each] for each in hashes if each in by_hash]
+        numbers = {traffic.galaxy(each.observation_id) for each in known}
+        true_galaxies.update(numbers)
+        if len(numbers) > 1:
+            found.mixed.append(galaxy_id)
         if not _same(fingerprint, fingerprints.build(galaxy_id, known, trees)):
             found.unlike_rebuild.append(galaxy_id)
         score = scored.get(galaxy_id)
@@ -436,6 +495,8 @@ def untrue(settings: Settings, traffic: Traffic) -> Untrue:
     found.lost = sorted(wanted[each] for each in wanted.keys() - members.keys())
     found.unwanted = sorted(each.hex() for each in members.keys() - wanted.keys())
     found.doubled = sorted(wanted.get(each, each.hex()) for each, n in members.items() if n > 1)
+    split = sorted(number for number, times in true_galaxies.items() if times > 1)
+    found.split = split if len(split) > SPLIT * len(true_galaxies) else []
     found.unlike_store = _unlike_store(settings, published)
     for stream in settings.topics.alert_streams:
         _compare_alerts(settings, stream.name, found)
@@ -458,11 +519,15 @@ def _newest(settings: Settings, stream: str) -> dict[str, Read]:
 def _same(one: Fingerprint, other: Fingerprint) -> bool:
     if not one.observation_hashes:  # emptied: only its place is left, of which nothing is known
         return not other.observation_hashes
-    records = [
-        {name: value for name, value in to_rows(each).items() if name not in NOT_COMPARED}
-        for each in (one, other)
-    ]
-    return records[0] == records[1]
+    return _compared(one) == _compared(other)
+
+
+def _compared(fingerprint: Fingerprint) -> dict[str, Any]:
+    """What depends on the observations alone."""
+    record = {
+        name: value for name, value in to_rows(fingerprint).items() if name not in NOT_COMPARED
+    }
+    return {**record, "acquisition": {**record["acquisition"], "ambiguous": 0}}
 
 
 def _unlike_store(settings: Settings, published: dict[str, Read]) -> list[str]:

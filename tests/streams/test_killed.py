@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from deploy.local import LocalStack
 from models.simulator import simulate
+from processors import fingerprint as fingerprints
+from schemas.codec import Codec
+from schemas.events import Observation
+from streams.kafka import DurableProducer
+from streams.messages import Outgoing
 from streams.names import BUILD_FINGERPRINTS, SCORE_GALAXIES, STAGE_NAMES
 from streams.publish import Publisher
 from streams.reliability import (
@@ -31,9 +37,15 @@ SEED = 23
 OBSERVATIONS = 3000
 KILLS = 7
 RATE = 50.0
+TOGETHER = (("kafka", BUILD_FINGERPRINTS), ("triton", SCORE_GALAXIES))
+"""Dying at one moment: what recovers finds what it needs away."""
+
+HANG_S = 12.0
+"""Longer than a group waits for a silent member."""
+
 BACK_WITHIN_S = {"kafka": 10.0, "triton": 10.0, **dict.fromkeys(STAGE_NAMES, 20.0)}
-"""A stage takes 6 s, most of them Python's imports, and longer where tests share the machine; the
-benchmark holds all to 10 s."""
+"""A stage takes 2 to 5 s, most of them Python's imports, and 8 where other tests share the machine;
+the benchmark holds all to 10 s."""
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +69,23 @@ def test_the_broker_is_unharmed_by_anything_that_dies(
         for pause_s, component in schedule(KILLS, SEED):
             time.sleep(pause_s)
             recoveries.append(killer.kill(component, away_s=pause_s))
+        for pair in TOGETHER:
+            with ThreadPoolExecutor() as pool:
+                list(pool.map(killer.kill, pair))
+        recoveries += [killer.hang(server, HANG_S) for server in ("kafka", "triton")]
     assert untrue(broker.settings, traffic) == Untrue()
     assert all(entry.closes for entry in broker.ledger())
     assert [each for each in recoveries if each.seconds > BACK_WITHIN_S[each.component]] == []
+
+
+def two_galaxies(traffic: Traffic) -> tuple[Observation, Observation]:
+    """Observations of two galaxies that are far from each other."""
+    found = [traffic.distinct[name] for name in sorted(traffic.merged)]
+    return found[0], next(
+        each
+        for each in found
+        if traffic.galaxy(each.observation_id) != traffic.galaxy(found[0].observation_id)
+    )
 
 
 def test_what_is_untrue_would_be_found(broker: Broker, traffic: Traffic) -> None:
@@ -76,10 +102,16 @@ def test_what_is_untrue_would_be_found(broker: Broker, traffic: Traffic) -> None
         galaxy_id = next(writing.galaxy_ids())
         writing.put_fingerprint(galaxy_id, 1000, b"other")
     store.close()
+    one, other = two_galaxies(traffic)
+    mixed = fingerprints.build("mm-mixed", [one, other])
+    message = Outgoing(settings.topics.fingerprints, b"mm-mixed", Codec().encode(mixed))
+    DurableProducer(settings.kafka).send([message])
     found = untrue(settings, traffic)
     assert found.lost == sorted(each.observation_id for each in missing)
     assert len(found.unwanted) == 1
-    assert found.unlike_store == [galaxy_id]
+    assert found.mixed == ["mm-mixed"]
+    assert found.doubled == sorted(each.observation_id for each in (one, other))
+    assert found.unlike_store == sorted([galaxy_id, "mm-mixed"])
     assert found.not_quarantined == 1
     assert found.outcomes["taken in"] == 1 - len(missing)
 

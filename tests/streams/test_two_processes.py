@@ -11,11 +11,12 @@ import pytest
 
 from deploy.local import LocalStack
 from streams.embedded import stage_running
+from streams.ledger import end_offsets
 from streams.names import STAGE_NAMES
 from streams.reliability import EVERYTHING_CONFIG, Traffic, Untrue, flowing, untrue
 
 from ..conftest import AS_SHIPPED, Broker, broker_on, wait_until
-from ..endpoint import Endpoint
+from ..endpoint import Endpoint, by_label
 
 pytestmark = pytest.mark.slow
 SEED = 29
@@ -38,6 +39,9 @@ def second_processes(broker: Broker) -> Iterator[list[Popen[bytes]]]:
         for stage in STAGE_NAMES:
             wait_until(lambda stage=stage: share(broker, stage), f"{stage} is not shared")
         yield processes
+        # Still there, unless they were killed.
+        if all(process.poll() is None for process in processes):
+            assert all(has_worked(broker, stage) for stage in STAGE_NAMES)
 
 
 def share(broker: Broker, stage: str) -> bool:
@@ -45,6 +49,12 @@ def share(broker: Broker, stage: str) -> bool:
     instances = ("", f"second-{stage}")
     parts = [Endpoint(broker.settings, stage, each).partitions() for each in instances]
     return list(map(len, parts)) == [2, 2] and set.union(*parts) == EVERY_PARTITION
+
+
+def has_worked(broker: Broker, stage: str) -> bool:
+    """Whether the second process of a stage has accounted for events."""
+    scrape = Endpoint(broker.settings, stage, f"second-{stage}").scrape()
+    return sum(by_label(scrape, "mmbroker_events_accounted_total", "stage").values()) > 0
 
 
 def wait_for_one(broker: Broker) -> None:
@@ -72,4 +82,6 @@ def test_a_second_process_of_every_stage_comes_and_goes_while_observations_strea
                     process.kill()
                 wait_for_one(broker)
         assert untrue(broker.settings, traffic) == Untrue()
+        spread = end_offsets(broker.settings, broker.settings.topics.observations)
+        assert min(spread.values()) > OBSERVATIONS / 20
         assert all(entry.closes for entry in broker.ledger())
