@@ -222,9 +222,17 @@ def render(entries: list[Entry]) -> Table:
             table.add_row("", "  [yellow]waiting", f"[yellow]{entry.waiting:,}")
         if entry.expired:
             table.add_row("", f"    [red]of these, {EXPIRED}", f"[red]{entry.expired:,}")
-        closes = "[green]adds up" if entry.closes else "[red]open"
-        table.add_row("", f"  {closes}", f"{entry.accounted:,}")
+        table.add_row("", f"  {_sum(entry)}", f"{entry.accounted:,}")
         for name, count in sorted(entry.sent.items()):
             table.add_row("", f"  [dim]alerts {name}", f"[dim]{count:,}")
         table.add_section()
     return table
+
+
+def _sum(entry: Entry) -> str:
+    """What the sum over the outcomes of a stage says."""
+    if entry.closes:
+        return "[green]adds up"
+    if entry.accounted + entry.waiting == entry.received:
+        return "[yellow]so far"
+    return "[red]does not add up"
