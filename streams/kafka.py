@@ -186,9 +186,10 @@ def existing_topics(
         try:
             metadata = asked.list_topics(timeout=METADATA_TIMEOUT_S - PROMPT_S)
         except KafkaException as error:
+            reasons = (error.args[0].str(), settings.where_from)
             raise KafkaUnavailableError(
                 f"kafka.bootstrap_servers = {settings.bootstrap_servers}: Kafka cannot be "
-                f"reached: {error.args[0].str()}"
+                f"reached: {'; '.join(filter(None, reasons))}"
             ) from error
     return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
 

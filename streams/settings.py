@@ -11,9 +11,18 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -55,6 +64,18 @@ class KafkaSettings(_Section):
     replication_factor: int = Field(default=1, ge=1)
     delivery_timeout_s: float = Field(default=30.0, ge=1)
     """How long messages may wait to be acknowledged before they are sent anew."""
+    _searched: Path | None = PrivateAttr(default=None)
+    """Where a local stack was looked for."""
+
+    @property
+    def where_from(self) -> str | None:
+        """That nobody has said where Kafka is, and what to do; None if somebody has."""
+        if self._searched is None or "bootstrap_servers" in self.model_fields_set:
+            return None
+        return (
+            f"no local stack runs in {self._searched} (mmbroker stack up), and "
+            "kafka.bootstrap_servers is not set"
+        )
 
     def client(self) -> dict[str, Any]:
         """The librdkafka configuration that these settings amount to."""
@@ -224,7 +245,7 @@ class Settings(BaseSettings):
     )
 
     data_directory: Path = DATA_DIRECTORY
-    kafka: KafkaSettings = KafkaSettings()
+    kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     registry: RegistrySettings = RegistrySettings()
     triton: TritonSettings = TritonSettings()
     stage: StageSettings = StageSettings()
@@ -254,6 +275,11 @@ class Settings(BaseSettings):
             if names.count(name) > 1:
                 raise ValueError(f"name {name!r} is used twice")
         return streams
+
+    @model_validator(mode="after")
+    def _note_where_a_stack_would_be(self) -> Self:
+        self.kafka._searched = self.data_directory.resolve()
+        return self
 
     @property
     def topics(self) -> Topics:
@@ -295,7 +321,21 @@ def load() -> Settings:
         raise SettingsError(f"{config_file()}: {error}") from error
     except ValidationError as error:
         problems = (
-            f"{'.'.join(map(str, each['loc']))} = {each['input']!r}: {each['msg']}"
+            f"{_file_with(each['loc'], each['input'])}{'.'.join(map(str, each['loc']))} = "
+            f"{each['input']!r}: {each['msg']}"
             for each in error.errors()
         )
         raise SettingsError("; ".join(problems)) from error
+
+
+def _file_with(place: tuple[int | str, ...], value: object) -> str:
+    """The file's name and a colon, if the value comes from there."""
+    if not config_file().is_file():
+        return ""
+    found: Any = tomllib.loads(config_file().read_text())
+    try:
+        for key in place:
+            found = found[key]
+    except (LookupError, TypeError):
+        return ""
+    return f"{config_file()}: " if found == value else ""

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
 
 from deploy.local import LocalStack
+from streams.kafka import KafkaUnavailableError, existing_topics
 from streams.settings import SettingsError, load
 
 
@@ -70,12 +74,49 @@ def test_alert_streams_are_declared_without_code() -> None:
         ("[[alert_streams]]\nname = 'a'\n[[alert_streams]]\nname = 'a'\n", "is used twice"),
         ("[[alert_streams]]\nname = 'a'\nminimum_redshfit = 3\n", "minimum_redshfit"),
         ("kafka = [", "mmbroker.toml"),
+        (
+            "[[alert_streams]]\nname = 'a'\nminimum_probabilty = 0.5\n",
+            r"^mmbroker\.toml: alert_streams\.0\.minimum_probabilty = 0\.5: ",
+        ),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_value(text: str, said: str) -> None:
     write(text)
     with pytest.raises(SettingsError, match=said):
         load()
+
+
+def test_a_wrong_setting_in_the_environment_is_not_blamed_on_the_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write("[kafka]\npartitions = 7\n")
+    monkeypatch.setenv("MMBROKER_KAFKA__PARTITIONS", "0")
+    with pytest.raises(SettingsError, match=r"^kafka\.partitions = '0'"):
+        load()
+
+
+class Absent(AdminClient):
+    """Asks a Kafka that does not answer."""
+
+    def __init__(self) -> None:
+        super().__init__({"bootstrap.servers": "127.0.0.1:1", "log_level": 0})
+
+    def list_topics(self, *_: Any, **__: Any) -> Any:
+        raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+
+
+def test_of_an_absent_kafka_that_nobody_named_it_is_told_how_there_is_one(tmp_path: Path) -> None:
+    advice = (
+        f"no local stack runs in {tmp_path / '.mmbroker'} (mmbroker stack up), and "
+        "kafka.bootstrap_servers is not set"
+    )
+    with pytest.raises(KafkaUnavailableError, match="127.0.0.1:9092: Kafka cannot be ") as error:
+        existing_topics(load().kafka, Absent())
+    assert advice in str(error.value)
+    write('[kafka]\nbootstrap_servers = "127.0.0.1:9092"\n')
+    with pytest.raises(KafkaUnavailableError, match="127.0.0.1:9092: Kafka cannot be ") as error:
+        existing_topics(load().kafka, Absent())
+    assert "stack" not in str(error.value)
 
 
 def test_a_named_file_must_exist(monkeypatch: pytest.MonkeyPatch) -> None:
