@@ -43,6 +43,9 @@ class Given:
         rest_frequency_hz: of a velocity axis; by default RESTFRQ.
         frequency_hz: effective frequency of a map; by default of its spectral axis, or RESTFRQ.
         side_arcsec: side of the cut-out from a map; by default 64 pixels, never more than 1024.
+
+    Raises:
+        HeaderError: the position is not whole, or not on the sky.
     """
 
     instrument: str | None = None
@@ -60,6 +63,15 @@ class Given:
     rest_frequency_hz: float | None = None
     frequency_hz: float | None = None
     side_arcsec: float | None = None
+
+    def __post_init__(self) -> None:
+        right_ascension, declination = self.right_ascension_deg, self.declination_deg
+        if (right_ascension is None) != (declination is None):
+            raise HeaderError("--right-ascension and --declination need each other")
+        if right_ascension is not None and not 0.0 <= right_ascension < 360.0:
+            raise HeaderError(f"--right-ascension {right_ascension:g}: must be in [0, 360)")
+        if declination is not None and not -90.0 <= declination <= 90.0:
+            raise HeaderError(f"--declination {declination:g}: must be in [-90, 90]")
 
 
 def bare_observation(
@@ -81,7 +93,7 @@ def bare_observation(
     """
     instrument = given.instrument or _first(header, ("TELESCOP", "INSTRUME"))
     if not instrument:
-        raise HeaderError(f"{path}: neither TELESCOP nor INSTRUME in the header: give instrument")
+        raise HeaderError(f"{path}: neither TELESCOP nor INSTRUME in the header: give --instrument")
     right_ascension, declination = _position(path, header, given, centre_deg)
     calibration = given.calibration or _first(header, ("ORIGIN",))
     content = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
@@ -140,7 +152,7 @@ def _position(
         except ValueError as error:
             raise HeaderError(f"{path}: {', '.join(names)} = {values}: {error}") from error
     raise HeaderError(
-        f"{path}: no position in the header (RA, DEC): give right_ascension_deg and declination_deg"
+        f"{path}: no position in the header (RA, DEC): give --right-ascension and --declination"
     )
 
 
@@ -156,7 +168,7 @@ def _position_error(path: Path, header: Header, given: Given) -> float:
         return given.position_error_arcsec
     beam = beam_arcsec(header)
     if beam is None:
-        raise HeaderError(f"{path}: no BMAJ in the header: give position_error_arcsec")
+        raise HeaderError(f"{path}: no BMAJ in the header: give --position-error")
     return max(BEAM_FRACTION_OF_POSITION_ERROR * beam[0], ASTROMETRIC_FLOOR_ARCSEC)
 
 
@@ -168,7 +180,7 @@ def _time(path: Path, header: Header, given: Given) -> float:
         return float(modified)
     text = _first(header, ("DATE-AVG", "DATE-OBS"))
     if text is None:
-        raise HeaderError(f"{path}: neither MJD-OBS nor DATE-OBS in the header: give time_mjd")
+        raise HeaderError(f"{path}: neither MJD-OBS nor DATE-OBS in the header: give --time-mjd")
     try:
         return float(Time(str(text), scale="utc").mjd)
     except ValueError as error:

@@ -18,6 +18,7 @@ from schemas.events import ContinuumMap, Floats, Observation
 from .headers import Given, Header, HeaderError, bare_observation, beam_arcsec, coordinate_system
 
 DEFAULT_SIDE_PIXELS = 64
+_UNITS = "Jy/beam, Jy/pixel or a multiple such as mJy/beam"
 
 
 def read_map(path: str | Path, given: Given | None = None) -> Observation:
@@ -87,7 +88,9 @@ def _frequency(path: Path, wcs: WCS, header: Header) -> float:
     for name in ("RESTFRQ", "RESTFREQ", "FREQ", "OBSFREQ"):
         if header.get(name):
             return float(header[name])
-    raise HeaderError(f"{path}: no frequency axis and no RESTFRQ in the header: give frequency_hz")
+    raise HeaderError(
+        f"{path}: no frequency axis and no RESTFRQ in the header: give --frequency-ghz"
+    )
 
 
 def _cutout(path: Path, data: Floats, wcs: WCS, given: Given) -> Cutout2D:
@@ -105,7 +108,7 @@ def _cutout(path: Path, data: Floats, wcs: WCS, given: Given) -> Cutout2D:
         return Cutout2D(data, place, (side, side), wcs=wcs, mode="trim", copy=True)
     except (NoOverlapError, ValueError) as error:  # ValueError: it has no pixel at all
         raise HeaderError(
-            f"{path}: right_ascension_deg = {given.right_ascension_deg}, declination_deg = "
+            f"{path}: --right-ascension {given.right_ascension_deg} --declination "
             f"{given.declination_deg} is outside the image"
         ) from error
 
@@ -113,6 +116,8 @@ def _cutout(path: Path, data: Floats, wcs: WCS, given: Given) -> Cutout2D:
 def _jy_per_beam(path: Path, header: Header, wcs: WCS, beam: tuple[float, float, float]) -> float:
     """What the pixels are to be multiplied with to be in Jy/beam."""
     text = str(header.get("BUNIT", "")).strip()
+    if not text:
+        raise HeaderError(f"{path}: BUNIT is not set: use {_UNITS}")
     try:
         unit = u.Unit(text)
     except ValueError as error:
@@ -123,4 +128,4 @@ def _jy_per_beam(path: Path, header: Header, wcs: WCS, beam: tuple[float, float,
     try:
         return float(unit.to(u.Jy / u.beam, equivalencies=u.beam_angular_area(beam_area)))
     except u.UnitConversionError as error:
-        raise HeaderError(f"{path}: BUNIT = {text!r}: {error}") from error
+        raise HeaderError(f"{path}: BUNIT = {text!r}: {error}: use {_UNITS}") from error

@@ -38,6 +38,7 @@ _VELOCITIES = {
     "VOPT": u.doppler_optical,
     "VELO": u.doppler_relativistic,
 }
+_FLUX_UNITS = "Jy, Jy/beam, K, W m-2 Hz-1, W m-2 um-1 or a multiple such as mJy"
 _NOISE_MEASURED = "channel error measured as 1.48 times the median absolute deviation"
 _UNRESOLVED = "surface brightness per beam taken as the flux density of an unresolved source"
 
@@ -138,7 +139,9 @@ def _from_image(
         for other in extensions
         if other.name in _ERROR_EXTENSIONS and other.data is not None
     ]
-    unit = _unit(path, "BUNIT", header.get("BUNIT"))
+    if not header.get("BUNIT"):
+        raise HeaderError(f"{path}: BUNIT is not set: use {_FLUX_UNITS}")
+    unit = _unit(path, "BUNIT", header["BUNIT"])
     return _Read(
         header,
         axis,
@@ -180,7 +183,7 @@ def _frequency_hz(path: Path, read: _Read, rest_frequency_hz: float | None) -> F
     if read.axis_type in _VELOCITIES:
         rest = rest_frequency_hz or read.header.get("RESTFRQ") or read.header.get("RESTFREQ")
         if not rest:
-            raise HeaderError(f"{path}: a velocity axis without RESTFRQ: give rest_frequency_hz")
+            raise HeaderError(f"{path}: a velocity axis without RESTFRQ: set it, in Hz")
         equivalencies = _VELOCITIES[read.axis_type](float(rest) * u.Hz)
     try:
         return np.asarray(read.axis.to_value(u.Hz, equivalencies), dtype=np.float64)
@@ -204,14 +207,14 @@ def _jansky(
         density = u.spectral_density(frequency * u.Hz)
         return np.asarray(flux.to_value(u.Jy, density), dtype=np.float64)
     except u.UnitConversionError as error:
-        raise HeaderError(f"{path}: BUNIT = {flux.unit}: {error}") from error
+        raise HeaderError(f"{path}: BUNIT = {flux.unit}: {error}: use {_FLUX_UNITS}") from error
 
 
 def _frame(path: Path, header: Header) -> SpectralFrame:
     stated = str(header.get("SPECSYS", "")).strip().upper()
     if stated not in _FRAMES:
         known = ", ".join(_FRAMES)
-        raise HeaderError(f"{path}: SPECSYS = {stated!r} is none of {known}: give frame")
+        raise HeaderError(f"{path}: SPECSYS = {stated!r} is none of {known}: give --frame")
     return _FRAMES[stated]
 
 

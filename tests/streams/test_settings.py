@@ -110,11 +110,11 @@ def test_of_an_absent_kafka_that_nobody_named_it_is_told_how_there_is_one(tmp_pa
         f"no local stack runs in {tmp_path / '.mmbroker'} (mmbroker stack up), and "
         "kafka.bootstrap_servers is not set"
     )
-    with pytest.raises(KafkaUnavailableError, match="127.0.0.1:9092: Kafka cannot be ") as error:
+    with pytest.raises(KafkaUnavailableError, match="9092: Kafka cannot be reached") as error:
         existing_topics(load().kafka, Absent())
     assert advice in str(error.value)
     write('[kafka]\nbootstrap_servers = "127.0.0.1:9092"\n')
-    with pytest.raises(KafkaUnavailableError, match="127.0.0.1:9092: Kafka cannot be ") as error:
+    with pytest.raises(KafkaUnavailableError, match="9092: Kafka cannot be reached") as error:
         existing_topics(load().kafka, Absent())
     assert "stack" not in str(error.value)
 
