@@ -64,6 +64,7 @@ from .publish_alerts import ranking_name
 from .reliability import (
     EVERYTHING,
     EVERYTHING_CONFIG,
+    HANG_S,
     Killer,
     Traffic,
     flowing,
@@ -448,6 +449,7 @@ class _Bench:
                     time.sleep(pause_s)
                     recoveries.append(killer.kill(component, pause_s))
                     self._say(str(recoveries[-1]))
+                hung = [killer.hang(server, HANG_S) for server in ("kafka", "triton")]
         found = untrue(now, traffic)
         seconds: dict[str, list[float]] = {}
         for each in recoveries:
@@ -456,7 +458,8 @@ class _Bench:
             "messages": traffic.sent,
             "kills": {component: len(each) for component, each in seconds.items()},
             "recovery_s": seconds,
-            "slowest_recovery_s": max(each.seconds for each in (*recoveries, *away)),
+            "slowest_recovery_s": max(each.seconds for each in (*recoveries, *away, *hung)),
+            "hung": {each.component: dataclasses.asdict(each) for each in hung},
             "away": {each.component: dataclasses.asdict(each) for each in away},
             "lost": len(found.lost),
             "doubled": len(found.doubled),

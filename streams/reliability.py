@@ -66,6 +66,9 @@ update = {{redshift = 0.0, probability = 0.0, hyperscore = 0.0}}
 """
 """Settings with one alert stream, which sends every score on."""
 
+HANG_S = 12.0
+"""Longer than a group waits for a silent member."""
+
 POLL_S = 0.1
 RECOVERY_TIMEOUT_S = 120.0
 SETTLE_TIMEOUT_S = 600.0

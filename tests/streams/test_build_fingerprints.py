@@ -30,7 +30,7 @@ from schemas.events import (
 from schemas.records import to_record
 from streams.build_fingerprints import BuildFingerprints, rebuild
 from streams.errors import InfrastructureError
-from streams.messages import Outgoing, Received
+from streams.messages import OBSERVED_AT, Outgoing, Received, note_observed
 from streams.store import LMDBStore, StoreError
 from streams.topics import Topics
 
@@ -159,6 +159,22 @@ def test_a_galaxy_is_published_once_a_batch_with_the_version_of_its_last_change(
     (fingerprint,) = published(feed.send(at("a"), at("b"), at("c")))
     assert (fingerprint.version, fingerprint.acquisition.observations) == (3, 3)
     assert fingerprint.galaxy_id == fingerprints.galaxy_id("a")
+
+
+def test_a_fingerprint_is_as_late_as_the_earliest_observation_that_came_into_it(
+    feed: Feed,
+) -> None:
+    (message,) = feed.send(at("a"), at("b"), at("c"))
+    assert message.headers == {OBSERVED_AT: b"1000"}  # the offset of each is added to its time
+    assert [each.headers for each in feed.send(at("d"))] == [{OBSERVED_AT: b"1003"}]
+
+
+@given(st.permutations([9, 10, 99, 1764170000000, 1764170000001]))
+def test_of_several_times_the_earliest_is_kept(times: list[int]) -> None:
+    observed_at: dict[str, bytes] = {}
+    for time_ms in times:
+        note_observed(observed_at, "galaxy", Received("t", 0, 0, time_ms, b""))
+    assert observed_at == {"galaxy": b"9"}
 
 
 # Association ------------------------------------------------------------------------------------

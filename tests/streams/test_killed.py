@@ -19,6 +19,7 @@ from streams.names import BUILD_FINGERPRINTS, SCORE_GALAXIES, STAGE_NAMES
 from streams.publish import Publisher
 from streams.reliability import (
     EVERYTHING_CONFIG,
+    HANG_S,
     Killer,
     Traffic,
     Untrue,
@@ -39,9 +40,6 @@ KILLS = 7
 RATE = 50.0
 TOGETHER = (("kafka", BUILD_FINGERPRINTS), ("triton", SCORE_GALAXIES))
 """Dying at one moment: what recovers finds what it needs away."""
-
-HANG_S = 12.0
-"""Longer than a group waits for a silent member."""
 
 BACK_WITHIN_S = {"kafka": 10.0, "triton": 10.0, **dict.fromkeys(STAGE_NAMES, 20.0)}
 """A stage takes 2 to 5 s, most of them Python's imports, and 8 where other tests share the machine;
