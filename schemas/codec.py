@@ -14,6 +14,7 @@ refused.
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import hashlib
 import io
@@ -31,7 +32,7 @@ from typing import Any, Literal, TypeVar
 import fastavro
 from fastavro.schema import to_parsing_canonical_form
 
-from .events import EVENT_TYPES, Alert, AlertHead, Event, Score, ScoredGalaxy
+from .events import EVENT_TYPES, Alert, AlertHead, Event, Quarantine, Score, ScoredGalaxy
 from .records import Record, from_record, to_record, to_rows
 
 Framing = Literal["confluent", "container", "json"]
@@ -330,8 +331,13 @@ def _without_documentation(part: Any) -> Any:
 
 
 def readable(event: Event) -> Record:
-    """An event as plain JSON values: no binary fields, null for what is not finite."""
+    """An event as plain JSON values: no binary fields, null for what is not finite.
+
+    Of what was refused, the bytes are there all the same, in base 64: who sent them wants to know.
+    """
     plain: Record = _readable(to_rows(event))
+    if isinstance(event, Quarantine):
+        plain["original_base64"] = base64.b64encode(event.original).decode()
     return plain
 
 

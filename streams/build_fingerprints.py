@@ -145,7 +145,8 @@ def prepare(codec: Codec, data: bytes | None) -> Prepared | RefusedError:
         observation = codec.decode_as(Observation, data)
         wrong = problems(observation)
         if wrong:
-            return RefusedError("invalid", "; ".join(wrong))
+            sender = f"{observation.observation_id[:80]!r} of {observation.instrument[:80]!r}"
+            return RefusedError("invalid", f"{sender}: {'; '.join(wrong)}")
         if observation.is_withdrawal:
             return Prepared(observation, None)
         return Prepared(observation, contribution(observation))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import dataclasses
 import io
@@ -29,6 +30,7 @@ from schemas.events import (
     Event,
     Fingerprint,
     Observation,
+    Quarantine,
     Score,
     ScoredGalaxy,
 )
@@ -56,6 +58,11 @@ def test_json_holds_everything_but_the_arrays(event: Observation) -> None:
 
 def test_json_has_null_for_what_is_not_finite(empty_fingerprint: Fingerprint) -> None:
     assert readable(empty_fingerprint)["acquisition"]["first_mjd"] is None
+
+
+def test_json_keeps_the_bytes_of_what_was_refused() -> None:
+    event = Quarantine("stage", "undecodable", "why", "topic", 0, 1, b"\xffno event")
+    assert base64.b64decode(readable(event)["original_base64"]) == event.original
 
 
 @pytest.mark.parametrize("version", manifest(), ids=lambda each: f"{each.name}-v{each.version}")
