@@ -12,7 +12,7 @@ import pytest
 from deploy.local import LocalStack
 from streams.embedded import stage_running
 from streams.ledger import end_offsets
-from streams.names import STAGE_NAMES
+from streams.names import SCORE_GALAXIES, STAGE_NAMES
 from streams.reliability import EVERYTHING_CONFIG, Traffic, Untrue, flowing, untrue
 
 from ..conftest import AS_SHIPPED, Broker, broker_on, wait_until
@@ -85,3 +85,19 @@ def test_a_second_process_of_every_stage_comes_and_goes_while_observations_strea
         spread = end_offsets(broker.settings, broker.settings.topics.observations)
         assert min(spread.values()) > OBSERVATIONS / 20
         assert all(entry.closes for entry in broker.ledger())
+
+
+def test_the_settings_say_how_many_processes_a_stage_has(
+    stack: LocalStack, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    directory = tmp_path_factory.mktemp("workers")
+    workers = {"MMBROKER_STAGE__WORKERS__SCORE_GALAXIES": "2"}
+    with broker_on(stack, directory, "workers", **workers) as broker:
+        both = [
+            Endpoint(broker.settings, SCORE_GALAXIES, f"workers-{SCORE_GALAXIES}-{number}")
+            for number in range(2)
+        ]
+        wait_until(
+            lambda: [len(each.partitions()) for each in both] == [2, 2],
+            "two processes do not share the fingerprints",
+        )
