@@ -58,17 +58,19 @@ def back_up(settings: Settings, target: Path, progress: bool = True) -> Backup:
         progress: show a progress bar on standard error.
 
     Raises:
-        SettingsError: there is something at the target, or no store.
+        SettingsError: there is something at the target, no directory for it, or no store.
         StoreError: the store cannot be read, or the copy not written.
     """
     if target.exists():
         raise SettingsError(f"{target} exists: a backup overwrites nothing, name a new directory")
+    if not target.absolute().parent.is_dir():
+        raise SettingsError(f"{target}: there is no directory {target.absolute().parent}")
     if not settings.store_directory.is_dir():
         raise SettingsError(f"there is no store in {settings.store_directory}")
     store = LMDBStore(settings.store_directory)
     part = target.with_name(f"{target.name}.part{os.getpid()}")
     try:
-        part.mkdir(parents=True)
+        part.mkdir()
         _copy(store, part, progress)
         for path in (*part.iterdir(), part):
             _make_durable(path)

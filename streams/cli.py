@@ -179,7 +179,9 @@ def stack_up(
 @stack_app.command("down")
 def stack_down() -> None:
     """Stop them; their data stay."""
-    LocalStack(_settings().stack_directory).down()
+    stack = LocalStack(_settings().stack_directory)
+    said = "the stack in {} is stopped" if stack.down() else "no stack ran in {}"
+    console.print(said.format(stack.directory), soft_wrap=True)
 
 
 @stack_app.command("status")
@@ -252,7 +254,13 @@ def models_list(
 
 @models_app.command("add")
 def models_add(
-    name: Annotated[str, typer.Argument(help="Of the model: critic, generator, or a new one.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="Of the model: critic, generator, parser, map_parser, refined_colours,"
+            " refined_gate, or a new one."
+        ),
+    ],
     directory: Annotated[
         Path,
         typer.Argument(
@@ -271,10 +279,20 @@ def models_add(
 
     settings = _settings()
     with console.status(f"Triton loads {name}"):
-        version = serving.add(settings, name, directory)
+        added = serving.add(settings, name, directory)
+    number = added.version.number
+    said = (
+        f"{name} version {number} is served"
+        if added.new
+        else f"this content is there already as {name} version {number}, which is served"
+    )
     console.print(
-        f"{name} version {version.number} is served, SHA-256 {version.sha256}\n"
-        f"It is not in force until: mmbroker models use {name} {version.number}",
+        f"{said}, SHA-256 {added.version.sha256}\n"
+        + (
+            "It is in force"
+            if added.in_force
+            else f"It is not in force until: mmbroker models use {name} {number}"
+        ),
         soft_wrap=True,
     )
 
@@ -417,7 +435,7 @@ def rebuild(
 
 @app.command()
 def rescore() -> None:
-    """Have all galaxies scored again, after a new model or calibration; the stages must not run."""
+    """Have all galaxies scored again, after a new model or calibration; score-galaxies must not run."""
     from .rescore import rescore as read_again
 
     settings = _settings()
@@ -446,7 +464,8 @@ def publish(
         bool, typer.Option("--check", help="Validate everything, send nothing.")
     ] = False,
     simulated: Annotated[
-        int | None, typer.Option(help="Also send observations of so many SIMULATED galaxies.")
+        int | None,
+        typer.Option(help="Also send observations of so many SIMULATED galaxies.", min=1),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 0,
     instrument: Annotated[str | None, typer.Option(help="Instrument.", **HEADER)] = None,
@@ -546,7 +565,7 @@ def top(
     watch: Annotated[
         bool, typer.Option("--watch", help="Follow the changes until Ctrl-C.")
     ] = False,
-    rows: Annotated[int, typer.Option(help="How many galaxies.")] = 20,
+    rows: Annotated[int, typer.Option(help="How many galaxies.", min=1)] = 20,
     svg: Annotated[Path | None, typer.Option(help="Also write the table as a picture.")] = None,
 ) -> None:
     """Show the best galaxies, ranked."""
@@ -555,6 +574,8 @@ def top(
     settings = _settings()
     if watch and svg is not None:
         raise ValueError("--watch and --svg exclude each other")
+    if svg is not None and not svg.absolute().parent.is_dir():
+        raise ValueError(f"--svg {svg}: there is no directory {svg.parent}")
     if watch:
         standings.watch(settings, console, rows)
         return
@@ -563,7 +584,10 @@ def top(
     if svg is not None:
         picture = Console(record=True, width=PICTURE_COLUMNS, file=io.StringIO())
         picture.print(table)
-        picture.save_svg(str(svg), title="mmbroker top")
+        try:
+            picture.save_svg(str(svg), title="mmbroker top")
+        except OSError as error:
+            raise ValueError(f"--svg {svg}: {error.strerror}") from error
 
 
 @app.command()

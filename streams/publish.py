@@ -244,10 +244,11 @@ def publish_files(
         PublishingError: Kafka cannot be reached, or did not take some of the observations.
         ValueError: the rate is not positive.
     """
+    files = [Path(path) for path in paths]
+    for file in files:
+        _require_file(file)  # before anything is sent
     items = (
-        (Path(path), *item)
-        for path in paths
-        for item in _observations(Path(path), mapping, given or Given())
+        (file, *item) for file in files for item in _observations(file, mapping, given or Given())
     )
     return _publish(items, rate, check, progress, settings)
 
@@ -383,10 +384,15 @@ def _observations(
     yield None, read_spectrum(path, given), []
 
 
-def _kind(path: Path) -> str:
-    """``table``, ``spectrum`` or ``map``."""
+def _require_file(path: Path) -> None:
+    if path.is_dir():
+        raise MappingError(f"{path} is a directory: name the files in it")
     if not path.is_file():
         raise MappingError(f"{path}: there is no such file")
+
+
+def _kind(path: Path) -> str:
+    """``table``, ``spectrum`` or ``map``."""
     if not {".fits", ".fit", ".fz"} & set(path.suffixes):
         return "table"
     try:

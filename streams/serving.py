@@ -22,7 +22,7 @@ from models.triton import Model, Version
 from schemas.events import ModelUsed
 
 from .settings import Settings, SettingsError
-from .store import LMDBStore
+from .store import FIRST_VERSION, LMDBStore
 
 LOCK = "models.lock"
 SHA256_SHOWN = 12
@@ -77,7 +77,22 @@ def served(settings: Settings) -> list[Served]:
     return found
 
 
-def add(settings: Settings, name: str, source: Path) -> Version:
+@dataclass(frozen=True)
+class Added:
+    """What adding a version came to.
+
+    Attributes:
+        version: the version.
+        new: whether it was not there before.
+        in_force: whether it is the one that is asked.
+    """
+
+    version: Version
+    new: bool
+    in_force: bool
+
+
+def add(settings: Settings, name: str, source: Path) -> Added:
     """Write the next version of a model beside those that are there, and have Triton load it.
 
     Whatever fails, the repository is as it was, and Triton goes on serving what it served.
@@ -88,7 +103,7 @@ def add(settings: Settings, name: str, source: Path) -> Version:
         source: folder with NAME.onnx, its card NAME.json, and NAME_calibration.json if it has one.
 
     Returns:
-        The version, which answers; also when it had been added before.
+        The version, which answers; the one that is there when it had been added before.
 
     Raises:
         FileNotFoundError: a file is missing.
@@ -123,7 +138,7 @@ def add(settings: Settings, name: str, source: Path) -> Version:
                 if served_already:
                     _follow(settings, directory, name)
             raise
-        return version
+    return Added(version, number not in before, number == _in_force(settings, name))
 
 
 def use(settings: Settings, name: str, number: int) -> tuple[Version, int]:
@@ -136,6 +151,12 @@ def use(settings: Settings, name: str, number: int) -> tuple[Version, int]:
         ModelUnavailable: Triton does not serve it, or it does not answer; nothing is changed.
         StoreError: the store cannot be written.
     """
+    there = triton.served(settings.triton.url)
+    if name not in there:
+        raise ModelUnavailable(
+            f"Triton at {settings.triton.url} does not serve a model {name!r}, but "
+            f"{', '.join(there) or 'none'}"
+        )
     with _model(settings, name) as model, _store(settings) as store:
         _require_answer(model, number)
         version = model.version(number)
@@ -228,6 +249,13 @@ def versions_that_refined(refined: ServedRefined, models: Sequence[ModelUsed]) -
     if len(found) != len(refined.networks) or refined.used(found) != wanted:
         return None
     return found
+
+
+def _in_force(settings: Settings, name: str) -> int:
+    if not settings.store_directory.is_dir():
+        return FIRST_VERSION  # a store is not to be made by a look
+    with _store(settings) as store, store.reading() as reading:
+        return reading.model_version(name)
 
 
 def _follow(settings: Settings, directory: Path, name: str) -> None:

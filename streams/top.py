@@ -168,6 +168,8 @@ def watch(
             ended.set()
             reader.join()
         live.update(render(standings, count), refresh=True)
+    if not console.is_terminal:
+        console.line()  # what Live ends with on a terminal alone
     if failed:
         raise failed[0]
     return standings

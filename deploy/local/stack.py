@@ -203,16 +203,18 @@ class LocalStack:
     ) -> None:
         self.down()
 
-    def down(self) -> None:
-        """Stop the servers; their data stay. Do nothing if none runs.
+    def down(self) -> bool:
+        """Stop the servers, and return whether any ran; their data stay.
 
         Raises:
             StackError: The directory cannot be written to.
         """
-        if self.directory.exists():
-            with self._locked():
-                self._load()
-                self._end()
+        if not self.directory.exists():
+            return False
+        with self._locked():
+            ran = self._load()
+            self._end()
+        return ran
 
     def status(self) -> StackStatus:
         """Look at every server and ask those that run whether they are ready."""

@@ -252,9 +252,9 @@ def test_detached_stack_outlives_its_starter_and_a_crash_is_cleaned_up(detached:
     metadata = AdminClient({"bootstrap.servers": attached.bootstrap_servers}).list_topics()
     assert "kept" in metadata.topics
 
-    LocalStack(detached).down()
+    assert LocalStack(detached).down()
     assert not attached.status().running
-    LocalStack(detached).down()
+    assert not LocalStack(detached).down()
 
 
 def test_stack_ends_when_its_owner_is_killed(tmp_path: Path) -> None:

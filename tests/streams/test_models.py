@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,13 +13,15 @@ from typing import Any
 import lmdb
 import numpy as np
 import pytest
+import typer
 
 from deploy.local import LocalStack
 from models import triton
 from models.critic import Critic
-from models.repository import WEIGHTS, add_version
+from models.repository import PACKAGED, WEIGHTS, add_version
 from models.simulator import simulate
 from schemas.events import ScoredGalaxy
+from streams import cli
 from streams.explain import verify
 from streams.messages import now_ms
 from streams.scorer import make_critic
@@ -116,6 +119,11 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(each): each.read_bytes() for each in folder.rglob("*") if each.is_file()}
 
 
+def test_every_packaged_model_can_be_added_to() -> None:
+    adding = typer.main.get_command(cli.models_app).commands["add"]  # type: ignore[attr-defined]
+    assert all(name in adding.params[0].help for name in PACKAGED)
+
+
 @pytest.mark.slow
 def test_what_cannot_be_served_is_refused_and_changes_nothing(
     judged: Broker, stack: LocalStack, second: Path, tmp_path: Path
@@ -150,7 +158,7 @@ def test_what_cannot_be_served_is_refused_and_changes_nothing(
     (corrupt / "judge.json").write_text(json.dumps({**card, "inputs": {"values": [3]}}))
     assert "are not those of version 1" in refused("add", JUDGE, str(corrupt))
     assert "does not serve version 7 of model 'judge', but 1" in refused("use", JUDGE, "7")
-    assert "nobody" in refused("use", "nobody", "1")
+    assert re.search(r"serve a model 'nobody', but .*\bjudge\b", refused("use", "nobody", "1"))
     judged.publish(simulate(3, seed=70))
     assert all(galaxy.critic.reason == "" for galaxy in scored(judged) if galaxy.critic.output)
 
@@ -176,11 +184,17 @@ def test_a_model_is_upgraded_while_galaxies_are_scored(judged: Broker, second: P
         (1, True),
         (2, False),
     ]
-    assert broker.command("models", "add", JUDGE, str(second)).stdout == said  # once is enough
+    assert f"It is not in force until: mmbroker models use {JUDGE} 2" in said
+    again = broker.command("models", "add", JUDGE, str(second)).stdout  # once is enough
+    assert f"this content is there already as {JUDGE} version 2" in again
+    assert f"It is not in force until: mmbroker models use {JUDGE} 2" in again
     broker.publish(parts[2], settle=False)
     said = broker.command("models", "use", JUDGE, "2").stdout
     assert "version 2 is in force, it was 1" in said
     assert "mmbroker rescore" in said
+    again = broker.command("models", "add", JUDGE, str(second)).stdout
+    assert "is there already" in again
+    assert again.endswith("It is in force\n")
     broker.settle(received + 3 * quarter)
     switched = now_ms()
     broker.publish(parts[3])

@@ -125,6 +125,13 @@ def test_a_check_needs_no_kafka_and_names_file_row_and_field() -> None:
     assert first.endswith("declination_deg = 123.4 is not between −90 and 90")
 
 
+def test_what_is_no_file_is_told_before_anything_is_sent(tmp_path: Path) -> None:
+    missing = tmp_path / "missing.fits"
+    for path, said in ((tmp_path, "is a directory"), (missing, "there is no such file")):
+        with pytest.raises(MappingError, match=f"{path}:? {said}"):
+            publish_files([DEMO / "spt.ecsv", path], progress=False)
+
+
 def test_the_summary_counts_by_instrument() -> None:
     summary = publish_files([DEMO / "spt.ecsv"], check=True, progress=False)
     assert summary.problems == []

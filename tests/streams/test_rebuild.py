@@ -291,6 +291,7 @@ def expired(make_broker: Callable[..., Broker]) -> tuple[Broker, Path]:
     broker.publish(first)
     use_model(broker, "elsewhere", 7)
     target = broker.settings.data_directory / "backups" / "first"
+    target.parent.mkdir()
     said = broker.command("backup", str(target)).stdout
     assert f"mmbroker rebuild --replace --backup {target}" in said
     forget(broker, broker.settings.topics.observations)
