@@ -9,41 +9,70 @@ Nothing of mmbroker is needed: copy this file and make it yours.
 import argparse
 import io
 import json
+import logging
+import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import fastavro
 from confluent_kafka import Consumer, KafkaError, KafkaException
 
+PATIENCE_S = 10.0
+AVRO = b"Obj\x01"
+"""How an Avro file begins."""
+
 
 def decode(headers: dict[str, bytes], value: bytes) -> Any:
-    """An alert: Avro with its schema in front, or JSON; the header says which."""
-    if headers["_format"] == b"json":
+    """An alert: Avro with its schema in front, or JSON; the header says which.
+
+    Without the header its first bytes do.
+
+    Raises:
+        ValueError, EOFError, StopIteration: it is neither.
+    """
+    kind = headers.get("_format", b"avro" if value.startswith(AVRO) else b"json")
+    if kind == b"json":
         return json.loads(value)
     return next(fastavro.reader(io.BytesIO(value)))
 
 
 def alerts(bootstrap: str, topic: str, until_end: bool) -> Iterator[Any]:
-    """The alerts of a topic from its beginning."""
+    """The alerts of a topic from its beginning.
+
+    Raises:
+        KafkaException: no broker answers, there is no such topic, or it may not be read.
+    """
+    quiet = logging.getLogger("librdkafka")
+    quiet.disabled = True  # whatever goes wrong it says again and again
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap,
             "group.id": f"plain-{uuid.uuid4()}",  # under a lasting name, it goes on where it ended
             "auto.offset.reset": "earliest",
             "enable.partition.eof": until_end,
+            "logger": quiet,
         }
     )
-    consumer.subscribe([topic])
     ended: set[int] = set()
     try:
+        missing = consumer.list_topics(topic, timeout=PATIENCE_S).topics[topic].error
+        if missing is not None:
+            raise KafkaException(missing)
+        consumer.subscribe([topic])
         while not ended or len(ended) < len(consumer.assignment()):
             message: Any = consumer.poll(1.0)
             if message is None:
                 continue
             error = message.error()
             if error is None:
-                yield decode(dict(message.headers() or []), message.value())
+                try:
+                    alert = decode(dict(message.headers() or []), message.value() or b"")
+                except (ValueError, EOFError, StopIteration) as fault:
+                    place = f"partition {message.partition()}, offset {message.offset()}"
+                    print(f"{topic}, {place} is no alert: {fault}", file=sys.stderr)
+                else:
+                    yield alert
             elif error.code() == KafkaError._PARTITION_EOF:
                 ended.add(message.partition())
             else:
@@ -59,8 +88,16 @@ def main() -> None:
     parser.add_argument("topic", help="the stream's topic, such as mm.alerts.confident.v1")
     parser.add_argument("--until-end", action="store_true", help="stop at the end of the topic")
     arguments = parser.parse_args()
+    try:
+        show(alerts(arguments.bootstrap, arguments.topic, arguments.until_end))
+    except KafkaException as error:
+        sys.exit(f"{arguments.bootstrap}, topic {arguments.topic}: {error.args[0].str()}")
+
+
+def show(received: Iterable[Any]) -> None:
+    """Print a line an alert."""
     newest: dict[str, int] = {}
-    for alert in alerts(arguments.bootstrap, arguments.topic, arguments.until_end):
+    for alert in received:
         galaxy = alert["galaxy"]
         if galaxy["version"] < newest.get(galaxy["galaxy_id"], 0):
             continue  # sent again after a failure: a newer one is known

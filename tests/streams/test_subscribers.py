@@ -33,8 +33,9 @@ from models.simulator import simulate
 from schemas.codec import readable
 from schemas.events import Alert, BandMeasurement, Observation, Photometry
 from streams import cli
-from streams.kafka import KafkaUnavailableError
+from streams.kafka import KafkaUnavailableError, create_topics
 from streams.messages import OBSERVED_AT
+from streams.topics import Topic
 
 from ..conftest import REPOSITORY, Broker, wait_until
 
@@ -165,6 +166,51 @@ def test_a_copied_script_with_kafka_and_avro_libraries_alone_decodes_alerts(
         assert line.startswith(f"{alert.alert_type:10} {alert.galaxy.galaxy_id} ")
         assert f"z = {alert.galaxy.redshift.best:.4f}" in line
         assert ("SIMULATED" in line) == alert.galaxy.simulated
+
+
+def test_that_script_ends_with_a_line_where_there_is_no_such_topic_or_broker(
+    filled: Filled,
+) -> None:
+    for bootstrap, said in ((filled.bootstrap, "Unknown topic"), ("127.0.0.1:1", "Failed to get")):
+        result = subprocess.run(
+            [sys.executable, PLAIN, bootstrap, "mm.alerts.nosuch.v1"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (result.returncode, result.stdout) == (1, "")
+        (line,) = result.stderr.splitlines()
+        assert line.startswith(f"{bootstrap}, topic mm.alerts.nosuch.v1: ")
+        assert said in line
+
+
+def test_that_script_reads_alerts_without_headers_and_tells_what_is_none(filled: Filled) -> None:
+    topic = filled.topic("readable") + "-bare"
+    create_topics(filled.broker.settings.kafka, [Topic(topic, partitions=1)])
+    producer = confluent_kafka.Producer({"bootstrap.servers": filled.bootstrap})
+    for stream in ("anything", "readable"):
+        consumer = confluent_kafka.Consumer(
+            {"bootstrap.servers": filled.bootstrap, "group.id": "bare"}
+        )
+        consumer.assign([confluent_kafka.TopicPartition(filled.topic(stream), 0, 0)])
+        message = consumer.poll(30)
+        consumer.close()
+        assert message is not None
+        producer.produce(topic, message.value())
+    for broken in (b"no alert", b"Obj\x01", b""):
+        producer.produce(topic, broken)
+    producer.flush(30)
+    result = subprocess.run(
+        [sys.executable, PLAIN, filled.bootstrap, topic, "--until-end"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert len(result.stdout.splitlines()) == 2
+    assert result.stderr.count("is no alert") == 3
 
 
 def test_that_script_imports_nothing_of_ours() -> None:
