@@ -435,7 +435,10 @@ def rebuild(
 
 @app.command()
 def rescore() -> None:
-    """Have all galaxies scored again, after a new model or calibration; score-galaxies must not run."""
+    """Have all galaxies scored again, after a new model or calibration.
+
+    The stage score-galaxies must not run.
+    """
     from .rescore import rescore as read_again
 
     settings = _settings()
