@@ -26,6 +26,7 @@ from deploy.local import LocalStack
 from models.simulator import galaxy_number, simulate
 from processors import fingerprint as fingerprints
 from processors.contribution import observation_hash
+from processors.sky import separation_arcsec
 from schemas.codec import Codec
 from schemas.events import Alert, Fingerprint, Observation, Quarantine, Spectrum
 from schemas.records import to_rows
@@ -47,8 +48,10 @@ REPEATED, CORRECTED, WITHDRAWN, MALFORMED = 0.1, 0.03, 0.02, 0.01
 bytes that are no observation."""
 
 GALAXIES_PER_SQUARE_ARCMIN = 0.05
-"""Thin enough for a dozen sky cells, some in every partition, and for galaxies to be far apart:
-what is mixed then is not so by its position."""
+"""Thin enough for a dozen sky cells, some in every partition."""
+
+APART_ARCSEC = 30.0
+"""Observations further from each other are of no one galaxy: all of one are within 2 arcsec."""
 
 KEYED_OTHERWISE = 0.2
 """Share of the messages whose key is not their sky cell, as from a publisher who chose another:
@@ -441,7 +444,7 @@ class Untrue:
     Attributes:
         lost: ids of observations that are in no galaxy.
         doubled: ids of observations that are in several galaxies, or in one more than once.
-        mixed: galaxies with observations of several true ones.
+        mixed: galaxies with observations of several true ones that are not near each other.
         split: numbers of true galaxies that were found more than once, if they are more than their
             positions explain.
         unwanted: hashes of observations in galaxies that should not be there.
@@ -486,7 +489,7 @@ def untrue(settings: Settings, traffic: Traffic) -> Untrue:
         known = [by_hash[each] for each in hashes if each in by_hash]
         numbers = {traffic.galaxy(each.observation_id) for each in known}
         true_galaxies.update(numbers)
-        if len(numbers) > 1:
+        if len(numbers) > 1 and _extent_arcsec(known) > APART_ARCSEC:
             found.mixed.append(galaxy_id)
         if not _same(fingerprint, fingerprints.build(galaxy_id, known, trees)):
             found.unlike_rebuild.append(galaxy_id)
@@ -512,6 +515,12 @@ def untrue(settings: Settings, traffic: Traffic) -> Untrue:
     found.not_quarantined = ((kept - sent) + (sent - kept)).total()
     found.outcomes = _unexpected_outcomes(settings, traffic)
     return found
+
+
+def _extent_arcsec(observations: Sequence[Observation]) -> float:
+    """The largest distance of an observation from the first."""
+    places = [(each.right_ascension_deg, each.declination_deg) for each in observations]
+    return max(separation_arcsec(*places[0], *place) for place in places)
 
 
 def _newest(settings: Settings, stream: str) -> dict[str, Read]:
