@@ -802,6 +802,7 @@ def plot(report: Report, path: Path) -> None:
 
     mpl.use("Agg")
     from matplotlib import pyplot
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
     figure, (rates, latencies, time_spent) = pyplot.subplots(1, 3, figsize=(17, 4.5))
     shown = {
@@ -818,6 +819,9 @@ def plot(report: Report, path: Path) -> None:
         ordered = np.sort(values)
         latencies.plot(ordered, np.linspace(0, 1, len(ordered)), label=name)
     latencies.set(xscale="log", xlabel="observation to alert, ms", ylabel="share", title="latency")
+    latencies.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    latencies.xaxis.set_major_formatter(ScalarFormatter())
+    latencies.xaxis.set_minor_formatter(NullFormatter())
     latencies.legend()
     spent = dict(sorted(report.parts_ms_per_observation.items(), key=lambda each: -each[1])[:12])
     spent |= {f"model {name}": value for name, value in report.models_ms_per_observation.items()}
