@@ -23,7 +23,6 @@ from schemas.events import (
 from schemas.records import to_rows
 
 from .build_fingerprints import NotArchivedError, archived_observations, rebuild
-from .messages import Received
 from .parsing import parsed_again
 from .registry import make_codec
 from .score_galaxies import ScoreGalaxies
@@ -143,8 +142,8 @@ def _scored_again(
     if refined_versions is None:
         refined = None
     stage = ScoreGalaxies(store, settings.topics, codec, Scorers(settings), critic, refined)
-    scored = codec.decode_as(Fingerprint, encoded), Received("", 0, 0, 0, encoded)
-    return stage.score([scored], version, refined_versions)[0]
+    fingerprint = codec.decode_as(Fingerprint, encoded)
+    return stage.score([(fingerprint, encoded)], version, refined_versions)[0]
 
 
 def _refined_by(score: ScoredGalaxy) -> list[str]:

@@ -23,6 +23,7 @@ import numpy as np
 import psutil
 
 from deploy.local import LocalStack
+from deploy.local.component import Component
 from models.simulator import galaxy_number, simulate
 from processors import fingerprint as fingerprints
 from processors.contribution import observation_hash
@@ -247,8 +248,7 @@ class Killer:
             before.kill()
             until(lambda: stage_process(self.supervisor, component) != before, RECOVERY_TIMEOUT_S)
             return self._recovered(component, killed, [component])
-        server = self.stack.kafka if component == "kafka" else self.stack.triton
-        needed_by = STAGE_NAMES if component == "kafka" else asking_triton(self.settings)
+        server, needed_by = self._server(component)
         server.kill()
         time.sleep(away_s)
         stayed_ready = ready(self.settings, needed_by) if away_s else []
@@ -266,8 +266,7 @@ class Killer:
             TimeoutError: the broker does not recover.
         """
         stopped = time.monotonic()
-        server = self.stack.kafka if component == "kafka" else self.stack.triton
-        needed_by = STAGE_NAMES if component == "kafka" else asking_triton(self.settings)
+        server, needed_by = self._server(component)
         process = psutil.Process(server.pid)
         processes = [process, *process.children(recursive=True)]
         for each in processes:
@@ -290,6 +289,12 @@ class Killer:
             time.sleep(away_s)
             stayed_ready = ready(self.settings, STAGE_NAMES)
         return self._recovered("store", locked, STAGE_NAMES, stayed_ready)
+
+    def _server(self, component: str) -> tuple[Component, Sequence[str]]:
+        """A server, and the stages that need it."""
+        if component == "kafka":
+            return self.stack.kafka, STAGE_NAMES
+        return self.stack.triton, asking_triton(self.settings)
 
     def _recovered(
         self,

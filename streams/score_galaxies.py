@@ -27,7 +27,7 @@ from schemas.events import Fingerprint, RedshiftPosterior, ScoredGalaxy
 from .accounting import Account
 from .errors import InfrastructureError
 from .in_force import require_served, version_in_force
-from .messages import OBSERVED_AT, Outgoing, Processed, Received, note_observed, now_ms
+from .messages import OBSERVED_AT, Outgoing, Processed, Received, note_observed
 from .names import SCORE_GALAXIES
 from .refining import Refining
 from .scorer import Scorers
@@ -103,7 +103,8 @@ class ScoreGalaxies(Stage):
             else ("scored" if id(event) in scored else "superseded")
             for number, event in enumerate(batch)
         ]
-        galaxies = self.score(list(newest.values())) if newest else []
+        taken = [(fingerprint, event.value or b"") for fingerprint, event in newest.values()]
+        galaxies = self.score(taken) if taken else []
         places = places_of(galaxies)
         messages += self._ranked(galaxies, places, observed_at)
         counted = False
@@ -135,14 +136,13 @@ class ScoreGalaxies(Stage):
         Its message may stand before this worker's older one, which compaction would keep: the
         newest is published again, after it. ``places`` is brought up to date.
         """
-        newer: list[tuple[Fingerprint, Received]] = []
+        newer: list[tuple[Fingerprint, bytes]] = []
         with self.store.reading() as reading:
             for galaxy_id, (version, _) in places.items():
                 ranked = reading.ranked(RANKING, galaxy_id)
                 encoded = reading.fingerprint(galaxy_id)
                 if ranked is not None and ranked[0] > version and encoded is not None:
-                    fingerprint = self.codec.decode_as(Fingerprint, encoded)
-                    newer.append((fingerprint, Received("", 0, 0, now_ms(), encoded)))
+                    newer.append((self.codec.decode_as(Fingerprint, encoded), encoded))
         if not newer:
             return []
         galaxies = self.score(newer)
@@ -152,14 +152,14 @@ class ScoreGalaxies(Stage):
 
     def score(
         self,
-        fingerprints: Sequence[tuple[Fingerprint, Received]],
+        fingerprints: Sequence[tuple[Fingerprint, bytes]],
         version: int | None = None,
         refined_versions: Sequence[int] | None = None,
     ) -> list[ScoredGalaxy]:
-        """Score fingerprints with the messages they came in; ranks are not yet known.
+        """Score fingerprints; ranks are not yet known.
 
         Args:
-            fingerprints: each with its message.
+            fingerprints: each with the bytes that it was read from.
             version: of the critic; None for the one in force.
             refined_versions: of the networks of the refined redshift; None for those in force.
         """
@@ -181,7 +181,7 @@ class ScoreGalaxies(Stage):
         with self.metrics.part("score"):
             return self._scorers.calibrated(calibration).score(
                 decoded,
-                [event.value or b"" for _, event in fingerprints],
+                [encoded for _, encoded in fingerprints],
                 estimated,
                 judged,
                 self.codec.schema_id(Fingerprint),

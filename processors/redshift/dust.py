@@ -59,6 +59,8 @@ _BLOCK = 256  # galaxies at a time: bounds the memory
 
 _POINTS, _SHARES = np.polynomial.hermite_e.hermegauss(5)
 _SHARES /= _SHARES.sum()
+# From the mean upwards: each stands for a point on either side of it, the first twice for the mean.
+_POINTS, _SHARES = _POINTS[2:], _SHARES[2:] * [0.5, 1.0, 1.0]
 _SAFE_MARGIN = 5.0  # sigma below a limit at which it says nothing
 _MARGIN_STEP = 0.005
 _MARGINS: Array = np.arange(-12.0, _SAFE_MARGIN + 2 * _MARGIN_STEP, _MARGIN_STEP)
@@ -332,25 +334,24 @@ def _log_below(
         below: likelihood of having stayed below a limit, for ``_MARGINS``.
     """
     middle = math.exp(mean)
-    farthest = math.exp(_POINTS[-1] * deviation)
+    brightest = middle * math.exp(_POINTS[-1] * deviation)
     safe = True
     for band in limited:
-        flux = middle * farthest * model[template, band, node]
+        flux = brightest * model[template, band, node]
         safe = safe and _margin(flux, limit[band], error[band]) > _SAFE_MARGIN
         if not safe:
             break
     if safe:
         return 0.0
     total = 0.0
-    # The points stand symmetrically around the mean: two exponentials make four luminosities.
-    for index in range(len(_POINTS) // 2, len(_POINTS)):
-        factor = math.exp(_POINTS[index] * deviation) if index < len(_POINTS) - 1 else farthest
+    for index in range(len(_POINTS)):
+        factor = math.exp(_POINTS[index] * deviation)
         brighter = fainter = 1.0
         for band in limited:
             flux = middle * model[template, band, node]
             brighter *= _likelihood_below(flux * factor, limit[band], error[band], below)
             fainter *= _likelihood_below(flux / factor, limit[band], error[band], below)
-        total += _SHARES[index] * (brighter if _POINTS[index] == 0 else brighter + fainter)
+        total += _SHARES[index] * (brighter + fainter)
     return math.log(total + 1e-30)
 
 
