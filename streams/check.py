@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from models.errors import ModelUnavailable
 from models.triton import Model
+from processors.redshift import ConventionalRedshift
 
 from .accounting import EXPIRED
 from .errors import InfrastructureError
@@ -102,7 +103,7 @@ def _triton(settings: Settings) -> str:
     if critic is not None:
         models.append(critic)
     if settings.triton.refined_redshift:
-        models += make_refined(settings).networks
+        models += make_refined(settings, ConventionalRedshift()).networks
     if not models:
         return "no model is configured: the critic's output is absent, and so are feature trees"
     with closing(LMDBStore(settings.store_directory)) as store, store.reading() as reading:

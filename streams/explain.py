@@ -135,13 +135,14 @@ def _scored_again(
     if critic is not None and score.provenance.model_hash:
         provenance = score.provenance
         version = version_that_scored(critic, provenance.model_hash, provenance.calibration_id)
+    scorers = Scorers(settings)
     refined = refined_versions = None
     if _refined_by(score):
-        refined = make_refined(settings)
+        refined = make_refined(settings, scorers.redshift)
         refined_versions = versions_that_refined(refined, score.models)
     if refined_versions is None:
         refined = None
-    stage = ScoreGalaxies(store, settings.topics, codec, Scorers(settings), critic, refined)
+    stage = ScoreGalaxies(store, settings.topics, codec, scorers, critic, refined)
     fingerprint = codec.decode_as(Fingerprint, encoded)
     return stage.score([(fingerprint, encoded)], version, refined_versions)[0]
 

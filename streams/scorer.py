@@ -66,11 +66,11 @@ def make_parser(settings: Settings, kind: type[Parser], name: str) -> Parser:
     return kind(triton.url, name, deadline_s=triton.deadline_s, retries=triton.retries)
 
 
-def make_refined(settings: Settings) -> ServedRefined:
+def make_refined(settings: Settings, conventional: ConventionalRedshift) -> ServedRefined:
     """The refined redshift with its networks on Triton, whether it is switched on or not."""
     triton = settings.triton
     return ServedRefined(
-        triton.url, ConventionalRedshift(), deadline_s=triton.deadline_s, retries=triton.retries
+        triton.url, conventional, deadline_s=triton.deadline_s, retries=triton.retries
     )
 
 

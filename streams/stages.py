@@ -27,13 +27,15 @@ def _score_galaxies(settings: Settings) -> Stage:
     from .score_galaxies import ScoreGalaxies
     from .scorer import Scorers, make_critic, make_refined
 
+    scorers = Scorers(settings)
+    refined = settings.triton.refined_redshift
     return ScoreGalaxies(
         LMDBStore(settings.store_directory),
         settings.topics,
         make_codec(settings),
-        Scorers(settings),
+        scorers,
         make_critic(settings),
-        make_refined(settings) if settings.triton.refined_redshift else None,
+        make_refined(settings, scorers.redshift) if refined else None,
     )
 
 

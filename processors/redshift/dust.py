@@ -256,9 +256,11 @@ def _marginalise(
             # Sums relative to the largest evidence: likely the first, unless limits change that.
             largest = -np.inf
             total = first = second = 0.0
-            best = log_evidence.argmax()
+            best = int(log_evidence.argmax())
             for step in range(templates):
-                template = (best + step) % templates
+                template = best + step
+                if template >= templates:
+                    template -= templates
                 value = log_evidence[template]
                 if value < largest - _NEGLIGIBLE:
                     continue

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
@@ -157,20 +158,15 @@ class ConventionalRedshift:
             np.zeros(0), nothing, nothing, np.full((1, 0), np.nan), nothing
         )
         self._log_dust_prior: Array = self._prior.log_likelihood[0] @ NODES_TO_COARSE
-        constants = {
-            "tuned": asdict(self._tuned),
-            "grid": [grids.FINE_POINTS, grids.FINE_PER_COARSE, grids.COARSE_PER_NODE],
-            "step": float(FINE[1] - FINE[0]),
-        }
-        if template_fit is not None:
-            constants["templates"] = template_fit.templates.identity
-        text = json.dumps(constants, sort_keys=True).encode()
-        self.identity: str = hashlib.blake2b(text, digest_size=8).hexdigest()
+        self.identity: str = _identity(self._tuned, template_fit)
         """Hash over the tuned constants, the grid and the templates, hexadecimal."""
 
     def with_templates(self, template_fit: TemplateFit) -> ConventionalRedshift:
-        """The same with a template fit among the evidence."""
-        return ConventionalRedshift(self._tuned, template_fit)
+        """The same with a template fit among the evidence; it shares the tables of this one."""
+        other = copy(self)
+        other.template_fit = template_fit
+        other.identity = _identity(self._tuned, template_fit)
+        return other
 
     def estimate(self, fingerprints: Sequence[Fingerprint]) -> list[RedshiftPosterior]:
         """The posterior of each fingerprint, in order; the same to the bit in whichever batch."""
@@ -380,6 +376,18 @@ class ConventionalRedshift:
             best = _most_likely_right(cumulative[place], posterior)
             posteriors.append((replace(posterior, best=best), significant))
         return posteriors
+
+
+def _identity(tuned: Tuned, template_fit: TemplateFit | None) -> str:
+    constants = {
+        "tuned": asdict(tuned),
+        "grid": [grids.FINE_POINTS, grids.FINE_PER_COARSE, grids.COARSE_PER_NODE],
+        "step": float(FINE[1] - FINE[0]),
+    }
+    if template_fit is not None:
+        constants["templates"] = template_fit.templates.identity
+    text = json.dumps(constants, sort_keys=True).encode()
+    return hashlib.blake2b(text, digest_size=8).hexdigest()
 
 
 def posteriors_of(log_posterior: Array, inputs: Sequence[Sequence[str]]) -> list[RedshiftPosterior]:
