@@ -111,8 +111,8 @@ def test_faint_fluxes_update_as_the_exact_posterior(
 ) -> None:
     """Mean and variance by a much finer quadrature.
 
-    Where a measurement above 4 sigma meets a broad prior a dex below, the normal in the logarithm
-    that stands for it leaves the deviation 15 % too small; elsewhere it is within some per cent.
+    Where a measurement of some 4 sigma lies far above a broad prior, a thousandth of the posterior
+    stays there, beyond the finer nodes: the deviation is up to 15 % too small, elsewhere much less.
     """
     error, scale, mean = 0.3, 9.0, 9.0 + np.log10(0.3) + offset
     flux = significance * error
