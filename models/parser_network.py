@@ -16,16 +16,24 @@ from processors.features.tree import MORPHOLOGIES
 _HEADS = 4
 
 
+class _Linear(nn.Linear):
+    """A linear layer on the rows of a matrix: onnxruntime adds the bias in the same pass then."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        rows = nn.functional.linear(tokens.flatten(end_dim=-2), self.weight, self.bias)
+        return rows.reshape(*tokens.shape[:-1], self.out_features)
+
+
 class _Block(nn.Module):
     """Self-attention and a small perceptron, each after a normalisation (Xiong et al. 2020)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.before_attention = nn.LayerNorm(width)
-        self.projections = nn.Linear(width, 3 * width)
-        self.mixed = nn.Linear(width, width)
+        self.projections = _Linear(width, 3 * width)
+        self.mixed = _Linear(width, width)
         self.perceptron = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.ReLU(), nn.Linear(2 * width, width)
+            nn.LayerNorm(width), _Linear(width, 2 * width), nn.ReLU(), _Linear(2 * width, width)
         )
 
     def forward(self, tokens: Tensor, hidden: Tensor) -> Tensor:
@@ -48,7 +56,7 @@ class SpectrumParser(nn.Module):
     hands what it knows back to its channels.
     """
 
-    def __init__(self, width: int = 64, depth: int = 3, stem: int = 24) -> None:
+    def __init__(self, width: int = 64, depth: int = 2, stem: int = 16) -> None:
         super().__init__()
         self.stem = nn.Sequential(
             nn.Conv1d(CHANNEL_INPUTS, stem, 5, padding=2),
@@ -56,14 +64,14 @@ class SpectrumParser(nn.Module):
             nn.Conv1d(stem, stem, 7, padding=6, dilation=2),
             nn.ReLU(),
         )
-        self.token = nn.Linear(stem * PATCH, width)
+        self.token = _Linear(stem * PATCH, width)
         self.surroundings = nn.Sequential(
-            nn.Linear(PATCH_INPUTS, width), nn.ReLU(), nn.Linear(width, width)
+            _Linear(PATCH_INPUTS, width), nn.ReLU(), _Linear(width, width)
         )
         self.blocks = nn.ModuleList(_Block(width) for _ in range(depth))
-        self.back = nn.Linear(width, stem * PATCH)
+        self.back = _Linear(width, stem * PATCH)
         self.head = nn.Sequential(
-            nn.Linear(2 * stem, 2 * stem), nn.ReLU(), nn.Linear(2 * stem, OUTPUTS)
+            _Linear(2 * stem, 2 * stem), nn.ReLU(), _Linear(2 * stem, OUTPUTS)
         )
 
     def forward(self, channels: Tensor, patches: Tensor, present: Tensor) -> Tensor:
@@ -99,15 +107,15 @@ class MapParser(nn.Module):
         )
         self.token = nn.Conv2d(12, width, maps.PATCH, stride=maps.PATCH)
         self.place = nn.Parameter(torch.randn(1, side * side, width) * 0.02)
-        self.beam = nn.Linear(maps.MAP_INPUTS, width)
+        self.beam = _Linear(maps.MAP_INPUTS, width)
         self.blocks = nn.ModuleList(_Block(width) for _ in range(depth))
         self.morphology = nn.Sequential(
-            nn.Linear(2 * width, width), nn.ReLU(), nn.Linear(width, len(MORPHOLOGIES))
+            _Linear(2 * width, width), nn.ReLU(), _Linear(width, len(MORPHOLOGIES))
         )
         self.cells = nn.Sequential(
-            nn.Linear(width, 2 * width),
+            _Linear(width, 2 * width),
             nn.ReLU(),
-            nn.Linear(2 * width, maps.CELLS**2 * maps.CELL_OUTPUTS),
+            _Linear(2 * width, maps.CELLS**2 * maps.CELL_OUTPUTS),
         )
 
     def forward(self, pixels: Tensor, beam: Tensor) -> tuple[Tensor, Tensor]:

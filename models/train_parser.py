@@ -32,15 +32,15 @@ TRAINING_SEED, CURVE_SEED = 11, 12
 class Recipe:
     """How the parser is trained."""
 
-    steps: int = 9_000
+    steps: int = 24_000
     schedule: int | None = None
     """Steps over which the learning rate falls, if not ``steps``: training may stop before."""
 
     batch: int = 32
     learning_rate: float = 2e-3
     width: int = 64
-    depth: int = 3
-    stem: int = 24
+    depth: int = 2
+    stem: int = 16
     averaging: float = 0.998
     seed: int = TRAINING_SEED
 
