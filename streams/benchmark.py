@@ -75,7 +75,7 @@ from .reliability import (
     untrue,
 )
 from .score_galaxies import RANKING
-from .settings import Settings
+from .settings import Settings, Workers
 from .store import Archived, LMDBStore
 from .subscribe import read
 from .topics import Topics, observation_key
@@ -89,12 +89,15 @@ SHARE_OF_EXISTING = 0.8
 TEMPLATES = 500
 """Existing galaxies are copies of so many different fingerprints at other positions."""
 
-SCORING_PROCESSES = 2
-"""Of score-galaxies, in the end-to-end measurements; of the other stages there is one. Half of the
-processor time goes into scoring: one process alone would leave a core waiting for it."""
+PROCESSES = Workers(build_fingerprints=2, score_galaxies=2)
+"""Of each stage, in the end-to-end measurements. Half of the processor time goes into scoring, and
+building waits for the parsers and the disk: one process of either would leave a core waiting."""
 
 PARTS = "mmbroker_batch_part_seconds_total"
-SETTING = f"simulated observations, {SCORING_PROCESSES} scoring processes"
+SETTING = (
+    f"simulated observations, {PROCESSES.build_fingerprints} processes building, "
+    f"{PROCESSES.score_galaxies} scoring"
+)
 
 HISTORY_LENGTHS = (1, 10, 100, 1000)
 UPDATE_REPEATS = 25
@@ -308,7 +311,7 @@ class _Bench:
 
         With the most galaxies also latencies, CPU time and the memory of each process.
         """
-        now, environment = self._settings(SCORING_PROCESSES)
+        now, environment = self._settings(PROCESSES)
         places = self._fill(now, existing)
         name = {0: "rate_0", 10_000: "rate_10k", 100_000: "rate_100k"}[existing]
         with stages_running(now, self._directory / f"{name}.log", environment) as supervisor:
@@ -487,7 +490,7 @@ class _Bench:
         self._report.figures[name] = value
         self._say(f"{name}: {value:.4g}")
 
-    def _settings(self, scoring_processes: int = 1) -> tuple[Settings, dict[str, str]]:
+    def _settings(self, processes: Workers | None = None) -> tuple[Settings, dict[str, str]]:
         """Settings for topics and a store of their own, and the environment that gives them."""
         prefix = f"bench{next(self._numbers)}"
         directory = self._directory / prefix
@@ -499,7 +502,7 @@ class _Bench:
             "MMBROKER_CONFIG": str(config),
             "MMBROKER_DATA_DIRECTORY": str(directory),
             "MMBROKER_KAFKA__TOPIC_PREFIX": prefix,
-            "MMBROKER_STAGE__WORKERS__SCORE_GALAXIES": str(scoring_processes),
+            "MMBROKER_STAGE__WORKERS": (processes or Workers()).model_dump_json(),
         }
         os.environ.update(variables)
         return settings_module.load(), dict(os.environ)
