@@ -152,11 +152,11 @@ class TritonSettings(_Section):
     """The folder that Triton reads its models from, for adding versions; None if it is not here."""
     critic: str = "critic"
     """Name of the model; empty for none, as for those below."""
-    parser: str = ""
-    """Reads spectra; the packaged one is "parser". None unless asked for: it takes time."""
-    map_parser: str = ""
-    """Reads continuum maps; the packaged one is "map_parser"."""
-    refined_redshift: bool = False
+    parser: str = "parser"
+    """Reads spectra."""
+    map_parser: str = "map_parser"
+    """Reads continuum maps."""
+    refined_redshift: bool = True
     """Whether scored galaxies carry the refined redshift too, which is not the one in force."""
     deadline_s: float = Field(default=10.0, gt=0)
     retries: int = Field(default=3, ge=0)

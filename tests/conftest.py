@@ -177,8 +177,6 @@ def settings_on(
         "MMBROKER_DATA_DIRECTORY": str(directory),
         "MMBROKER_KAFKA__TOPIC_PREFIX": prefix,
         SESSION_TIMEOUT: "6",  # what was stopped leaves its group sooner
-        "MMBROKER_TRITON__PARSER": "parser",  # as shipped there are none
-        "MMBROKER_TRITON__MAP_PARSER": "map_parser",
         **variables,
     }
     with pytest.MonkeyPatch.context() as patch:

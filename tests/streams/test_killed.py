@@ -117,9 +117,11 @@ def test_what_is_untrue_would_be_found(broker: Broker, traffic: Traffic) -> None
 @pytest.mark.parametrize(
     ("triton", "stages"),
     [
-        (TritonSettings(), [SCORE_GALAXIES]),
-        (TritonSettings(map_parser="map_parser"), [BUILD_FINGERPRINTS, SCORE_GALAXIES]),
-        (TritonSettings(critic=""), []),
+        (TritonSettings(), [BUILD_FINGERPRINTS, SCORE_GALAXIES]),
+        (TritonSettings(parser=""), [BUILD_FINGERPRINTS, SCORE_GALAXIES]),
+        (TritonSettings(parser="", map_parser=""), [SCORE_GALAXIES]),
+        (TritonSettings(parser="", map_parser="", critic=""), [SCORE_GALAXIES]),
+        (TritonSettings(parser="", map_parser="", critic="", refined_redshift=False), []),
     ],
 )
 def test_triton_is_needed_by_the_stages_that_ask_a_model(

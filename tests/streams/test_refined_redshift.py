@@ -18,19 +18,16 @@ from schemas.events import ScoredGalaxy
 from streams.errors import InfrastructureError
 from streams.metrics import StageMetrics
 from streams.refining import Refining
-from streams.settings import Settings
 from streams.store import LMDBStore
 
 from ..conftest import Broker
 from ..endpoint import Endpoint, by_label, samples
 
-SWITCHED_ON = {"MMBROKER_TRITON__REFINED_REDSHIFT": "true"}
-
 
 @pytest.fixture(scope="module")
 def refining(make_broker: Callable[..., Broker]) -> Broker:
-    """A broker with refined redshifts that has scored some galaxies."""
-    broker = make_broker(**SWITCHED_ON)
+    """A broker that has scored some galaxies."""
+    broker = make_broker()
     broker.publish(simulate(60, seed=91))
     return broker
 
@@ -48,10 +45,6 @@ def one_refined(galaxies: list[ScoredGalaxy]) -> ScoredGalaxy:
 
 def one_not_refined(galaxies: list[ScoredGalaxy]) -> ScoredGalaxy:
     return next(each for each in galaxies if each.refined_redshift is None)
-
-
-def test_it_is_off_unless_switched_on() -> None:
-    assert not Settings().triton.refined_redshift
 
 
 @pytest.mark.slow
