@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
+from itertools import islice
 from typing import Any, ClassVar
 
 import numpy as np
@@ -29,6 +30,9 @@ Asking = Callable[[], AbstractContextManager[None]]
 
 SPECTRA_TOGETHER = 16
 """Spectra in one request: more run slower on a processor, their activations leave its cache."""
+
+LAID_OUT_TOGETHER = 128
+"""Spectra that are there at once as patches, which take six times the memory: bounds it."""
 
 MAPS_TOGETHER = 64
 
@@ -148,20 +152,19 @@ class SpectrumParser(Parser):
     ) -> list[ParsedObservation | None]:
         """See ``Parser``."""
         trees: list[ParsedObservation | None] = [None] * len(observations)
-        inputs = {
-            row: found
+        readable = (
+            (row, found)
             for row, each in enumerate(observations)
             if (found := spectrum_input(each)) is not None
-        }
-        if not inputs:
-            return trees
-        with asking():
-            outputs = self._outputs(list(inputs.values()), version)
-        calibration, label = self._require_calibration(version), self.label(version)
-        for (row, patches), output in zip(inputs.items(), outputs, strict=True):
-            if np.isfinite(output).all():
-                found_tree = spectrum_tree(patches, output, calibration, label)
-                trees[row] = parsed(observations[row], found_tree)
+        )
+        while inputs := dict(islice(readable, LAID_OUT_TOGETHER)):
+            with asking():
+                outputs = self._outputs(list(inputs.values()), version)
+            calibration, label = self._require_calibration(version), self.label(version)
+            for (row, patches), output in zip(inputs.items(), outputs, strict=True):
+                if np.isfinite(output).all():
+                    found_tree = spectrum_tree(patches, output, calibration, label)
+                    trees[row] = parsed(observations[row], found_tree)
         return trees
 
     def _outputs(self, spectra: Sequence[Patches], version: int) -> list[Array]:
