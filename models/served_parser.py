@@ -32,7 +32,7 @@ SPECTRA_TOGETHER = 16
 """Spectra in one request: more run slower on a processor, their activations leave its cache."""
 
 LAID_OUT_TOGETHER = 128
-"""Spectra that are there at once as patches, which take six times the memory: bounds it."""
+"""Spectra held as patches at once. Patches take six times a spectrum's memory: this bounds it."""
 
 MAPS_TOGETHER = 64
 

@@ -63,32 +63,37 @@ class RefinedNetwork(Model):
         return found.astype(np.float64)
 
 
+def refined_networks(
+    url: str, *, deadline_s: float = 5.0, retries: int = 3
+) -> list[RefinedNetwork]:
+    """The colours and the gate on Triton.
+
+    Args:
+        url: host:port of the server's gRPC endpoint.
+        deadline_s: how long a call may take, retries included.
+        retries: how often a failed request is sent again.
+    """
+    return [
+        RefinedNetwork(url, name, deadline_s=deadline_s, retries=retries)
+        for name in (COLOURS, GATE)
+    ]
+
+
 class ServedRefined:
     """The refined redshift of the packaged weights, its networks asked on Triton.
 
     Args:
-        url: host:port of the server's gRPC endpoint.
+        networks: the colours and the gate.
         conventional: what it rests on; the packaged template fit is added to it.
-        deadline_s: how long a call may take, retries included.
-        retries: how often a failed request is sent again.
 
     Raises:
         ValueError: the weights go with another conventional redshift.
     """
 
     def __init__(
-        self,
-        url: str,
-        conventional: ConventionalRedshift,
-        *,
-        deadline_s: float = 5.0,
-        retries: int = 3,
+        self, networks: Sequence[RefinedNetwork], conventional: ConventionalRedshift
     ) -> None:
-        self.networks = [
-            RefinedNetwork(url, name, deadline_s=deadline_s, retries=retries)
-            for name in (COLOURS, GATE)
-        ]
-        """The colours and the gate."""
+        self.networks = networks
         self._refined = load_refined(conventional)
 
     def close(self) -> None:

@@ -59,6 +59,7 @@ from .kafka import DurableProducer, consumer, create_topics
 from .ledger import end_offsets, flow, newest_timestamp
 from .messages import OBSERVED_AT, Outgoing, Received
 from .names import STAGE_NAMES
+from .parsing import parse_at_once
 from .publish import Publisher
 from .publish_alerts import ranking_name
 from .reliability import (
@@ -89,14 +90,16 @@ SHARE_OF_EXISTING = 0.8
 TEMPLATES = 500
 """Existing galaxies are copies of so many different fingerprints at other positions."""
 
-PROCESSES = Workers(build_fingerprints=2, score_galaxies=2)
-"""Of each stage, in the end-to-end measurements. Half of the processor time goes into scoring, and
+END_TO_END_PROCESSES = Workers(build_fingerprints=2, score_galaxies=2)
+"""Of each stage, in the end-to-end measurements. Most of the processor time goes into scoring, and
 building waits for the parsers and the disk: one process of either would leave a core waiting."""
 
 PARTS = "mmbroker_batch_part_seconds_total"
+ONE_OF_EACH = Workers()
 SETTING = (
-    f"simulated observations, {PROCESSES.build_fingerprints} processes building, "
-    f"{PROCESSES.score_galaxies} scoring"
+    "simulated observations; end to end "
+    f"{END_TO_END_PROCESSES.build_fingerprints} processes building, "
+    f"{END_TO_END_PROCESSES.score_galaxies} scoring"
 )
 
 HISTORY_LENGTHS = (1, 10, 100, 1000)
@@ -311,7 +314,7 @@ class _Bench:
 
         With the most galaxies also latencies, CPU time and the memory of each process.
         """
-        now, environment = self._settings(PROCESSES)
+        now, environment = self._settings(END_TO_END_PROCESSES)
         places = self._fill(now, existing)
         name = {0: "rate_0", 10_000: "rate_10k", 100_000: "rate_100k"}[existing]
         with stages_running(now, self._directory / f"{name}.log", environment) as supervisor:
@@ -490,7 +493,7 @@ class _Bench:
         self._report.figures[name] = value
         self._say(f"{name}: {value:.4g}")
 
-    def _settings(self, processes: Workers | None = None) -> tuple[Settings, dict[str, str]]:
+    def _settings(self, processes: Workers = ONE_OF_EACH) -> tuple[Settings, dict[str, str]]:
         """Settings for topics and a store of their own, and the environment that gives them."""
         prefix = f"bench{next(self._numbers)}"
         directory = self._directory / prefix
@@ -502,7 +505,7 @@ class _Bench:
             "MMBROKER_CONFIG": str(config),
             "MMBROKER_DATA_DIRECTORY": str(directory),
             "MMBROKER_KAFKA__TOPIC_PREFIX": prefix,
-            "MMBROKER_STAGE__WORKERS": (processes or Workers()).model_dump_json(),
+            "MMBROKER_STAGE__WORKERS": processes.model_dump_json(),
         }
         os.environ.update(variables)
         return settings_module.load(), dict(os.environ)
@@ -542,9 +545,10 @@ class _Bench:
     def _fill(self, now: Settings, count: int) -> list[Position]:
         """Put galaxies into the store, copies of some at other positions; where they are.
 
-        With all that the stages keep of galaxies: observations, histories, ranks and last alerts.
+        With all that the stages keep of galaxies: feature trees, observations, histories, ranks
+        and last alerts.
         """
-        templates = _templates(self._codec) if count else []
+        templates = _templates(now, self._codec) if count else []
         random = np.random.default_rng(0)
         store = LMDBStore(now.store_directory)
         places = []
@@ -632,12 +636,16 @@ class _Template:
     observations: list[bytes]
 
 
-def _templates(codec: Codec) -> list[_Template]:
+def _templates(settings: Settings, codec: Codec) -> list[_Template]:
+    observations = list(simulate(TEMPLATES, seed=0))
+    trees = parse_at_once(settings, observations)
     by_galaxy: dict[str, list[Observation]] = {}
-    for each in simulate(TEMPLATES, seed=0):
+    for each in observations:
         by_galaxy.setdefault(str(galaxy_number(each.observation_id)), []).append(each)
     return [
-        _Template(fingerprints.build(name, members), [codec.encode(each) for each in members])
+        _Template(
+            fingerprints.build(name, members, trees), [codec.encode(each) for each in members]
+        )
         for name, members in by_galaxy.items()
     ]
 

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 
 from models.errors import ModelUnavailable
 from models.triton import Model
-from processors.redshift import ConventionalRedshift
 
 from .accounting import EXPIRED
 from .errors import InfrastructureError
 from .kafka import existing_topics, topic_config, why_missing
 from .ledger import ledger
 from .registry import make_codec
-from .scorer import Scorers, make_critic, make_parsers, make_refined
+from .scorer import Scorers, make_critic, make_parsers, make_refined_networks
 from .settings import Settings
 from .store import REMEDY, LMDBStore, StoreDamagedError, damage
 
@@ -103,9 +102,9 @@ def _triton(settings: Settings) -> str:
     if critic is not None:
         models.append(critic)
     if settings.triton.refined_redshift:
-        models += make_refined(settings, ConventionalRedshift()).networks
+        models += make_refined_networks(settings)
     if not models:
-        return "no model is configured: the critic's output is absent, and so are feature trees"
+        return "no model is configured: no critic's output, feature trees and refined redshifts"
     with closing(LMDBStore(settings.store_directory)) as store, store.reading() as reading:
         in_force = [reading.model_version(model.model) for model in models]
     each = [_in_force(*pair) for pair in zip(models, in_force, strict=True)]

@@ -34,13 +34,15 @@ class Refining:
             metrics.uses(network.model)
 
     def probe(self) -> None:
-        """Make sure that the networks are there.
+        """Make sure that the networks are there, and the packaged ones.
 
         Raises:
             InfrastructureError: one is not.
         """
         for network in self._refined.networks:
             require_served(network, self._store, self._metrics)
+            with self._available(network.model):
+                network.require_usable(version_in_force(network, self._store))
 
     def refine(
         self,

@@ -6,7 +6,7 @@ from importlib import resources
 
 from models.critic import Critic
 from models.served_parser import MapParser, Parser, SpectrumParser
-from models.served_refined import ServedRefined
+from models.served_refined import RefinedNetwork, ServedRefined, refined_networks
 from models.weak_lines import line_recovery_used, load_line_recovery
 from processors.calibration import Calibration
 from processors.redshift import ConventionalRedshift
@@ -67,11 +67,19 @@ def make_parser(settings: Settings, kind: type[Parser], name: str) -> Parser:
 
 
 def make_refined(settings: Settings, conventional: ConventionalRedshift) -> ServedRefined:
-    """The refined redshift with its networks on Triton, whether it is switched on or not."""
+    """The refined redshift, also where the settings switch it off.
+
+    Args:
+        settings: say where Triton is.
+        conventional: what it rests on.
+    """
+    return ServedRefined(make_refined_networks(settings), conventional)
+
+
+def make_refined_networks(settings: Settings) -> list[RefinedNetwork]:
+    """Its networks on Triton."""
     triton = settings.triton
-    return ServedRefined(
-        triton.url, conventional, deadline_s=triton.deadline_s, retries=triton.retries
-    )
+    return refined_networks(triton.url, deadline_s=triton.deadline_s, retries=triton.retries)
 
 
 def _packaged(name: str) -> Calibration:

@@ -151,7 +151,7 @@ class TritonSettings(_Section):
     model_repository: Path | None = None
     """The folder that Triton reads its models from, for adding versions; None if it is not here."""
     critic: str = "critic"
-    """Name of the model; empty for none, as for those below."""
+    """Name of the model; empty for none, as for the two below."""
     parser: str = "parser"
     """Reads spectra."""
     map_parser: str = "map_parser"

@@ -190,6 +190,8 @@ def scaled(values: Array32, mask: Array32, mean: Array32, scatter: Array32) -> A
 def density_of(parameters: Array) -> Array:
     """Probabilities on COARSE of mixtures of Gaussians in ln(1 + z).
 
+    The same to the bit in whichever batch, if its rows are a multiple of ``estimator.ROWS``.
+
     Args:
         parameters: ln of the shares, means, and ln of the widths, shape (..., 3, Gaussians).
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from deploy.local import LocalStack
-from models import triton
+from models import served_parser, triton
 from models.errors import ModelUnavailable
 from models.line_profiles import FWHM_PER_SIGMA
 from models.repository import add_version
@@ -143,6 +143,14 @@ def test_a_spectrum_is_read_alike_beside_whatever_others(
     spectrum_parser: SpectrumParser, spectra: list[Observation]
 ) -> None:
     check_independence(spectrum_parser, spectra)
+
+
+def test_more_spectra_than_are_laid_out_together_are_read_alike(
+    spectrum_parser: SpectrumParser, spectra: list[Observation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once = records(spectrum_parser.parse(spectra, 1))
+    monkeypatch.setattr(served_parser, "LAID_OUT_TOGETHER", 7)
+    assert records(spectrum_parser.parse(spectra, 1)) == at_once
 
 
 def test_a_map_is_read_alike_beside_whatever_others(

@@ -14,7 +14,7 @@ from models import triton
 from models.errors import ModelUnavailable
 from models.refined import COLOURS, GATE, load_refined, refined_used
 from models.repository import add_version, remove_version
-from models.served_refined import ServedRefined
+from models.served_refined import ServedRefined, refined_networks
 from models.simulator import simulate
 from processors.fingerprint import build
 from processors.redshift import ConventionalRedshift
@@ -28,7 +28,8 @@ VERSIONS = (1, 1)
 
 @pytest.fixture(scope="module")
 def served(triton_url: str) -> Iterator[ServedRefined]:
-    with closing(ServedRefined(triton_url, ConventionalRedshift(), deadline_s=20.0)) as made:
+    networks = refined_networks(triton_url, deadline_s=20.0)
+    with closing(ServedRefined(networks, ConventionalRedshift())) as made:
         yield made
 
 
@@ -94,7 +95,9 @@ def test_another_network_does_not_go_with_the_packaged_weights(
 
 
 def test_without_triton_it_says_so(galaxies: list[Fingerprint]) -> None:
-    away = ServedRefined("127.0.0.1:9", ConventionalRedshift(), deadline_s=0.5, retries=0)
+    away = ServedRefined(
+        refined_networks("127.0.0.1:9", deadline_s=0.5, retries=0), ConventionalRedshift()
+    )
     with (
         closing(away),
         pytest.raises(ModelUnavailable, match=COLOURS),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from astropy import units
 from astropy.cosmology import Planck18
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from processors import relations
@@ -105,14 +105,13 @@ def test_a_line_far_from_better_measured_others_is_not_followed(model: LineRecov
     st.floats(0.05, 0.8),
     st.floats(-1.0, 1.0),
 )
-@example(4.3, 0.8, -1.0)
 def test_faint_fluxes_update_as_the_exact_posterior(
     significance: float, spread: float, offset: float
 ) -> None:
     """Mean and variance by a much finer quadrature.
 
     Where a measurement of some 4 sigma lies far above a broad prior, a thousandth of the posterior
-    stays there, beyond the finer nodes: the deviation is up to 15 % too small, elsewhere much less.
+    stays there, beyond the finer nodes, and the deviation comes out up to 15 % too small.
     """
     error, scale, mean = 0.3, 9.0, 9.0 + np.log10(0.3) + offset
     flux = significance * error
@@ -127,7 +126,8 @@ def test_faint_fluxes_update_as_the_exact_posterior(
     expected = (density * grid).sum()
     deviation = np.sqrt((density * (grid - expected) ** 2).sum())
     assert found_mean[0] == pytest.approx(expected, abs=0.03 * spread)
-    assert np.sqrt(found_variance[0]) == pytest.approx(deviation, rel=0.15)
+    split = significance > 3 and spread > 0.3 and offset < 0
+    assert np.sqrt(found_variance[0]) == pytest.approx(deviation, rel=0.15 if split else 0.06)
 
 
 def test_a_line_that_is_not_seen_makes_all_lines_fainter(model: LineRecovery) -> None:

@@ -123,6 +123,7 @@ def test_the_conventional_redshift_uses_templates_and_says_so(fit: TemplateFit) 
     plain = ConventionalRedshift()
     with_templates = plain.with_templates(fit)
     assert with_templates.identity != plain.identity
+    assert plain.identity == ConventionalRedshift().identity
     common = int(np.argmax(fit.templates.share))
     point = int(np.argmin(np.abs(np.expm1(GRID) - 0.9)))
     one = like_template(fit, common, point)

@@ -39,7 +39,7 @@ PUBLISHED = (
 """Keys that others read from the JSON."""
 
 STEADY, BURST = "100 observations/s", "burst of 10,000 in 39 s"
-INSTANCES = ("kafka", "triton", "score-galaxies-0", "score-galaxies-1")
+INSTANCES = ("kafka", "triton", "build-fingerprints-0", "build-fingerprints-1")
 
 
 def good_report() -> Report:

@@ -117,6 +117,27 @@ def test_every_fingerprint_equals_a_batch_rebuild(
     assert members == Counter(each.observation_id for each in observations)
 
 
+@pytest.mark.slow
+def test_with_all_models_switched_off_no_triton_is_needed(
+    make_broker: Callable[..., Broker],
+) -> None:
+    names = ("CRITIC", "PARSER", "MAP_PARSER")
+    broker = make_broker(
+        MMBROKER_TRITON__URL="127.0.0.1:9",
+        MMBROKER_TRITON__REFINED_REDSHIFT="false",
+        **{f"MMBROKER_TRITON__{name}": "" for name in names},
+    )
+    assert "no model is configured" in broker.command("check").stdout
+    broker.publish(simulate(30, seed=6))
+    galaxies = [each.galaxy for each in newest(broker.read("scored")).values() if each.galaxy]
+    assert galaxies
+    for galaxy in galaxies:
+        assert galaxy.critic.output is None
+        assert galaxy.parsed == []
+        assert (galaxy.refined_redshift, galaxy.refined_redshift_reason) == (None, "")
+        assert {each.role for each in galaxy.models} == {"redshift", "recovered-lines"}
+
+
 def test_feature_trees_stand_in_scores_alerts_and_explanations(
     filled: Broker, trees: dict[str, ParsedObservation]
 ) -> None:

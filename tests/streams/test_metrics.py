@@ -330,11 +330,11 @@ def test_a_stage_says_what_is_away_and_is_ready_again_when_it_is_back(
         for each in (build, score):
             each.wait(200)
         wait_until(Settled(settings), "the ledger does not close after Triton was away")
-        for each, model in ((build, "parser"), (score, "critic")):
+        for each in (build, score):
             scrape = each.scrape()
-            assert by_label(scrape, "mmbroker_triton_errors_total", "model")[model] > 0
+            assert sum(by_label(scrape, "mmbroker_triton_errors_total", "model").values()) > 0
             assert by_label(scrape, "mmbroker_retries_total", "stage")[each.stage] > 0
-            assert by_label(scrape, "mmbroker_model_version", "model")[model] == 1
+            assert set(by_label(scrape, "mmbroker_model_version", "model").values()) == {1}
 
         servers.kafka.kill()
         for each in endpoints.values():

@@ -1,4 +1,4 @@
-"""A stream in which scored galaxies carry the refined redshift beside the one in force."""
+"""Scored galaxies carry the refined redshift beside the one in force."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from models.refined import COLOURS, GATE, refined_used
-from models.served_refined import ServedRefined
+from models.served_refined import ServedRefined, refined_networks
 from models.simulator import simulate
 from processors.fingerprint import build
 from processors.redshift import ConventionalRedshift
@@ -107,7 +107,9 @@ def test_check_and_metrics_tell_of_the_networks(refining: Broker) -> None:
 def test_without_its_networks_nothing_is_refined_and_it_is_counted(tmp_path: Path) -> None:
     metrics, store = StageMetrics("s"), LMDBStore(tmp_path)
     galaxies = [build(each.observation_id, [each]) for each in simulate(3, seed=1)]
-    away = ServedRefined("127.0.0.1:9", ConventionalRedshift(), deadline_s=0.5, retries=0)
+    away = ServedRefined(
+        refined_networks("127.0.0.1:9", deadline_s=0.5, retries=0), ConventionalRedshift()
+    )
     with closing(away):
         refining = Refining(away, store, metrics)
         with pytest.raises(InfrastructureError, match=COLOURS):
