@@ -60,6 +60,8 @@ mmbroker models use critic 2: from the next batch on scores come from it
 mmbroker rescore: the galaxies that are there get such scores too
 
 mmbroker models use critic 1: the way back
+
+A new version of a parser reads what comes in from then on; trees that are there stay.
 """,
     no_args_is_help=True,
 )
@@ -297,6 +299,15 @@ def models_add(
     )
 
 
+_SCORES_FROM_NOW_ON = (
+    "Galaxies that are there keep their scores until they are observed again; to have all scored "
+    "again, stop the stages and run: mmbroker rescore"
+)
+_READS_FROM_NOW_ON = (
+    "It reads what comes in from now on; feature trees that are there stay as they were read."
+)
+
+
 @models_app.command("use")
 def models_use(
     name: Annotated[str, typer.Argument(help="Of the model.")],
@@ -304,19 +315,20 @@ def models_use(
 ) -> None:
     """Put a version of a model in force, after a look whether it is served and answers.
 
-    Every process that scores asks it from its next batch on, with the calibration that belongs to
-    it; nothing is restarted. Galaxies that are there keep their scores until they are observed
-    again, or all are scored again: mmbroker rescore, with the stages stopped.
+    Every process asks it from its next batch on, with the calibration that belongs to it; nothing
+    is restarted. Galaxies that are there keep their scores until they are observed again, or all
+    are scored again: mmbroker rescore, with the stages stopped. Feature trees are not read again.
     """
     from . import serving
 
-    chosen, before = serving.use(_settings(), name, version)
+    settings = _settings()
+    chosen, before = serving.use(settings, name, version)
+    reads = name in (settings.triton.parser, settings.triton.map_parser)
     said = "was in force already" if before == version else f"is in force, it was {before}"
     console.print(
         f"{name} version {version} {said}: SHA-256 {chosen.sha256}, calibration "
         f"{chosen.calibration_id or 'none'}\n"
-        "Galaxies that are there keep their scores until they are observed again; to have all "
-        "scored again, stop the stages and run: mmbroker rescore",
+        + (_READS_FROM_NOW_ON if reads else _SCORES_FROM_NOW_ON),
         soft_wrap=True,
     )
 
