@@ -221,7 +221,7 @@ def test_a_model_is_upgraded_while_galaxies_are_scored(judged: Broker, second: P
     scrape = endpoint.scrape()
     assert scrape["process_start_time_seconds", frozenset()] == started
     assert by_label(scrape, errors, "model") == failed
-    assert by_label(scrape, "mmbroker_model_version", "model") == {JUDGE: 2}
+    assert by_label(scrape, "mmbroker_model_version", "model")[JUDGE] == 2
     assert by_label(scrape, "mmbroker_triton_request_seconds_count", "model")[JUDGE] > 0
 
     # Either version verifies, as long as it is served.
