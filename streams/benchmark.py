@@ -91,8 +91,8 @@ TEMPLATES = 500
 """Existing galaxies are copies of so many different fingerprints at other positions."""
 
 END_TO_END_PROCESSES = Workers(build_fingerprints=2, score_galaxies=2)
-"""Of each stage, in the end-to-end measurements. Most of the processor time goes into scoring, and
-building waits for the parsers and the disk: one process of either would leave a core waiting."""
+"""Of each stage, in the end-to-end measurements. Scoring takes the largest part of the processor
+time, and building waits for parsers and disk: one process of either would leave a core waiting."""
 
 PARTS = "mmbroker_batch_part_seconds_total"
 ONE_OF_EACH = Workers()
