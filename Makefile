@@ -44,7 +44,7 @@ demo: $(VENV)/installed ## publish the demo sample and watch it ranked; ONCE=1 e
 	@$(BIN)/mmbroker demo $(if $(ONCE),--once)
 
 test: $(VENV)/installed-test ## run the tests on real servers
-	@$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/installed-test ## check style, format and types
 	@$(BIN)/ruff check .

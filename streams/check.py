@@ -13,8 +13,9 @@ from .accounting import EXPIRED
 from .errors import InfrastructureError
 from .kafka import existing_topics, topic_config, why_missing
 from .ledger import ledger
+from .parsing import make_parsers
 from .registry import make_codec
-from .scorer import Scorers, make_critic, make_parsers, make_refined_networks
+from .scorer import Scorers, make_critic, make_refined_networks
 from .settings import Settings
 from .store import REMEDY, LMDBStore, StoreDamagedError, damage
 

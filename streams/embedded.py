@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -129,11 +130,16 @@ class Settled:
         )
 
     def _all_acknowledged(self) -> bool:
-        return all(
-            committed_offsets(self._settings.kafka, stage, topic)
-            == {place: end for place, end in end_offsets(self._settings, topic).items() if end}
-            for stage, topic in ledger.flow(self._settings.topics)
-        )
+        # Kafka takes half a second to say what a group has acknowledged.
+        with ThreadPoolExecutor() as pool:
+            return all(pool.map(self._acknowledged, ledger.flow(self._settings.topics)))
+
+    def _acknowledged(self, flow: tuple[str, str]) -> bool:
+        stage, topic = flow
+        ends = end_offsets(self._settings, topic)
+        return committed_offsets(self._settings.kafka, stage, topic) == {
+            place: end for place, end in ends.items() if end
+        }
 
 
 def counts_now(settings: Settings) -> Counts:

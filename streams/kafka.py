@@ -142,7 +142,6 @@ def consumer(settings: KafkaSettings, group: str | None = None, **options: Any) 
             "auto.offset.reset": "earliest",
             "fetch.queue.backoff.ms": 10,
             "enable.partition.eof": True,
-            "reconnect.backoff.ms": RECONNECT_MS,  # each attempt logs a line
             "reconnect.backoff.max.ms": RECONNECT_MS,
             "logger": log,
             **{name.replace("_", "."): value for name, value in options.items()},

@@ -19,7 +19,6 @@ from schemas.events import Observation, ParsedObservation
 from .errors import InfrastructureError
 from .in_force import require_served, version_in_force
 from .metrics import StageMetrics
-from .scorer import make_parser, make_parsers
 from .settings import Settings
 from .store import LMDBStore, Store
 
@@ -73,6 +72,18 @@ class Parsing:
             for mine, tree in zip(trees, found, strict=True):
                 mine += [] if tree is None else [tree]
         return trees
+
+
+def make_parsers(settings: Settings) -> list[Parser]:
+    """The parsers on Triton; without those that the settings do not name."""
+    named = ((SpectrumParser, settings.triton.parser), (MapParser, settings.triton.map_parser))
+    return [make_parser(settings, kind, name) for kind, name in named if name]
+
+
+def make_parser(settings: Settings, kind: type[Parser], name: str) -> Parser:
+    """A parser on Triton."""
+    triton = settings.triton
+    return kind(triton.url, name, deadline_s=triton.deadline_s, retries=triton.retries)
 
 
 def parse_at_once(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from importlib import resources
 
 from models.critic import Critic
-from models.served_parser import MapParser, Parser, SpectrumParser
 from models.served_refined import RefinedNetwork, ServedRefined, refined_networks
 from models.weak_lines import line_recovery_used, load_line_recovery
 from processors.calibration import Calibration
@@ -52,18 +51,6 @@ def make_critic(settings: Settings) -> Critic | None:
     if not triton.critic:
         return None
     return Critic(triton.url, triton.critic, deadline_s=triton.deadline_s, retries=triton.retries)
-
-
-def make_parsers(settings: Settings) -> list[Parser]:
-    """The parsers on Triton; without those that the settings do not name."""
-    named = ((SpectrumParser, settings.triton.parser), (MapParser, settings.triton.map_parser))
-    return [make_parser(settings, kind, name) for kind, name in named if name]
-
-
-def make_parser(settings: Settings, kind: type[Parser], name: str) -> Parser:
-    """A parser on Triton."""
-    triton = settings.triton
-    return kind(triton.url, name, deadline_s=triton.deadline_s, retries=triton.retries)
 
 
 def make_refined(settings: Settings, conventional: ConventionalRedshift) -> ServedRefined:

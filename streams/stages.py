@@ -13,7 +13,7 @@ from .store import LMDBStore
 
 def _build_fingerprints(settings: Settings) -> Stage:
     from .build_fingerprints import BuildFingerprints
-    from .scorer import make_parsers
+    from .parsing import make_parsers
 
     return BuildFingerprints(
         LMDBStore(settings.store_directory),

@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pytest
@@ -20,15 +20,21 @@ from processors.fingerprint import empty
 from schemas.codec import Codec
 from schemas.events import Fingerprint, Observation, ScoredGalaxy
 from streams.embedded import Settled, ledger_now, stages_running
-from streams.kafka import DurableProducer
 from streams.ledger import Entry
-from streams.messages import Outgoing
 from streams.publish import Publisher
 from streams.settings import Settings, StageSettings, load
 from streams.subscribe import Read, read
 
+from .command import run_command
+
 DATA_VARIABLE = "MMBROKER_DATA"
 REPOSITORY = Path(__file__).parents[1]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files of slow tests, so that none of them is left alone at the end."""
+    slow = {each.path for each in items if each.get_closest_marker("slow")}
+    items.sort(key=lambda each: each.path not in slow)
 
 
 @pytest.fixture(scope="session")
@@ -99,16 +105,14 @@ class Broker:
     environment: dict[str, str]
     process: subprocess.Popen[bytes]
 
+    @cached_property
+    def _publisher(self) -> Publisher:
+        """Kept: a new one waits for half a second."""
+        return Publisher(self.settings)
+
     def command(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run ``mmbroker`` with some arguments."""
-        result = subprocess.run(
-            [sys.executable, "-m", "streams.cli", *arguments],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        result = run_command(arguments, self.environment)
         assert not check or result.returncode == 0, result.stdout + result.stderr
         return result
 
@@ -120,11 +124,10 @@ class Broker:
         """Publish observations, or bytes as they are, and wait until the ledger closes."""
         before = self.ledger()[0].received
         count = 0
-        topic = self.settings.topics.observations
-        with Publisher(self.settings) as publisher:
+        with self._publisher as publisher:
             for each in observations:
                 if isinstance(each, bytes):
-                    DurableProducer(self.settings.kafka).send([Outgoing(topic, b"", each)])
+                    publisher.send_encoded(each)
                 else:
                     publisher.send(each)
                 count += 1
@@ -148,7 +151,7 @@ def wait_until(condition: Callable[[], bool], problem: str, timeout_s: float = 6
     while not condition():
         if time.monotonic() > deadline:
             pytest.fail(problem)
-        time.sleep(0.3)
+        time.sleep(0.1)
 
 
 SESSION_TIMEOUT = "MMBROKER_STAGE__SESSION_TIMEOUT_S"

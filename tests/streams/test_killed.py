@@ -35,8 +35,8 @@ from ..conftest import AS_SHIPPED, Broker, broker_on
 
 pytestmark = pytest.mark.slow
 SEED = 23
-OBSERVATIONS = 3000
-KILLS = 7
+OBSERVATIONS = 2000
+KILLS = 5
 RATE = 50.0
 TOGETHER = (("kafka", BUILD_FINGERPRINTS), ("triton", SCORE_GALAXIES))
 """Dying at one moment: what recovers finds what it needs away."""
