@@ -545,8 +545,8 @@ class _Bench:
     def _fill(self, now: Settings, count: int) -> list[Position]:
         """Put galaxies into the store, copies of some at other positions; where they are.
 
-        With all that the stages keep of galaxies: feature trees, observations, histories, ranks
-        and last alerts.
+        With all that the stages keep of galaxies: feature trees, observations, ranks and last
+        alerts.
         """
         templates = _templates(now, self._codec) if count else []
         random = np.random.default_rng(0)

@@ -17,7 +17,7 @@ from processors import fingerprint as fingerprints
 from processors.contribution import Contribution, contribution, observation_hash
 from processors.fingerprint import FingerprintFullError
 from processors.map_photometry import UnusableError
-from processors.sky import associate
+from processors.sky import Position, associate
 from processors.validation import problems
 from schemas.codec import Codec, E, MalformedEventError
 from schemas.events import Fingerprint, Observation, ParsedObservation, Source
@@ -158,24 +158,27 @@ def prepare(codec: Codec, data: bytes | None) -> Prepared | RefusedError:
         return RefusedError("unusable", f"its numbers are too large or too small: {error}")
 
 
-def require_archived(reading: Reading, galaxy_id: str, but: bytes = b"") -> list[Archived]:
+def require_archived(
+    reading: Reading, fingerprint: Fingerprint, but: bytes = b""
+) -> list[Archived]:
     """The archived observations of a galaxy, in the order of merging, without one.
 
     Args:
         reading: the store.
-        galaxy_id: the galaxy.
+        fingerprint: of the galaxy.
         but: hash of the observation that is left out.
 
     Raises:
         NotArchivedError: some are not in the archive.
     """
-    hashes = [hashed for hashed in reading.history(galaxy_id) if hashed != but]
+    hashes = [each for each in fingerprints.observation_hashes(fingerprint) if each != but]
     archived = [reading.archived(hashed) for hashed in hashes]
     found = [each for each in archived if each is not None and each.data]
     if len(found) < len(hashes):
         raise NotArchivedError(
-            f"{len(hashes) - len(found)} of {len(hashes)} observations of {galaxy_id} are not in "
-            "the archive since the store was rebuilt: publish them again, repeats fill it"
+            f"{len(hashes) - len(found)} of {len(hashes)} observations of {fingerprint.galaxy_id} "
+            "are not in the archive since the store was rebuilt: publish them again, repeats fill "
+            "it"
         )
     return found
 
@@ -199,7 +202,11 @@ def archived_observations(
 
 
 def rebuild(
-    reading: Reading, codec: Codec, before: Fingerprint, parse: Parse | None = None
+    reading: Reading,
+    codec: Codec,
+    before: Fingerprint,
+    parse: Parse | None = None,
+    but: bytes = b"",
 ) -> Fingerprint:
     """A galaxy's fingerprint made again from its archived observations, in the order of merging.
 
@@ -211,6 +218,7 @@ def rebuild(
         codec: bytes to events.
         before: the fingerprint so far.
         parse: reads observations whose trees come in where others have gone; None leaves them out.
+        but: hash of the observation that is left out.
 
     Raises:
         NotArchivedError: some observations are not in the archive.
@@ -220,7 +228,7 @@ def rebuild(
     trees = {tree.observation_id: tree for tree in before.parsed}
     rebuilt = fingerprints.empty(before.galaxy_id)
     without_tree: list[tuple[float, str, Archived]] = []
-    for archived in require_archived(reading, before.galaxy_id):
+    for archived in require_archived(reading, before, but):
         observation = _observation(codec, archived)
         added = contribution(observation)
         tree = trees.get(observation.observation_id)
@@ -277,16 +285,15 @@ class _Galaxies:
 
     def change(self, fingerprint: Fingerprint) -> None:
         """Keep a new fingerprint; later observations of the batch are associated with it."""
-        self._loaded[fingerprint.galaxy_id] = fingerprint
-        self._changed.add(fingerprint.galaxy_id)
-        known = fingerprint.acquisition.observations > 0
-        where = fingerprints.position(fingerprint) if known else None
-        self._writing.put_position(fingerprint.galaxy_id, where)
+        galaxy_id = fingerprint.galaxy_id
+        self._writing.put_position(galaxy_id, _where(fingerprint), _where(self[galaxy_id]))
+        self._loaded[galaxy_id] = fingerprint
+        self._changed.add(galaxy_id)
 
-    def rebuild(self, galaxy_id: str) -> None:
-        """Make a fingerprint again from what is in the archive and not replaced."""
+    def rebuild(self, galaxy_id: str, but: bytes) -> None:
+        """Make a fingerprint again from what is in the archive, without one observation."""
         before = self[galaxy_id]
-        rebuilt = rebuild(self._writing, self._codec, before, self._parse)
+        rebuilt = rebuild(self._writing, self._codec, before, self._parse, but)
         self.change(dataclasses.replace(rebuilt, version=before.version + 1))
 
     def store(self, touched: dict[str, bytes]) -> dict[str, tuple[int, bytes]]:
@@ -301,6 +308,11 @@ class _Galaxies:
         return encoded
 
 
+def _where(fingerprint: Fingerprint) -> Position | None:
+    """Where a galaxy is of which anything is known."""
+    return fingerprints.position(fingerprint) if fingerprint.acquisition.observations else None
+
+
 def _take_in(
     event: Received, prepared: Prepared, galaxies: _Galaxies, writing: Writing, codec: Codec
 ) -> tuple[str, list[str]]:
@@ -313,7 +325,7 @@ def _take_in(
     hashed = observation_hash(observation.observation_id)
     known = writing.archived(hashed)
     if known is None or known.status == "awaited":
-        _require_rebuildable(observation, writing)
+        _require_rebuildable(observation, galaxies, writing)
     if known is not None and known.status == "awaited":
         replaced = dataclasses.replace(known, status="replaced", data=event.value or b"")
         writing.archive(hashed, replaced)
@@ -340,7 +352,7 @@ def _take_in(
     return "withdrawn" if observation.is_withdrawal else "corrected", touched
 
 
-def _require_rebuildable(observation: Observation, reading: Reading) -> None:
+def _require_rebuildable(observation: Observation, galaxies: _Galaxies, reading: Reading) -> None:
     """Make sure that the galaxy of what an observation replaces can be made again without it.
 
     Raises:
@@ -353,7 +365,7 @@ def _require_rebuildable(observation: Observation, reading: Reading) -> None:
     if replaced is None or replaced.status != "merged":
         return
     try:
-        require_archived(reading, replaced.galaxy_id, but=hashed)
+        require_archived(reading, galaxies[replaced.galaxy_id], but=hashed)
     except NotArchivedError as error:
         raise RefusedError("not-archived", f"{error}; then publish this one again") from error
 
@@ -419,6 +431,5 @@ def _replace(observation_id: str | None, galaxies: _Galaxies, writing: Writing) 
     if replaced.status != "merged":
         return []
     writing.archive(hashed, dataclasses.replace(replaced, status="replaced"))
-    writing.forget(replaced.galaxy_id, hashed)
-    galaxies.rebuild(replaced.galaxy_id)
+    galaxies.rebuild(replaced.galaxy_id, but=hashed)
     return [replaced.galaxy_id]

@@ -414,7 +414,7 @@ class _Rebuild:
     def _spread_candidates(self, writing: Writing, fingerprint: Fingerprint) -> None:
         missing = fingerprint.acquisition.ambiguous
         unknown = []
-        for hashed in writing.history(fingerprint.galaxy_id):
+        for hashed in fingerprints.observation_hashes(fingerprint):
             archived = writing.archived(hashed)
             if archived is None:
                 continue

@@ -85,10 +85,6 @@ class Reading(Protocol):
         """The archive: every observation with the hash of its id, ascending by hash."""
         ...
 
-    def history(self, galaxy_id: str) -> list[bytes]:
-        """Hashes of the observations merged into a galaxy, in the order of merging."""
-        ...
-
     def next_offset(self, stage: str, topic: str, partition: int) -> int:
         """The offset after the last event that a stage has accounted for; 0 for none."""
         ...
@@ -129,16 +125,20 @@ class Writing(Reading, Protocol):
         """Keep a galaxy's newest fingerprint."""
         ...
 
-    def put_position(self, galaxy_id: str, position: Position | None) -> None:
-        """Keep where a galaxy is; without a position no observation is associated with it."""
+    def put_position(
+        self, galaxy_id: str, position: Position | None, before: Position | None = None
+    ) -> None:
+        """Keep where a galaxy is; without a position no observation is associated with it.
+
+        Args:
+            galaxy_id: the galaxy.
+            position: where it is.
+            before: the position that was last kept of it, which is forgotten.
+        """
         ...
 
     def archive(self, observation_hash: bytes, archived: Archived) -> None:
-        """Keep an observation; one that is merged also ends its galaxy's history."""
-        ...
-
-    def forget(self, galaxy_id: str, observation_hash: bytes) -> None:
-        """Take an observation out of a galaxy's history; the archive keeps it."""
+        """Keep an observation."""
         ...
 
     def account(

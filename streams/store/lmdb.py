@@ -19,7 +19,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,16 +48,18 @@ LEAST_MAP_BYTES = 2**28
 FILE = "data.mdb"
 REMEDY = "stop the stages and run: mmbroker rebuild (with --backup DIRECTORY if there is a backup)"
 
-LAYOUT = 1
+LAYOUT = 2
 """Changes with what the tables hold. A store of another layout is made again from Kafka."""
+
+GONE = {1: ("places", "history")}
+"""Former layouts that differ by tables alone that are not needed any more: the first write to such
+a store drops them and makes it one of this layout."""
 
 TABLES = (
     "layout",  # nothing -> layout
     "fingerprints",  # galaxy id -> version, encoded fingerprint
     "positions",  # level, zone, right ascension, galaxy id -> position with its error
-    "places",  # galaxy id -> its key in positions
     "observations",  # observation hash -> archived observation
-    "history",  # galaxy id, sequence number -> observation hash
     "offsets",  # stage, topic, partition -> next offset
     "counts",  # stage, outcome -> number
     "alerts",  # stream, galaxy id -> last alert
@@ -98,23 +100,27 @@ class LMDBStore:
                 self._environment.reader_check()  # forget readers that were killed
                 self._tables = {name: self._environment.open_db(name.encode()) for name in TABLES}
             self._file = self._identity()
-            self._require_layout()
+            self._gone = self._require_layout()
         except StoreError:
             self._unlock()
             raise
 
-    def _require_layout(self) -> None:
+    def _require_layout(self) -> tuple[str, ...]:
+        """Make sure that the layout is one that can be read; the tables that have gone since."""
         with self.reading() as reading:
             layout, is_new = reading.layout, not reading.galaxies()
         if layout is None and is_new:
-            with self.writing() as writing:
+            with self._transaction(write=True) as writing:
                 writing.set_layout()
+        elif layout in GONE:
+            return GONE[layout]
         elif layout != LAYOUT:
             self._environment.close()
             raise StoreDamagedError(
                 f"the store in {self._directory} has layout {layout or 0}, not {LAYOUT}: another "
                 f"version of mmbroker made it; {REMEDY}"
             )
+        return ()
 
     @contextmanager
     def reading(self) -> Iterator[LMDBTransaction]:
@@ -126,7 +132,12 @@ class LMDBStore:
     def writing(self) -> Iterator[LMDBTransaction]:
         """See ``interface.Store``."""
         with self._transaction(write=True) as transaction:
+            if self._gone:
+                for name in self._gone:
+                    transaction.drop(self._environment, name)
+                transaction.set_layout()
             yield transaction
+        self._gone = ()
 
     def _identity(self) -> tuple[int, int] | None:
         """Device and number of the file that stands in the directory now; None if there is none."""
@@ -230,7 +241,7 @@ def open_environment(directory: Path, **options: Any) -> Any:
                 return lmdb.open(
                     str(directory),
                     map_size=map_bytes,
-                    max_dbs=len(TABLES),
+                    max_dbs=len(TABLES) + max(map(len, GONE.values())),
                     max_readers=512,
                     **options,
                 )
@@ -346,6 +357,12 @@ class LMDBTransaction(Writing):
         """Note that the tables have the present layout."""
         self._put("layout", _LAYOUT_KEY, _NUMBER.pack(LAYOUT))
 
+    def drop(self, environment: Any, table: str) -> None:
+        """Delete a table of a former layout, if it is there."""
+        with suppress(lmdb.NotFoundError):
+            handle = environment.open_db(table.encode(), self._transaction, create=False)
+            self._transaction.drop(handle)
+
     def fingerprint(self, galaxy_id: str) -> bytes | None:
         value = self._get("fingerprints", galaxy_id.encode())
         return None if value is None else value[_NUMBER.size :]
@@ -383,9 +400,6 @@ class LMDBTransaction(Writing):
         with self._transaction.cursor(self._tables["observations"]) as cursor:
             for key, value in cursor:
                 yield key, _archived(value)
-
-    def history(self, galaxy_id: str) -> list[bytes]:
-        return [value for _, value in self._with_prefix("history", _joined(galaxy_id) + _SEPARATOR)]
 
     def next_offset(self, stage: str, topic: str, partition: int) -> int:
         return _number(self._get("offsets", _joined(stage, topic, str(partition))))
@@ -427,23 +441,16 @@ class LMDBTransaction(Writing):
     def put_fingerprint(self, galaxy_id: str, version: int, encoded: bytes) -> None:
         self._put("fingerprints", galaxy_id.encode(), _NUMBER.pack(version) + encoded)
 
-    def put_position(self, galaxy_id: str, position: Position | None) -> None:
-        key = galaxy_id.encode()
-        previous = self._get("places", key)
-        if position is None:
-            self._delete("places", key)
-            if previous is not None:
-                self._delete("positions", previous)
-            return
-        place = _key(place_of(position), galaxy_id)
-        if previous != place:
-            if previous is not None:
-                self._delete("positions", previous)
-            self._put("places", key, place)
-        value = _POSITION.pack(
-            position.right_ascension_deg, position.declination_deg, position.error_arcsec
-        )
-        self._put("positions", place, value)
+    def put_position(
+        self, galaxy_id: str, position: Position | None, before: Position | None = None
+    ) -> None:
+        if before is not None:
+            self._delete("positions", _key(place_of(before), galaxy_id))
+        if position is not None:
+            value = _POSITION.pack(
+                position.right_ascension_deg, position.declination_deg, position.error_arcsec
+            )
+            self._put("positions", _key(place_of(position), galaxy_id), value)
 
     def archive(self, observation_hash: bytes, archived: Archived) -> None:
         header = json.dumps(
@@ -455,17 +462,7 @@ class LMDBTransaction(Writing):
             }
         ).encode()
         value = _NUMBER.pack(len(header)) + header + archived.data
-        before = self.archived(observation_hash)
         self._put("observations", observation_hash, value)
-        if archived.status == "merged" and (before is None or before.status != "merged"):
-            prefix = _joined(archived.galaxy_id) + _SEPARATOR
-            sequence = _NUMBER.pack(self._last_sequence(prefix) + 1)
-            self._put("history", prefix + sequence, observation_hash)
-
-    def forget(self, galaxy_id: str, observation_hash: bytes) -> None:
-        for key, value in self._with_prefix("history", _joined(galaxy_id) + _SEPARATOR):
-            if value == observation_hash:
-                self._delete("history", key)
 
     def account(
         self,
@@ -521,14 +518,6 @@ class LMDBTransaction(Writing):
                         break
                     found.append((key, value))
         return found
-
-    def _last_sequence(self, prefix: bytes) -> int:
-        """The last sequence number of a history, found from its end, however long it is."""
-        with self._transaction.cursor(self._tables["history"]) as cursor:
-            beyond = prefix + b"\xff" * (_NUMBER.size + 1)
-            found = cursor.prev() if cursor.set_range(beyond) else cursor.last()
-            key: bytes = cursor.key() if found else b""
-        return _number(key[len(prefix) :]) if key.startswith(prefix) else 0
 
 
 def _archived(value: bytes) -> Archived:

@@ -13,6 +13,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import lmdb
 import psutil
 import pytest
 
@@ -30,6 +31,7 @@ from streams.store import (
     damage,
     exclusive,
 )
+from streams.store.lmdb import LAYOUT
 from streams.topics import Topics
 
 from ..conftest import Broker, wait_until
@@ -331,9 +333,37 @@ def test_too_little_address_space_to_open_it_says_so(tmp_path: Path) -> None:
 def test_a_store_of_another_layout_is_not_read(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streams.store.lmdb.LAYOUT", 2)
-    with pytest.raises(StoreDamagedError, match=r"layout 1, not 2: .* mmbroker rebuild"):
+    monkeypatch.setattr("streams.store.lmdb.LAYOUT", 3)
+    with pytest.raises(StoreDamagedError, match=r"layout 2, not 3: .* mmbroker rebuild"):
         LMDBStore(directory)
+
+
+def tables_of(directory: Path) -> set[bytes]:
+    environment = lmdb.open(str(directory), max_dbs=20, readonly=True)
+    with environment.begin() as transaction, transaction.cursor() as cursor:
+        names = set(cursor.iternext(values=False))
+    environment.close()
+    return names
+
+
+def test_a_store_of_the_first_layout_goes_on(directory: Path) -> None:
+    environment = lmdb.open(str(directory), max_dbs=20)
+    gone = {b"places", b"history"}
+    for table, key in {b"layout": b"layout", **dict.fromkeys(gone, b"mm-0")}.items():
+        with environment.begin(write=True) as transaction:
+            transaction.put(key, (1).to_bytes(8, "big"), db=environment.open_db(table, transaction))
+    environment.close()
+    for _ in range(2):  # who only reads leaves it to the former version
+        store = LMDBStore(directory)
+        galaxies = read(store)
+        store.close()
+        assert tables_of(directory) >= gone
+    fill(LMDBStore(directory), 10, start=1000)
+    assert tables_of(directory).isdisjoint(gone)
+    again = LMDBStore(directory)
+    with again.reading() as reading:
+        assert reading.layout == LAYOUT
+    assert read(again) == galaxies + 10
 
 
 def test_the_file_is_only_as_large_as_what_is_in_it(directory: Path) -> None:
