@@ -130,7 +130,7 @@ class Settled:
         )
 
     def _all_acknowledged(self) -> bool:
-        # Kafka takes half a second to say what a group has acknowledged.
+        # All at once: each needs a connection of its own, which takes longer than the answer.
         with ThreadPoolExecutor() as pool:
             return all(pool.map(self._acknowledged, ledger.flow(self._settings.topics)))
 

@@ -171,7 +171,7 @@ def existing_topics(
     Args:
         settings: how to reach Kafka.
         client: asks; by default a client of its own. A consumer that has asked is connected, and
-            what it reads next comes half a second sooner.
+            what it reads next comes sooner.
 
     Raises:
         KafkaUnavailableError: Kafka cannot be reached.

@@ -123,7 +123,6 @@ class Reader:
             queued_max_messages_kbytes=now.fetch_bytes // 1024,
             fetch_max_bytes=max(now.fetch_bytes, 2**20),
             message_max_bytes=2**20,
-            reconnect_backoff_ms=100,
         )
         reading.subscribe(
             list(self.stage.sources), on_assign=self._assigned, on_revoke=self._revoked
