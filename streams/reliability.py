@@ -12,7 +12,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -258,6 +258,9 @@ class Killer:
     def hang(self, component: str, away_s: float) -> Recovery:
         """Stop a server without ending it, so that nothing answers and no connection is closed.
 
+        One that does not survive it is started again, as who runs it would: Triton may end, or end
+        the process of a network that answers late, which it does not start again.
+
         Args:
             component: ``kafka`` or ``triton``.
             away_s: how long.
@@ -274,8 +277,19 @@ class Killer:
         try:
             time.sleep(away_s)
         finally:
-            for each in processes:
+            for each in reversed(processes):  # who is asked whether it is well goes on first
                 each.resume()
+        back = time.monotonic()
+        before = self._progress()
+        until(
+            lambda: not _alive(processes) or self._gone_on(before, needed_by),
+            RECOVERY_TIMEOUT_S,
+            lambda: f"nothing goes on after {component} hung",
+        )
+        if _alive(processes):
+            return Recovery(component, back - stopped, time.monotonic() - back)
+        server.kill()
+        server.start()
         return self._recovered(component, stopped, needed_by)
 
     def lock_store(self, away_s: float) -> Recovery:
@@ -307,12 +321,16 @@ class Killer:
         back = time.monotonic()
         before = self._progress()
 
-        def gone_on() -> bool:
-            progress = self._progress()
-            return all(progress[stage] > before[stage] for stage in needed_by)
-
-        until(gone_on, RECOVERY_TIMEOUT_S, lambda: f"nothing goes on after {component}")
+        until(
+            lambda: self._gone_on(before, needed_by),
+            RECOVERY_TIMEOUT_S,
+            lambda: f"nothing goes on after {component}",
+        )
         return Recovery(component, back - since, time.monotonic() - back, list(stayed_ready))
+
+    def _gone_on(self, before: Mapping[str, int], stages: Iterable[str]) -> bool:
+        progress = self._progress()
+        return all(progress[stage] > before[stage] for stage in stages)
 
     def _progress(self) -> dict[str, int]:
         """How many messages each stage has brought to its end."""
@@ -337,6 +355,14 @@ def asking_triton(settings: Settings) -> list[str]:
         SCORE_GALAXIES: triton.critic or triton.refined_redshift,
     }
     return [stage for stage, model in asks.items() if model]
+
+
+def _alive(processes: Iterable[psutil.Process]) -> bool:
+    """Whether none of some processes has ended."""
+    try:
+        return all(each.status() != psutil.STATUS_ZOMBIE for each in processes)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def ready(settings: Settings, stages: Iterable[str]) -> list[str]:

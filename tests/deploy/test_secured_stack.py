@@ -58,8 +58,10 @@ def error_of(config: ClientConfig, timeout: float = 3) -> int | None:
             admin.list_topics(timeout=0.5)
         except KafkaException as error:
             admin.poll(0)
-            if told or time.monotonic() > deadline:
-                return told[0] if told else error.args[0].code()
+            # A connection that is closed at once may be all that shows at first.
+            reasons = [code for code in told if code != KafkaError._TRANSPORT]
+            if reasons or time.monotonic() > deadline:
+                return [*reasons, *told, error.args[0].code()][0]
         else:
             return None
 
