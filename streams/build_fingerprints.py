@@ -175,10 +175,10 @@ def require_archived(
     archived = [reading.archived(hashed) for hashed in hashes]
     found = [each for each in archived if each is not None and each.data]
     if len(found) < len(hashes):
+        missing = f"{len(hashes) - len(found)} of {len(hashes)} observations"
         raise NotArchivedError(
-            f"{len(hashes) - len(found)} of {len(hashes)} observations of {fingerprint.galaxy_id} "
-            "are not in the archive since the store was rebuilt: publish them again, repeats fill "
-            "it"
+            f"{missing} of {fingerprint.galaxy_id} are not in the archive since the store was "
+            "rebuilt: publish them again, repeats fill it"
         )
     return found
 

@@ -355,15 +355,18 @@ def test_a_store_of_the_first_layout_goes_on(directory: Path) -> None:
     environment.close()
     for _ in range(2):  # who only reads leaves it to the former version
         store = LMDBStore(directory)
-        galaxies = read(store)
+        observations = read(store)
         store.close()
         assert tables_of(directory) >= gone
-    fill(LMDBStore(directory), 10, start=1000)
+    store = LMDBStore(directory)
+    fill(store, 10, start=1000)
+    store.close()
     assert tables_of(directory).isdisjoint(gone)
     again = LMDBStore(directory)
     with again.reading() as reading:
         assert reading.layout == LAYOUT
-    assert read(again) == galaxies + 10
+    assert read(again) == observations + 10
+    again.close()
 
 
 def test_the_file_is_only_as_large_as_what_is_in_it(directory: Path) -> None:
