@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.local import LocalStack, StackError
 from deploy.local.install import install_promtool
+from deploy.local.processes import free_ports, is_free
 from models.simulator import simulate
 from schemas.codec import Codec
 from streams.build_fingerprints import BuildFingerprints
@@ -186,16 +186,18 @@ def test_it_is_ready_only_when_neither_batch_nor_probe_misses_anything() -> None
     assert health.unready is None
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+def free_row(length: int) -> int:
+    """The first of so many ports next to each other that nobody uses."""
+    while True:
+        (first,) = free_ports(1)
+        if all(is_free(first + number) for number in range(1, length)):
+            return first
 
 
 def test_a_port_that_is_taken_does_not_stop_a_stage(
     stage: BuildFingerprints, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    port = free_port()
+    (port,) = free_ports(1)
     settings = Settings(data_directory=tmp_path, stage=StageSettings(metrics_port=port))
     endpoint = Endpoint(settings, stage.name)
     with served(stage, settings, "mm-other-0", Health(stage.metrics)):
@@ -305,7 +307,7 @@ def send(settings: Settings, galaxies: int, seed: int, readable: bool | None = N
 def test_a_stage_says_what_is_away_and_is_ready_again_when_it_is_back(
     servers: LocalStack, tmp_path: Path
 ) -> None:
-    first = free_port()
+    first = free_row(3)
     port = {"MMBROKER_STAGE__METRICS_PORT": str(first)}
     with broker_on(servers, tmp_path, tmp_path.name, **port) as broker:
         settings = broker.settings
