@@ -7,11 +7,13 @@ spectrum is put on the grid, the map is measured. Merging is then a few addition
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
 from astropy.coordinates import get_body_barycentric_posvel
 from astropy.time import Time
+from numba import njit
 from numpy.typing import NDArray
 
 from schemas.events import (
@@ -29,7 +31,7 @@ from schemas.events import (
     Spectrum,
 )
 
-from .frequency_grid import BINS, EDGES_HZ, bin_of
+from .frequency_grid import BINS, EDGES_HZ
 from .map_photometry import UnusableError, measure
 from .relations import (
     LSRK_APEX_DECLINATION_DEG,
@@ -137,26 +139,53 @@ def spectrum_on_grid(
     """
     if frequency_hz[0] > frequency_hz[-1]:
         frequency_hz, flux_jy, error_jy = frequency_hz[::-1], flux_jy[::-1], error_jy[::-1]
-    spacing = np.diff(frequency_hz)
-    width = np.minimum(np.append(spacing, spacing[-1]), np.insert(spacing, 0, spacing[0]))
-    good = np.isfinite(flux_jy) & np.isfinite(error_jy) & (error_jy > 0)
-    channel_weight = np.where(
-        good, 1.0 / np.square(np.where(good, error_jy, 1.0), dtype=float), 0.0
-    )
-    channel_flux = np.where(good, flux_jy, 0.0)
-    edges = np.stack([frequency_hz - width / 2, frequency_hz + width / 2], axis=1).ravel()
-    weight = _rebinned(edges, channel_weight)
-    return weight, _rebinned(edges, channel_weight * channel_flux)
+    weight, weighted_flux = np.zeros(BINS), np.zeros(BINS)
+    _rebin(frequency_hz, flux_jy, error_jy, weight, weighted_flux)
+    return weight, weighted_flux
 
 
-def _rebinned(edges_hz: Floats, channel_sums: Floats) -> Floats:
-    """Spread sums per channel over the bins; edges are (low, high) of each channel in turn."""
-    cumulative = np.repeat(np.concatenate([[0.0], np.cumsum(channel_sums)]), 2)[1:-1]
-    sums = np.zeros(BINS)
-    first, last = np.clip(bin_of(edges_hz[[0, -1]]), 0, BINS - 1)
-    inside = slice(first, last + 1)
-    sums[inside] = np.diff(np.interp(EDGES_HZ[first : last + 2], edges_hz, cumulative))
-    return sums
+@njit(cache=True)
+def _rebin(
+    frequency_hz: Floats, flux_jy: Floats, error_jy: Floats, weight: Floats, weighted_flux: Floats
+) -> None:
+    """Set the sums of each bin; frequencies ascend, all else as for ``spectrum_on_grid``."""
+    channels = len(frequency_hz)
+    edge_hz = np.empty(2 * channels)  # low and high of each channel in turn
+    below = np.zeros((2 * channels, 2))  # the sums of all channels below each edge
+    total = total_flux = 0.0
+    for channel in range(channels):
+        left, right = max(channel, 1), min(channel, channels - 2)
+        width = min(
+            frequency_hz[left] - frequency_hz[left - 1],
+            frequency_hz[right + 1] - frequency_hz[right],
+        )
+        low, high = 2 * channel, 2 * channel + 1
+        edge_hz[low] = frequency_hz[channel] - width / 2
+        edge_hz[high] = frequency_hz[channel] + width / 2
+        below[low] = total, total_flux
+        error = np.float64(error_jy[channel])
+        if math.isfinite(flux_jy[channel]) and math.isfinite(error) and error > 0:
+            total += 1.0 / (error * error)
+            total_flux += 1.0 / (error * error) * flux_jy[channel]
+        below[high] = total, total_flux
+    place = 0
+    for index in range(len(weight) + 1):
+        edge = EDGES_HZ[index]
+        while place < 2 * channels and edge_hz[place] <= edge:
+            place += 1
+        here, here_flux = below[min(place, 2 * channels - 1)]
+        if 0 < place < 2 * channels:
+            span = edge_hz[place] - edge_hz[place - 1]
+            before, before_flux = below[place - 1]
+            inside = edge - edge_hz[place - 1]
+            here = (here - before) / span * inside + before
+            here_flux = (here_flux - before_flux) / span * inside + before_flux
+        if index > 0:
+            weight[index - 1] += here
+            weighted_flux[index - 1] += here_flux
+        if index < len(weight):
+            weight[index] = -here
+            weighted_flux[index] = -here_flux
 
 
 def _on_grid(

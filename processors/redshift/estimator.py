@@ -187,8 +187,11 @@ class ConventionalRedshift:
             evidence = self.evidence(fingerprints)
         log_posterior, dust_posterior = self.combined(evidence), evidence.dust_posterior
         inputs = self.inputs(evidence)
-        posteriors = posteriors_of(log_posterior, inputs)
-        found: dict[int, tuple[list[lines.Line], lines.Residual | None]] = {}
+        found: dict[int, tuple[RedshiftPosterior, list[lines.Line], lines.Residual | None]] = {}
+        plain = [row for row, one in enumerate(fingerprints) if not len(one.chunk_index)]
+        without_lines = posteriors_of(log_posterior[plain], [inputs[row] for row in plain])
+        for row, posterior in zip(plain, without_lines, strict=True):
+            found[row] = posterior, [], None
         spectra = [row for row, one in enumerate(fingerprints) if len(one.chunk_index)]
         for first in range(0, len(spectra), _FINE_ROWS):
             rows = spectra[first : first + _FINE_ROWS]
@@ -199,15 +202,10 @@ class ConventionalRedshift:
             for row, spectrum, (posterior, significant) in zip(
                 rows, observed, with_lines, strict=True
             ):
-                posteriors[row] = posterior
-                found[row] = significant, spectrum
-        infrared = _infrared(dust_posterior, posteriors, inputs)
-        estimated = []
-        for row, posterior in enumerate(posteriors):
-            significant, residual = found.get(row, ([], None))
-            log_infrared, error_dex = infrared[row]
-            estimated.append(Estimated(posterior, significant, residual, log_infrared, error_dex))
-        return estimated
+                found[row] = posterior, significant, spectrum
+        in_order = [found[row] for row in range(len(fingerprints))]
+        infrared = _infrared(dust_posterior, [posterior for posterior, *_ in in_order], inputs)
+        return [Estimated(*one, *far) for one, far in zip(in_order, infrared, strict=True)]
 
     def log_posterior(self, fingerprints: Sequence[Fingerprint]) -> Array:
         """The ln of the unnormalised posterior without lines, float64, shape (galaxies, COARSE)."""
@@ -399,7 +397,7 @@ def posteriors_of(log_posterior: Array, inputs: Sequence[Sequence[str]]) -> list
     """
     probability = _normalised(log_posterior)
     quantiles = _quantiles(_cumulative(probability), _COARSE_EDGES)
-    cells = probability.reshape(len(probability), len(PUBLISHED), -1).sum(axis=2)
+    cells = probability.reshape(-1, len(PUBLISHED), grids.COARSE_PER_CELL).sum(axis=2)
     return [
         _posterior(quantiles[row], cells[row], [], list(used)) for row, used in enumerate(inputs)
     ]
@@ -556,7 +554,8 @@ def _cumulative(probability: Array) -> Array:
 
 def _quantiles(cumulative: Array, edges: Array) -> Array:
     """Redshifts at ``_LEVELS`` of the cumulative probability, shape (galaxies, 5)."""
-    cell = np.array([np.searchsorted(row, _LEVELS) for row in cumulative]) - 1
+    right = [np.searchsorted(row, _LEVELS) for row in cumulative]
+    cell = np.array(right, int).reshape(-1, len(_LEVELS)) - 1
     cell = np.clip(cell, 0, cumulative.shape[1] - 2)
     before = np.take_along_axis(cumulative, cell, axis=1)
     inside = np.take_along_axis(cumulative, cell + 1, axis=1) - before

@@ -6,8 +6,11 @@ the noise. It is tabulated once, and then read for every bin of a spectrum.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from .. import relations
 from .grids import Array, Array32
@@ -48,23 +51,20 @@ class LineRatios:
         self._table = np.ascontiguousarray(by_phase.transpose(2, 0, 1))
         """Shape (phases, rows, columns): the columns of one phase are ``STEP`` apart."""
 
-    def of(self, measured: Array, inverse_variance: Array) -> Array32:
-        """The ln of p(data | line of about a flux) / p(data | no line), shape (bins, fluxes).
+    def of(self, measured: Array, inverse_variance: Array) -> tuple[Array32, NDArray[np.int64]]:
+        """The ln of p(data | line of about a flux) / p(data | no line) in each observed bin.
 
         A line scatters about its expected flux; a few are absent, whatever the ratio says.
 
         Args:
             measured: fluxes in Jy km/s, shape (bins,).
-            inverse_variance: of those, above 0, shape (bins,).
+            inverse_variance: of those, 0 where nothing was observed, shape (bins,).
+
+        Returns:
+            That, shape (observed bins, fluxes); and the row in it of each bin, -1 where nothing was
+            observed, shape (bins,).
         """
-        noise = 1 / np.sqrt(inverse_variance)
-        significance = measured / noise
-        row = np.copysign(_row(np.abs(significance)), significance)
-        row = (np.clip(row, -_LARGEST_ROW, _LARGEST_ROW) + _LARGEST_ROW) / _ROW_STEP
-        first = (LOG_FLUX[0] - np.log(noise) - _LOG_EXPECTED[0]) * (_PHASES / STEP)
-        found = np.empty((len(measured), len(LOG_FLUX)), np.float32)
-        _read(self._table, row, np.rint(first).astype(np.int64), found)
-        return found
+        return _of(self._table, measured, inverse_variance)
 
 
 def _trust(significance: Array) -> Array:
@@ -77,10 +77,12 @@ def _trust(significance: Array) -> Array:
     return np.asarray(np.square((1 + 0.25 * np.log(excess)) / excess))
 
 
-def _row(significance: Array) -> Array:
+@njit(cache=True)
+def _row(significance: float) -> float:
     """Rows are even in the signal-to-noise ratio up to ``_TRUSTED``, in its logarithm beyond."""
-    excess = np.log(np.maximum(significance / _TRUSTED, 1))
-    return np.asarray(np.minimum(significance, _TRUSTED) + _TRUSTED * excess)
+    if significance <= _TRUSTED:
+        return significance
+    return min(_TRUSTED * (1 + math.log(significance / _TRUSTED)), _LARGEST_ROW)
 
 
 def _significance(row: Array) -> Array:
@@ -90,22 +92,38 @@ def _significance(row: Array) -> Array:
 
 
 @njit(cache=True)
-def _read(table: Array32, row: Array, first: Array, found: Array32) -> None:
-    """Set each row of what is found, between two rows of the table.
+def _of(
+    table: Array32, measured: Array, inverse_variance: Array
+) -> tuple[Array32, NDArray[np.int64]]:
+    row = np.full(len(measured), -1)
+    observed = np.flatnonzero(inverse_variance)
+    found = np.empty((len(observed), len(LOG_FLUX)), np.float32)
+    for index in range(len(observed)):
+        row[observed[index]] = index
+        root = math.sqrt(inverse_variance[observed[index]])
+        significance = measured[observed[index]] * root
+        place = math.copysign(_row(abs(significance)), significance)
+        # Column of the first flux, counted in phases; it may lie outside.
+        first = (LOG_FLUX[0] + math.log(root) - _LOG_EXPECTED[0]) * (_PHASES / STEP)
+        _read(table, (place + _LARGEST_ROW) / _ROW_STEP, round(first), found[index])
+    return found, row
+
+
+@njit(cache=True)
+def _read(table: Array32, row: float, first: int, found: Array32) -> None:
+    """Set what is found of one bin, between two rows of the table.
 
     Args:
         table: see ``LineRatios``.
-        row: place of each bin between the rows, shape (bins,).
-        first: column of the first flux of each bin, counted in phases; may lie outside.
-        found: set, shape (bins, fluxes).
+        row: place between the rows.
+        first: column of the first flux, counted in phases; may lie outside.
+        found: set, shape (fluxes,).
     """
     phases, rows, columns = table.shape
-    for index in range(len(found)):
-        upper = min(int(row[index]), rows - 2)
-        share = np.float32(row[index] - upper)
-        phase = first[index] % phases
-        column = first[index] // phases
-        one, other = table[phase, upper], table[phase, upper + 1]
-        for flux in range(found.shape[1]):
-            place = min(max(column + flux, 0), columns - 1)
-            found[index, flux] = one[place] + share * (other[place] - one[place])
+    upper = min(int(row), rows - 2)
+    share = np.float32(row - upper)
+    phase, column = first % phases, first // phases
+    one, other = table[phase, upper], table[phase, upper + 1]
+    for flux in range(len(found)):
+        place = min(max(column + flux, 0), columns - 1)
+        found[flux] = one[place] + share * (other[place] - one[place])

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
+from operator import attrgetter
+from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from schemas.events import CHUNK_BINS, Fingerprint
+from schemas.events import CHUNK_BINS, Fingerprint, Floats
 
 from .. import relations
 from ..frequency_grid import BIN_WIDTH_KM_S, CENTRES_HZ, LOG_EDGES, LOG_STEP
@@ -88,18 +90,33 @@ class Filtered:
     signal_to_noise: Array
     """Of the same."""
 
+    highest: float
+    """The highest of those ratios, 0 at least."""
+
 
 def residual(fingerprint: Fingerprint) -> Residual:
     """The spectrum of a fingerprint without its continuum."""
-    chunks = np.asarray(fingerprint.chunk_index)
-    first = int(chunks.min())
-    shape = (int(chunks.max()) - first + 1, CHUNK_BINS)
-    weight, weighted_flux = np.zeros(shape), np.zeros(shape)
-    weight[chunks - first] = fingerprint.chunk_weight
-    weighted_flux[chunks - first] = fingerprint.chunk_weighted_flux
-    flux = np.divide(weighted_flux, weight, out=np.zeros(shape), where=weight > 0)
-    continuum_free = subtract_continuum(flux.ravel(), weight.ravel())
-    return Residual(first * CHUNK_BINS, continuum_free, weight.ravel())
+    return Residual(
+        *_residual(
+            fingerprint.chunk_index, fingerprint.chunk_weight, fingerprint.chunk_weighted_flux
+        )
+    )
+
+
+@njit(cache=True)
+def _residual(
+    index: NDArray[np.signedinteger[Any]], chunk_weight: Floats, chunk_weighted_flux: Floats
+) -> tuple[int, Array, Array]:
+    first = int(index.min())
+    bins = (int(index.max()) - first + 1) * CHUNK_BINS
+    flux, weight = np.zeros(bins), np.zeros(bins)
+    for chunk in range(len(index)):
+        start = (int(index[chunk]) - first) * CHUNK_BINS
+        for place in range(CHUNK_BINS):
+            if chunk_weight[chunk, place] > 0:
+                weight[start + place] = chunk_weight[chunk, place]
+                flux[start + place] = chunk_weighted_flux[chunk, place] / weight[start + place]
+    return first * CHUNK_BINS, subtract_continuum(flux, weight), weight
 
 
 @njit(cache=True)
@@ -166,14 +183,18 @@ def matched_filter(flux_density: Array, weight: Array, width_km_s: float) -> Fil
 
 
 @njit(cache=True)
-def _filtered(flux_density: Array, weight: Array, profile: Array) -> tuple[Array, Array, Array]:
+def _filtered(
+    flux_density: Array, weight: Array, profile: Array
+) -> tuple[Array, Array, Array, float]:
     bins = len(weight)
     flux, inverse_variance, ratio = np.zeros(bins), np.zeros(bins), np.zeros(bins)
+    highest = 0.0
     for index in range(bins):
         if weight[index] > 0:  # the line's centre must have been observed
             flux[index], inverse_variance[index] = _line_at(index, flux_density, weight, profile)
             ratio[index] = flux[index] * np.sqrt(inverse_variance[index])
-    return flux, inverse_variance, ratio
+            highest = max(highest, ratio[index])
+    return flux, inverse_variance, ratio, highest
 
 
 @njit(cache=True)
@@ -205,9 +226,11 @@ def filtered(observed: Residual) -> list[Filtered]:
 
 def significant(observed: Residual, copies: list[Filtered]) -> list[Line]:
     """Lines by falling signal-to-noise ratio, none within another's width."""
-    best = np.max([copy.signal_to_noise for copy in copies], axis=0)
-    taken = np.zeros(len(best), bool)
     found: list[Line] = []
+    if max(copy.highest for copy in copies) < SIGNIFICANT:
+        return found
+    best = reduce(np.maximum, [copy.signal_to_noise for copy in copies])
+    taken = np.zeros(len(best), bool)
     bright = np.flatnonzero(best >= SIGNIFICANT)
     for index in bright[np.argsort(-best[bright])]:
         if taken[index]:
@@ -275,15 +298,13 @@ class Comb:
             log_luminosity: mean of ln(L_IR / Lsun), shape (NODES,); None where unknown.
             variance: its variance, shape (NODES,).
         """
-        copy = max(copies, key=lambda one: float(one.signal_to_noise.max()))
-        seen = np.flatnonzero(copy.inverse_variance)
-        row = np.full(len(copy.flux), -1)
-        row[seen] = np.arange(len(seen))
+        copy = max(copies, key=attrgetter("highest"))
+        log_ratio, row = self._ratios.of(copy.flux, copy.inverse_variance)
         joint = np.empty((FINE_POINTS, len(_BRIGHTNESS)), np.float32)
         covered = np.empty(FINE_POINTS, np.int64)
         largest = np.empty(FINE_POINTS, np.float32)
         count = _sum_over_lines(
-            self._ratios.of(copy.flux[seen], copy.inverse_variance[seen]),
+            log_ratio,
             row,
             self._bin - observed.first_bin,
             self._column,
@@ -400,7 +421,7 @@ def names_at(
     """The comb's lines that fall on significant features at a redshift, with their frequencies."""
     expected = (np.log(_REST_HZ / (1 + redshift)) - LOG_EDGES[0]) / LOG_STEP - 0.5
     matched = []
-    for name, place in zip(_NAMES, expected, strict=True):
+    for name, place in zip(_NAMES, expected.tolist(), strict=True):
         near = [line for line in lines if abs(line.bin - place) <= tolerance_bins]
         if near:
             nearest = min(near, key=lambda line: abs(line.bin - place))
