@@ -132,8 +132,10 @@ class BuildFingerprints(Stage):
         with self.store.reading() as reading:
             for galaxy_id, version in published.items():
                 newest = reading.version(galaxy_id)
+                if newest <= version:
+                    continue
                 encoded = reading.fingerprint(galaxy_id)
-                if newest > version and encoded is not None:
+                if encoded is not None:
                     published[galaxy_id] = newest
                     messages.append(self._message(galaxy_id, encoded, observed_at[galaxy_id]))
         return messages

@@ -140,8 +140,10 @@ class ScoreGalaxies(Stage):
         with self.store.reading() as reading:
             for galaxy_id, (version, _) in places.items():
                 ranked = reading.ranked(RANKING, galaxy_id)
+                if ranked is None or ranked[0] <= version:
+                    continue
                 encoded = reading.fingerprint(galaxy_id)
-                if ranked is not None and ranked[0] > version and encoded is not None:
+                if encoded is not None:
                     newer.append((self.codec.decode_as(Fingerprint, encoded), encoded))
         if not newer:
             return []

@@ -55,7 +55,7 @@ _RATIOS: Array = np.arange(-2.5, 2.8, _RATIO_STEP)  # asinh of the signal-to-noi
 _LARGEST_RATIO = float(np.sinh(_RATIOS[-1]))
 
 _NEGLIGIBLE = 15.0  # ln of the evidence below the best at which a template no longer counts
-_BLOCK = 256  # galaxies at a time: bounds the memory
+_AT_ONCE = 16  # redshift nodes: bounds the memory; the tables of a node are read once
 
 _POINTS, _SHARES = np.polynomial.hermite_e.hermegauss(5)
 _SHARES /= _SHARES.sum()
@@ -169,17 +169,17 @@ class Dust:
     ) -> DustPosterior:
         nodes, galaxies, _ = cross.shape
         found = np.empty((3, galaxies, nodes))
-        for first in range(0, galaxies, _BLOCK):
-            part = slice(first, first + _BLOCK)
+        for first in range(0, nodes, _AT_ONCE):
+            part = slice(first, first + _AT_ONCE)
             _marginalise(
-                _table_places(cross[:, part], square[:, part]),
-                self._evidence,
-                self._moments,
-                model,
-                limit[part],
-                limit_error[part],
+                _table_places(cross[part], square[part]),
+                self._evidence[part],
+                self._moments[part],
+                model[:, :, part],
+                limit,
+                limit_error,
                 self._below,
-                found[:, part],
+                found[:, :, part],
             )
         return DustPosterior(found[0] + constant, found[1], found[2])
 
@@ -192,7 +192,7 @@ def _table_places(cross: Array32, square: Array32) -> Array32:
 
     Returns:
         Row and column in the table, the amplitude's signal-to-noise ratio, and the ln of the excess
-        of that over the largest in the table; shape (4, NODES, galaxies, templates).
+        of that over the largest in the table; shape (4, nodes, galaxies, templates).
     """
     root = np.sqrt(np.maximum(square, np.float32(1e-36)))
     ratio = cross / root
@@ -226,11 +226,11 @@ def _marginalise(
         places: see ``_table_places``.
         evidence: see ``_amplitude_tables``.
         moments: see ``_amplitude_tables``.
-        model: flux density per luminosity, shape (templates, bands, NODES).
+        model: flux density per luminosity, shape (templates, bands, nodes).
         limit: upper limits in Jy, shape (galaxies, bands); NaN where there is none.
         limit_error: noise behind the limits in Jy, shape (galaxies, bands).
         below: likelihood of having stayed below a limit, for ``_MARGINS``.
-        found: set to ln(evidence), mean and variance of ln L, shape (3, galaxies, NODES).
+        found: set to ln(evidence), mean and variance of ln L, shape (3, galaxies, nodes).
     """
     row, column, ratio, excess = places
     nodes, galaxies, templates = row.shape
@@ -240,12 +240,11 @@ def _marginalise(
     for node in range(nodes):
         for galaxy in range(galaxies):
             for template in range(templates):
-                page = node * len(PEAKS) + template // len(EMISSIVITIES)
+                peak = template // len(EMISSIVITIES)
                 clear = max(ratio[node, galaxy, template], np.float32(0))
                 log_evidence[template] = (
                     _between(
-                        evidence,
-                        page,
+                        evidence[node, peak],
                         row[node, galaxy, template],
                         column[node, galaxy, template],
                     )
@@ -264,12 +263,12 @@ def _marginalise(
                 value = log_evidence[template]
                 if value < largest - _NEGLIGIBLE:
                     continue
-                page = node * len(PEAKS) + template // len(EMISSIVITIES)
+                peak = template // len(EMISSIVITIES)
                 near_row = int(row[node, galaxy, template] + np.float32(0.5))
                 near_column = int(column[node, galaxy, template] + np.float32(0.5))
                 beyond = excess[node, galaxy, template]
-                mean = float(moments[page, near_row, near_column, 0])
-                variance = float(moments[page, near_row, near_column, 1])
+                mean = float(moments[node, peak, near_row, near_column, 0])
+                variance = float(moments[node, peak, near_row, near_column, 1])
                 if beyond > 0:
                     log_error = _LOG_ERRORS[0] + _LOG_ERROR_STEP * row[node, galaxy, template]
                     mean = math.log(_LARGEST_RATIO) + log_error
@@ -301,12 +300,12 @@ def _marginalise(
 
 
 @njit(cache=True)
-def _between(table: Array32, page: int, row: float, column: float) -> float:
+def _between(table: Array32, row: float, column: float) -> float:
     """A value between those of a table, linearly in both directions."""
     top, left = int(row), int(column)
     down, right = row - top, column - left
-    upper = table[page, top, left] * (1 - right) + table[page, top, left + 1] * right
-    lower = table[page, top + 1, left] * (1 - right) + table[page, top + 1, left + 1] * right
+    upper = table[top, left] * (1 - right) + table[top, left + 1] * right
+    lower = table[top + 1, left] * (1 - right) + table[top + 1, left + 1] * right
     return float(upper * (1 - down) + lower * down)
 
 
@@ -455,8 +454,8 @@ def _amplitude_tables(tuned: Tuned) -> tuple[Array32, Array32]:
     """What is known of the amplitude of a template, by its error and signal-to-noise ratio.
 
     Returns:
-        ln(evidence), shape (NODES * PEAKS, errors, ratios), and mean and variance of ln L, shape
-        (NODES * PEAKS, errors, ratios, 2).
+        ln(evidence), shape (NODES, PEAKS, errors, ratios), and mean and variance of ln L, shape
+        (NODES, PEAKS, errors, ratios, 2).
 
     The evidence is the integral over ln L of the prior times exp(-(L/error - ratio)**2 / 2),
     without the factor exp(ratio**2 / 2) where the ratio is positive.
@@ -483,7 +482,8 @@ def _amplitude_tables(tuned: Tuned) -> tuple[Array32, Array32]:
     def by_page(values: Array) -> Array32:
         shape = (len(_LOG_ERRORS), len(_RATIOS), -1, *values.shape[2:])
         by_error = values.reshape(shape)
-        return np.ascontiguousarray(np.moveaxis(by_error, 2, 0), np.float32)
+        pages = np.ascontiguousarray(np.moveaxis(by_error, 2, 0), np.float32)
+        return pages.reshape(len(NODES), len(PEAKS), *pages.shape[1:])
 
     moments = np.stack([mean, np.maximum(variance, 1e-3)], axis=-1)
     return by_page(np.log(evidence)), by_page(moments)
