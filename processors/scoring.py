@@ -6,7 +6,6 @@ galaxies and are filled in by whoever knows them.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from numba import njit
 
 from schemas import __version__
 from schemas.events import (
@@ -274,11 +274,6 @@ def _parsers(fingerprint: Fingerprint) -> list[ModelUsed]:
     return [ModelUsed("parsed", *label.split(" ", 2)) for label in labels]
 
 
-def with_rank(galaxy: ScoredGalaxy, rank: int, ranked_galaxies: int) -> ScoredGalaxy:
-    """The scored galaxy with its rank."""
-    return dataclasses.replace(galaxy, rank=rank, ranked_galaxies=ranked_galaxies)
-
-
 def fingerprint_hash(encoded: bytes) -> str:
     """Hexadecimal BLAKE2b-128 of an encoded fingerprint."""
     return hashlib.blake2b(encoded, digest_size=16).hexdigest()
@@ -286,13 +281,31 @@ def fingerprint_hash(encoded: bytes) -> str:
 
 def mass_around_best(posterior: RedshiftPosterior) -> float:
     """Posterior probability of |z - best| <= 0.05 (1 + z)."""
-    cumulative = np.cumsum(posterior.grid_probability, dtype=float)
     middles = _middles(posterior.grid_redshift.tobytes())
     one_plus_best = 1.0 + posterior.best
     low = math.log(one_plus_best / (1 + REDSHIFT_TOLERANCE))
     high = math.log(one_plus_best / (1 - REDSHIFT_TOLERANCE))
-    below = np.interp([low, high], middles, cumulative[:-1], left=0.0, right=cumulative[-1])
-    return min(max(float((below[1] - below[0]) / cumulative[-1]), 0.0), 1.0)
+    return min(max(_mass_between(low, high, middles, posterior.grid_probability), 0.0), 1.0)
+
+
+@njit(cache=True)
+def _mass_between(low: float, high: float, middles: Floats, probability: Floats) -> float:
+    """Share of the probability between two ln(1 + z); ``middles`` are those between the cells."""
+    cumulative = np.cumsum(probability.astype(np.float64))
+    inside = _below(high, middles, cumulative) - _below(low, middles, cumulative)
+    return float(inside / cumulative[-1])
+
+
+@njit(cache=True)
+def _below(place: float, middles: Floats, cumulative: Floats) -> float:
+    """The cumulative probability at a place, linearly between the middles."""
+    right = np.searchsorted(middles, place, side="right")
+    if right == 0:
+        return 0.0
+    if right == len(middles):
+        return float(cumulative[-1] if place > middles[-1] else cumulative[right - 1])
+    slope = (cumulative[right] - cumulative[right - 1]) / (middles[right] - middles[right - 1])
+    return float(slope * (place - middles[right - 1]) + cumulative[right - 1])
 
 
 @lru_cache(maxsize=8)

@@ -1,9 +1,9 @@
 """The events as dataclasses.
 
 Field names, units and meanings are those of the Avro schemas beside this module; arrays are numpy
-arrays of the dtype and shape given there. Nothing changes an event once it is made; the small
-records of which an event has dozens are not frozen only because that would make them three times
-as slow to make.
+arrays of the dtype and shape given there. Nothing changes an event once it is made, but for the
+rank of a scored galaxy; the small records of which an event has dozens are not frozen only because
+that would make them three times as slow to make.
 """
 
 from __future__ import annotations
@@ -436,9 +436,9 @@ class ModelUsed:
     sha256: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class ScoredGalaxy:
-    """A galaxy with its redshift, evaluations, HyperScore and rank.
+    """A galaxy with its redshift, evaluations, HyperScore and rank, which alone may be set later.
 
     ``redshift`` is the one in force. ``refined_redshift`` is the learned one beside it, of which
     nothing else here depends; None where it is switched off or would be the conventional one, for

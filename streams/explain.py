@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from models.refined import REFINED_ROLE
-from processors.scoring import fingerprint_hash, with_rank
+from processors.scoring import fingerprint_hash
 from schemas.codec import Codec
 from schemas.events import (
     Fingerprint,
@@ -167,6 +167,9 @@ def _compare_fingerprints(stored: bytes, again: bytes) -> Comparison:
     return Comparison("fingerprint", same, detail)
 
 
+_RANKS = ("rank", "ranked_galaxies")
+
+
 def _compare_scores(score: ScoredGalaxy, again: ScoredGalaxy) -> Comparison:
     """Compare everything but the ranks, which depend on the other galaxies."""
     if again.provenance.scorer_hash != score.provenance.scorer_hash:
@@ -178,8 +181,10 @@ def _compare_scores(score: ScoredGalaxy, again: ScoredGalaxy) -> Comparison:
             f"is there{gone}: have it scored again (mmbroker rescore), or verify with what was"
         )
         return Comparison("score", False, detail)
-    before, after = (to_rows(with_rank(each, 0, 0)) for each in (score, again))
-    different = [name for name, value in before.items() if value != after[name]]
+    before, after = to_rows(score), to_rows(again)
+    different = [
+        name for name, value in before.items() if value != after[name] and name not in _RANKS
+    ]
     detail = f"scorer {score.provenance.scorer_hash}"
     if different:
         detail = "different: " + ", ".join(

@@ -18,7 +18,7 @@ from models.served_refined import ServedRefined
 from processors import ranking
 from processors.calibration import Calibration
 from processors.redshift.refined import Known
-from processors.scoring import NO_CRITIC, NOT_REFINED, Judged, with_rank
+from processors.scoring import NO_CRITIC, NOT_REFINED, Judged
 from processors.validation import fingerprint_problems
 from processors.vector import FingerprintVectors, condition, vectors
 from schemas.codec import Codec
@@ -241,15 +241,16 @@ class ScoreGalaxies(Stage):
                 before = reading.ranked(RANKING, galaxy_id)
                 if before is None or before[0] <= version:
                     ranking.move(histogram, None if before is None else before[1], bin_index)
-        count = int(histogram.sum())
+            count = int(histogram.sum())
+            for galaxy in galaxies:
+                galaxy.rank = _rank(histogram, places[galaxy.galaxy_id][1])
+                galaxy.ranked_galaxies = count
         with self.metrics.part("encode"):
             return [
                 Outgoing(
                     self.topics.scored,
                     galaxy.galaxy_id.encode(),
-                    self.codec.encode(
-                        with_rank(galaxy, _rank(histogram, places[galaxy.galaxy_id][1]), count)
-                    ),
+                    self.codec.encode(galaxy),
                     {OBSERVED_AT: observed_at[galaxy.galaxy_id]},
                 )
                 for galaxy in galaxies
