@@ -275,7 +275,9 @@ def _published(
 def _position_sums(position: Position) -> Floats:
     weight = position.error_arcsec**-2
     vector = unit_vector(position.right_ascension_deg, position.declination_deg)
-    return np.append(weight * vector, weight)
+    sums = np.empty(4)
+    sums[:3], sums[3] = weight * vector, weight
+    return sums
 
 
 def _acquisition(observation: Observation) -> AcquisitionStatistics:
