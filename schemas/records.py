@@ -35,7 +35,7 @@ class Wire:
 
     def __init__(self, dtype: str, *tail: int) -> None:
         self.dtype = np.dtype(dtype)
-        self.shape = (-1, *tail)
+        self.shape = (-1, *tail) if tail else None
 
     def to_wire(self, value: np.ndarray[Any, Any]) -> bytes:
         """The bytes of an array."""
@@ -47,7 +47,8 @@ class Wire:
         Raises:
             ValueError: the bytes are not a whole number of elements.
         """
-        return np.frombuffer(value, dtype=self.dtype).reshape(self.shape)
+        flat: np.ndarray[Any, Any] = np.frombuffer(value, self.dtype)
+        return flat if self.shape is None else flat.reshape(self.shape)
 
 
 class Table:
@@ -62,16 +63,18 @@ class Table:
         hints = typing.get_type_hints(row)
         self._row = row
         self._names = [each.name for each in dataclasses.fields(row)]
-        self._may_be_missing = {
-            name for name, hint in hints.items() if _without_none(hint) is not hint
-        }
+        self._columns = [
+            (name, attrgetter(name), _without_none(hints[name]) is not hints[name])
+            for name in self._names
+        ]
+        """Name and getter of each, and whether its values may be missing."""
 
     def to_wire(self, rows: list[Any]) -> Record:
         """The columns of some rows."""
         columns: Record = {}
-        for name in self._names:
-            column = [*map(attrgetter(name), rows)]
-            if name in self._may_be_missing:
+        for name, value_of, may_be_missing in self._columns:
+            column = [*map(value_of, rows)]
+            if may_be_missing:
                 column = [_MISSING if value is None else value for value in column]
             columns[name] = column
         return columns
@@ -83,9 +86,9 @@ class Table:
             ValueError: the columns differ in length.
         """
         found = []
-        for name in self._names:
+        for name, _, may_be_missing in self._columns:
             column = columns[name]
-            if name in self._may_be_missing:
+            if may_be_missing:
                 column = [None if value != value else value for value in column]
             found.append(column)
         return [*starmap(self._row, zip(*found, strict=True))]
