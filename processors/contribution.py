@@ -137,10 +137,13 @@ def spectrum_on_grid(
     Returns:
         Weight in Jy**-2 and weighted flux in Jy**-1, float64, shape (BINS,) each.
     """
-    if frequency_hz[0] > frequency_hz[-1]:
-        frequency_hz, flux_jy, error_jy = frequency_hz[::-1], flux_jy[::-1], error_jy[::-1]
+    ascending = slice(None, None, -1 if frequency_hz[0] > frequency_hz[-1] else 1)
+    # Copies of one type and layout: for each other the pass would be compiled anew.
+    frequency, flux, error = (
+        np.array(each[ascending], float) for each in (frequency_hz, flux_jy, error_jy)
+    )
     weight, weighted_flux = np.zeros(BINS), np.zeros(BINS)
-    _rebin(frequency_hz, flux_jy, error_jy, weight, weighted_flux)
+    _rebin(frequency, flux, error, weight, weighted_flux)
     return weight, weighted_flux
 
 
@@ -163,7 +166,7 @@ def _rebin(
         edge_hz[low] = frequency_hz[channel] - width / 2
         edge_hz[high] = frequency_hz[channel] + width / 2
         below[low] = total, total_flux
-        error = np.float64(error_jy[channel])
+        error = error_jy[channel]
         if math.isfinite(flux_jy[channel]) and math.isfinite(error) and error > 0:
             total += 1.0 / (error * error)
             total_flux += 1.0 / (error * error) * flux_jy[channel]

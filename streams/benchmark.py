@@ -122,7 +122,7 @@ LATE_SHARE, LATE_S = 0.05, 1.0
 """Sending may take longer than wanted by the larger of the two: this share of the time, these
 seconds. Latencies at a lower rate than they are quoted for would say too little."""
 
-STREAM_RATE = 60.0
+STREAM_RATE = 45.0
 """Observations/s while things are killed: there is always something to do, and to recover with."""
 
 BANDS = {"250": 1.199e12, "350": 8.565e11, "500": 5.996e11, "850": 3.527e11}

@@ -284,7 +284,7 @@ class Killer:
         until(
             lambda: not _alive(processes) or self._gone_on(before, needed_by),
             RECOVERY_TIMEOUT_S,
-            lambda: f"nothing goes on after {component} hung",
+            lambda: f"nothing goes on after {component} hung; is all traffic through?",
         )
         if _alive(processes):
             return Recovery(component, back - stopped, time.monotonic() - back)
@@ -324,7 +324,7 @@ class Killer:
         until(
             lambda: self._gone_on(before, needed_by),
             RECOVERY_TIMEOUT_S,
-            lambda: f"nothing goes on after {component}",
+            lambda: f"nothing goes on after {component}; is all traffic through?",
         )
         return Recovery(component, back - since, time.monotonic() - back, list(stayed_ready))
 

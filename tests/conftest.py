@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from deploy.local import LocalStack
@@ -29,6 +30,10 @@ from .command import run_command
 
 DATA_VARIABLE = "MMBROKER_DATA"
 REPOSITORY = Path(__file__).parents[1]
+
+# Some examples are the first that a compiled function sees, and none is a benchmark.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -12,7 +12,7 @@ from models.line_profiles import BLENDED, DOUBLE_HORNED, GAUSSIAN, SHAPES, draw_
 VELOCITY = np.linspace(-3000.0, 3000.0, 6001)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**31), st.floats(60.0, 900.0), st.sampled_from(range(len(SHAPES))))
 def test_a_profile_has_unit_flux_and_is_nowhere_negative(
     seed: int, width: float, shape: int

@@ -60,7 +60,7 @@ def spectrum(
     return frequency, flux, np.full(channels, NOISE_JY)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(8, 3000), st.integers(0, 2**31), st.floats(1e6, 1e8))
 def test_every_observed_channel_keeps_its_weight_and_flux(
     channels: int, seed: int, width_hz: float

@@ -47,7 +47,7 @@ def without_history(fingerprint: Fingerprint) -> dict[str, object]:
 
 
 @given(several, st.randoms(use_true_random=False))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_order_changes_nothing_beyond_rounding(
     batch: list[Observation], shuffler: random.Random
 ) -> None:
@@ -59,7 +59,7 @@ def test_order_changes_nothing_beyond_rounding(
 
 
 @given(several)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_event_by_event_equals_batch_exactly(batch: list[Observation]) -> None:
     grown = fingerprints.empty("g")
     for number, observation in enumerate(batch):

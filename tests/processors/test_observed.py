@@ -61,7 +61,7 @@ def with_map(**changes: Any) -> Observation:
 
 
 @given(observations())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_whatever_is_valid_is_read_or_is_not(observation: Observation) -> None:
     patches, source = spectrum_input(observation), source_in_map(observation)
     assert patches is None or source is None

@@ -123,7 +123,7 @@ PUBLISHED = st.lists(
 GALAXIES = st.builds(galaxy, BANDS, PUBLISHED)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(GALAXIES)
 def test_a_posterior_is_a_distribution_with_nested_intervals(
     estimator: ConventionalRedshift, fingerprint: Fingerprint
@@ -138,7 +138,7 @@ def test_a_posterior_is_a_distribution_with_nested_intervals(
     assert ordered == sorted(ordered)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(GALAXIES, st.randoms(use_true_random=False))
 def test_the_order_of_bands_and_methods_does_not_matter(
     estimator: ConventionalRedshift, fingerprint: Fingerprint, random: object
@@ -167,7 +167,7 @@ SPECTRA = st.builds(
 )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(GALAXIES | SPECTRA, min_size=2, max_size=5))
 def test_a_batch_equals_its_galaxies_one_by_one_to_the_bit(
     estimator: ConventionalRedshift, fingerprints: list[Fingerprint]

@@ -56,7 +56,7 @@ def moved(place: tuple[float, float], distance_arcsec: float, angle: float) -> t
 
 
 @given(places(), st.floats(0.05, 30), st.floats(0.05, 30), st.floats(0, 1), st.floats(0, 6.283))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_every_galaxy_within_reach_is_in_a_searched_strip(
     place: tuple[float, float], error: float, galaxy_error: float, share: float, angle: float
 ) -> None:

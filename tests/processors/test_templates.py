@@ -67,7 +67,7 @@ def test_a_galaxy_like_a_common_template_gets_its_redshift(
     assert found[near].sum() > 0.6
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(factor=st.floats(1e-3, 1e3), template=st.integers(0, 9), point=st.integers(20, 130))
 def test_the_likelihood_does_not_depend_on_brightness(
     factor: float, template: int, point: int

@@ -129,7 +129,7 @@ def quarantined(messages: Iterable[Outgoing]) -> list[Quarantine]:
 
 
 @given(near, st.randoms(use_true_random=False))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_batches_repeats_and_redeliveries_change_nothing(
     events: list[Observation], chance: random.Random
 ) -> None:
@@ -343,7 +343,7 @@ def test_what_expired_unread_is_told_from_gaps_in_the_log(
 
 
 @given(near, st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_corrections_equal_never_having_seen_what_they_replace(
     events: list[Observation], data: st.DataObject
 ) -> None:

@@ -84,7 +84,7 @@ wild = st.builds(
     photometric_redshift=st.none() | wild_photometric_redshifts,
     document=st.none() | st.builds(Document, url=text, media_type=text),
 )
-tame = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+tame = settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
 
 
 def judged(data: bytes) -> Prepared | RefusedError:
