@@ -36,6 +36,10 @@ LONGEST_PAUSE_S = 2.0
 FENCED_AGAIN_S = 30.0
 """Who is fenced twice within this time has a double that joins again and again as well."""
 
+LEFT_OUT_S = 10.0
+"""Who lost its partitions gets some again within this time, or its client does not get over the
+loss: after Kafka hung, librdkafka was seen to wait for ever for an answer to its joining."""
+
 _AT_ONCE = 100  # messages taken from the client's queue before their size is looked at
 
 PASSING = (
@@ -76,6 +80,7 @@ class Reader:
         self._health = health
         self._producer = DurableProducer(settings.kafka)
         self._gathered: list[Received] = []
+        self._lost_at: float | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Read until stopped; the batch in hand is finished, or left for whoever reads next.
@@ -100,13 +105,21 @@ class Reader:
     def _read(self, stop: threading.Event) -> None:
         reading = self._subscribed()
         try:
-            while not stop.is_set():
+            while not stop.is_set() and not self._left_out():
                 self._health.turned()
                 batch = self._batch(reading)
                 if batch and self._until_done(batch, stop):
                     self._commit(reading, batch)
         finally:
             reading.close()
+
+    def _left_out(self) -> bool:
+        """Whether the partitions were lost long ago: a new client joins then, this time only."""
+        if self._lost_at is None or time.monotonic() - self._lost_at < LEFT_OUT_S:
+            return False
+        self._lost_at = None
+        log.warning("%s joins its group anew: no partitions for %g s", self.stage.name, LEFT_OUT_S)
+        return True
 
     def _subscribed(self) -> Consumer:
         now = self._settings.stage
@@ -125,16 +138,25 @@ class Reader:
             message_max_bytes=2**20,
         )
         reading.subscribe(
-            list(self.stage.sources), on_assign=self._assigned, on_revoke=self._revoked
+            list(self.stage.sources),
+            on_assign=self._assigned,
+            on_revoke=self._revoked,
+            on_lost=self._lost,
         )
         return reading
 
     def _assigned(self, reading: Consumer, places: list[TopicPartition]) -> None:
         self._health.assigned = {(place.topic, place.partition) for place in places}
+        self._lost_at = None
 
     def _revoked(self, reading: Consumer, places: list[TopicPartition]) -> None:
         self._health.assigned = frozenset()
         self._gathered.clear()
+
+    def _lost(self, reading: Consumer, places: list[TopicPartition]) -> None:
+        """They were taken away without asking: Kafka was not heard of for a whole session."""
+        self._revoked(reading, places)
+        self._lost_at = time.monotonic()
 
     def _batch(self, reading: Consumer) -> list[Received]:
         """The next messages, bounded in number and bytes; none after a while without any."""

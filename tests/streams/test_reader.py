@@ -6,8 +6,12 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
+import pytest
+
 from deploy.local import LocalStack
 from schemas.codec import Codec
+from streams import reader as reader_module
 from streams.health import Health
 from streams.kafka import DurableProducer, committed_offsets, create_topics
 from streams.ledger import end_offsets
@@ -88,3 +92,33 @@ def test_what_is_gathered_when_partitions_go_is_left_to_who_gets_them(
             thread.join()
     assert slow.given
     assert len(set(slow.given) | set(quick.given)) == len(slow.given) + len(quick.given)
+
+
+@pytest.mark.slow
+def test_who_lost_its_partitions_and_gets_none_reads_on_with_a_new_client(
+    servers: LocalStack,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(reader_module, "LEFT_OUT_S", 0.0)
+    settings, _ = settings_on(servers, tmp_path, "left-out")
+    create_topics(settings.kafka, settings.topics.all())
+    publish(settings)
+    stage, health, reading = reader(settings, "only", 0.02)
+    stop = threading.Event()
+    thread = threading.Thread(target=reading.run, args=[stop])
+    kafka = psutil.Process(servers.kafka.pid)
+    try:
+        thread.start()
+        wait_until(lambda: len(stage.given) == MESSAGES, "nothing is read at first")
+        kafka.suspend()  # silence for longer than a session: the client gives its partitions up
+        wait_until(lambda: not health.assigned, "the partitions are not lost")
+        wait_until(lambda: "no partitions for" in caplog.text, "the client is kept")
+        kafka.resume()
+        publish(settings)
+        wait_until(lambda: len(set(stage.given)) == 2 * MESSAGES, "nothing is read afterwards")
+    finally:
+        kafka.resume()
+        stop.set()
+        thread.join()
