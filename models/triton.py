@@ -48,6 +48,7 @@ CHANNEL = [
 within a second; gRPC's own pause grows to two minutes."""
 
 LOAD_TIMEOUT_S = 120.0
+CLEARING_S = 1.0  # after a failure to load, before a server is asked again
 
 
 @dataclass(frozen=True)
@@ -347,6 +348,9 @@ def load(url: str, model: str, timeout_s: float = LOAD_TIMEOUT_S) -> None:
         try:
             client.load_model(model, client_timeout=timeout_s)
         except InferenceServerException as error:
+            # A server that was asked to load again a tenth of a second after it said that it could
+            # not, and still cleared away what had failed, was seen to end by a segmentation fault.
+            time.sleep(CLEARING_S)
             raise ModelUnavailable(f"Triton at {url} cannot load {model!r}: {error}") from error
 
 
