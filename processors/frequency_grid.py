@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from schemas.events import CHUNK_BINS, Floats
 
@@ -36,9 +35,3 @@ EDGES_HZ: Floats = np.exp(LOG_EDGES)
 
 CENTRES_HZ: Floats = np.exp(LOG_EDGES[:-1] + LOG_STEP / 2)
 """Centres of the bins in Hz, float64, shape (BINS,)."""
-
-
-def bin_of(frequency_hz: Floats) -> NDArray[np.int64]:
-    """Index of the bin that holds each frequency in Hz; may lie outside [0, BINS)."""
-    bins: NDArray[np.int64] = np.floor((np.log(frequency_hz) - LOG_EDGES[0]) / LOG_STEP).astype(int)
-    return bins
