@@ -31,7 +31,7 @@ from schemas.events import (
     Spectrum,
 )
 
-from .frequency_grid import BINS, EDGES_HZ
+from .frequency_grid import EDGES_HZ
 from .map_photometry import UnusableError, measure
 from .relations import (
     LSRK_APEX_DECLINATION_DEG,
@@ -142,20 +142,25 @@ def spectrum_on_grid(
     frequency, flux, error = (
         np.array(each[ascending], float) for each in (frequency_hz, flux_jy, error_jy)
     )
-    weight, weighted_flux = np.zeros(BINS), np.zeros(BINS)
-    _rebin(frequency, flux, error, weight, weighted_flux)
+    edge_hz, *sums = _summed(frequency, flux, error)
+    weight, weighted_flux = (np.diff(np.interp(EDGES_HZ, edge_hz, each)) for each in sums)
     return weight, weighted_flux
 
 
 @njit(cache=True)
-def _rebin(
-    frequency_hz: Floats, flux_jy: Floats, error_jy: Floats, weight: Floats, weighted_flux: Floats
-) -> None:
-    """Set the sums of each bin; frequencies ascend, all else as for ``spectrum_on_grid``."""
+def _summed(
+    frequency_hz: Floats, flux_jy: Floats, error_jy: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """The edges of all channels, low and high of each in turn, and the sums of what is below each.
+
+    Args:
+        frequency_hz: ascending, else as for ``spectrum_on_grid``.
+        flux_jy: as there.
+        error_jy: as there.
+    """
     channels = len(frequency_hz)
-    edge_hz = np.empty(2 * channels)  # low and high of each channel in turn
-    below = np.zeros((2 * channels, 2))  # the sums of all channels below each edge
-    total = total_flux = 0.0
+    edge_hz, below, flux_below = np.empty((3, 2 * channels))
+    total = flux_total = 0.0
     for channel in range(channels):
         left, right = max(channel, 1), min(channel, channels - 2)
         width = min(
@@ -165,30 +170,13 @@ def _rebin(
         low, high = 2 * channel, 2 * channel + 1
         edge_hz[low] = frequency_hz[channel] - width / 2
         edge_hz[high] = frequency_hz[channel] + width / 2
-        below[low] = total, total_flux
+        below[low], flux_below[low] = total, flux_total
         error = error_jy[channel]
         if math.isfinite(flux_jy[channel]) and math.isfinite(error) and error > 0:
             total += 1.0 / (error * error)
-            total_flux += 1.0 / (error * error) * flux_jy[channel]
-        below[high] = total, total_flux
-    place = 0
-    for index in range(len(weight) + 1):
-        edge = EDGES_HZ[index]
-        while place < 2 * channels and edge_hz[place] <= edge:
-            place += 1
-        here, here_flux = below[min(place, 2 * channels - 1)]
-        if 0 < place < 2 * channels:
-            span = edge_hz[place] - edge_hz[place - 1]
-            before, before_flux = below[place - 1]
-            inside = edge - edge_hz[place - 1]
-            here = (here - before) / span * inside + before
-            here_flux = (here_flux - before_flux) / span * inside + before_flux
-        if index > 0:
-            weight[index - 1] += here
-            weighted_flux[index - 1] += here_flux
-        if index < len(weight):
-            weight[index] = -here
-            weighted_flux[index] = -here_flux
+            flux_total += 1.0 / (error * error) * flux_jy[channel]
+        below[high], flux_below[high] = total, flux_total
+    return edge_hz, below, flux_below
 
 
 def _on_grid(

@@ -299,13 +299,11 @@ def _mass_between(low: float, high: float, middles: Floats, probability: Floats)
 @njit(cache=True)
 def _below(place: float, middles: Floats, cumulative: Floats) -> float:
     """The cumulative probability at a place, linearly between the middles."""
-    right = np.searchsorted(middles, place, side="right")
-    if right == 0:
+    if place < middles[0]:
         return 0.0
-    if right == len(middles):
-        return float(cumulative[-1] if place > middles[-1] else cumulative[right - 1])
-    slope = (cumulative[right] - cumulative[right - 1]) / (middles[right] - middles[right - 1])
-    return float(slope * (place - middles[right - 1]) + cumulative[right - 1])
+    if place > middles[-1]:
+        return float(cumulative[-1])
+    return float(np.interp(place, middles, cumulative[:-1]))
 
 
 @lru_cache(maxsize=8)

@@ -38,7 +38,7 @@ FENCED_AGAIN_S = 30.0
 
 LEFT_OUT_S = 10.0
 """Who lost its partitions gets some again within this time, or its client does not get over the
-loss: after Kafka hung, librdkafka was seen to wait for ever for an answer to its joining."""
+loss: after Kafka hung, librdkafka was seen to join for minutes without an end or an error."""
 
 _AT_ONCE = 100  # messages taken from the client's queue before their size is looked at
 

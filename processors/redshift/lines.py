@@ -91,7 +91,7 @@ class Filtered:
     """Of the same."""
 
     highest: float
-    """The highest of those ratios, 0 at least."""
+    """The highest of those ratios."""
 
 
 def residual(fingerprint: Fingerprint) -> Residual:
@@ -188,13 +188,11 @@ def _filtered(
 ) -> tuple[Array, Array, Array, float]:
     bins = len(weight)
     flux, inverse_variance, ratio = np.zeros(bins), np.zeros(bins), np.zeros(bins)
-    highest = 0.0
     for index in range(bins):
         if weight[index] > 0:  # the line's centre must have been observed
             flux[index], inverse_variance[index] = _line_at(index, flux_density, weight, profile)
             ratio[index] = flux[index] * np.sqrt(inverse_variance[index])
-            highest = max(highest, ratio[index])
-    return flux, inverse_variance, ratio, highest
+    return flux, inverse_variance, ratio, ratio.max()
 
 
 @njit(cache=True)
