@@ -81,6 +81,8 @@ class Rebuilt:
         unexplained: ids of observations that were acknowledged, are in no fingerprint, and that
             nothing refused or replaced.
         ambiguous: galaxies of which it is not known which of their observations was ambiguous.
+        unreadable: messages of the topics of fingerprints, scored galaxies and alerts that hold
+            something else, or nothing that this version reads; topic, partition and offset of each.
         scores: how many scored galaxies are ranked.
         alerts: of how many galaxies it is known what an alert stream last said, by stream.
         waiting: events that the stages will be given, by stage.
@@ -97,6 +99,7 @@ class Rebuilt:
     incomplete: int = 0
     unexplained: list[str] = field(default_factory=list)
     ambiguous: int = 0
+    unreadable: list[str] = field(default_factory=list)
     scores: int = 0
     alerts: dict[str, int] = field(default_factory=dict)
     waiting: dict[str, int] = field(default_factory=dict)
@@ -128,10 +131,15 @@ class Rebuilt:
                 "corrected or withdrawn themselves would be taken in again"
             )
         if self.unexplained:
-            named = ", ".join(self.unexplained[:5]) + (", ..." if self.unexplained[5:] else "")
             lines.append(
                 f"not restored: {len(self.unexplained):,} observations were acknowledged and are "
-                f"in no fingerprint; publish them again: {named}"
+                f"in no fingerprint; publish them again: {_some(self.unexplained)}"
+            )
+        if self.unreadable:
+            lines.append(
+                f"not restored: {len(self.unreadable):,} messages cannot be read by this version, "
+                "or hold something else than belongs there; what only they say is missing: "
+                f"{_some(self.unreadable)}"
             )
         if self.ambiguous:
             lines.append(
@@ -348,9 +356,9 @@ class _Rebuild:
             with self._store.writing() as writing:
                 for message in chunk:
                     event = message.event
-                    if isinstance(event, Fingerprint) and (
-                        event.version >= writing.version(event.galaxy_id)
-                    ):
+                    if not isinstance(event, Fingerprint):
+                        self._unreadable(message)
+                    elif event.version >= writing.version(event.galaxy_id):
                         writing.put_fingerprint(event.galaxy_id, event.version, message.value)
         with self._store.reading() as reading:
             self._rebuilt.galaxies = reading.galaxies()
@@ -490,8 +498,13 @@ class _Rebuild:
 
     def _ranks(self) -> None:
         for chunk in self._chunks("scored"):
+            scored = []
+            for message in chunk:
+                if isinstance(message.event, ScoredGalaxy):
+                    scored.append(message.event)
+                else:
+                    self._unreadable(message)
             with self._store.writing() as writing:
-                scored = [each.event for each in chunk if isinstance(each.event, ScoredGalaxy)]
                 scored.sort(key=lambda galaxy: galaxy.version)  # stable: the last one counts
                 writing.rank(score_galaxies.RANKING, score_galaxies.places_of(scored))
         with self._store.reading() as reading:
@@ -508,7 +521,7 @@ class _Rebuild:
             if ends:
                 for chunk in self._chunks(stream):
                     with self._store.writing() as writing:
-                        _put_alerts(writing, stream, map(_last_alert, chunk))
+                        _put_alerts(writing, stream, self._last_alerts(chunk))
             owner = f"{PUBLISH_ALERTS}/{stream}"
             with self._store.writing() as writing:
                 counts = writing.counts()
@@ -517,6 +530,17 @@ class _Rebuild:
                 if untold > 0:
                     writing.account(owner, {}, {REBUILT: untold})
                 self._rebuilt.alerts[stream] = sum(1 for _ in writing.last_alerts(stream))
+
+    def _last_alerts(self, chunk: Iterable[Read]) -> Iterator[tuple[str, LastAlert]]:
+        for message in chunk:
+            try:
+                yield _last_alert(message)
+            except (LookupError, TypeError):
+                self._unreadable(message)
+
+    def _unreadable(self, message: Read) -> None:
+        place = f"{message.topic} [{message.partition}] offset {message.offset}"
+        self._rebuilt.unreadable.append(place)
 
     def _summarise(self) -> None:
         incomplete = set()
@@ -577,8 +601,17 @@ def _source(message: Read, observation: Observation) -> Source:
     return Source(observation.observation_id, message.topic, message.partition, message.offset)
 
 
+def _some(named: list[str]) -> str:
+    return ", ".join(named[:5]) + (", ..." if named[5:] else "")
+
+
 def _last_alert(message: Read) -> tuple[str, LastAlert]:
-    """What an alert says, whichever format it has."""
+    """What an alert says, whichever format it has.
+
+    Raises:
+        LookupError: the message is no alert.
+        TypeError: it is none.
+    """
     alert = message.plain
     galaxy = alert["galaxy"]
     return galaxy["galaxy_id"], LastAlert(

@@ -23,8 +23,9 @@ from schemas.codec import Codec
 from schemas.events import BandMeasurement, Fingerprint, Observation, Photometry, Quarantine
 from streams.embedded import stages_running
 from streams.explain import verify
-from streams.kafka import admin
+from streams.kafka import DurableProducer, admin
 from streams.ledger import end_offsets
+from streams.messages import Outgoing
 from streams.store import LMDBStore, Reading, StoreError, exclusive
 
 from ..conftest import Broker, wait_until
@@ -515,6 +516,30 @@ def test_what_kafka_itself_has_lost_is_told(make_broker: Callable[..., Broker]) 
         build, *_ = again.ledger()
         assert build.outcomes == {REBUILT: 2, "merged": 1}
         assert len(fingerprints_of(broker.settings.store_directory)) == 2
+
+
+def test_what_cannot_be_read_is_told_and_costs_nothing_else(
+    make_broker: Callable[..., Broker],
+) -> None:
+    broker = make_broker(STREAMS)
+    broker.publish([at("a"), at("b", 60.0)])
+    stop(broker)
+    topics = broker.settings.topics
+    later = b"\0" + (999).to_bytes(4, "big") + b"of a schema that is yet to come"
+    strangers = {
+        topics.fingerprints: later,
+        topics.scored: Codec().encode(at("elsewhere")),
+        topics.alerts("anything"): b"nonsense",
+        topics.alerts("bright"): b'{"galaxy": "a name"}',
+    }
+    messages = [Outgoing(topic, b"stranger", value) for topic, value in strangers.items()]
+    DurableProducer(broker.settings.kafka).send(messages)
+    lose(broker)
+    said = " ".join(broker.command("rebuild").stdout.split())
+    assert "2 galaxies, 2 observations, 2 ranked scores" in said
+    assert "the last alert is known: anything 2, bright 2" in said
+    assert "4 messages cannot be read" in said
+    assert all(re.search(rf"{re.escape(topic)} \[\d\] offset \d", said) for topic in strangers)
 
 
 def test_without_fingerprints_there_is_nothing_to_rebuild_from(
