@@ -24,7 +24,7 @@ from processors.redshift.refined_networks import COMPONENTS, WITH_PUBLISHED
 from schemas import __version__
 
 from . import onnx_export
-from .refined import COLOURS, GATE
+from .refined import COLOURS, GATE, beside
 from .repository import WEIGHTS
 
 _ABSENT = -1e9
@@ -76,11 +76,12 @@ class Gate(_Members):
         return raw.softmax(dim=2).mean(dim=0)
 
 
-def export(weights: Mapping[str, NDArray[Any]], folder: Path) -> None:
+def export(weights: Mapping[str, NDArray[Any]], stated: Mapping[str, Any], folder: Path) -> None:
     """Write both networks and their cards.
 
     Args:
         weights: of the refined redshift, by name.
+        stated: the card of the weights.
         folder: to write to.
 
     Raises:
@@ -92,9 +93,12 @@ def export(weights: Mapping[str, NDArray[Any]], folder: Path) -> None:
     members = len(weights["colours.2.bias"])
     given = torch.randn(5, intervals)
     told = (torch.randn(5, FEATURES), torch.tensor([[1.0], [0.0], [1.0], [0.0], [1.0]]))
-    _write(folder, COLOURS, Colours(weights), {"fluxes": given}, "mixture", [members, 3, gaussians])
+    mixture = {"mixture": [members, 3, gaussians]}
+    settings = dict(beside(COLOURS, weights, stated))
+    _write(folder, COLOURS, Colours(weights), {"fluxes": given}, mixture, settings)
     inputs = {"features": told[0], "published": told[1]}
-    _write(folder, GATE, Gate(weights), inputs, "shares", [len(COMPONENTS)])
+    shares = {"shares": [len(COMPONENTS)]}
+    _write(folder, GATE, Gate(weights), inputs, shares, dict(beside(GATE, weights, stated)))
 
 
 def _write(
@@ -102,10 +106,10 @@ def _write(
     name: str,
     network: nn.Module,
     inputs: dict[str, Tensor],
-    output: str,
-    shape: list[int],
+    outputs: dict[str, list[int]],
+    calibration: dict[str, Any],
 ) -> None:
-    sha256 = onnx_export.export(network, inputs, [output], folder / f"{name}.onnx")
+    sha256 = onnx_export.export(network, inputs, [*outputs], folder / f"{name}.onnx")
     card = {
         "name": name,
         "sha256": sha256,
@@ -113,7 +117,8 @@ def _write(
         "code_version": __version__,
         "trained_on": "GOODS-N (Liu et al. 2018), training part; see refined.json",
         "inputs": {key: list(each.shape[1:]) for key, each in inputs.items()},
-        "outputs": {output: shape},
+        "outputs": outputs,
+        "calibration": calibration,
     }
     (folder / f"{name}.json").write_text(json.dumps(card, indent=1) + "\n")
 
@@ -124,7 +129,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=WEIGHTS)
     options = parser.parse_args(arguments)
     with np.load(WEIGHTS / "refined.npz") as arrays:
-        export(dict(arrays), options.output)
+        card = json.loads((WEIGHTS / "refined.json").read_text())
+        export(dict(arrays), card, options.output)
 
 
 if __name__ == "__main__":

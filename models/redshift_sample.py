@@ -80,6 +80,7 @@ def without_published(inputs: Inputs) -> Inputs:
         half_width=zero + inputs.half_width.max(initial=0.05),
         count=zero,
         log_conventional=inputs.log_photometry,
+        log_fallback=inputs.log_continuum,
     )
     return Inputs(**parts)
 

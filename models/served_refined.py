@@ -6,18 +6,29 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from processors.redshift import ConventionalRedshift
 from processors.redshift.grids import Array, Array32
-from processors.redshift.refined import Known
+from processors.redshift.refined import Known, Refined
 from schemas.events import Fingerprint, ModelUsed, RedshiftPosterior
 
 from .errors import ModelUnavailable
-from .refined import COLOURS, GATE, REFINED_ROLE, load_refined, refined_used
+from .refined import (
+    BESIDE,
+    COLOURS,
+    CONVENTIONAL,
+    GATE,
+    REFINED_ROLE,
+    TRAINING,
+    Beside,
+    weights_beside,
+)
 from .repository import WEIGHTS
+from .templates import load_templates
 from .triton import Model
 
 Asking = Callable[[str], AbstractContextManager[None]]
@@ -25,25 +36,49 @@ Asking = Callable[[str], AbstractContextManager[None]]
 
 
 class RefinedNetwork(Model):
-    """One of the networks on Triton.
-
-    They belong to what is packaged beside them: how fluxes are scaled, how far the members may
-    disagree, how much the mixture is sharpened. So the packaged network is the only one usable.
-    """
+    """One of the networks on Triton; what belongs beside it stands on its card."""
 
     def require_usable(self, version: int) -> None:
-        """Make sure that a version is the packaged network.
+        """Make sure that a version goes with the conventional redshift of this code.
 
         Raises:
-            ModelUnavailable: it is not, or the server does not answer.
+            ModelUnavailable: it does not, or the server does not answer.
         """
-        found, wanted = self.version(version).sha256, packaged_sha256(self.model)
+        found, wanted = self.beside(version)[CONVENTIONAL], _packaged(self.model)[0][CONVENTIONAL]
         if found != wanted:
             raise ModelUnavailable(
-                f"version {version} of model {self.model!r} at {self.url} has SHA-256 {found} and "
-                f"does not belong to the packaged weights of the refined redshift, {wanted} does: "
+                f"version {version} of model {self.model!r} at {self.url} was trained with the "
+                f"conventional redshift {found} and this is {wanted}: "
                 f"mmbroker models add {self.model} {WEIGHTS}, mmbroker models use {self.model} N"
             )
+
+    def beside(self, version: int) -> Beside:
+        """What belongs beside a version; see ``refined.beside``.
+
+        Raises:
+            ModelUnavailable: the server does not answer, or the card does not say.
+        """
+        asked = self.version(version)
+        if asked.calibration is not None:
+            found: Beside = json.loads(asked.calibration)
+            missing = {TRAINING, CONVENTIONAL, *BESIDE[self.model]} - found.keys()
+            if not missing:
+                return found
+        packaged, sha256 = _packaged(self.model)
+        if asked.calibration is None and asked.sha256 == sha256:
+            return packaged  # served since before cards said it
+        raise ModelUnavailable(
+            f"the card of version {version} of model {self.model!r} at {self.url} does not say "
+            f"what belongs beside the network: {', '.join([TRAINING, *BESIDE[self.model]])}"
+        )
+
+    def of_training(self, training: Mapping[str, Any]) -> list[int]:
+        """The versions of one training, ascending.
+
+        Raises:
+            ModelUnavailable: the server does not answer.
+        """
+        return [each for each in self.versions() if self.beside(each)[TRAINING] == training]
 
     def answer(self, inputs: Mapping[str, Array32], version: int, output: str) -> Array:
         """One output of a version, float64. No galaxy is at fault if it refuses the inputs.
@@ -80,26 +115,41 @@ def refined_networks(
 
 
 class ServedRefined:
-    """The refined redshift of the packaged weights, its networks asked on Triton.
+    """The refined redshift of whichever versions, its networks asked on Triton.
 
     Args:
         networks: the colours and the gate.
         conventional: what it rests on; the packaged template fit is added to it.
-
-    Raises:
-        ValueError: the weights go with another conventional redshift.
     """
 
     def __init__(
         self, networks: Sequence[RefinedNetwork], conventional: ConventionalRedshift
     ) -> None:
         self.networks = networks
-        self._refined = load_refined(conventional)
+        self._conventional = conventional.with_templates(load_templates())
 
     def close(self) -> None:
         """Close the connections."""
         for network in self.networks:
             network.close()
+
+    def require_together(self, versions: Sequence[int]) -> None:
+        """Make sure that versions of the networks, each usable, belong together.
+
+        Raises:
+            ModelUnavailable: they do not, or the server does not answer.
+        """
+        trainings = [
+            network.beside(version)[TRAINING]
+            for network, version in zip(self.networks, versions, strict=True)
+        ]
+        if trainings[0] != trainings[1]:
+            pairs = zip(self.networks, versions, trainings, strict=True)
+            named = [f"{each.model} {number} of {_named(one)}" for each, number, one in pairs]
+            raise ModelUnavailable(
+                f"networks of two trainings are in force, {' and '.join(named)}: "
+                "mmbroker models use puts both of one in force"
+            )
 
     def refine(
         self,
@@ -114,15 +164,19 @@ class ServedRefined:
 
         Args:
             fingerprints: of any galaxies.
-            versions: of the networks that are asked, which are usable.
+            versions: of the networks that are asked, usable and of one training.
             asking: entered while a network is asked.
             known: what was found out already about the galaxies; None for nothing.
 
         Raises:
             ModelUnavailable: no answer within the deadline and retries.
         """
-        served = _Asked(self.networks, versions, asking)
-        return self._refined.with_networks(served).refine(fingerprints, known)
+        cards = [
+            json.dumps(network.beside(version), sort_keys=True)
+            for network, version in zip(self.networks, versions, strict=True)
+        ]
+        weights, served = _weights(*cards), _Asked(self.networks, versions, asking)
+        return Refined(weights, self._conventional, served).refine(fingerprints, known)
 
     def used(self, versions: Sequence[int]) -> list[ModelUsed]:
         """The weights and the versions of the networks, as a score names what had a part in it.
@@ -130,8 +184,9 @@ class ServedRefined:
         Raises:
             ModelUnavailable: the server does not answer, or does not serve them.
         """
+        training = self.networks[0].beside(versions[0])[TRAINING]
         return [
-            refined_used(),
+            ModelUsed(REFINED_ROLE, training["name"], str(training["version"]), training["sha256"]),
             *(
                 ModelUsed(REFINED_ROLE, network.model, str(number), network.version(number).sha256)
                 for network, number in zip(self.networks, versions, strict=True)
@@ -162,7 +217,17 @@ class _Asked:
             return network.answer(inputs, version, "shares")
 
 
+def _named(training: Mapping[str, Any]) -> str:
+    return f"{training['name']} {training['version']} {training['sha256'][:12]}"
+
+
+@lru_cache(maxsize=8)
+def _weights(colours: str, gate: str) -> dict[str, NDArray[Any]]:
+    return weights_beside(json.loads(colours), json.loads(gate))
+
+
 @lru_cache
-def packaged_sha256(model: str) -> str:
-    """SHA-256 of a packaged network."""
-    return str(json.loads((WEIGHTS / f"{model}.json").read_text())["sha256"])
+def _packaged(model: str) -> tuple[Beside, str]:
+    """What belongs beside a packaged network, and its SHA-256."""
+    card = json.loads((WEIGHTS / f"{model}.json").read_text())
+    return card["calibration"], str(card["sha256"])

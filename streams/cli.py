@@ -318,19 +318,22 @@ def models_use(
     Every process asks it from its next batch on, with the calibration that belongs to it; nothing
     is restarted. Galaxies that are there keep their scores until they are observed again, or all
     are scored again: mmbroker rescore, with the stages stopped. Feature trees are not read again.
+    The two networks of the refined redshift belong together: with one goes the other.
     """
     from . import serving
 
     settings = _settings()
-    chosen, before = serving.use(settings, name, version)
+    for used in serving.use(settings, name, version):
+        chosen = used.version
+        already = used.before == chosen.number
+        said = "was in force already" if already else f"is in force, it was {used.before}"
+        console.print(
+            f"{used.model} version {chosen.number} {said}: SHA-256 {chosen.sha256}, calibration "
+            f"{chosen.calibration_id or 'none'}",
+            soft_wrap=True,
+        )
     reads = name in (settings.triton.parser, settings.triton.map_parser)
-    said = "was in force already" if before == version else f"is in force, it was {before}"
-    console.print(
-        f"{name} version {version} {said}: SHA-256 {chosen.sha256}, calibration "
-        f"{chosen.calibration_id or 'none'}\n"
-        + (_READS_FROM_NOW_ON if reads else _SCORES_FROM_NOW_ON),
-        soft_wrap=True,
-    )
+    console.print(_READS_FROM_NOW_ON if reads else _SCORES_FROM_NOW_ON, soft_wrap=True)
 
 
 @models_app.command("remove")

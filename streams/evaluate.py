@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from models.refined import load_refined
-from models.training_data import split_of
+from models.templates import load_templates
+from models.training_data import TEST, split_of
 from models.tune_redshift import Sample, cross_validate, fold_of, tune
 from processors import fingerprint, metrics
 from processors.calibration import fit_logistic
@@ -31,7 +33,7 @@ from processors.redshift import ConventionalRedshift
 from processors.redshift import published as published_redshift
 from processors.redshift.estimator import posteriors_of
 from processors.redshift.published import independent
-from processors.redshift.refined import Refined
+from processors.redshift.refined import FALLBACK, Refined
 from processors.redshift.tuned import Tuned, packaged
 from processors.scoring import REDSHIFT_TOLERANCE, mass_around_best
 from schemas.events import Fingerprint, Observation, RedshiftPosterior
@@ -55,9 +57,13 @@ PUBLISHED = "published "
 RECALIBRATED = "recalibrated "
 """Prefix of the same with the intervals that the conventional redshift gives them."""
 
+WITH_TEMPLATES = "conventional with templates"
+TEMPLATES_PHOTOMETRY = "with templates, without published"
 REFINED = "refined"
 REFINED_PHOTOMETRY = "refined without published"
-"""The counterpart of ``FAR_INFRARED``."""
+
+EVERY_ROW = "every row"
+"""Those without a published redshift too; there are figures of our estimates alone."""
 
 HIGH_REDSHIFT = 1.5
 
@@ -65,6 +71,8 @@ SPLITS = ("train", "validation", "test")
 _CATALOGUE_OF_MAPPING = {"goodsn": "GOODS-N", "cosmos_fir": "COSMOS", "spt": "SPT"}
 """Tables that networks were trained on, as ``models.catalogues`` names their galaxies."""
 
+_REFINED_MAPPING = "goodsn"
+"""Of the table that the refined redshift was trained on."""
 
 MODELS = (CONVENTIONAL, REFINED, "both")
 
@@ -93,7 +101,13 @@ class Estimates:
 
     def select(self, chosen: NDArray[np.bool_]) -> Estimates:
         """Those of the chosen galaxies."""
-        return Estimates(*(getattr(self, field.name)[chosen] for field in fields(self)))
+        return Estimates(*(getattr(self, each.name)[chosen] for each in fields(self)))
+
+    def where(self, chosen: NDArray[np.bool_]) -> Estimates:
+        """Those of the chosen galaxies, NaN for the others."""
+        return Estimates(
+            *(np.where(chosen, getattr(self, each.name), np.nan) for each in fields(self))
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,9 +140,29 @@ class Evaluation:
     truth: Array
     subsets: dict[str, NDArray[np.bool_]]
     estimates: dict[str, Estimates]
+    """NaN where one makes none of a galaxy."""
+
     posteriors: list[RedshiftPosterior]
     problems: list[str]
     identity: str
+    reasons: dict[str, list[str]] = field(default_factory=dict)
+    """Why an estimate of each galaxy is the conventional one, or "", by learned estimator."""
+
+    trained_on: int = 0
+    """How many of the galaxies a learned estimator was trained or chosen on."""
+
+    def estimators(self, subset: str) -> list[str]:
+        """Those that estimate every galaxy of a subset."""
+        chosen = self.subsets[subset]
+        return [
+            name for name, one in self.estimates.items() if np.isfinite(one.redshift[chosen]).all()
+        ]
+
+    def fallbacks(self, subset: str, estimator: str) -> dict[str, int]:
+        """How many galaxies of a subset have the conventional estimate instead, by reason."""
+        chosen = self.subsets[subset]
+        reasons = np.array(self.reasons.get(estimator, [""] * len(chosen)))[chosen]
+        return dict(Counter(reasons[reasons != ""].tolist()))
 
     def figures(self, subset: str, estimator: str) -> Figures:
         """The figures of one estimator on one subset; None where there are none."""
@@ -168,29 +202,35 @@ class Evaluation:
             found[name] = (value, low, high) if math.isfinite(value) else None
         return found
 
-    def references(self, estimator: str) -> list[str]:
-        """What an estimate of ours is compared with: every other that knows as much."""
-        if estimator == REFINED_PHOTOMETRY:
-            return [FAR_INFRARED] if FAR_INFRARED in self.estimates else []
-        if estimator not in (CONVENTIONAL, REFINED):
+    def references(self, subset: str, estimator: str) -> list[str]:
+        """What an estimate of ours is compared with on a subset: others that know as much."""
+        there = self.estimators(subset)
+        wanted = {
+            CONVENTIONAL: [],
+            REFINED: [CONVENTIONAL, WITH_TEMPLATES],
+            REFINED_PHOTOMETRY: [FAR_INFRARED, TEMPLATES_PHOTOMETRY],
+        }
+        if estimator not in wanted:
             return []
-        others = [name for name in self.estimates if name.startswith((PUBLISHED, RECALIBRATED))]
-        if estimator == REFINED and CONVENTIONAL in self.estimates:
-            return [CONVENTIONAL, *others]
-        return others
+        found = [name for name in wanted[estimator] if name in there]
+        if estimator != REFINED_PHOTOMETRY:
+            found += [name for name in there if name.startswith((PUBLISHED, RECALIBRATED))]
+        return found
 
     def as_json(self) -> Results:
         """``{subset: {estimator: {n, mae, ..., minus: {reference: {mae: [value, low, high]}}}}}``.
 
-        The figures are those of ``metrics.MEASURES``; only estimates of ours have ``minus``.
+        The figures are those of ``metrics.MEASURES``; only estimates of ours have ``minus``, and
+        ``fallbacks`` where some are the conventional one: how many, by reason.
         """
         return {
             subset: {
                 estimator: {
                     **self.figures(subset, estimator),
                     **self._minus(subset, estimator),
+                    **self._fallen_back(subset, estimator),
                 }
-                for estimator in self.estimates
+                for estimator in self.estimators(subset)
             }
             for subset in self.subsets
         }
@@ -198,9 +238,13 @@ class Evaluation:
     def _minus(self, subset: str, estimator: str) -> dict[str, dict[str, Differences]]:
         compared = {
             reference: self.differences(subset, estimator, reference)
-            for reference in self.references(estimator)
+            for reference in self.references(subset, estimator)
         }
         return {"minus": compared} if compared else {}
+
+    def _fallen_back(self, subset: str, estimator: str) -> dict[str, dict[str, int]]:
+        found = self.fallbacks(subset, estimator)
+        return {"fallbacks": found} if found else {}
 
 
 _HEADINGS = ("MAE", "NMAD", "outliers", "CRPS", "68 %", "95 %")
@@ -291,7 +335,8 @@ def evaluate_redshift(
     """Compare our redshifts and the published ones of a table with spectroscopic ones.
 
     Every estimator is judged on the same galaxies: those that have all published redshifts that
-    the mapping names. A galaxy counts as faint unless 15 mJy or more were measured at 500 um.
+    the mapping names; ours once more on every row. A galaxy counts as faint unless 15 mJy or more
+    were measured at 500 um.
 
     Args:
         table: path of the table.
@@ -307,50 +352,92 @@ def evaluate_redshift(
     if model not in MODELS:
         raise ValueError(f"model {model!r} is none of {', '.join(MODELS)}")
     galaxies = read_galaxies(table, mapping)
-    complete = np.ones(len(galaxies.truth), bool)
-    for stated in galaxies.published.values():
-        complete &= np.isfinite(stated.redshift)
+    chosen = np.ones(len(galaxies.truth), bool)
     if split != "all":
-        complete &= _in_split(galaxies, split)
+        chosen = _in_split(galaxies, split)
+    fingerprints = [one for one, keep in zip(galaxies.fingerprints, chosen, strict=True) if keep]
+    published = {name: one.select(chosen) for name, one in galaxies.published.items()}
+    complete = np.ones(len(fingerprints), bool)
+    for stated in published.values():
+        complete &= np.isfinite(stated.redshift)
     if not complete.any():
-        raise ValueError(f"{table}: no row has all of {', '.join(galaxies.published)}")
-    fingerprints = [one for one, keep in zip(galaxies.fingerprints, complete, strict=True) if keep]
+        raise ValueError(f"{table}: no row has all of {', '.join(published)}")
+    truth, s500 = galaxies.truth[chosen], galaxies.s500_jy[chosen]
     estimator = ConventionalRedshift()
-    posteriors = _estimate(estimator, fingerprints)
-    truth = galaxies.truth[complete]
-    without = [replace(one, photometric_redshifts=[]) for one in fingerprints]
-    estimates = {}
-    if model != REFINED:
-        estimates[CONVENTIONAL] = _of_posteriors(posteriors, truth)
-        if galaxies.published:
-            estimates[FAR_INFRARED] = _of_posteriors(_estimate(estimator, without), truth)
-    if model != CONVENTIONAL:
-        learned = load_refined(estimator)
-        posteriors = _estimate(learned, fingerprints)
-        estimates[REFINED] = _of_posteriors(posteriors, truth)
-        if galaxies.published:
-            estimates[REFINED_PHOTOMETRY] = _of_posteriors(_estimate(learned, without), truth)
-    for name, one in galaxies.published.items():
-        estimates[f"{PUBLISHED}{name}"] = one.select(complete)
+    posteriors = _ours(estimator, model, fingerprints, bool(published))
+    estimates = {name: _of_posteriors(many, truth) for name, many in posteriors.items()}
+    for name, one in published.items():
+        estimates[f"{PUBLISHED}{name}"] = one
     for name, method in galaxies.methods.items():
-        alone = _recalibrated(fingerprints, method)
-        estimates[f"{RECALIBRATED}{name}"] = _of_posteriors(alone, truth)
-    s500 = galaxies.s500_jy[complete]
+        alone = _of_posteriors(_recalibrated(fingerprints, method), truth)
+        there = np.isfinite(published[name].redshift)
+        estimates[f"{RECALIBRATED}{name}"] = alone.where(there)
     faint = ~(s500 >= FAINT_JY)
+    subsets = {
+        "all": complete,
+        "faint": complete & faint,
+        "faint positive": complete & faint & (s500 > 0),
+        f"z > {HIGH_REDSHIFT}": complete & (truth > HIGH_REDSHIFT),
+    }
+    if not complete.all():
+        subsets[EVERY_ROW] = np.ones(len(truth), bool)
+    learned = [name for name in (REFINED, REFINED_PHOTOMETRY) if name in posteriors]
     return Evaluation(
         table=Path(table).name,
         truth=truth,
-        subsets={
-            "all": np.ones(len(s500), bool),
-            "faint": faint,
-            "faint positive": faint & (s500 > 0),
-            f"z > {HIGH_REDSHIFT}": truth > HIGH_REDSHIFT,
-        },
+        subsets=subsets,
         estimates=estimates,
-        posteriors=posteriors,
+        posteriors=posteriors[REFINED if model != CONVENTIONAL else CONVENTIONAL],
         problems=galaxies.problems,
         identity=estimator.identity,
+        reasons={name: [_reason(one) for one in posteriors[name]] for name in learned},
+        trained_on=int(_trained_on(galaxies)[chosen].sum()) if learned else 0,
     )
+
+
+def _ours(
+    conventional: ConventionalRedshift,
+    model: str,
+    fingerprints: Sequence[Fingerprint],
+    with_published: bool,
+) -> dict[str, list[RedshiftPosterior]]:
+    """Our estimates by name; those without published redshifts only if some are published."""
+    known: dict[str, tuple[ConventionalRedshift | Refined, bool]] = {
+        CONVENTIONAL: (conventional, False),
+        FAR_INFRARED: (conventional, True),
+    }
+    if model != CONVENTIONAL:
+        templates = conventional.with_templates(load_templates())
+        refined = load_refined(templates)
+        learned: dict[str, tuple[ConventionalRedshift | Refined, bool]] = {
+            WITH_TEMPLATES: (templates, False),
+            TEMPLATES_PHOTOMETRY: (templates, True),
+            REFINED: (refined, False),
+            REFINED_PHOTOMETRY: (refined, True),
+        }
+        known = learned if model == REFINED else known | learned
+    without = [replace(one, photometric_redshifts=[]) for one in fingerprints]
+    return {
+        name: _estimate(estimator, without if withheld else fingerprints)
+        for name, (estimator, withheld) in known.items()
+        if with_published or not withheld
+    }
+
+
+def _reason(posterior: RedshiftPosterior) -> str:
+    """Why a learned posterior is the conventional one, or ""."""
+    last = posterior.inputs[-1]
+    start = f"{FALLBACK}: "
+    return last.removeprefix(start) if last.startswith(start) else ""
+
+
+def _trained_on(galaxies: Galaxies) -> NDArray[np.bool_]:
+    """Which galaxies the refined redshift was trained or chosen on."""
+    if galaxies.mapping != _REFINED_MAPPING:
+        return np.zeros(len(galaxies.truth), bool)
+    catalogue = _CATALOGUE_OF_MAPPING[galaxies.mapping]
+    parts = [split_of(f"{catalogue} {one}") for one in galaxies.identifiers]
+    return np.not_equal(parts, TEST)
 
 
 def _in_split(galaxies: Galaxies, split: str) -> NDArray[np.bool_]:
@@ -405,10 +492,11 @@ def render(evaluation: Evaluation) -> Group:
     for subset, chosen in evaluation.subsets.items():
         if chosen.any():
             parts.append(_figures_table(evaluation, subset))
+            parts += [_fallen_back(evaluation, subset, each) for each in evaluation.reasons]
             parts += [
                 _differences_table(evaluation, subset, estimator)
-                for estimator in evaluation.estimates
-                if evaluation.references(estimator)
+                for estimator in evaluation.estimators(subset)
+                if evaluation.references(subset, estimator)
             ]
     parts += [
         "Δ = (z - z_spec) / (1 + z_spec). MAE: mean |Δ|. NMAD: 1.4826 median|Δ - median Δ|. "
@@ -416,11 +504,17 @@ def render(evaluation: Evaluation) -> Group:
         "is published. 68 %, 95 %: share of spectroscopic redshifts within the stated interval. "
         "Recalibrated: a published redshift alone, with the intervals that tuning found for it. "
         "Faint: not 15 mJy or more at 500 µm, which includes what was not observed there; faint "
-        "positive: 0 < S500 < 15 mJy.",
+        "positive: 0 < S500 < 15 mJy. Conventional far-infrared: from far infrared and radio "
+        "alone; the refined redshift would be the same there.",
         f"Constants {evaluation.identity} were tuned on tables of this kind; figures of galaxies "
         "left out of the tuning are in processors/redshift/tuned.json.",
         f"[bold]{CAVEAT}[/bold]",
     ]
+    if evaluation.trained_on:
+        parts.append(
+            f"[bold]The refined redshift was trained or chosen on {evaluation.trained_on} of these "
+            f"{len(evaluation.truth)} galaxies, which flatters it: --split test leaves them out."
+        )
     if evaluation.problems:
         parts.append(
             f"{len(evaluation.problems)} problems, the first: {escape(evaluation.problems[0])}"
@@ -435,7 +529,7 @@ def _figures_table(evaluation: Evaluation, subset: str) -> Table:
         "(95 % bootstrap, from and to, below)",
         "redshift",
     )
-    for estimator in evaluation.estimates:
+    for estimator in evaluation.estimators(subset):
         values = evaluation.values(subset, estimator)
         cells = [_with_interval(metrics.MEASURES[name], each) for name, each in values.items()]
         table.add_row(estimator, *cells)
@@ -464,10 +558,18 @@ def _differences_table(evaluation: Evaluation, subset: str, estimator: str) -> T
         "(95 % paired bootstrap, from and to, below)",
         "other",
     )
-    for reference in evaluation.references(estimator):
+    for reference in evaluation.references(subset, estimator):
         found = evaluation.differences(subset, estimator, reference)
         table.add_row(reference, *(_signed(each) for each in found.values()))
     return table
+
+
+def _fallen_back(evaluation: Evaluation, subset: str, estimator: str) -> str:
+    """How many estimates of a subset are the conventional one, and why."""
+    found = evaluation.fallbacks(subset, estimator)
+    count = int(evaluation.subsets[subset].sum())
+    why = "".join(f"; {reason}: {number}" for reason, number in found.items())
+    return f"{estimator}: {sum(found.values())} of {count} are the conventional redshift{why}\n"
 
 
 def _signed(difference: Difference | None) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from models.triton import Model
 
 from .errors import InfrastructureError
@@ -11,8 +13,13 @@ from .store import Store
 
 def version_in_force(model: Model, store: Store) -> int:
     """Number of the version of a model that is asked now."""
+    return versions_in_force([model], store)[0]
+
+
+def versions_in_force(models: Sequence[Model], store: Store) -> list[int]:
+    """The same of several models at one moment."""
     with store.reading() as reading:
-        return reading.model_version(model.model)
+        return [reading.model_version(model.model) for model in models]
 
 
 def require_served(model: Model, store: Store, metrics: StageMetrics) -> None:

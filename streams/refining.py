@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from models.errors import ModelUnavailable
+from models.refined import GATE
 from models.served_refined import ServedRefined
 from processors.redshift.refined import Known
 from processors.scoring import Refinement
 from schemas.events import Fingerprint
 
 from .errors import InfrastructureError
-from .in_force import require_served, version_in_force
+from .in_force import require_served, versions_in_force
 from .metrics import StageMetrics
 from .store import Store
 
@@ -34,15 +35,15 @@ class Refining:
             metrics.uses(network.model)
 
     def probe(self) -> None:
-        """Make sure that the networks are there, and the packaged ones.
+        """Make sure that the networks in force are there, usable, and belong together.
 
         Raises:
-            InfrastructureError: one is not.
+            InfrastructureError: they are not.
         """
-        for network in self._refined.networks:
+        networks = self._refined.networks
+        for network in networks:
             require_served(network, self._store, self._metrics)
-            with self._available(network.model):
-                network.require_usable(version_in_force(network, self._store))
+        self._require_usable(versions_in_force(networks, self._store))
 
     def refine(
         self,
@@ -59,14 +60,13 @@ class Refining:
 
         Raises:
             InfrastructureError: Triton does not answer, or does not serve those versions, or they
-                are not the packaged networks.
+                are not usable or do not belong together.
         """
         networks = self._refined.networks
         if versions is None:
-            versions = [version_in_force(network, self._store) for network in networks]
+            versions = versions_in_force(networks, self._store)
+        self._require_usable(versions)
         for network, version in zip(networks, versions, strict=True):
-            with self._available(network.model):
-                network.require_usable(version)
             self._metrics.model_in_force(network.model, version)
         found = self._refined.refine(fingerprints, versions, self._asking, known)
         return Refinement(
@@ -74,6 +74,13 @@ class Refining:
             self._refined.used(versions),
             [each if isinstance(each, str) else "" for each in found],
         )
+
+    def _require_usable(self, versions: Sequence[int]) -> None:
+        for network, version in zip(self._refined.networks, versions, strict=True):
+            with self._available(network.model):
+                network.require_usable(version)
+        with self._available(GATE):
+            self._refined.require_together(versions)
 
     @contextmanager
     def _asking(self, model: str) -> Iterator[None]:

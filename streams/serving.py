@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from rich.text import Text
 from models import repository, triton
 from models.critic import Critic
 from models.errors import ModelUnavailable
-from models.refined import COLOURS, GATE, REFINED_ROLE
+from models.refined import COLOURS, GATE, REFINED_ROLE, TRAINING
 from models.served_parser import MapParser, Parser, SpectrumParser
 from models.served_refined import RefinedNetwork, ServedRefined
 from models.triton import Model, Version
@@ -141,11 +141,28 @@ def add(settings: Settings, name: str, source: Path) -> Added:
     return Added(version, number not in before, number == _in_force(settings, name))
 
 
-def use(settings: Settings, name: str, number: int) -> tuple[Version, int]:
+@dataclass(frozen=True)
+class Used:
+    """A version that was put in force.
+
+    Attributes:
+        model: name of the model.
+        version: the version.
+        before: number of the one that was in force.
+    """
+
+    model: str
+    version: Version
+    before: int
+
+
+def use(settings: Settings, name: str, number: int) -> list[Used]:
     """Put a version of a model in force: from their next batch on the stages ask it.
 
+    With a network of the refined redshift goes the other one of its training, at one moment.
+
     Returns:
-        The version, and the number of the one that was in force.
+        What was put in force.
 
     Raises:
         ModelUnavailable: Triton does not serve it, or it does not answer; nothing is changed.
@@ -157,13 +174,37 @@ def use(settings: Settings, name: str, number: int) -> tuple[Version, int]:
             f"Triton at {settings.triton.url} does not serve a model {name!r}, but "
             f"{', '.join(there) or 'none'}"
         )
-    with _model(settings, name) as model, _store(settings) as store:
-        _require_answer(model, number)
-        version = model.version(number)
-        with store.writing() as writing:
-            before = writing.model_version(name)
-            writing.use_model(name, number)
-        return version, before
+    with ExitStack() as stack:
+        chosen = [(stack.enter_context(_model(settings, name)), number)]
+        _require_answer(*chosen[0])
+        if name in (COLOURS, GATE):
+            other = stack.enter_context(_model(settings, GATE if name == COLOURS else COLOURS))
+            chosen.append((other, _other_of_training(chosen[0][0], number, other)))
+        versions = [model.version(each) for model, each in chosen]
+        with _store(settings) as store, store.writing() as writing:
+            before = [writing.model_version(model.model) for model, _ in chosen]
+            for model, each in chosen:
+                writing.use_model(model.model, each)
+        return [
+            Used(model.model, version, former)
+            for (model, _), version, former in zip(chosen, versions, before, strict=True)
+        ]
+
+
+def _other_of_training(model: Model, number: int, other: Model) -> int:
+    """The newest version of the other network of the refined redshift that belongs to one."""
+    assert isinstance(model, RefinedNetwork)
+    assert isinstance(other, RefinedNetwork)
+    training = model.beside(number)[TRAINING]
+    found = other.of_training(training)
+    if not found:
+        raise ModelUnavailable(
+            f"{model.model} version {number} is of {training['name']} {training['version']}, and "
+            f"Triton at {model.url} serves no {other.model} of it: first mmbroker models add "
+            f"{other.model} DIRECTORY"
+        )
+    _require_answer(other, found[-1])
+    return found[-1]
 
 
 def remove(settings: Settings, name: str, number: int) -> None:
@@ -233,22 +274,18 @@ def versions_that_refined(refined: ServedRefined, models: Sequence[ModelUsed]) -
         models: ``models`` of the scored galaxy.
 
     Returns:
-        None if Triton does not serve them all any more, or they are not those of this code.
+        None if Triton does not serve them all any more.
 
     Raises:
         ModelUnavailable: Triton does not answer.
     """
     wanted = [each for each in models if each.role == REFINED_ROLE]
-    found = []
-    for network in refined.networks:
-        found += [
-            number
-            for number in network.versions()
-            if any(network.version(number).sha256 == each.sha256 for each in wanted)
-        ][-1:]
-    if len(found) != len(refined.networks) or refined.used(found) != wanted:
-        return None
-    return found
+    numbers = {each.name: int(each.version) for each in wanted}
+    found = [numbers.get(network.model, 0) for network in refined.networks]
+    for network, number in zip(refined.networks, found, strict=True):
+        if number not in network.versions():
+            return None
+    return found if refined.used(found) == wanted else None
 
 
 def _in_force(settings: Settings, name: str) -> int:

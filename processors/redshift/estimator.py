@@ -168,6 +168,13 @@ class ConventionalRedshift:
         other.identity = _identity(self._tuned, template_fit)
         return other
 
+    def without_templates(self) -> ConventionalRedshift:
+        """The same without a template fit; it shares the tables of this one."""
+        other = copy(self)
+        other.template_fit = None
+        other.identity = _identity(self._tuned, None)
+        return other
+
     def estimate(self, fingerprints: Sequence[Fingerprint]) -> list[RedshiftPosterior]:
         """The posterior of each fingerprint, in order; the same to the bit in whichever batch."""
         return [estimated.posterior for estimated in self.estimate_fully(fingerprints)]

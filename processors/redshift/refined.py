@@ -12,7 +12,8 @@ The mixture is sharpened by one exponent, so that its 68 % intervals hold 68 % o
 that the networks did not see.
 
 Where the networks cannot know, because the photometry is not of the kind that they were trained on
-or because they disagree, the posterior is the conventional one, and says so.
+or because they disagree, the posterior is the conventional one that is in force, without templates,
+and says so.
 """
 
 from __future__ import annotations
@@ -103,6 +104,9 @@ class Inputs:
     log_conventional: Array
     """Of everything, shape (N, COARSE)."""
 
+    log_fallback: Array
+    """Of everything but the templates, which few bands mislead, shape (N, COARSE)."""
+
     evidence: list[list[str]]
     """What the conventional posterior rests on."""
 
@@ -163,6 +167,7 @@ def _inputs(
         evidence.templates.log_posterior,
         conventional.combined(evidence, with_published=False),
         conventional.combined(evidence),
+        evidence.log_continuum + evidence.log_published,
         conventional.inputs(evidence),
     )
 
@@ -323,7 +328,7 @@ class Refined:
 
     Args:
         weights: arrays by name, as ``models.train_refined`` writes them.
-        conventional: the estimate that this one rests and falls back on.
+        conventional: the estimate that this one rests on; without templates it falls back on it.
         networks: those of the weights; None for computing them here.
 
     Raises:
@@ -355,7 +360,8 @@ class Refined:
         found = self.refine(fingerprints)
         reasons = {row: one for row, one in enumerate(found) if isinstance(one, str)}
         posteriors = [one for one in found if not isinstance(one, str)]
-        again = self._conventional.estimate([fingerprints[row] for row in reasons])
+        fallback = self._conventional.without_templates()
+        again = fallback.estimate([fingerprints[row] for row in reasons])
         for (row, reason), posterior in zip(reasons.items(), again, strict=True):
             posterior.inputs.append(reason)
             posteriors.insert(row, posterior)
@@ -419,7 +425,7 @@ class Refined:
         ]
         refined = np.array([not reason for reason in reasons])[:, None]
         log_density = float(weights["sharpness"]) * np.log(density + 1e-300)
-        return np.where(refined, log_density, inputs.log_conventional), reasons
+        return np.where(refined, log_density, inputs.log_fallback), reasons
 
     def _unlike_training(
         self, fingerprints: Sequence[Fingerprint], values: Array32, mask: Array32

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,9 @@ import pytest
 from deploy.local import LocalStack
 from models import triton
 from models.errors import ModelUnavailable
-from models.refined import COLOURS, GATE, load_refined, refined_used
-from models.repository import add_version, remove_version
-from models.served_refined import ServedRefined, refined_networks
+from models.refined import BESIDE, COLOURS, GATE, TRAINING, load_refined
+from models.repository import WEIGHTS, add_version, remove_version
+from models.served_refined import RefinedNetwork, ServedRefined, refined_networks
 from models.simulator import simulate
 from processors.fingerprint import build
 from processors.redshift import ConventionalRedshift
@@ -26,8 +27,9 @@ from ..networks import documented
 VERSIONS = (1, 1)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def served(triton_url: str) -> Iterator[ServedRefined]:
+    """Made anew: a client remembers what the versions are that it asked."""
     networks = refined_networks(triton_url, deadline_s=20.0)
     with closing(ServedRefined(networks, ConventionalRedshift())) as made:
         yield made
@@ -73,25 +75,99 @@ def test_the_networks_on_triton_are_the_packaged_ones(
 
 def test_it_says_what_it_is_made_of(served: ServedRefined) -> None:
     weights, *networks = served.used(VERSIONS)
-    assert weights == refined_used()
+    card = json.loads((WEIGHTS / "refined.json").read_text())
+    assert (weights.name, weights.sha256) == (card["name"], card["sha256"])
+    assert weights.version == str(card["version"])
     assert [(each.name, each.version) for each in networks] == [(COLOURS, "1"), (GATE, "1")]
     assert {each.role for each in (weights, *networks)} == {"refined-redshift"}
 
 
-def test_another_network_does_not_go_with_the_packaged_weights(
+@contextmanager
+def added(stack: LocalStack, folder: Path, model: str) -> Iterator[int]:
+    """Another version of a model on Triton; its number."""
+    repository = stack.triton.model_repository
+    number = add_version(repository, model, folder)
+    try:
+        triton.load(stack.triton_url, model)
+        yield number
+    finally:
+        remove_version(repository, model, number)
+        triton.load(stack.triton_url, model)
+
+
+def test_the_packaged_cards_say_what_belongs_beside_their_networks() -> None:
+    card = json.loads((WEIGHTS / "refined.json").read_text())
+    with np.load(WEIGHTS / "refined.npz") as weights:
+        for model in (COLOURS, GATE):
+            beside = json.loads((WEIGHTS / f"{model}.json").read_text())["calibration"]
+            assert beside[TRAINING] == {name: card[name] for name in ("name", "version", "sha256")}
+            assert beside["conventional"] == str(weights["conventional"])
+            for name, dtype in BESIDE[model].items():
+                assert (np.asarray(beside[name], dtype) == weights[name]).all()
+
+
+def test_a_network_of_another_training_goes_with_its_own_settings_alone(
+    stack: LocalStack, served: ServedRefined, galaxies: list[Fingerprint], tmp_path: Path
+) -> None:
+    training = {"name": "refined", "version": 4, "sha256": "0123"}
+    colours = documented(tmp_path, COLOURS, COLOURS, training=training)
+    gate = documented(tmp_path, GATE, GATE, training=training, sharpness=4.0)
+    with added(stack, colours, COLOURS) as one, added(stack, gate, GATE) as other:
+        for network, number in zip(served.networks, (one, other), strict=True):
+            network.require_usable(number)
+            assert network.of_training(training) == [number]
+        served.require_together((one, other))
+        with pytest.raises(ModelUnavailable, match=r"two trainings .*refined 3 .*refined 4 0123"):
+            served.require_together((1, other))
+        assert served.used((one, other))[0].sha256 == "0123"
+        before, after = (served.refine(galaxies[:60], each) for each in (VERSIONS, (one, other)))
+    widths = [
+        [
+            each.interval_68.upper - each.interval_68.lower
+            for each in found
+            if not isinstance(each, str)
+        ]
+        for found in (before, after)
+    ]
+    assert len(widths[0]) == len(widths[1]) > 10
+    assert np.median(np.divide(widths[1], widths[0])) < 0.7  # sharpened more
+
+
+def test_a_network_for_another_conventional_redshift_is_not_usable(
     stack: LocalStack, served: ServedRefined, tmp_path: Path
 ) -> None:
-    repository = stack.triton.model_repository
     _, gate = served.networks
-    number = add_version(repository, GATE, documented(tmp_path, GATE, GATE))
-    try:
-        triton.load(stack.triton_url, GATE)
-        with pytest.raises(ModelUnavailable, match=f"{number} .*{GATE}.* does not belong .*add"):
-            gate.require_usable(number)
-        gate.require_usable(1)
-    finally:
-        remove_version(repository, GATE, number)
-        triton.load(stack.triton_url, GATE)
+    folder = documented(tmp_path, GATE, GATE, conventional="4567")
+    with (
+        added(stack, folder, GATE) as number,
+        pytest.raises(ModelUnavailable, match=f"version {number} .*{GATE}.* 4567 .*models add"),
+    ):
+        gate.require_usable(number)
+    gate.require_usable(1)
+
+
+def test_what_was_served_before_cards_said_it_is_the_packaged_network(
+    stack: LocalStack, served: ServedRefined, tmp_path: Path
+) -> None:
+    _, gate = served.networks
+    for name in (f"{GATE}.onnx", f"{GATE}.json"):
+        (tmp_path / name).write_bytes((WEIGHTS / name).read_bytes())
+    card = json.loads((tmp_path / f"{GATE}.json").read_text())
+    del card["calibration"]
+    (tmp_path / f"{GATE}.json").write_text(json.dumps(card))
+    with added(stack, tmp_path, GATE) as number:
+        served.require_together((1, number))
+        gate.require_usable(number)
+    other = documented(tmp_path / "other", GATE, GATE)
+    (other / f"{GATE}.json").write_text(
+        json.dumps({**card, "sha256": json.loads((other / f"{GATE}.json").read_text())["sha256"]})
+    )
+    with (
+        closing(RefinedNetwork(stack.triton_url, GATE)) as asking_anew,
+        added(stack, other, GATE) as number,
+        pytest.raises(ModelUnavailable, match=f"version {number} .* does not say .*sharpness"),
+    ):
+        asking_anew.require_usable(number)
 
 
 def test_without_triton_it_says_so(galaxies: list[Fingerprint]) -> None:

@@ -98,7 +98,7 @@ def test_galaxies_without_near_infrared_bands_stay_conventional(
     some = sample_of(cosmos(shared_data)[:20], conventional)
     log_posterior, reasons = Refined(weights, conventional).log_posterior(some.inputs)
     assert set(reasons) == {f"{refined.FALLBACK}: too few near-infrared bands"}
-    assert (log_posterior == some.inputs.log_conventional).all()
+    assert (log_posterior == some.inputs.log_fallback).all()
 
 
 def test_networks_are_the_same_in_numpy_and_in_torch() -> None:

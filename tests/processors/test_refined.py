@@ -140,7 +140,7 @@ def test_what_the_networks_cannot_know_stays_conventional_and_says_so(
     conventional: ConventionalRedshift, change: dict[str, np.ndarray], reason: str
 ) -> None:
     model = Refined({**weights(conventional), **change}, conventional)
-    (expected,) = conventional.estimate([galaxy(3.0)])
+    (expected,) = ConventionalRedshift().estimate([galaxy(3.0)])
     (posterior,) = model.estimate([galaxy(3.0)])
     assert posterior.best == pytest.approx(expected.best, rel=1e-9)
     assert posterior.inputs == [*expected.inputs, f"conventional: {reason}"]

@@ -35,8 +35,8 @@ from ..networks import SHIFT, documented, shifted_critic, withdrawn
 JUDGE = "judge"
 """A critic of its own: the other tests go on with theirs."""
 
-READER = "reader"
-"""A parser of its own, likewise."""
+READER, CHARTER = "reader", "charter"
+"""Parsers of spectra and of maps of its own, likewise."""
 
 
 # The version in force ---------------------------------------------------------------------------
@@ -366,6 +366,42 @@ def test_a_parser_is_upgraded_and_what_was_read_before_verifies(
     assert refused.returncode == 1
     assert "feature trees" in refused.stdout
     assert broker.command("verify", second).stdout.count("identical") == 2
+
+
+@pytest.mark.slow
+def test_a_parser_of_maps_is_upgraded_without_a_restart(
+    stack: LocalStack, make_broker: Callable[..., Broker], tmp_path: Path
+) -> None:
+    first, second = (tmp_path / name for name in ("first", "second"))
+    shutil.copytree(documented(first, CHARTER, "map_parser"), second)
+    card = json.loads((second / f"{CHARTER}.json").read_text())
+    card["calibration"]["note"] = "the same, but for this"
+    (second / f"{CHARTER}.json").write_text(json.dumps(card))
+    add_version(stack.triton.model_repository, CHARTER, first)
+    triton.load(stack.triton_url, CHARTER)
+    try:
+        broker = make_broker(MMBROKER_TRITON__PARSER="", MMBROKER_TRITON__MAP_PARSER=CHARTER)
+        endpoint = Endpoint(broker.settings, "build-fingerprints")
+        endpoint.wait(200)
+        started = endpoint.scrape()["process_start_time_seconds", frozenset()]
+        maps = [each for each in simulate(400, seed=83) if each.continuum_map is not None]
+        broker.publish(maps[: len(maps) // 2])
+        former = labels(broker)
+        assert set.union(*former.values()) == {"1"}
+        assert f"{CHARTER} version 2 is served" in (
+            broker.command("models", "add", CHARTER, str(second)).stdout
+        )
+        broker.command("models", "use", CHARTER, "2")
+        broker.publish(maps[len(maps) // 2 :])
+        after = labels(broker)
+        assert set.union(*(after[name] for name in after if name not in former)) == {"2"}
+        scrape = endpoint.scrape()
+        assert scrape["process_start_time_seconds", frozenset()] == started
+        assert by_label(scrape, "mmbroker_model_version", "model") == {CHARTER: 2}
+        for galaxy in (next(filter(former.get, former)), next(filter(after.get, [*after][::-1]))):
+            assert broker.command("verify", galaxy).stdout.count("identical") == 2
+    finally:
+        withdrawn(stack, CHARTER)
 
 
 @pytest.mark.slow

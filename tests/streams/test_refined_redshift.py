@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 from prometheus_client import generate_latest
 
-from models.refined import COLOURS, GATE, refined_used
+from deploy.local import LocalStack
+from models import repository, triton
+from models.refined import COLOURS, GATE
+from models.repository import remove_version
 from models.served_refined import ServedRefined, refined_networks
 from models.simulator import simulate
 from processors.fingerprint import build
@@ -22,6 +25,7 @@ from streams.store import LMDBStore
 
 from ..conftest import Broker
 from ..endpoint import Endpoint, by_label, samples
+from ..networks import documented
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +57,7 @@ def test_galaxies_carry_both_redshifts(galaxies: list[ScoredGalaxy]) -> None:
         assert "refined" not in galaxy.redshift.inputs
         used = [each for each in galaxy.models if each.role == "refined-redshift"]
         assert [each.name for each in used] == ["refined", COLOURS, GATE]
-        assert used[0] == refined_used()
+        assert used[0].version == "3"
     assert one_refined(galaxies).refined_redshift_reason == ""
     assert one_not_refined(galaxies).refined_redshift_reason.startswith("conventional: ")
     refined = one_refined(galaxies).refined_redshift
@@ -77,6 +81,51 @@ def test_what_was_refined_verifies_after_it_is_switched_off(
     environment = {**refining.environment, "MMBROKER_TRITON__REFINED_REDSHIFT": "false"}
     off = Broker(refining.settings, environment, refining.process)
     assert off.command("verify", one_refined(galaxies).galaxy_id).stdout.count("identical") == 2
+
+
+@pytest.mark.slow
+def test_both_networks_are_switched_together_without_a_restart(
+    refining: Broker, stack: LocalStack, tmp_path: Path
+) -> None:
+    endpoint = Endpoint(refining.settings, "score-galaxies")
+    started = endpoint.scrape()["process_start_time_seconds", frozenset()]
+    training = {"name": "refined", "version": 4, "sha256": "0123"}
+    folder = documented(tmp_path, COLOURS, COLOURS, training=training)
+    documented(tmp_path, GATE, GATE, training=training, sharpness=4.0)
+    try:
+        refining.command("models", "add", GATE, str(folder))
+        refused = refining.command("models", "use", GATE, "2", check=False)
+        assert refused.returncode == 1
+        assert f"serves no {COLOURS} of it" in " ".join(refused.stderr.split())
+        refining.command("models", "add", COLOURS, str(folder))
+        said = refining.command("models", "use", GATE, "2").stdout
+        assert f"{GATE} version 2 is in force, it was 1" in said
+        assert f"{COLOURS} version 2 is in force, it was 1" in said
+        before = {each.key for each in refining.read("scored")}
+        refining.publish(simulate(60, seed=92))
+        new = [each for each in refining.read("scored") if each.key not in before]
+        found = [each.galaxy for each in new if each.galaxy is not None]
+        for galaxy in (one_refined(found), one_not_refined(found)):
+            used = [each for each in galaxy.models if each.role == "refined-redshift"]
+            assert [each.version for each in used] == ["4", "2", "2"]
+        assert (
+            refining.command("verify", one_refined(found).galaxy_id).stdout.count("identical") == 2
+        )
+        scrape = endpoint.scrape()
+        assert scrape["process_start_time_seconds", frozenset()] == started
+        versions = by_label(scrape, "mmbroker_model_version", "model")
+        assert (versions[COLOURS], versions[GATE]) == (2, 2)
+        said = refining.command("models", "use", COLOURS, "1").stdout
+        assert f"{GATE} version 1 is in force, it was 2" in said
+    finally:
+        for name in (COLOURS, GATE):
+            for number in versions_beyond_the_first(stack, name):
+                remove_version(stack.triton.model_repository, name, number)
+            triton.load(stack.triton_url, name)
+
+
+def versions_beyond_the_first(stack: LocalStack, name: str) -> list[int]:
+    return [each for each in repository.versions(stack.triton.model_repository, name) if each > 1]
 
 
 @pytest.mark.slow
