@@ -44,8 +44,9 @@ Integers = NDArray[np.int64]
 BLOCK_GALAXIES = 2_000
 """Galaxies that are simulated in one vectorised pass."""
 
-FIELD_CENTRE_DEG = (189.23, 62.24)
-"""Middle of the simulated field: that of GOODS-N."""
+FIELD_CENTRE_DEG = (330.0, 45.0)
+"""Middle of the simulated field: in the plane of the Milky Way, where no deep field is. Simulated
+galaxies are not to be mixed up with real ones."""
 
 FIRST_MJD = 59_000.0
 _DAYS = 1_000.0

@@ -151,6 +151,7 @@ class Scorer:
         judged: Judged,
         schema_id: int,
         refinement: Refinement = NOT_REFINED,
+        recovered: Sequence[RecoveredLines | None] | None = None,
     ) -> list[ScoredGalaxy]:
         """Score a batch.
 
@@ -161,9 +162,10 @@ class Scorer:
             judged: what the critic said of them.
             schema_id: id of the fingerprints' schema.
             refinement: what the learned redshift said of them.
+            recovered: what ``recover`` found; None to find it here.
         """
         posteriors = [each.posterior for each in estimated]
-        recovered = self._recovered(estimated)
+        recovered = self.recover(estimated) if recovered is None else recovered
         refined = refinement.posteriors or [None] * len(posteriors)
         reasons = refinement.reasons or [""] * len(posteriors)
         models = [*self._models(judged), *refinement.models]
@@ -226,7 +228,8 @@ class Scorer:
             )
         ]
 
-    def _recovered(self, estimated: Sequence[Estimated]) -> list[RecoveredLines | None]:
+    def recover(self, estimated: Sequence[Estimated]) -> list[RecoveredLines | None]:
+        """The lines of each galaxy from all that is known of it; None where nothing says any."""
         if self._line_recovery is None:
             return [None] * len(estimated)
         recovery, model = self._line_recovery

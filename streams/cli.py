@@ -663,6 +663,8 @@ def evaluate_redshift(
     """Compare the stream's redshifts with spectroscopic ones, beside the published estimate's."""
     from . import evaluate
 
+    if plot is not None and not plot.absolute().parent.is_dir():
+        raise ValueError(f"--plot {plot}: there is no directory {plot.parent}")
     results = evaluate.evaluate_redshift(table, mapping, model, split)
     if as_json:
         sys.stdout.write(json.dumps(results.as_json(), indent=2) + "\n")

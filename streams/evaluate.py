@@ -38,7 +38,7 @@ from processors.redshift.tuned import Tuned, packaged
 from processors.scoring import REDSHIFT_TOLERANCE, mass_around_best
 from schemas.events import Fingerprint, Observation, RedshiftPosterior
 
-from .files.mapping import Mapping, find_mapping, load_mapping
+from .files.mapping import Mapping, MappingError, find_mapping, load_mapping
 from .files.tables import Row, read_table
 
 Array = NDArray[np.float64]
@@ -266,6 +266,8 @@ def read_galaxies(table: str | Path, mapping: str | Path | None = None) -> Galax
         ValueError: the mapping names no spectroscopic redshift, or no row has one.
     """
     path = Path(table)
+    if not path.is_file():
+        raise MappingError(f"{path}: there is no such file")
     chosen: Mapping = find_mapping(path) if mapping is None else load_mapping(mapping)
     if chosen.truth is None:
         raise ValueError(f"{path}: mapping {chosen.name} has no [truth] with a redshift column")
@@ -582,6 +584,7 @@ def _signed(difference: Difference | None) -> str:
 def plot(evaluation: Evaluation, path: str | Path) -> None:
     """Write a figure: estimates with 68 % intervals against the truth, and the coverage."""
     from matplotlib.figure import Figure  # slow to import, and rarely wanted
+    from matplotlib.ticker import FixedLocator, NullLocator
 
     name = REFINED if REFINED in evaluation.estimates else CONVENTIONAL
     one = evaluation.estimates[name]
@@ -595,7 +598,9 @@ def plot(evaluation: Evaluation, path: str | Path) -> None:
     line = np.array([1.0, 1.05 * (1 + max(truth.max(), one.redshift.max()))])
     left.plot(line, line, color="black", lw=1)
     for sign in (-1, 1):
-        left.plot(line, line * (1 + sign * metrics.OUTLIER), color="black", lw=0.7, ls=":")
+        bound = line * (1 + sign * metrics.OUTLIER)
+        label = f"|Δ| = {metrics.OUTLIER}" if sign > 0 else None
+        left.plot(line, bound, color="black", lw=0.7, ls=":", label=label)
     left.set(
         xscale="log",
         yscale="log",
@@ -603,6 +608,10 @@ def plot(evaluation: Evaluation, path: str | Path) -> None:
         ylabel=f"1 + {name} redshift",
         title=f"{evaluation.table}, {len(truth)} galaxies",
     )
+    for axis in (left.xaxis, left.yaxis):
+        axis.set_major_locator(FixedLocator([1, 1.5, 2, 3, 4, 5, 6, 8, 10]))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_locator(NullLocator())
     left.legend()
     ranks = np.sort(_ranks(evaluation.posteriors, truth))
     right.plot(ranks, (np.arange(len(ranks)) + 0.5) / len(ranks), label="galaxies")

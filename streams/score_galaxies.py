@@ -180,14 +180,18 @@ class ScoreGalaxies(Stage):
             posteriors = [each.posterior for each in estimated]
             version = version or version_in_force(self._critic, self.store)
             judged, calibration = self._judge(self._critic, version, seen, posteriors)
+        scorer = self._scorers.calibrated(calibration)
+        with self.metrics.part("recovered-lines"):
+            recovered = scorer.recover(estimated)
         with self.metrics.part("score"):
-            return self._scorers.calibrated(calibration).score(
+            return scorer.score(
                 decoded,
                 [encoded for _, encoded in fingerprints],
                 estimated,
                 judged,
                 self.codec.schema_id(Fingerprint),
                 refinement,
+                recovered,
             )
 
     def probe(self) -> None:
