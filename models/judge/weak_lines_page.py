@@ -68,6 +68,11 @@ _CAVEATS = """## Read with care
 * Simulated lines are measured at the true redshift."""
 
 
+def _literal(name: str) -> str:
+    """A name such as [CI](1-0), which Markdown would take for a link."""
+    return name.replace("[", r"\[").replace("]", r"\]")
+
+
 def _numbers(value: list[float], digits: int = 2) -> str:
     middle, low, high = (f"{each:.{digits}f}".replace("-", "−") for each in value)
     return f"{middle} ({low} to {high})"
@@ -159,7 +164,7 @@ def _by_line(by_line: dict[str, Any]) -> str:
     ]
     for name, one in by_line.items():
         skill = one["skill"][CONSTANT_ALL]["skill"]
-        cells = [name, str(one["lines"]), _numbers(one["pearson_r"]), _numbers(one["rms_dex"])]
+        cells = [_literal(name), str(one["lines"]), _numbers(one["pearson_r"]), _numbers(one["rms_dex"])]
         lines.append("| " + " | ".join([*cells, _numbers(skill)]) + " |")
     return "\n".join(lines)
 
@@ -185,7 +190,7 @@ def _ladder_part(ladders: dict[str, dict[str, list[float]]]) -> str:
             else "–"
             for each in ladders.values()
         ]
-        lines.append("| " + " | ".join([name, *cells]) + " |")
+        lines.append("| " + " | ".join([_literal(name), *cells]) + " |")
     return "\n".join([*lines, "", "![Ladders](weak_lines_ladders.png)"])
 
 
