@@ -53,10 +53,18 @@ class ExportedNetworks:
         }
         return np.asarray(_run(self._critic, inputs)[:, 0], np.float64)
 
-    def generated(self, examples: Examples, seed: int) -> Examples:
-        """One draw for the mask and condition of each example."""
+    def generated(self, examples: Examples, seed: int, together: int | None = None) -> Examples:
+        """One draw for the mask and condition of each example.
+
+        Args:
+            examples: with the masks and conditions.
+            seed: of the noise.
+            together: after so many examples the noise begins anew; None for never.
+        """
         random = np.random.default_rng(seed)
-        noise = random.standard_normal((len(examples), self._noise), dtype=np.float32)
+        size = (together or len(examples), self._noise)
+        noise = random.standard_normal(size, dtype=np.float32)
+        noise = np.resize(noise, (len(examples), self._noise))
         inputs = {
             "noise": noise,
             "mask": examples.vectors.mask,

@@ -164,7 +164,12 @@ def _by_line(by_line: dict[str, Any]) -> str:
     ]
     for name, one in by_line.items():
         skill = one["skill"][CONSTANT_ALL]["skill"]
-        cells = [_literal(name), str(one["lines"]), _numbers(one["pearson_r"]), _numbers(one["rms_dex"])]
+        cells = [
+            _literal(name),
+            str(one["lines"]),
+            _numbers(one["pearson_r"]),
+            _numbers(one["rms_dex"]),
+        ]
         lines.append("| " + " | ".join([*cells, _numbers(skill)]) + " |")
     return "\n".join(lines)
 
