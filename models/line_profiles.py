@@ -63,20 +63,6 @@ class LineProfiles:
                 share[rows] = function(self, rows, velocity_km_s[rows])
         return share
 
-    def mean_density(self, edges_km_s: Floats) -> Floats:
-        """Flux density per unit of flux, averaged over channels, in 1/(km/s).
-
-        Args:
-            edges_km_s: edges of the channels in velocity, ascending or descending, shape
-                (N, channels + 1).
-
-        Returns:
-            float64, shape (N, channels).
-        """
-        share = np.diff(self.cumulative(edges_km_s), axis=1)
-        density: Floats = share / np.diff(edges_km_s, axis=1)
-        return density
-
 
 def draw_profiles(
     width_km_s: Floats, random: np.random.Generator, shape: Integers | None = None
