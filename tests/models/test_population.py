@@ -105,3 +105,18 @@ def test_co_follows_luminosity_and_excitation_tilts_the_ladder() -> None:
     assert excitation[active > 0].mean() > excitation[active == 0].mean() + 0.2
     typical = np.log10(relations.LINE_RATIOS["CO(7-6)"])
     assert ratio[np.abs(excitation) < 0.03].mean() == pytest.approx(typical, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("log_luminosity", "active", "expected"),
+    [(11.5, 0.0, relations.DISC_CO_RATIO), (13.3, 1.0, relations.QUASAR_CO_RATIO)],
+    ids=["discs", "quasars"],
+)
+def test_ladders_of_discs_and_quasars_are_about_the_published(
+    log_luminosity: float, active: float, expected: float
+) -> None:
+    random = np.random.default_rng(3)
+    lines, _ = line_luminosities(np.full(4_000, log_luminosity), np.full(4_000, active), random)
+    ground, middle = (LINE_NAMES.index(name) for name in ("CO(1-0)", "CO(5-4)"))
+    ratio = np.median(lines[:, middle] / lines[:, ground])
+    assert np.log10(ratio / expected) == pytest.approx(0.0, abs=0.1)
