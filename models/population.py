@@ -172,6 +172,7 @@ _EMISSIVITY_INDICES = (
 """Mean and scatter of beta, of each of KINDS. Assumed: half of the published scatter of the field
 is errors."""
 
+_GROUND = LINE_NAMES.index("CO(1-0)")
 _FREQUENCY_HZ = relations.SPEED_OF_LIGHT_KM_S * 1e9 / WAVELENGTH_UM
 _SOLAR_JY_MPC2 = (1 * units.L_sun / units.Hz / (4 * np.pi * units.Mpc**2)).to_value(units.Jy)
 
@@ -189,6 +190,7 @@ class Population:
         peak_wavelength_um: rest wavelength where S_nu of the dust peaks.
         emissivity_index: beta of the dust.
         excitation: of the CO ladder, see ``models.line_emission``.
+        log_gas_mass: log10 of the intrinsic mass of the molecular gas in Msun, from L' of CO(1-0).
         profiles: of the lines.
         radio_excess_dex: log10 of the radio emission over that of star formation; 0 for most.
         morphology: in the radio, index into ``models.radio_maps.MORPHOLOGIES``; int.
@@ -206,6 +208,7 @@ class Population:
     peak_wavelength_um: Floats
     emissivity_index: Floats
     excitation: Floats
+    log_gas_mass: Floats
     profiles: LineProfiles
     radio_excess_dex: Floats
     morphology: Integers
@@ -298,6 +301,7 @@ def simulate_population(galaxies: int, seed: int, block: int = 0) -> Population:
         peak_wavelength_um=peak,
         emissivity_index=beta,
         excitation=excitation,
+        log_gas_mass=np.log10(relations.GAS_MASS_PER_CO_LUMINOSITY * lines[:, _GROUND]),
         profiles=draw_profiles(width.clip(*_LINE_WIDTHS_KM_S), random),
         radio_excess_dex=excess,
         morphology=draw_morphology(excess, random),

@@ -195,6 +195,12 @@ Yang et al. 2017 (A&A 608 A144); [CI](1-0) from the stack of Reuter et al. 2023 
 [CI](2-1) = 0.55 [CI](1-0) (Walter et al. 2011, ApJ 730 18); [CII] from 5200 in luminosity (Gullberg
 et al. 2015, MNRAS 449 2883, abstract)."""
 
+GAS_MASS_PER_CO_LUMINOSITY = 4.36
+"""Mass of the molecular gas, helium included, over L' of CO(1-0), in Msun/(K km/s pc2): that of
+2e20 hydrogen molecules per cm2 and K km/s, which is recommended for the disc of the Milky Way
+within 30 % (Bolatto, Wolfire & Leroy 2013, arXiv:1301.3498, abstract), and 1.36 times their mass
+with helium. Assumed for all galaxies: starbursts have less gas for their CO."""
+
 LINE_RATIO_SCATTER_DEX = 0.2
 """Scatter of CO ratios between neighbouring transitions: 0.16 to 0.24 dex (individual galaxies of
 the DIGAME compilation, CO(4-3), CO(6-5) and CO(7-6) against CO(5-4))."""
