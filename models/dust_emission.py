@@ -13,19 +13,27 @@ from schemas.events import Floats
 EMISSIVITY_INDICES: Floats = np.linspace(1.3, 2.5, 7)
 """Those that dust is simulated with."""
 
-# Centre in µm, full width at half maximum over centre, strength: the complexes of the spectrum of
-# star-forming galaxies, after figure 13 and table 3 of Smith et al. 2007 (ApJ 656 770), roughly.
-_AROMATIC_BANDS = (
-    (3.3, 0.05, 0.06),
-    (6.22, 0.06, 0.55),
-    (7.7, 0.126, 1.0),
-    (8.61, 0.06, 0.35),
-    (11.3, 0.06, 0.50),
-    (12.6, 0.06, 0.30),
-    (17.0, 0.08, 0.15),
-)
 _SILICATE_UM = 9.7
 _SILICATE_WIDTH = 0.25
+"""Centre in µm of the silicate feature, and its full width at half maximum over that. Assumed: a
+single profile, about as wide as the feature, serves broad bands."""
+
+_BROAD_FILTER_UM = (6.4, 9.4)
+"""Assumed ends of the broad filter at 8 µm, whose response is taken for flat."""
+
+_TORUS_END_SLOPE = 3.5
+"""Assumed: how steeply the flux density of a torus falls with wavelength beyond its last break."""
+
+_HOTTEST_TORUS_UM = 1.2
+"""Assumed wavelength in µm below which a torus hardly radiates: no dust is hotter than it
+sublimates."""
+
+_HOTTEST_DUST_UM = 11.0
+"""Assumed wavelength in µm below which the power law of dust fades: the aromatic bands take over,
+and dust hot enough to go on sublimates."""
+
+_LEAST_CONTRAST = 1.05
+"""Assumed: dust is at least so much warmer than the background, which heats it."""
 
 
 def dust(
@@ -60,7 +68,7 @@ def dust(
     total = (shape * _frequency_hz(wavelength_um))[:, inside].sum(axis=1) * log_step
     background = relations.CMB_TEMPERATURE_K * (1 + redshift)
     contrast = 1 - _planck_factor(wavelength_um, background) / _planck_factor(
-        wavelength_um, np.maximum(temperature, 1.05 * background)
+        wavelength_um, np.maximum(temperature, _LEAST_CONTRAST * background)
     )
     emission: Floats = shape * contrast * (10**log_luminosity / total)[:, None]
     return emission
@@ -74,9 +82,10 @@ def aromatic_bands(wavelength_um: Floats, luminosity_at_8_um: Floats) -> Floats:
         luminosity_at_8_um: nu L_nu in Lsun, shape (N,), in the broad filter at 8 um.
     """
     shape = np.zeros_like(wavelength_um)
-    for centre, width, strength in _AROMATIC_BANDS:
+    for centre, width, strength in relations.AROMATIC_BANDS:
         shape += strength * _drude(wavelength_um, centre, width)
-    in_filter = (wavelength_um > 6.4) & (wavelength_um < 9.4)
+    short, long = _BROAD_FILTER_UM
+    in_filter = (wavelength_um > short) & (wavelength_um < long)
     shape = shape / shape[in_filter].mean()
     return np.outer(luminosity_at_8_um, shape / _frequency_hz(wavelength_um))
 
@@ -89,9 +98,11 @@ def torus(wavelength_um: Floats, luminosity: Floats) -> Floats:
         wavelength_um < middle, (wavelength_um / middle) ** near, (wavelength_um / middle) ** far
     )
     shape = np.where(
-        wavelength_um > end, (end / middle) ** far * (end / wavelength_um) ** 3.5, shape
+        wavelength_um > end,
+        (end / middle) ** far * (end / wavelength_um) ** _TORUS_END_SLOPE,
+        shape,
     )
-    shape = shape * np.exp(-((1.2 / wavelength_um) ** 2))  # no dust is hotter than it sublimates
+    shape = shape * np.exp(-((_HOTTEST_TORUS_UM / wavelength_um) ** 2))
     step = np.log(wavelength_um[1] / wavelength_um[0])
     total = (shape * _frequency_hz(wavelength_um)).sum() * step
     return np.outer(luminosity, shape / total)
@@ -134,8 +145,7 @@ def _modified_blackbody(
     touching = tilted.argmax(axis=1)[:, None]
     power_law = np.take_along_axis(tilted, touching, axis=1) * power
     emission = np.where(np.arange(len(wavelength_um)) < touching, power_law, thermal)
-    # Below 10 µm the aromatic bands take over, and dust hot enough to go on sublimates.
-    faded: Floats = emission * np.exp(-((11.0 / wavelength_um) ** 2))
+    faded: Floats = emission * np.exp(-((_HOTTEST_DUST_UM / wavelength_um) ** 2))
     return faded
 
 

@@ -10,20 +10,31 @@ from schemas.events import Floats
 LINE_NAMES = tuple(relations.LINES_HZ)
 
 EXCITATION_DEX = 0.20
-"""Scatter between galaxies of the tilt of the CO ladder, in dex of L' per decade of J: half the way
-from discs (CO(5-4)/CO(1-0) = 0.23, Daddi et al. 2015, A&A 577 A46) to quasars (0.69, Carilli &
-Walter 2013, ARA&A 51 105) is 0.34."""
+"""Scatter between galaxies of the tilt of the CO ladder, in dex of L' per decade of J. Assumed:
+half the way from discs to quasars (``relations.DISC_CO_RATIO``, ``relations.QUASAR_CO_RATIO``) is
+0.34."""
 
 EXCITATION_PER_LUMINOSITY = 0.12
 EXCITATION_OF_NUCLEI = 0.30
-"""Tilt per dex of L_IR above that of submillimetre galaxies, and of galaxies with active nuclei,
-which put discs, submillimetre galaxies and quasars about where those papers find them."""
+"""Tilt per dex of L_IR above that of submillimetre galaxies, and of galaxies with active nuclei.
+Assumed, so as to put discs, submillimetre galaxies and quasars about where those ratios are."""
 
 _SUBMILLIMETRE_LOG_LUMINOSITY = 12.6
+"""log10 of L_IR in Lsun at which the ladder is that of submillimetre galaxies. Assumed: that of
+bright ones."""
+
 _GAS_SCATTER_DEX = 0.25
+"""Scatter of log L' of CO(1-0) at given L_IR. Assumed, near
+``relations.CO_LUMINOSITY_SCATTER_DEX``."""
+
 _TRANSITION_SCATTER_DEX = 0.06
+"""Scatter of each CO line about the tilted ladder. Assumed, small, as the tilt is most of what
+ratios differ by."""
+
 _CARBON_SCATTER_DEX = 0.15
 _IONISED_CARBON_SCATTER_DEX = 0.25
+"""Scatter of [CI] and [CII] at given CO(1-0). Assumed: [CI] follows the cold gas closely, [CII]
+less so."""
 
 _REST_HZ = np.array([relations.LINES_HZ[name] for name in LINE_NAMES])
 _IS_CO = np.array([name.startswith("CO") for name in LINE_NAMES])

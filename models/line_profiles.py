@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from processors import relations
 from schemas.events import Floats
 
 Integers = NDArray[np.int64]
@@ -21,10 +22,18 @@ Integers = NDArray[np.int64]
 SHAPES = ("gaussian", "double-horned", "blended")
 GAUSSIAN, DOUBLE_HORNED, BLENDED = range(3)
 
-SHAPE_SHARES = (0.65, 0.25, 0.10)
-"""Of Gaussian, double-horned and blended lines: assumed. Two peaks are seen in about a quarter of
-the CO lines of submillimetre galaxies (Bothwell et al. 2013, MNRAS 429 3047), but the noise hides
-more, and how many of them are mergers is open."""
+SHAPE_SHARES = (0.65, relations.DOUBLE_PEAKED_SHARE, 0.10)
+"""Of Gaussian, double-horned and blended lines. Assumed: as many are double-horned as are seen with
+two peaks, but the noise hides more, and how many of them are mergers is open."""
+
+_HORN_SEPARATIONS = (0.55, 0.80)
+_BLEND_SEPARATIONS = (0.50, 0.68)
+_HORN_CONTRASTS = (-0.25, 0.25)
+_BLEND_CONTRASTS = (-0.5, 0.5)
+_VALLEYS = (0.4, 0.85)
+_LOG_WIDTH_RATIOS = (-0.5, 0.5)
+"""Between what the parameters of ``LineProfiles`` are drawn, of the last one its ln. Assumed: so
+that two peaks can be told apart, and neither of them vanishes."""
 
 FWHM_PER_SIGMA = float(np.sqrt(8 * np.log(2)))
 
@@ -63,20 +72,6 @@ class LineProfiles:
                 share[rows] = function(self, rows, velocity_km_s[rows])
         return share
 
-    def mean_density(self, edges_km_s: Floats) -> Floats:
-        """Flux density per unit of flux, averaged over channels, in 1/(km/s).
-
-        Args:
-            edges_km_s: edges of the channels in velocity, ascending or descending, shape
-                (N, channels + 1).
-
-        Returns:
-            float64, shape (N, channels).
-        """
-        share = np.diff(self.cumulative(edges_km_s), axis=1)
-        density: Floats = share / np.diff(edges_km_s, axis=1)
-        return density
-
 
 def draw_profiles(
     width_km_s: Floats, random: np.random.Generator, shape: Integers | None = None
@@ -97,17 +92,17 @@ def draw_profiles(
     if shape is None:
         shape = random.choice(len(SHAPES), count, p=SHAPE_SHARES)
     horned, blended = shape == DOUBLE_HORNED, shape == BLENDED
-    separation = np.where(horned, random.uniform(0.55, 0.80, count), 0.0)
-    separation = np.where(blended, random.uniform(0.50, 0.68, count), separation)
-    contrast = np.where(horned, random.uniform(-0.25, 0.25, count), 0.0)
-    contrast = np.where(blended, random.uniform(-0.5, 0.5, count), contrast)
+    separation = np.where(horned, random.uniform(*_HORN_SEPARATIONS, count), 0.0)
+    separation = np.where(blended, random.uniform(*_BLEND_SEPARATIONS, count), separation)
+    contrast = np.where(horned, random.uniform(*_HORN_CONTRASTS, count), 0.0)
+    contrast = np.where(blended, random.uniform(*_BLEND_CONTRASTS, count), contrast)
     return LineProfiles(
         shape=shape,
         width_km_s=np.asarray(width_km_s, float),
         separation=separation,
         contrast=contrast,
-        valley=random.uniform(0.4, 0.85, count),
-        width_ratio=np.exp(random.uniform(-0.5, 0.5, count)),
+        valley=random.uniform(*_VALLEYS, count),
+        width_ratio=np.exp(random.uniform(*_LOG_WIDTH_RATIOS, count)),
     )
 
 

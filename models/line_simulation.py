@@ -23,6 +23,8 @@ from .training_data import split_of
 Array = NDArray[np.float64]
 
 INFRARED_ERROR_DEX = 0.15
+"""Assumed, as of published luminosities (``line_tables.INFRARED_ERROR_DEX``)."""
+
 _SPECTRA_ALONE = Mix(photometry=0.0, photometric_redshift=0.0, continuum=0.0, spectra=1.0, maps=0.0)
 
 

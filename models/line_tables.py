@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from processors import relations
 from processors.line_measurement import LINES
 
 from .training_data import split_of
@@ -30,11 +31,8 @@ TABLES = (DIGAME, YANG, BOTHWELL, EYELASH, STACK)
 DETECTED = 3.0
 """Signal-to-noise ratio of a line that counts as measured."""
 
-FLUX_SCALE_ERROR = 0.10
-"""Of the absolute calibration, added to each error as a fraction of the flux."""
-
 INFRARED_ERROR_DEX = 0.15
-"""Of a published log L_IR; the tables state few errors."""
+"""Assumed error of a published log L_IR; the tables state few."""
 
 INFRARED_RANGE = (1e10, 10**15.5)
 """Luminosities in Lsun outside of which a number in the column is something else."""
@@ -76,6 +74,7 @@ _YANG_NAMES = {
 }
 _YANG_LINES = (*LINES[:3], "CO(4-3)", *(f"CO({j}-{j - 1})" for j in range(5, 12)))
 _DIFFERENTIAL_LENSING = 1.3
+"""By which CO(1-0) was corrected in that table."""
 
 Array = NDArray[np.float64]
 Booleans = NDArray[np.bool_]
@@ -115,7 +114,7 @@ class LineSample:
     @property
     def total_error(self) -> Array:
         """With that of the flux scale."""
-        return np.hypot(self.error, FLUX_SCALE_ERROR * self.flux)
+        return np.hypot(self.error, relations.FLUX_SCALE_ERROR * self.flux)
 
     def select(self, chosen: Booleans | Integers) -> LineSample:
         """The chosen galaxies."""

@@ -21,6 +21,8 @@ _SHARES = (0.5, 0.25, 0.25)
 _FREQUENCY_HZ = np.array([233e9, 1.4e9, 8e9])
 _NOISE_JY = np.array([40e-6, 4e-6, 2e-6])
 _BEAM_ARCSEC = np.array([0.8, 1.5, 0.6])
+"""Of each kind of map: instrument, how common, frequency, noise and beam. Assumed: snapshots of
+ALMA and deep fields of the VLA."""
 
 
 def maps(

@@ -3,7 +3,7 @@
 Three kinds are mixed: the field of a deep prior list, unlensed submillimetre galaxies, and
 galaxies magnified by gravitational lenses. Starlight, dust, radio and line emission follow the
 published relations of ``processors.relations`` with their scatter; where a published number is
-missing, the constants here were set on the training part of the real tables.
+missing, the constants here are assumed, and were set on the training part of the real tables.
 
 The same relations stand behind the conventional redshift, so that redshifts of simulated galaxies
 come out better than those of real ones: simulated truth tests the machinery, not the science.
@@ -38,21 +38,129 @@ WAVELENGTH_UM: Floats = np.geomspace(0.03, 1e6, 360)
 
 KINDS = ("field", "submillimetre", "lensed")
 KIND_SHARES = (0.82, 0.15, 0.03)
-"""A load with enough bright galaxies to alert on."""
+"""Assumed: a load with enough bright galaxies to alert on."""
 
 FIELD, SUBMILLIMETRE, LENSED = range(3)
 
-_FIELD_REDSHIFTS = (
-    (0.0, 0.025, 0.10, 0.25, 0.50, 0.75, 0.90, 0.975, 1.0),
-    (0.08, 0.26, 0.46, 0.70, 1.15, 1.92, 2.60, 3.38, 5.5),
-)
-"""Cumulative shares, and the redshifts up to which they reach."""
+_REDSHIFT_RANGE = (0.08, 8.0)
+"""Assumed: no galaxy is nearer or farther."""
+
+_FIELD_LOG_LUMINOSITY = 9.23
+"""Assumed: log10 of L_IR in Lsun of the field at 1 Gpc, where its rise with the square of the
+luminosity distance gives the median fluxes of GOODS-N."""
+
+_FIELD_SCATTER_DEX = 0.33
+_NEARBY_SCATTER_DEX = 0.25
+_NEARBY_REDSHIFT = 0.4
+"""Assumed scatter of the field's luminosities; what it has more nearby, where the field is small
+and luminosities differ most; and up to about which redshift."""
+
+_FIELD_TAIL_DEX = 0.20
+_FIELD_TAIL_START_DEX = -0.10
+"""Assumed exponential tail of the field's luminosities. Bright ones are rare: the luminosity
+function beyond the limit falls steeply."""
+
+_SUBMILLIMETRE_LOG_LUMINOSITY = 12.37
+"""Assumed: log10 of L_IR in Lsun that gives 850 µm fluxes of some 2 mJy, as of SCUBA-2 galaxies."""
+
+_SUBMILLIMETRE_SCATTER_DEX = 0.30
+_LENSED_SCATTER_DEX = 0.32
+"""Assumed scatter of the luminosities, likewise."""
+
+_MAGNIFICATION_SCATTER_DEX = 0.26
+"""Assumed: about as of published lens models."""
 
 _MASS_OFFSETS = (
     (0.3, 0.55, 0.85, 1.25, 1.85, 2.70, 4.00),
     (0.70, 0.60, 0.45, 0.45, 0.18, 0.00, -0.25),
 )
-"""Redshifts, and log10 of the stellar mass of the field's galaxies over the main sequence."""
+"""Redshifts, and log10 of the stellar mass of the field's galaxies over the main sequence. Assumed:
+found with the near-infrared fluxes of GOODS-N, it takes in that its galaxies were not chosen by
+mass, and what the templates' mass-to-light ratios are off."""
+
+_MASS_PER_LUMINOSITY = 0.8
+"""Assumed dex of mass per dex of luminosity at one redshift: less than the main sequence inverted,
+since that has scatter."""
+
+_MASS_SCATTER_DEX = 0.25
+"""Assumed scatter of the mass at given luminosity."""
+
+_MASS_KNEE = 11.0
+_MASS_ABOVE_KNEE_DEX = 0.5
+"""log10 of the mass in Msun above which galaxies are rarer than any power law of scatter, and by
+how much they surpass it at most. Assumed."""
+
+_LATE_TEMPLATES = (1.4, 0.0, 0.22, 1.10, 0.12)
+_EARLY_TEMPLATES = (1.9, 0.0, 0.7, 0.15, 0.7)
+_LATE_REDSHIFT, _EARLY_REDSHIFT = 0.5, 2.5
+"""Parameters of the Dirichlet distribution of the templates' shares, late and early, and the
+redshifts between which one becomes the other. Late ones are means and scatters of non-negative fits
+to u to K of the COSMOS far-infrared sources (Drew & Casey 2022, ApJ 930 142). Early ones are
+assumed: there is less that is old."""
+
+_YOUNG_LOG_SHARE = (-5.5, 0.5)
+_YOUNG_EARLY_DEX = 1.5
+"""Mean and scatter of log10 of the mass share of young stars, and how much more they are early.
+Assumed."""
+
+_ATTENUATION_MAG = 0.3
+_ATTENUATION_PER_DEX = 0.6
+_ATTENUATION_FROM = 11.0
+_ATTENUATION_DEX = 2.5
+"""Mean further attenuation A_V, and how much it grows per dex of L_IR above 10**11 Lsun, over so
+many dex: the more galaxies radiate in the infrared, the more starlight they hide. Assumed."""
+
+_TORUS_PROBABILITY = 0.10
+_TORUS_PROBABILITY_PER_DEX = 0.10
+_TORUS_PROBABILITIES = (0.05, 0.5)
+_TORUS_FROM = 11.5
+"""Share of galaxies that have an active nucleus in the infrared, at 10**11.5 Lsun, its growth per
+dex of L_IR, and its limits. Assumed: one in ten, and more at high luminosity."""
+
+_TORUS_LOG_SHARE = (-1.1, 0.4)
+_LARGEST_TORUS_SHARE = 2.0
+"""Mean and scatter of log10 of the luminosity of a torus over L_IR, and the largest such ratio.
+Assumed."""
+
+_BRIGHT_TORUS_SHARE = 0.2
+"""Assumed luminosity of a torus over L_IR above which the nucleus excites the gas."""
+
+_SILICATE_DEPTH = 0.1
+_SILICATE_DEPTH_PER_DEX = 0.3
+_SILICATE_DEPTHS = (0.05, 1.0)
+_SILICATE_FROM = 11.5
+"""Mean optical depth at 9.7 µm at 10**11.5 Lsun, its growth per dex of L_IR, and its limits.
+Assumed: deepest in the most luminous."""
+
+_AROMATIC_PART = 0.7
+"""Assumed part of the light in the broad filter at 8 µm that is of aromatic bands; the dust's
+continuum and the stars make the rest."""
+
+_INFRARED_TO_8_MICRON_SCATTER_DEX = 0.5 * relations.INFRARED_TO_8_MICRON_SCATTER_DEX
+_RADIO_Q_SCATTER_DEX = 0.8 * relations.RADIO_Q_SCATTER_DEX
+_RADIO_SPECTRAL_INDEX_SCATTER = relations.RADIO_SPECTRAL_INDEX_SCATTER / 2
+_MID_INFRARED_SLOPE_SCATTER = relations.MID_INFRARED_SLOPE_SCATTER / 3
+"""Assumed: of the published scatters, these parts are between galaxies, and the rest is errors."""
+
+_RADIO_Q_OFFSET = 0.12
+_RADIO_INDEX_OFFSET = 0.05
+"""Assumed, and set on the training part: added to q, and to the spectral index, which is
+here that of the synchrotron emission alone and steeper than the whole."""
+
+_RADIO_NUCLEUS_SHARE = 0.06
+"""Share of galaxies with an active nucleus whose jets outshine its star formation in the radio.
+Assumed: one in sixteen."""
+
+_LEAST_RADIO_EXCESS_DEX = 0.3
+_RADIO_EXCESS_TAIL_DEX = 0.5
+"""Assumed: least excess of these, and the scale of its exponential tail."""
+
+_NUCLEUS_INDEX = (0.6, 0.3)
+"""Mean and scatter of the spectral index of their radio emission, S ~ nu**-index. Assumed: flat
+cores and steep lobes."""
+
+_LINE_WIDTHS_KM_S = (80.0, 1500.0)
+"""Assumed: no line is narrower or wider."""
 
 _EMISSIVITY_INDICES = (
     (relations.DUST_EMISSIVITY_INDEX, *(relations.SUBMILLIMETRE_EMISSIVITY_INDEX,) * 2),
@@ -61,8 +169,10 @@ _EMISSIVITY_INDICES = (
         *(relations.SUBMILLIMETRE_EMISSIVITY_INDEX_SCATTER,) * 2,
     ),
 )
-"""Mean and scatter of beta, of each of KINDS."""
+"""Mean and scatter of beta, of each of KINDS. Assumed: half of the published scatter of the field
+is errors."""
 
+_GROUND = LINE_NAMES.index("CO(1-0)")
 _FREQUENCY_HZ = relations.SPEED_OF_LIGHT_KM_S * 1e9 / WAVELENGTH_UM
 _SOLAR_JY_MPC2 = (1 * units.L_sun / units.Hz / (4 * np.pi * units.Mpc**2)).to_value(units.Jy)
 
@@ -80,6 +190,7 @@ class Population:
         peak_wavelength_um: rest wavelength where S_nu of the dust peaks.
         emissivity_index: beta of the dust.
         excitation: of the CO ladder, see ``models.line_emission``.
+        log_gas_mass: log10 of the intrinsic mass of the molecular gas in Msun, from L' of CO(1-0).
         profiles: of the lines.
         radio_excess_dex: log10 of the radio emission over that of star formation; 0 for most.
         morphology: in the radio, index into ``models.radio_maps.MORPHOLOGIES``; int.
@@ -97,6 +208,7 @@ class Population:
     peak_wavelength_um: Floats
     emissivity_index: Floats
     excitation: Floats
+    log_gas_mass: Floats
     profiles: LineProfiles
     radio_excess_dex: Floats
     morphology: Integers
@@ -156,16 +268,13 @@ def simulate_population(galaxies: int, seed: int, block: int = 0) -> Population:
         * (log_luminosity - np.log10(relations.PEAK_WAVELENGTH_LUMINOSITY))
         + random.normal(0, relations.PEAK_WAVELENGTH_SCATTER_DEX, galaxies)
     )
-    # Half of the published scatter of the field is taken for errors.
     typical_beta = np.choose(kind, _EMISSIVITY_INDICES[0])
     beta = random.normal(typical_beta, np.choose(kind, _EMISSIVITY_INDICES[1]))
     indices = dust_emission.EMISSIVITY_INDICES
     beta = indices[np.abs(beta[:, None] - indices).argmin(axis=1)]
     torus_share = _torus_shares(log_luminosity, random)
     radio, excess = _radio(log_luminosity, log_mass, redshift, random)
-    slope = random.normal(
-        relations.MID_INFRARED_SLOPE, relations.MID_INFRARED_SLOPE_SCATTER / 3, galaxies
-    )
+    slope = random.normal(relations.MID_INFRARED_SLOPE, _MID_INFRARED_SLOPE_SCATTER, galaxies)
     luminosity = (
         starlight(WAVELENGTH_UM, log_mass, *_stellar_populations(redshift, log_luminosity, random))
         + (
@@ -178,7 +287,8 @@ def simulate_population(galaxies: int, seed: int, block: int = 0) -> Population:
     )
     dilution = _SOLAR_JY_MPC2 * (1 + redshift) * magnification / distance**2
     seen = luminosity * intergalactic_transmission(WAVELENGTH_UM, redshift) * dilution[:, None]
-    lines, excitation = line_luminosities(log_luminosity, (torus_share > 0.2) * 1.0, random)
+    active = (torus_share > _BRIGHT_TORUS_SHARE) * 1.0
+    lines, excitation = line_luminosities(log_luminosity, active, random)
     width = relations.LINE_WIDTH_KM_S * 10 ** random.normal(
         0, relations.LINE_WIDTH_SCATTER_DEX, galaxies
     )
@@ -191,7 +301,8 @@ def simulate_population(galaxies: int, seed: int, block: int = 0) -> Population:
         peak_wavelength_um=peak,
         emissivity_index=beta,
         excitation=excitation,
-        profiles=draw_profiles(width.clip(80.0, 1500.0), random),
+        log_gas_mass=np.log10(relations.GAS_MASS_PER_CO_LUMINOSITY * lines[:, _GROUND]),
+        profiles=draw_profiles(width.clip(*_LINE_WIDTHS_KM_S), random),
         radio_excess_dex=excess,
         morphology=draw_morphology(excess, random),
         torus_share=torus_share,
@@ -222,116 +333,107 @@ def _cosmology() -> tuple[Floats, Floats, Floats]:
 
 
 def _redshifts(kind: Integers, random: np.random.Generator) -> Floats:
-    """Redshifts: of the field with the percentiles of z_phot in GOODS-N (Liu et al. 2018).
-
-    Others are normal in ln(1 + z): submillimetre galaxies with a median of 2.61 and 68 % between
-    1.8 and 3.4 (Dudzeviciute et al. 2020, MNRAS 494 3828), lensed ones as in the SPT sample (Reuter
-    et al. 2020).
-    """
+    """Redshifts: of the field with the percentiles of GOODS-N; of others, normal in ln(1 + z)."""
     count = len(kind)
-    field = np.interp(random.random(count), *_FIELD_REDSHIFTS)
+    field = np.interp(random.random(count), *relations.FIELD_REDSHIFTS)
     other = np.expm1(
         random.normal(
-            np.where(kind == LENSED, np.log(4.80), np.log(3.61)),
-            np.where(kind == LENSED, 0.20, 0.22),
+            np.where(
+                kind == LENSED,
+                np.log(1 + relations.LENSED_REDSHIFT),
+                np.log(1 + relations.SUBMILLIMETRE_REDSHIFT),
+            ),
+            np.where(
+                kind == LENSED,
+                relations.LENSED_REDSHIFT_SCATTER,
+                relations.SUBMILLIMETRE_REDSHIFT_SCATTER,
+            ),
         )
     )
-    return np.where(kind == FIELD, field, other).clip(0.08, 8.0)
+    return np.where(kind == FIELD, field, other).clip(*_REDSHIFT_RANGE)
 
 
 def _log_luminosities(kind: Integers, redshift: Floats, random: np.random.Generator) -> Floats:
-    """Luminosities of a flux-limited field, of SCUBA-2 galaxies, and of the SPT sample unlensed.
-
-    The field's rise with the square of the distance gives the median fluxes of GOODS-N, the
-    luminosity of submillimetre galaxies 850 µm fluxes of some 2 mJy; lensed ones have log L_FIR =
-    12.78 (Reuter et al. 2020, table F1), to which the mid-infrared adds 0.1.
-    """
+    """Luminosities of a flux-limited field, of SCUBA-2 galaxies, and of the SPT sample unlensed."""
     field = _median_log_luminosity(redshift)
-    centre = np.choose(kind, [field, 12.37, 12.88])
-    # Nearby, where the field is small, luminosities differ most.
-    width = np.choose(kind, [0.33 + 0.25 * np.exp(-((redshift / 0.4) ** 2)), 0.30, 0.32])
+    centre = np.choose(
+        kind, [field, _SUBMILLIMETRE_LOG_LUMINOSITY, relations.LENSED_LOG_LUMINOSITY]
+    )
+    nearby = np.exp(-((redshift / _NEARBY_REDSHIFT) ** 2))
+    field_width = _FIELD_SCATTER_DEX + _NEARBY_SCATTER_DEX * nearby
+    width = np.choose(kind, [field_width, _SUBMILLIMETRE_SCATTER_DEX, _LENSED_SCATTER_DEX])
     luminosity = random.normal(centre, width)
-    # Bright ones are rare: the luminosity function beyond the limit falls steeply.
-    tail = random.exponential(0.20, len(kind)) - 0.10
+    tail = random.exponential(_FIELD_TAIL_DEX, len(kind)) + _FIELD_TAIL_START_DEX
     return np.where(kind == FIELD, luminosity + tail, luminosity)
 
 
 def _median_log_luminosity(redshift: Floats) -> Floats:
-    return np.asarray(9.23 + 2 * np.log10(luminosity_distance_mpc(redshift) / 1e3))
+    distance_gpc = luminosity_distance_mpc(redshift) / 1e3
+    return np.asarray(_FIELD_LOG_LUMINOSITY + 2 * np.log10(distance_gpc))
 
 
 def _magnifications(kind: Integers, random: np.random.Generator) -> Floats:
-    """Of the lensed about the published median, with a scatter as of published lens models."""
-    drawn = relations.MAGNIFICATION * 10 ** random.normal(0, 0.26, len(kind))
+    """Of the lensed about the published median; 1 of the others."""
+    drawn = relations.MAGNIFICATION * 10 ** random.normal(0, _MAGNIFICATION_SCATTER_DEX, len(kind))
     return np.where(kind == LENSED, drawn, 1.0).clip(1.0)
 
 
 def _log_stellar_masses(
     log_luminosity: Floats, redshift: Floats, random: np.random.Generator
 ) -> Floats:
-    """Stellar mass in Msun, given the luminosity, about the main sequence of star formation.
-
-    Given the star formation rate the mass follows it less than the main sequence inverted, since
-    that has scatter. The offset, found with the near-infrared fluxes of GOODS-N, takes in that its
-    galaxies were not chosen by mass, and what the templates' mass-to-light ratios are off.
-    """
+    """Stellar mass in Msun, given the luminosity, about the main sequence of star formation."""
     age = age_gyr(redshift)
     slope = relations.MAIN_SEQUENCE_SLOPE[0] + relations.MAIN_SEQUENCE_SLOPE[1] * age
     intercept = relations.MAIN_SEQUENCE_INTERCEPT[0] + relations.MAIN_SEQUENCE_INTERCEPT[1] * age
     typical = _median_log_luminosity(redshift)
     log_rate = typical + np.log10(relations.STAR_FORMATION_RATE_PER_LUMINOSITY)
     offset = np.interp(redshift, *_MASS_OFFSETS)
-    mass = (log_rate - intercept) / slope + offset + 0.8 * (log_luminosity - typical)
-    scattered = mass + random.normal(0, 0.25, len(redshift))
-    # Galaxies more massive than this are rarer than any power law of scatter.
-    knee = 11.0
-    over = (scattered - knee).clip(0.0)
-    return np.asarray(scattered - over + 0.5 * (1 - np.exp(-over / 0.5)))
+    brighter = _MASS_PER_LUMINOSITY * (log_luminosity - typical)
+    mass = (log_rate - intercept) / slope + offset + brighter
+    scattered = mass + random.normal(0, _MASS_SCATTER_DEX, len(redshift))
+    over, most = (scattered - _MASS_KNEE).clip(0.0), _MASS_ABOVE_KNEE_DEX
+    return np.asarray(scattered - over + most * (1 - np.exp(-over / most)))
 
 
 def _stellar_populations(
     redshift: Floats, log_luminosity: Floats, random: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """Shares of the templates in the mass, (N, templates), and further attenuation A_V, (N,).
-
-    Non-negative fits of the templates to u to K of the COSMOS far-infrared sources (Drew & Casey
-    2022) have the means and scatters of this Dirichlet distribution; earlier, there is less that
-    is old.
-    """
+    """Shares of the templates in the mass, (N, templates), and further attenuation A_V, (N,)."""
     count = len(redshift)
-    early = np.clip((redshift - 0.5) / 2.0, 0.0, 1.0)[:, None]
-    late_shape = np.array([1.4, 0.0, 0.22, 1.10, 0.12])
-    early_shape = np.array([1.9, 0.0, 0.7, 0.15, 0.7])
-    shape = late_shape * (1 - early) + early_shape * early
+    span = _EARLY_REDSHIFT - _LATE_REDSHIFT
+    early = np.clip((redshift - _LATE_REDSHIFT) / span, 0.0, 1.0)[:, None]
+    shape = np.array(_LATE_TEMPLATES) * (1 - early) + np.array(_EARLY_TEMPLATES) * early
     drawn = random.standard_gamma(shape.clip(1e-6))
-    young = 10 ** random.normal(-5.5 + 1.5 * early[:, 0], 0.5, count)
+    mean, scatter = _YOUNG_LOG_SHARE
+    young = 10 ** random.normal(mean + _YOUNG_EARLY_DEX * early[:, 0], scatter, count)
     shares = drawn / drawn.sum(axis=1, keepdims=True).clip(1e-12) * (1 - young)[:, None]
     shares[:, TEMPLATES.index("young")] = young
-    # The more they radiate in the infrared, the more starlight they hide.
-    return shares, random.exponential(0.3 + 0.6 * (log_luminosity - 11.0).clip(0.0, 2.5))
+    over = (log_luminosity - _ATTENUATION_FROM).clip(0.0, _ATTENUATION_DEX)
+    return shares, random.exponential(_ATTENUATION_MAG + _ATTENUATION_PER_DEX * over)
 
 
 def _torus_shares(log_luminosity: Floats, random: np.random.Generator) -> Floats:
-    """One in ten has an active nucleus in the infrared, more of them at high luminosity."""
+    """Luminosity of the dust around an active nucleus over L_IR; 0 without one."""
     count = len(log_luminosity)
-    probability = (0.10 + 0.10 * (log_luminosity - 11.5)).clip(0.05, 0.5)
-    share = (10 ** random.normal(-1.1, 0.4, count)).clip(0, 2.0)
+    growth = _TORUS_PROBABILITY_PER_DEX * (log_luminosity - _TORUS_FROM)
+    probability = (_TORUS_PROBABILITY + growth).clip(*_TORUS_PROBABILITIES)
+    share = (10 ** random.normal(*_TORUS_LOG_SHARE, count)).clip(0, _LARGEST_TORUS_SHARE)
     return np.where(random.random(count) < probability, share, 0.0)
 
 
 def _silicate_depths(log_luminosity: Floats, random: np.random.Generator) -> Floats:
-    """Optical depth at 9.7 µm: deepest in the most luminous."""
-    mean = (0.1 + 0.3 * (log_luminosity - 11.5)).clip(0.05, 1.0)
-    return np.asarray(random.exponential(mean))
+    """Optical depth at 9.7 µm."""
+    growth = _SILICATE_DEPTH_PER_DEX * (log_luminosity - _SILICATE_FROM)
+    return np.asarray(random.exponential((_SILICATE_DEPTH + growth).clip(*_SILICATE_DEPTHS)))
 
 
 def _aromatic_bands(log_luminosity: Floats, random: np.random.Generator) -> Floats:
     """L_nu of the emission bands from 3.3 to 17 µm in Lsun/Hz, shape (N, wavelengths)."""
     log_ratio = np.log10(relations.INFRARED_TO_8_MICRON) + random.normal(
-        0, 0.5 * relations.INFRARED_TO_8_MICRON_SCATTER_DEX, len(log_luminosity)
+        0, _INFRARED_TO_8_MICRON_SCATTER_DEX, len(log_luminosity)
     )
-    # The dust's continuum and the stars make the rest of what the filter sees.
-    return dust_emission.aromatic_bands(WAVELENGTH_UM, 0.7 * 10 ** (log_luminosity - log_ratio))
+    luminosity = _AROMATIC_PART * 10 ** (log_luminosity - log_ratio)
+    return dust_emission.aromatic_bands(WAVELENGTH_UM, luminosity)
 
 
 def _radio(
@@ -342,14 +444,16 @@ def _radio(
     ratio = (
         relations.RADIO_Q * (1 + redshift) ** relations.RADIO_Q_REDSHIFT_EXPONENT
         + relations.RADIO_Q_MASS_SLOPE * (log_mass - 10.0)
-        + random.normal(0, 0.8 * relations.RADIO_Q_SCATTER_DEX, count)
+        + random.normal(0, _RADIO_Q_SCATTER_DEX, count)
     )
-    at_1_4_ghz = 10 ** (log_luminosity - ratio - 0.12) / relations.Q_REFERENCE_FREQUENCY_HZ
-    scatter = relations.RADIO_SPECTRAL_INDEX_SCATTER / 2
-    index = random.normal(relations.RADIO_SPECTRAL_INDEX + 0.05, scatter, count)
-    # One in sixteen is an active nucleus whose jets outshine its star formation in the radio.
-    excess = np.where(random.random(count) < 0.06, 0.3 + random.exponential(0.5, count), 0.0)
-    nucleus = random.normal(0.6, 0.3, count)
+    log_at_1_4_ghz = log_luminosity - ratio - _RADIO_Q_OFFSET
+    at_1_4_ghz = 10**log_at_1_4_ghz / relations.Q_REFERENCE_FREQUENCY_HZ
+    steep = relations.RADIO_SPECTRAL_INDEX + _RADIO_INDEX_OFFSET
+    index = random.normal(steep, _RADIO_SPECTRAL_INDEX_SCATTER, count)
+    outshone = random.random(count) < _RADIO_NUCLEUS_SHARE
+    tail = random.exponential(_RADIO_EXCESS_TAIL_DEX, count)
+    excess = np.where(outshone, _LEAST_RADIO_EXCESS_DEX + tail, 0.0)
+    nucleus = random.normal(*_NUCLEUS_INDEX, count)
     emission = radio_emission.star_formation_radio(
         WAVELENGTH_UM, at_1_4_ghz, index
     ) + radio_emission.active_nucleus_radio(WAVELENGTH_UM, at_1_4_ghz * (10**excess - 1), nucleus)

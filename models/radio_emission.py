@@ -7,6 +7,10 @@ import numpy as np
 from processors import relations
 from schemas.events import Floats
 
+_SYNCHROTRON_END_GHZ = 300.0
+"""Assumed frequency about which the emission of active nuclei ends, as synchrotron emission
+ages."""
+
 
 def star_formation_radio(
     wavelength_um: Floats, luminosity_at_1_4_ghz: Floats, synchrotron_index: Floats
@@ -40,9 +44,11 @@ def active_nucleus_radio(
 ) -> Floats:
     """L_nu of cores, jets and lobes in Lsun/Hz, a power law nu**-index; (N, wavelengths).
 
-    It ends below 1 mm, where synchrotron emission ages.
+    It ends below 1 mm.
     """
     frequency_ghz = relations.SPEED_OF_LIGHT_KM_S / wavelength_um
     power_law = (frequency_ghz / 1.4) ** -index[:, None]
-    emission: Floats = luminosity_at_1_4_ghz[:, None] * power_law * np.exp(-frequency_ghz / 300)
+    emission: Floats = (
+        luminosity_at_1_4_ghz[:, None] * power_law * np.exp(-frequency_ghz / _SYNCHROTRON_END_GHZ)
+    )
     return emission

@@ -25,6 +25,38 @@ COMPONENTS = 6
 
 FWHM_PER_SIGMA = float(np.sqrt(8 * np.log(2)))
 
+_COMPACT_SHARE = 0.5
+"""Of galaxies without an active nucleus in the radio; the rest are extended. Assumed."""
+
+_NUCLEUS_SHARES = {COMPACT: 0.4, DOUBLE: 0.35, JET: 0.25}
+"""Morphologies of active nuclei. Assumed: enough of each to learn from."""
+
+_NUCLEUS_EXCESS_DEX = 0.6
+"""Assumed excess of the radio emission above which a nucleus makes the morphology."""
+
+_AXIS_RATIOS = (0.4, 1.0)
+_COMPACT_BEAMS = (0.0, 0.33)
+_EXTENDED_BEAMS = (0.7, 3.0)
+"""Between what axis ratios and sizes in beams are drawn. Assumed: a map tells the two apart."""
+
+_LOG_LOBE_SEPARATIONS = (float(np.log(1.4)), float(np.log(5.0)))
+_LOBE_PARTS = (0.25, 0.75)
+_LOBE_BEAMS = (0.1, 0.8)
+_CORE_PARTS = (0.0, 0.15)
+_CORE_SHARE = 0.3
+"""Between what the ln of a double's separation in beams, first lobe as a part of the flux, size of
+a lobe in beams and core as a part of the flux are drawn; and the share of doubles that have a core.
+Assumed: lobes that a map resolves."""
+
+_KNOT_STEPS = (0.6, 1.3)
+_KNOT_BEAMS = (0.3, 0.9)
+_BEND_RAD = 0.12
+_BRIGHTEST_KNOTS = (0.35, 0.9)
+_FADINGS = (0.6, 0.9)
+"""Between what the distance of a jet's knots and their sizes, in beams, are drawn; scatter of how
+it bends from knot to knot; between what the flux of its first knot over that of the core, and that
+of each further one over the one before, are drawn. Assumed: jets that a map resolves."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Components:
@@ -75,9 +107,11 @@ def draw_morphology(radio_excess_dex: Floats, random: np.random.Generator) -> In
         random: where chance comes from.
     """
     count = len(radio_excess_dex)
-    resolved = np.where(random.random(count) < 0.5, COMPACT, EXTENDED)
-    active = random.choice([COMPACT, DOUBLE, JET], count, p=[0.4, 0.35, 0.25])
-    morphology: Integers = np.where(np.asarray(radio_excess_dex) > 0.6, active, resolved)
+    resolved = np.where(random.random(count) < _COMPACT_SHARE, COMPACT, EXTENDED)
+    active = random.choice(list(_NUCLEUS_SHARES), count, p=list(_NUCLEUS_SHARES.values()))
+    morphology: Integers = np.where(
+        np.asarray(radio_excess_dex) > _NUCLEUS_EXCESS_DEX, active, resolved
+    )
     return morphology
 
 
@@ -98,40 +132,40 @@ def draw_components(
     count = len(morphology)
     shape = (count, COMPONENTS)
     x, y, share, major = (np.zeros(shape) for _ in range(4))
-    ratio = random.uniform(0.4, 1.0, shape)
+    ratio = random.uniform(*_AXIS_RATIOS, shape)
     angle = random.uniform(0, np.pi, shape)
     axis = random.uniform(0, 2 * np.pi, count)
 
     share[:, 0] = 1.0
-    major[:, 0] = random.uniform(0.0, 0.33, count)
+    major[:, 0] = random.uniform(*_COMPACT_BEAMS, count)
     rows = np.flatnonzero(morphology == EXTENDED)
-    major[rows, 0] = random.uniform(0.7, 3.0, len(rows))
+    major[rows, 0] = random.uniform(*_EXTENDED_BEAMS, len(rows))
 
     rows = np.flatnonzero(morphology == DOUBLE)
-    separation = np.exp(random.uniform(np.log(1.4), np.log(5.0), len(rows)))
-    unequal = random.uniform(0.25, 0.75, len(rows))
-    core = random.uniform(0.0, 0.15, len(rows)) * (random.random(len(rows)) < 0.3)
+    separation = np.exp(random.uniform(*_LOG_LOBE_SEPARATIONS, len(rows)))
+    unequal = random.uniform(*_LOBE_PARTS, len(rows))
+    core = random.uniform(*_CORE_PARTS, len(rows)) * (random.random(len(rows)) < _CORE_SHARE)
     for lobe, (side, part) in enumerate(((-0.5, unequal), (0.5, 1 - unequal))):
         x[rows, lobe] = side * separation * np.cos(axis[rows])
         y[rows, lobe] = side * separation * np.sin(axis[rows])
         share[rows, lobe] = part * (1 - core)
-        major[rows, lobe] = random.uniform(0.1, 0.8, len(rows))
+        major[rows, lobe] = random.uniform(*_LOBE_BEAMS, len(rows))
     share[rows, 2] = core
 
     rows = np.flatnonzero(morphology == JET)
     knots = random.integers(2, COMPONENTS, len(rows))
-    step = random.uniform(0.6, 1.3, len(rows))
-    bend = random.normal(0.0, 0.12, len(rows))
-    brightest = random.uniform(0.35, 0.9, len(rows))
+    step = random.uniform(*_KNOT_STEPS, len(rows))
+    bend = random.normal(0.0, _BEND_RAD, len(rows))
+    brightest = random.uniform(*_BRIGHTEST_KNOTS, len(rows))
     direction = axis[rows].copy()
     place = np.zeros((2, len(rows)))
     for knot in range(1, COMPONENTS):
         place += step * np.array([np.cos(direction), np.sin(direction)])
         direction += bend
         x[rows, knot], y[rows, knot] = place
-        fading = brightest * random.uniform(0.6, 0.9, len(rows)) ** (knot - 1)
+        fading = brightest * random.uniform(*_FADINGS, len(rows)) ** (knot - 1)
         share[rows, knot] = np.where(knot <= knots, fading, 0.0)
-        major[rows, knot] = random.uniform(0.3, 0.9, len(rows))
+        major[rows, knot] = random.uniform(*_KNOT_BEAMS, len(rows))
         angle[rows, knot] = direction
 
     share /= share.sum(axis=1, keepdims=True)
@@ -147,7 +181,7 @@ def draw_components(
 
 
 def draw_beam(count: int, random: np.random.Generator) -> Beam:
-    """Beams of 3 to 7 pixels with axis ratios of 0.6 to 1."""
+    """Beams of 3 to 7 pixels with axis ratios of 0.6 to 1; assumed."""
     return Beam(
         pixels=random.uniform(3.0, 7.0, count),
         axis_ratio=random.uniform(0.6, 1.0, count),
@@ -254,6 +288,8 @@ class SimulatedMaps:
 
 def simulate_maps(count: int, random: np.random.Generator, side: int = 56) -> SimulatedMaps:
     """Maps with one source each: all morphologies alike, peaks of 4 to 200 sigma, off the middle.
+
+    Peaks, noise, offsets and sidelobes are assumed: wide enough for what a parser may meet.
 
     Args:
         count: how many.

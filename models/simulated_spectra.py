@@ -6,13 +6,12 @@ Four regimes of noise, in rising order of trouble:
 * correlated: neighbouring channels share noise. ALMA data are Hanning smoothed unless one asks for
   something else (ALMA Technical Handbook, chapter on the correlators), and regridding to another
   velocity frame interpolates;
-* baseline: ripples of standing waves between 7 and 600 MHz, and slopes. At the IRAM 30 m telescope
-  7 and 30 MHz are known, with a gain modulation of 3 % of the continuum (Lazareff & Hein 1998, IRAM
-  report "Baseline ripples"); ALMA's total-power array shows 200 to 300 MHz on bright sources (ALMA
-  Science Portal, Knowledgebase). Their amplitudes here, a tenth of the noise of a channel to the
-  noise itself, are assumed;
+* baseline: ripples of standing waves, with the periods that are known and others
+  (``relations.STANDING_WAVE_GAIN``), and slopes;
 * receiver: all of this, errors that are wrong by some per cent in each spectral window, and
   channels that are bad and not flagged.
+
+Shares and ranges are assumed where nothing else is said: wide enough that a parser meets the worst.
 """
 
 from __future__ import annotations
@@ -34,6 +33,12 @@ Booleans = NDArray[np.bool_]
 REGIMES = ("ideal", "correlated", "baseline", "receiver")
 IDEAL, CORRELATED, BASELINE, RECEIVER = range(4)
 REGIME_SHARES = (0.25, 0.25, 0.20, 0.30)
+"""Assumed: enough of each to learn from."""
+
+_LOG_RIPPLE_PERIODS = (float(np.log(7e6)), float(np.log(600e6)))
+_LOG_RIPPLE_AMPLITUDES = (float(np.log(0.1)), 0.0)
+"""Between what the ln of periods in Hz, and of amplitudes in units of the noise of a channel, are
+drawn. Assumed."""
 
 LINES = 6
 """Most lines of a spectrum."""
@@ -41,8 +46,13 @@ LINES = 6
 FAINTEST_TRUTH = 1.5
 """Signal-to-noise ratio below which a line is none."""
 
-_LEAST, _MOST = 2.5, 25.0  # signal-to-noise ratio of a galaxy's chosen line, logarithmic
+_LEAST, _MOST = 2.5, 25.0
+"""Signal-to-noise ratio of a galaxy's chosen line, logarithmic. Assumed: from what cannot be found
+to what cannot be missed."""
+
 _WITH_GALAXY, _WITH_INTERLOPER = 0.7, 0.08
+"""Shares of spectra with the lines of a galaxy, and with one of another. Assumed."""
+
 _C = relations.SPEED_OF_LIGHT_KM_S
 
 _NAMES = tuple(relations.LINES_HZ)
@@ -224,12 +234,12 @@ def _ripples(error: Floats, continuum: Floats, axis: Axis, random: np.random.Gen
     total = np.zeros(error.shape)
     for number in range(2):
         present = random.random((count, 1)) < (0.8, 0.4)[number]
-        period = np.exp(random.uniform(np.log(7e6), np.log(600e6), (count, 1)))
+        period = np.exp(random.uniform(*_LOG_RIPPLE_PERIODS, (count, 1)))
         phase = random.uniform(0, 2 * np.pi, (count, 1))
-        amplitude = np.exp(random.uniform(np.log(0.1), 0.0, (count, 1)))
+        amplitude = np.exp(random.uniform(*_LOG_RIPPLE_AMPLITUDES, (count, 1)))
         fading = 1 + random.uniform(-0.8, 0.8, (count, 1)) * place
         wave = np.sin(2 * np.pi * axis.frequency_hz / period + phase) * fading
-        gain = 0.03 * random.random((count, 1)) * continuum
+        gain = relations.STANDING_WAVE_GAIN * random.random((count, 1)) * continuum
         total += present * wave * (amplitude * middle + gain)
     # Slopes and bends of each spectral window.
     windows = int(axis.window.max()) + 1

@@ -1,7 +1,8 @@
 """What surveys would measure of a simulated population: a stream of observations, all simulated.
 
-Depths, errors and what is missing follow published tables; see the constants. Each galaxy is
-observed a few times by different instruments, in no particular order, as a stream would bring it.
+Depths, errors and what is missing are those of ``surveys``, ``spectrum_surveys`` and
+``map_surveys``. Each galaxy is observed a few times by different instruments, in no particular
+order, as a stream would bring it.
 """
 
 from __future__ import annotations
@@ -27,9 +28,22 @@ from .map_surveys import maps
 from .population import LENSED, Population, simulate_population
 from .spectrum_surveys import spectra
 from .surveys import (
+    CONTINUUM_BANDS,
+    CONTINUUM_DEPTH_JY,
+    CONTINUUM_DEPTH_SCATTER_DEX,
+    CONTINUUM_FREQUENCY_HZ,
+    CONTINUUM_SHARES,
+    DUST_REDSHIFT_HALF_WIDTH,
+    DUST_REDSHIFT_SCATTER,
+    EAZY_HALF_WIDTH,
+    EAZY_OUTLIERS,
+    EAZY_SCATTER,
     FAR_INFRARED_AND_OPTICAL,
+    FLUX_CALIBRATION_ERROR,
+    HALF_WIDTH_SCATTER_DEX,
     IMAGING,
     LENSED_SAMPLE,
+    REDSHIFT_ERROR_CORRELATION,
     SUPER_DEBLENDED,
     Catalogue,
     ImagingSurvey,
@@ -54,7 +68,7 @@ _DAYS = 1_000.0
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """Shares of the kinds of observation, which add up to 1."""
+    """Shares of the kinds of observation, which add up to 1; the defaults are assumed."""
 
     photometry: float = 0.45
     photometric_redshift: float = 0.15
@@ -85,29 +99,25 @@ CATALOGUES = (SUPER_DEBLENDED, FAR_INFRARED_AND_OPTICAL, LENSED_SAMPLE)
 
 IMAGING_SHARE = 0.25
 """Of the photometry, from optical to mid-infrared imaging alone; more of galaxies too faint for the
-other catalogues."""
+other catalogues. Assumed."""
 
-EAZY_SCATTER = 0.028
-EAZY_HALF_WIDTH = 0.0177
-EAZY_OUTLIERS = 0.054
-"""Scatter (NMAD) and median half-width of the 68 % interval, both of z/(1+z), and share of
-outliers: EAZY redshifts (Skelton et al. 2014) against spectroscopy in GOODS-N (Liu et al. 2018)."""
+_WIDE_SHARE = 0.5
+"""Of the galaxies within the limits of the COSMOS sample that are observed as such. Assumed."""
 
-REDSHIFT_ERROR_CORRELATION = 0.966
-"""Between errors of two redshifts from the same photometry, EAZY and that of Liu et al. 2018, in
-the training part of GOODS-N; outliers of one are outliers of the other."""
+_BOUNDED_SHARE = 0.5
+"""Of the redshifts of the field that state an interval. Assumed: EAZY states one, the catalogue's
+own estimate does not."""
 
-DUST_REDSHIFT_SCATTER = 0.154
-DUST_REDSHIFT_HALF_WIDTH = 0.130
-"""The same of the far-infrared redshifts of the SPT sample (Reuter et al. 2020, table F1)."""
+_HIGHEST_MISTAKE = 4.0
+"""Assumed: redshifts that fail lie anywhere below this."""
+
+_LIMIT_SHARE = 0.5
+"""Of authors who publish a limit instead of what they measured. Assumed."""
+
+_POSITION_ERRORS_ARCSEC = {"redshift": 0.3, "continuum": 0.2, "spectrum": 0.2, "map": 0.15}
+"""Of the kinds of observation but photometry, 1 sigma on each axis. Assumed."""
 
 UPPER_LIMIT_SIGMA = 3.0
-
-CONTINUUM_BANDS = ("ALMA-3", "ALMA-4", "ALMA-6", "ALMA-7", "VLA-8GHz", "VLA-22GHz", "GMRT-610MHz")
-CONTINUUM_FREQUENCY_HZ = np.array([100e9, 144e9, 233e9, 343.5e9, 8e9, 22e9, 610e6])
-CONTINUUM_DEPTH_JY = np.array([12e-6, 20e-6, 60e-6, 150e-6, 2e-6, 4e-6, 15e-6])
-CONTINUUM_SHARES = np.array([0.15, 0.1, 0.25, 0.2, 0.1, 0.1, 0.1])
-"""Snapshots of some minutes with ALMA, and deep fields of the VLA and the GMRT."""
 
 
 def simulate(
@@ -184,7 +194,7 @@ class _Telescope:
         self.redshift_error = failures.standard_normal(BLOCK_GALAXIES)
         self.mistaken_redshift = np.where(
             failures.random(BLOCK_GALAXIES) < EAZY_OUTLIERS,
-            4 * failures.random(BLOCK_GALAXIES),
+            _HIGHEST_MISTAKE * failures.random(BLOCK_GALAXIES),
             np.nan,
         )
         self.acquisition = Acquisition(
@@ -251,7 +261,7 @@ class _Telescope:
     def _photometry(self, galaxies: Integers) -> list[_Measured]:
         lensed = self.population.kind[galaxies] == LENSED
         wide = in_far_infrared_sample(self.population, galaxies)
-        wide &= self.random.random(len(galaxies)) < 0.5
+        wide &= self.random.random(len(galaxies)) < _WIDE_SHARE
         survey = np.where(lensed, 2, np.where(wide, 1, 0))
         imaged = self.random.random(len(galaxies)) < IMAGING_SHARE
         imaged |= (survey == 0) & ~in_prior_list(self.population, galaxies)
@@ -274,11 +284,11 @@ class _Telescope:
         count = len(galaxies)
         true = self.population.redshift[galaxies]
         lensed = self.population.kind[galaxies] == LENSED
-        # EAZY states an interval, the catalogue's own estimate does not.
-        bounded = lensed | (self.random.random(count) < 0.5)
+        bounded = lensed | (self.random.random(count) < _BOUNDED_SHARE)
         scatter = np.where(lensed, DUST_REDSHIFT_SCATTER, EAZY_SCATTER)
         half_width = np.where(lensed, DUST_REDSHIFT_HALF_WIDTH, EAZY_HALF_WIDTH)
-        half_width = half_width * 10 ** (0.12 * self.random.standard_normal(count)) * (1 + true)
+        spread = HALF_WIDTH_SCATTER_DEX * self.random.standard_normal(count)
+        half_width = half_width * 10**spread * (1 + true)
         shared = REDSHIFT_ERROR_CORRELATION
         error = np.sqrt(shared) * self.redshift_error[galaxies]
         error += np.sqrt(1 - shared) * self.random.standard_normal(count)
@@ -289,7 +299,7 @@ class _Telescope:
         return [
             _Measured(
                 "simulated SPT-SMG" if is_lensed else "simulated super-deblended",
-                0.3,
+                _POSITION_ERRORS_ARCSEC["redshift"],
                 photometric_redshift=PhotometricRedshift(
                     "simulated dust" if is_lensed else "simulated EAZY", best, low, high
                 )
@@ -306,15 +316,15 @@ class _Telescope:
         band = self.random.choice(len(CONTINUUM_BANDS), count, p=CONTINUUM_SHARES)
         frequency = CONTINUUM_FREQUENCY_HZ[band]
         true = self.population.flux_density_jy(frequency[:, None], galaxies)[:, 0]
-        noise = CONTINUUM_DEPTH_JY[band] * 10 ** (0.25 * self.random.standard_normal(count))
-        error = np.hypot(noise, 0.05 * true)
+        spread = CONTINUUM_DEPTH_SCATTER_DEX * self.random.standard_normal(count)
+        error = np.hypot(CONTINUUM_DEPTH_JY[band] * 10**spread, FLUX_CALIBRATION_ERROR * true)
         flux = true + error * self.random.standard_normal(count)
-        # Half of the authors publish a limit instead of what they measured.
-        limit = (flux < UPPER_LIMIT_SIGMA * error) & (self.random.random(count) < 0.5)
+        limited = self.random.random(count) < _LIMIT_SHARE
+        limit = (flux < UPPER_LIMIT_SIGMA * error) & limited
         return [
             _Measured(
                 CONTINUUM_BANDS[k].split("-")[0],
-                0.2,
+                _POSITION_ERRORS_ARCSEC["continuum"],
                 photometry=Photometry(
                     [
                         BandMeasurement(
@@ -339,14 +349,14 @@ class _Telescope:
 
     def _spectra(self, galaxies: Integers) -> list[_Measured]:
         return [
-            _Measured("ALMA", 0.2, spectrum=spectrum)
+            _Measured("ALMA", _POSITION_ERRORS_ARCSEC["spectrum"], spectrum=spectrum)
             for spectrum in spectra(self.population, galaxies, self.random)
         ]
 
     def _maps(self, galaxies: Integers) -> list[_Measured]:
         places = self.right_ascension[galaxies], self.declination[galaxies]
         return [
-            _Measured(instrument, 0.15, continuum_map=continuum_map)
+            _Measured(instrument, _POSITION_ERRORS_ARCSEC["map"], continuum_map=continuum_map)
             for instrument, continuum_map in maps(self.population, galaxies, *places, self.random)
         ]
 

@@ -12,6 +12,7 @@ from schemas.events import Floats
 Integers = NDArray[np.int64]
 
 _CENTRES_HZ = np.array([92e9, 100e9, 108e9, 144e9, 155e9, 190e9, 233e9, 260e9, 343.5e9])
+"""Assumed: where tunings often are."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,6 +39,8 @@ def draw_axis(random: np.random.Generator) -> Axis:
     * NOEMA: two sidebands of 7.744 GHz with a gap in the middle of each (PolyFiX; IRAM, NOEMA
       capabilities), channels averaged to 20 or 40 MHz;
     * single dish: two contiguous blocks of 4 or 8 GHz.
+
+    How common each is, and where it is tuned to, is assumed.
     """
     kind = random.choice(4, p=[0.3, 0.35, 0.2, 0.15])
     centre = float(random.choice(_CENTRES_HZ)) * random.uniform(0.96, 1.04)

@@ -23,10 +23,23 @@ TUNING_CENTRES_HZ: Floats = np.array([100e9, 144e9, 233e9, 343.5e9])
 TUNING_OFFSETS_HZ: Floats = np.concatenate(
     [np.linspace(-7.75e9, -4.05e9, 480), np.linspace(4.05e9, 7.75e9, 480)]
 )
-"""Two sidebands of 3.75 GHz, 7.7 MHz channels."""
+"""Of receivers of ALMA in bands 3, 4, 6 and 7; two sidebands of 3.75 GHz, 7.7 MHz channels.
+Assumed: a common set-up."""
 
 SPECTRUM_NOISE_JY = 0.4e-3
-"""1 sigma in a channel of the scan; a tuning goes as deep over the same width in km/s."""
+"""1 sigma in a channel of the scan; a tuning goes as deep over the same width in km/s. Assumed."""
+
+_SCAN_SHARE = 0.5
+"""Of scans among the spectra; the rest are tunings. Assumed."""
+
+_DEPTH_SCATTER_DEX = 0.2
+_BRIGHT_JY = 3e-3
+_TIME_RANGE = (0.5, 10.0)
+"""Scatter of the depth; and the flux density at 850 um beyond which sources get less time in
+proportion, within a range. Assumed."""
+
+_BEAM_ARCSEC = (1.5, 1.2)
+"""Major and minor axis of the beam. Assumed."""
 
 _REACH_IN_WIDTHS = 2.0
 _LINES_HZ = np.array([relations.LINES_HZ[name] for name in LINE_NAMES])
@@ -36,7 +49,7 @@ def spectra(
     population: Population, galaxies: Integers, random: np.random.Generator
 ) -> list[Spectrum]:
     """One spectrum of each galaxy: half scans, half tunings to a strong line."""
-    scans = random.random(len(galaxies)) < 0.5
+    scans = random.random(len(galaxies)) < _SCAN_SHARE
     tuning = _tunings(population, galaxies, random)
     axes = [SCAN_FREQUENCY_HZ, *(centre + TUNING_OFFSETS_HZ for centre in TUNING_CENTRES_HZ)]
     axis = np.where(scans, 0, 1 + tuning)
@@ -98,11 +111,9 @@ def _at(
     channel_km_s = relations.SPEED_OF_LIGHT_KM_S * np.abs(np.diff(frequency)).min() / frequency
     scan_channel_km_s = relations.SPEED_OF_LIGHT_KM_S * 30.7e6 / 100e9
     noise = SPECTRUM_NOISE_JY * np.sqrt(scan_channel_km_s / channel_km_s)
-    # Brighter sources get less time.
     bright = population.flux_density_jy(np.array([352.7e9]), galaxies)
-    depth = 10 ** (0.2 * random.standard_normal((len(galaxies), 1))) * np.sqrt(
-        (bright / 3e-3).clip(0.5, 10)
-    )
+    spread = _DEPTH_SCATTER_DEX * random.standard_normal((len(galaxies), 1))
+    depth = 10**spread * np.sqrt((bright / _BRIGHT_JY).clip(*_TIME_RANGE))
     error = (depth * noise).astype(np.float32)
     ends = population.flux_density_jy(frequency[[0, -1]], galaxies)
     slope = np.log(ends[:, 1] / ends[:, 0]) / np.log(frequency[-1] / frequency[0])
@@ -111,7 +122,7 @@ def _at(
     flux += error * random.standard_normal(shape, dtype=np.float32)
     add_lines(flux, frequency, population, galaxies)
     for fluxes, errors in zip(flux, error, strict=True):
-        yield Spectrum(frequency, "BARYCENTRIC", fluxes, errors, 1.5, 1.2, 0.0)
+        yield Spectrum(frequency, "BARYCENTRIC", fluxes, errors, *_BEAM_ARCSEC, 0.0)
 
 
 def _edges(frequency_hz: Floats) -> Floats:

@@ -1,8 +1,9 @@
 """Catalogues that surveys would make of simulated galaxies: bands, noise and what is missing.
 
-Of catalogues whose real tables are at hand, ``survey_statistics`` measures how errors scatter and
-hang together and which bands a source has; of the others published depths are stated here. Every
-catalogue is an array operation over many galaxies.
+Of catalogues whose real tables are at hand (GOODS-N, Liu et al. 2018, ApJ 853 172; COSMOS, Drew &
+Casey 2022, ApJ 930 142; SPT-SMG, Reuter et al. 2020, ApJ 902 78), ``survey_statistics`` measures
+how errors scatter and hang together and which bands a source has; of the others published depths
+are stated here. Every catalogue is an array operation over many galaxies.
 """
 
 from __future__ import annotations
@@ -26,7 +27,16 @@ Booleans = NDArray[np.bool_]
 
 STATISTICS = Path(__file__).parent / "weights" / "survey_statistics.json"
 
-_AB_ZERO_JY = 3631.0
+_LEAST_FLUX_JY = 1e-8
+"""Assumed: what a fit that cannot be negative leaves of a source that it does not find."""
+
+_LARGER_THAN_POINTS_DEX = 0.2
+_DEPTH_SCATTER_DEX = 0.1
+"""Assumed: by how much more than a point source's the noise of a galaxy is in imaging, as it is
+larger, and how depth varies over the field."""
+
+_EDGE_SHARE = 0.02
+"""Assumed share of an imaged area in which neighbouring bands end in different places."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,14 +47,15 @@ class Survey:
         name: instrument of its observations.
         table: name in the measured statistics.
         bands: names of the bands.
-        wavelength_um: shape (bands,).
+        wavelength_um: of the instruments' filters, rounded, shape (bands,).
         shared_noise: groups of bands and how much of their noise, as a correlation coefficient, is
-            common: confusion by the same faint neighbours, or the same aperture.
+            common: confusion by the same faint neighbours, or the same aperture. Assumed where
+            no source is given.
         deblending: bands in which sources lose flux to their neighbours: by how many sigma on
             average, and how much larger than the errors the scatter is.
         calibration: by which factor the flux densities of some bands are off.
         non_negative: whether the catalogue's fits cannot be negative beyond 10 um.
-        position_error_arcsec: 1 sigma on each axis.
+        position_error_arcsec: 1 sigma on each axis; assumed.
     """
 
     name: str
@@ -74,7 +85,7 @@ SUPER_DEBLENDED = Survey(
         [2.15, 3.6, 4.5, 5.8, 8, 16, 24, 100, 160, 250, 350, 500, 850, 1160, 214_137.0]
     ),
     shared_noise=((("SPIRE-250", "SPIRE-350", "SPIRE-500"), 0.4), (("IRAC1", "IRAC2"), 0.5)),
-    # What the training part has more of fluxes at zero than its colours and errors explain.
+    # Assumed: what the training part has more of fluxes at zero than colours and errors explain.
     deblending=(
         ("PACS-160", 0.5, 1.2),
         ("SCUBA-2-850", 0.4, 1.3),
@@ -129,12 +140,12 @@ class ImagingSurvey:
     Args:
         name: instrument of its observations.
         bands: names of the bands.
-        wavelength_um: shape (bands,).
+        wavelength_um: of the instruments' filters, rounded, shape (bands,).
         depth_mag: 5 sigma point-source depth in AB magnitudes, shape (bands,).
         coverage: share of the survey's area that a band covers, shape (bands,).
         relative_error: of bright sources, as a fraction of the flux; half of its square is common
-            to all bands, being the aperture's.
-        position_error_arcsec: 1 sigma on each axis.
+            to all bands, being the aperture's. Assumed.
+        position_error_arcsec: 1 sigma on each axis; assumed.
     """
 
     name: str
@@ -152,7 +163,7 @@ class ImagingSurvey:
 
 
 CANDELS = ImagingSurvey(
-    # Depths about those of the catalogue of Barro et al. 2019, ApJS 243 22.
+    # Depths about those of the catalogue of Barro et al. 2019, ApJS 243 22; coverage assumed.
     name="simulated CANDELS",
     bands=(
         *("ACS-F435W", "ACS-F606W", "ACS-F775W", "ACS-F814W", "ACS-F850LP"),
@@ -164,7 +175,7 @@ CANDELS = ImagingSurvey(
 )
 
 HYPER_SUPRIME_CAM = ImagingSurvey(
-    # The Deep layer: Aihara et al. 2018, PASJ 70 S4.
+    # The Deep layer: Aihara et al. 2018, PASJ 70 S4; coverage assumed.
     name="simulated HSC",
     bands=("HSC-g", "HSC-r", "HSC-i", "HSC-z", "HSC-y"),
     wavelength_um=np.array([0.477, 0.622, 0.773, 0.893, 0.978]),
@@ -183,6 +194,52 @@ WEBB = ImagingSurvey(
 
 IMAGING = (CANDELS, HYPER_SUPRIME_CAM, WEBB)
 
+_PRIOR_LIMITS_JY = np.array([14e-6, 8e-6])
+"""At 24 um and at 20 cm: about the 3 sigma of GOODS-N (Liu et al. 2018, ApJ 853 172)."""
+
+_FAR_INFRARED_LIMITS_JY = np.array(
+    [0.2e-3, 7e-3, 11e-3, relations.AB_ZERO_JY * 10 ** (-0.4 * 22.6)]
+)
+_FAR_INFRARED_REDSHIFT = 1.0
+"""At 24, 100 and 160 um and in the i band, and the highest redshift: about where the table of Drew
+& Casey 2022 (ApJ 930 142), joined with zCOSMOS, begins and ends."""
+
+_LENSED_LIMIT_JY = 12e-3
+"""At 1.4 mm: about where the SPT sample (Reuter et al. 2020, ApJ 902 78) begins."""
+
+# --- Redshifts that come with the catalogues ---
+
+EAZY_SCATTER = 0.028
+EAZY_HALF_WIDTH = 0.0177
+EAZY_OUTLIERS = 0.054
+"""Scatter (NMAD) and median half-width of the 68 % interval, both of z/(1+z), and share of
+outliers: EAZY redshifts (Skelton et al. 2014, ApJS 214 24) against spectroscopy in GOODS-N (Liu et
+al. 2018, ApJ 853 172)."""
+
+REDSHIFT_ERROR_CORRELATION = 0.966
+"""Between errors of two redshifts from the same photometry, EAZY and that of Liu et al. 2018, in
+the training part of GOODS-N; outliers of one are outliers of the other."""
+
+DUST_REDSHIFT_SCATTER = 0.154
+DUST_REDSHIFT_HALF_WIDTH = 0.130
+"""The same of the far-infrared redshifts of the SPT sample (Reuter et al. 2020, table F1)."""
+
+HALF_WIDTH_SCATTER_DEX = 0.12
+"""Scatter of the half-widths between galaxies; assumed."""
+
+# --- Continuum in one band at a time ---
+
+CONTINUUM_BANDS = ("ALMA-3", "ALMA-4", "ALMA-6", "ALMA-7", "VLA-8GHz", "VLA-22GHz", "GMRT-610MHz")
+CONTINUUM_FREQUENCY_HZ = np.array([100e9, 144e9, 233e9, 343.5e9, 8e9, 22e9, 610e6])
+CONTINUUM_DEPTH_JY = np.array([12e-6, 20e-6, 60e-6, 150e-6, 2e-6, 4e-6, 15e-6])
+CONTINUUM_SHARES = np.array([0.15, 0.1, 0.25, 0.2, 0.1, 0.1, 0.1])
+"""Snapshots of some minutes with ALMA, and deep fields of the VLA and the GMRT: 1 sigma depths and
+how common each is. Assumed."""
+
+CONTINUUM_DEPTH_SCATTER_DEX = 0.25
+FLUX_CALIBRATION_ERROR = 0.05
+"""Scatter of these depths, and error of the flux scale as a fraction. Assumed."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Catalogue:
@@ -200,22 +257,16 @@ class Catalogue:
 
 
 def in_prior_list(population: Population, galaxies: Integers) -> Booleans:
-    """Whether a galaxy is in the list of the super-deblended catalogue: at 24 um or in the radio.
-
-    About the 3 sigma of GOODS-N (Liu et al. 2018, ApJ 853 172).
-    """
+    """Whether a galaxy is in the list of the super-deblended catalogue: at 24 um or 20 cm."""
     flux = _flux_at(population, galaxies, 24.0, 214_137.0)
-    return (flux[:, 0] > 14e-6) | (flux[:, 1] > 8e-6)
+    return np.asarray((flux > _PRIOR_LIMITS_JY).any(axis=1))
 
 
 def in_far_infrared_sample(population: Population, galaxies: Integers) -> Booleans:
-    """Whether a galaxy is one of the COSMOS sample: bright in infrared and optical, nearby.
-
-    About where the table of Drew & Casey 2022 (ApJ 930 142), joined with zCOSMOS, begins.
-    """
+    """Whether a galaxy is one of the COSMOS sample: bright in infrared and optical, nearby."""
     flux = _flux_at(population, galaxies, 24.0, 100.0, 160.0, 0.768)
-    limits = np.array([0.2e-3, 7e-3, 11e-3, _AB_ZERO_JY * 10 ** (-0.4 * 22.6)])
-    return np.asarray((flux > limits).all(axis=1) & (population.redshift[galaxies] < 1.0))
+    bright = (flux > _FAR_INFRARED_LIMITS_JY).all(axis=1)
+    return np.asarray(bright & (population.redshift[galaxies] < _FAR_INFRARED_REDSHIFT))
 
 
 def observe(
@@ -238,8 +289,8 @@ def observe(
 
 
 def in_lensed_sample(population: Population, galaxies: Integers) -> Booleans:
-    """Whether a galaxy is bright enough at 1.4 mm for the SPT sample (Reuter et al. 2020)."""
-    return np.asarray(_flux_at(population, galaxies, 1363.0)[:, 0] > 12e-3)
+    """Whether a galaxy is bright enough at 1.4 mm for the SPT sample."""
+    return np.asarray(_flux_at(population, galaxies, 1363.0)[:, 0] > _LENSED_LIMIT_JY)
 
 
 def _catalogued(
@@ -265,7 +316,7 @@ def _catalogued(
         flux = true + error * noise
     if survey.non_negative:
         fitted = (survey.wavelength_um > 10) & (survey.wavelength_um < 2000)
-        flux = np.where(fitted, np.maximum(flux, 1e-8), flux)
+        flux = np.where(fitted, np.maximum(flux, _LEAST_FLUX_JY), flux)
     scaled = np.arcsinh(flux / depth)
     seen = _seen(statistics, np.log1p(population.redshift[galaxies]), scaled, random)
     return Catalogue(flux, error, seen)
@@ -276,16 +327,16 @@ def _imaged(
 ) -> Catalogue:
     """A catalogue of an imaging survey."""
     true = population.flux_density_jy(survey.frequency_hz, galaxies)
-    depth = _AB_ZERO_JY * 10 ** (-0.4 * survey.depth_mag) / 5
-    # Galaxies are larger than point sources, and depth varies over the field.
-    depth = depth * 10 ** (0.2 + 0.1 * random.standard_normal(true.shape))
+    depth = relations.AB_ZERO_JY * 10 ** (-0.4 * survey.depth_mag) / 5
+    variation = _DEPTH_SCATTER_DEX * random.standard_normal(true.shape)
+    depth = depth * 10 ** (_LARGER_THAN_POINTS_DEX + variation)
     error = np.hypot(depth, survey.relative_error * true)
     share = 0.5**0.5 * survey.relative_error * true / error
     common = random.standard_normal((len(galaxies), 1))
     own = random.standard_normal(true.shape)
     flux = true + error * (share * common + np.sqrt(1 - share**2) * own)
     # Neighbouring bands miss a galaxy together, at the edge of the field or under a star.
-    place = random.random((len(galaxies), 1)) + 0.02 * random.standard_normal(true.shape)
+    place = random.random((len(galaxies), 1)) + _EDGE_SHARE * random.standard_normal(true.shape)
     seen = place < survey.coverage
     seen[:, np.argmax(survey.coverage)] |= ~seen.any(axis=1)
     return Catalogue(flux, error, seen)

@@ -55,6 +55,8 @@ _LOG_STEP = 0.001
 _LOG_WAVELENGTH: Array = np.arange(np.log(200.0), np.log(6e6), _LOG_STEP)  # Angstrom
 _NORMALISATION = np.log(16_000.0)
 _LYMAN_ALPHA = 1216.0
+"""In Angstrom, rounded from ``relations.LYMAN_SERIES_MICRON``, as the packaged table was made."""
+
 _END_OF_COSMOS = (1.7e5, 3e5)  # Angstrom
 """The templates of COSMOS end at 20 um: the power law of their last interval goes on."""
 

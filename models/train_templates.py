@@ -79,7 +79,7 @@ _FLATTENED = 0.05
 """Share of templates' frequencies that is spread evenly: rare is not impossible."""
 
 _HOT_DUST_SLOPES = (1.0, 1.6)
-"""Of two power laws of wavelength, cut off below 1 um, that stand for active nuclei."""
+"""Of two power laws of wavelength, cut off below 1 um, that stand for active nuclei. Assumed."""
 
 _EXPONENTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 

@@ -19,10 +19,10 @@ LOG_STEP = BIN_WIDTH_KM_S / SPEED_OF_LIGHT_KM_S
 """Width of a bin in ln(frequency)."""
 
 LOWEST_FREQUENCY_HZ = 30e9
-"""Below ALMA band 1 (35 GHz)."""
+"""Below ALMA band 1."""
 
 HIGHEST_FREQUENCY_HZ = 1000e9
-"""Above ALMA band 10 (950 GHz)."""
+"""Above ALMA band 10."""
 
 CHUNKS = math.ceil(math.log(HIGHEST_FREQUENCY_HZ / LOWEST_FREQUENCY_HZ) / LOG_STEP / CHUNK_BINS)
 BINS = CHUNKS * CHUNK_BINS

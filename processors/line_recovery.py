@@ -33,10 +33,6 @@ QUANTITIES = (*LINES, "infrared")
 
 INFRARED = len(LINES)
 
-FLUX_SCALE_ERROR = 0.10
-"""Of line fluxes of different receivers and telescopes against each other, as a fraction: 5 to 10 %
-at ALMA, by band (ALMA Technical Handbook, chapter on calibration), more elsewhere."""
-
 OUTLIER_SHARE = 0.05
 OUTLIER_ERROR_DEX = 0.4
 """Share of measurements that are wrong by more than their error says, and by how much: other
@@ -162,7 +158,7 @@ class LineRecovery:
         mean, covariance = self.prior(redshift)
         seen = np.isfinite(np.column_stack([error_jy_km_s, infrared_error_dex]))
         flux = np.where(seen[:, :INFRARED], flux_jy_km_s, 0.0)
-        error = np.hypot(error_jy_km_s, FLUX_SCALE_ERROR * flux)
+        error = np.hypot(error_jy_km_s, relations.FLUX_SCALE_ERROR * flux)
         scale = log_luminosity_per_flux(redshift)
         order = np.argsort(-np.column_stack([flux / error, np.full(len(flux), np.inf)]), axis=1)
         for place in range(len(QUANTITIES)):

@@ -1,6 +1,20 @@
 """Constants of nature and published relations, each with its source.
 
-Nothing else in the project states a physical constant or a published number.
+What galaxies and instruments in general are like, as papers have it, is stated here alone. Other
+numbers stand elsewhere:
+
+* what describes one survey or one table, with its source or marked as assumed: bands, depths,
+  noise, beams and tunings, limits of samples and errors of redshifts in ``models.surveys``,
+  ``models.spectrum_surveys``, ``models.map_surveys``, ``models.spectral_axes`` and
+  ``models.simulator``; columns and their meaning in ``models.catalogues`` and
+  ``models.line_tables``;
+* what is assumed where no paper gives a number, or was set on training data: where it is used, as a
+  constant that says so;
+* what was fitted: ``processors/redshift/tuned.json`` and ``models/weights``;
+* units, the constants of Planck and Boltzmann, and the cosmology (Planck 2018): astropy.
+
+Grids, thresholds, tolerances and formulae of this project's own are no published numbers, and stand
+where they are used.
 """
 
 from __future__ import annotations
@@ -29,6 +43,13 @@ ASTROMETRIC_FLOOR_ARCSEC = 0.1
 """Registration of ALMA, VLA and optical frames against each other, of the order of 0.1 arcsec
 (Franco et al. 2018, A&A 620 A152, find 0.1 to 0.3 arcsec offsets ALMA to HST)."""
 
+POSITION_ERROR_BEAMS = 0.6
+"""Error of a source's position at a signal-to-noise ratio of 1, in full widths at half maximum of
+the beam (Ivison et al. 2007, MNRAS 380 199): 22 arcsec for the 36 of SPIRE at 500 um."""
+
+AB_ZERO_JY = 3631.0
+"""Flux density of AB magnitude 0 (Oke & Gunn 1983, ApJ 266 713)."""
+
 # --- Scales of the networks' vector view ---
 
 DEEP_SURVEY_DEPTHS = (
@@ -55,8 +76,8 @@ columns of 16 and 24 um exchanged. They are left so: a scale need not be the dep
 network that reads vectors is trained with these."""
 
 RECEIVER_BAND_EDGES_HZ = (67e9, 116e9, 163e9, 211e9, 275e9, 373e9, 500e9, 720e9)
-"""Between ALMA bands 1, 3, 4, 5, 6, 7, 8, 9 and 10 (ALMA Technical Handbook, table of receivers):
-upper ends of the bands, and the lower end of band 2."""
+"""Between ALMA bands 1, 3, 4, 5, 6, 7, 8, 9 and 10, which begin at 35 and end at 950 GHz (ALMA
+Technical Handbook, table of receivers): upper ends of the bands, and the lower end of band 2."""
 
 # --- Conventional redshift: dust, radio and line emission ---
 
@@ -128,7 +149,7 @@ SOLAR_LUMINOSITY_W = 3.828e26
 """IAU 2015 resolution B3."""
 
 CO_LUMINOSITY_SCATTER_DEX = 0.3
-"""Scatter of log L'_CO at given L_IR that is adopted about the relation below."""
+"""Assumed: scatter of log L'_CO at given L_IR about the relation below."""
 
 CO_LUMINOSITY_SLOPE = 1.37
 CO_LUMINOSITY_INTERCEPT = -1.74
@@ -174,11 +195,46 @@ Yang et al. 2017 (A&A 608 A144); [CI](1-0) from the stack of Reuter et al. 2023 
 [CI](2-1) = 0.55 [CI](1-0) (Walter et al. 2011, ApJ 730 18); [CII] from 5200 in luminosity (Gullberg
 et al. 2015, MNRAS 449 2883, abstract)."""
 
+GAS_MASS_PER_CO_LUMINOSITY = 4.36
+"""Mass of the molecular gas, helium included, over L' of CO(1-0), in Msun/(K km/s pc2): that of
+2e20 hydrogen molecules per cm2 and K km/s, which is recommended for the disc of the Milky Way
+within 30 % (Bolatto, Wolfire & Leroy 2013, arXiv:1301.3498, abstract), and 1.36 times their mass
+with helium. Assumed for all galaxies: starbursts have less gas for their CO."""
+
 LINE_RATIO_SCATTER_DEX = 0.2
 """Scatter of CO ratios between neighbouring transitions: 0.16 to 0.24 dex (individual galaxies of
 the DIGAME compilation, CO(4-3), CO(6-5) and CO(7-6) against CO(5-4))."""
 
+LINE_WIDTH_KM_S = 400.0
+LINE_WIDTH_SCATTER_DEX = 0.25
+"""Median full width at half maximum and scatter of 365 lines of the DIGAME compilation (T. Greve).
+Submillimetre galaxies alone have 510 km/s (Bothwell et al. 2013, MNRAS 429 3047)."""
+
+FLUX_SCALE_ERROR = 0.10
+"""Of line fluxes of different receivers and telescopes against each other, as a fraction: 5 to 10 %
+at ALMA, by band (ALMA Technical Handbook, chapter on calibration), more elsewhere."""
+
 # --- Simulated galaxies ---
+
+FIELD_REDSHIFTS = (
+    (0.0, 0.025, 0.10, 0.25, 0.50, 0.75, 0.90, 0.975, 1.0),
+    (0.08, 0.26, 0.46, 0.70, 1.15, 1.92, 2.60, 3.38, 5.5),
+)
+"""Cumulative shares, and the redshifts up to which they reach: percentiles of z_phot in the GOODS-N
+super-deblended catalogue (Liu et al. 2018, ApJ 853 172)."""
+
+SUBMILLIMETRE_REDSHIFT = 2.61
+SUBMILLIMETRE_REDSHIFT_SCATTER = 0.22
+"""Median redshift of submillimetre galaxies, and scatter in ln(1 + z): 68 % lie between 1.8 and 3.4
+(Dudzeviciute et al. 2020, MNRAS 494 3828)."""
+
+LENSED_REDSHIFT = 3.80
+LENSED_REDSHIFT_SCATTER = 0.20
+"""The same of the SPT sample (Reuter et al. 2020, ApJ 902 78)."""
+
+LENSED_LOG_LUMINOSITY = 12.88
+"""log10 of L_IR in Lsun, corrected for lensing, of the SPT sample: L_FIR is 12.78 (Reuter et al.
+2020, ApJ 902 78, table F1), to which the mid-infrared adds 0.1 (assumed)."""
 
 PEAK_WAVELENGTH_SCATTER_DEX = 0.053
 """Scatter of the peak wavelength about its relation with luminosity, measured on the 46 rows of
@@ -193,15 +249,23 @@ STAR_FORMATION_RATE_PER_LUMINOSITY = 1e-10
 """SFR / L_IR in Msun/yr/Lsun (Kennicutt 1998, ARA&A 36 189, for the initial mass function of
 Chabrier 2003)."""
 
+AROMATIC_BANDS = (
+    (3.3, 0.05, 0.06),
+    (6.22, 0.06, 0.55),
+    (7.7, 0.126, 1.0),
+    (8.61, 0.06, 0.35),
+    (11.3, 0.06, 0.50),
+    (12.6, 0.06, 0.30),
+    (17.0, 0.08, 0.15),
+)
+"""Centre in micrometre, full width at half maximum over centre, and strength relative to that at
+7.7 um: the complexes of the spectrum of star-forming galaxies, roughly after figure 13 and table 3
+of Smith et al. 2007 (ApJ 656 770)."""
+
 INFRARED_TO_8_MICRON = 4.9
 INFRARED_TO_8_MICRON_SCATTER_DEX = 0.2
 """L_IR / nu L_nu(8 um) of the infrared main sequence: 4.9 (+2.9, -2.2) (Elbaz et al. 2011, A&A 533
 A119)."""
-
-LINE_WIDTH_KM_S = 400.0
-LINE_WIDTH_SCATTER_DEX = 0.25
-"""Median full width at half maximum and scatter of 365 lines of the DIGAME compilation (T.
-Greve)."""
 
 MID_INFRARED_SLOPE_SCATTER = 0.5
 """Scatter of MID_INFRARED_SLOPE between galaxies: 2.0 +- 0.5 (Casey 2012, MNRAS 425 3094)."""
@@ -233,11 +297,26 @@ THERMAL_RADIO_INDEX = 0.1
 """Total over thermal radio emission of star formation = 1 + 10 (nu/GHz)**(0.1 - index), index that
 of the synchrotron emission (Condon 1992, ARA&A 30 575, section 3.2)."""
 
+DISC_CO_RATIO = 0.23
+QUASAR_CO_RATIO = 0.69
+"""L' of CO(5-4) over CO(1-0) in discs (Daddi et al. 2015, A&A 577 A46) and in quasars (Carilli &
+Walter 2013, ARA&A 51 105)."""
+
+DOUBLE_PEAKED_SHARE = 0.25
+"""Two peaks are seen in about a quarter of the CO lines of submillimetre galaxies (Bothwell et al.
+2013, MNRAS 429 3047)."""
+
+STANDING_WAVE_GAIN = 0.03
+"""Modulation of the gain by standing waves, as a fraction of the continuum, at the IRAM 30 m
+telescope, where they have periods of 7 and 30 MHz (Lazareff & Hein 1998, IRAM report "Baseline
+ripples"). ALMA's total-power array shows 200 to 300 MHz on bright sources (ALMA Science Portal,
+Knowledgebase)."""
+
 MAGNIFICATION = 6.3
 """Median magnification of lensed galaxies of the SPT sample at 870 um (Spilker et al. 2016, ApJ 826
 112, abstract)."""
 
-# Observatories ----------------------------------------------------------------------------------
+# --- Observatories ---
 
 OBSERVATORY_LATITUDES_DEG = (-23.0229, 44.6339)
 """Geographic latitudes of ALMA (Array Operations Site) and NOEMA (Plateau de Bure); ALMA Technical

@@ -120,11 +120,6 @@ class Scorer:
         calibrations = (self._redshift_calibration, self._critic_calibration)
         return "+".join(each.calibration_id for each in calibrations)
 
-    @property
-    def critic_calibration_id(self) -> str:
-        """Names the calibration of the critic in force."""
-        return self._critic_calibration.calibration_id
-
     def identity(self, model_hash: str, refined: Sequence[ModelUsed] = ()) -> str:
         """Hash over what a scored galaxy depends on besides the fingerprint.
 

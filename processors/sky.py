@@ -32,9 +32,8 @@ AMBIGUOUS_RELIABILITY = 0.1
 """A second candidate at least this reliable makes an association ambiguous."""
 
 MAX_POSITION_ERROR_ARCSEC = 30.0
-"""Positions with larger errors cannot be associated. The widest beam of the surveys, 36 arcsec
-(SPIRE at 500 um), centres a source of signal-to-noise 1 to 22 arcsec (0.6 FWHM / SNR; Ivison et
-al. 2007, MNRAS 380 199)."""
+"""Positions with larger errors cannot be associated. The widest beam of the surveys, that of SPIRE
+at 500 um, centres sources better than this (see ``relations.POSITION_ERROR_BEAMS``)."""
 
 _PUBLISHING_NSIDE = 64
 _ROUNDING_DEG = 1e-9  # 4 microarcsec, far above what is lost in rounding

@@ -26,13 +26,14 @@ _SCATTER = relations.LINE_RATIO_SCATTER_DEX * np.log(10)
 _C = relations.SPEED_OF_LIGHT_KM_S
 
 _UNEXPLAINED = 0.1
-"""Share of lines that are of something else: another galaxy, another molecule."""
+"""Assumed share of lines that are of something else: another galaxy, another molecule."""
 
 _SPREAD = 40.0 / _C
 """Lines of one galaxy differ by so much in ln(frequency)."""
 
 _CENTRE, _WIDTH = 1.1, 0.4
-"""Mean and scatter of ln(1 + z): median redshift 2, wide enough for field and lensed galaxies."""
+"""Assumed mean and scatter of ln(1 + z): median redshift 2, enough for field and lensed
+galaxies."""
 
 _LEAST = 0.01
 """Probability below which a candidate is left out."""
@@ -41,7 +42,7 @@ _SEEN = 4.5
 """Signal-to-noise ratio at which half of the lines are found."""
 
 _ABSENT = 0.02
-"""Share of lines that are not seen whatever the ladder says."""
+"""Assumed share of lines that are not seen whatever the ladder says."""
 
 _LOG_ANY_RATIO = np.log(np.log(100.0))
 """Unrelated fluxes differ by up to a factor of ten either way."""

@@ -31,7 +31,7 @@ HIGHEST_FREQUENCY_HZ = 5e12
 """Between 5 mm, where free-free emission takes over, and 60 um."""
 
 _WIEN_MICRON = 60.0
-"""Rest wavelength below which warm dust and small grains take over from the black body."""
+"""Assumed: rest wavelength below which warm dust and small grains take over from the black body."""
 
 _PLANCK_H_OVER_K = (constants.h / constants.k_B).to_value("s K")
 _MICRON_HZ = relations.SPEED_OF_LIGHT_KM_S * 1e9  # frequency in Hz times wavelength in micrometre

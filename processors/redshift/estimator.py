@@ -30,7 +30,6 @@ from .tuned import Tuned, packaged
 
 _MODE_BINS = 4  # fine cells on either side of a line identification: 1000 km/s
 _LEAST_MODE = 0.005
-_SIGNIFICANT_CONTINUUM = 3.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,9 @@ STEP = 0.4
 LOG_FLUX: Array = np.arange(np.log(1e-5), np.log(1e5), STEP)
 """ln(line flux / Jy km/s) for which the ratio is given, shape (fluxes,)."""
 
-_ABSENT = 0.05  # share of lines outside the scatter: absorbed, lensed apart, an odd ratio
+_ABSENT = 0.05
+"""Assumed share of lines outside the scatter: absorbed, lensed apart, an odd ratio."""
+
 _TRUSTED = 8.0  # signal-to-noise ratio
 
 _ROW_STEP = 0.1

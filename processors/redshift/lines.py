@@ -30,8 +30,8 @@ SIGNIFICANT = 5.0
 """Signal-to-noise ratio of a line that is reported."""
 
 WIDTHS_KM_S = (350.0, 700.0)
-"""Trial full widths at half maximum, around the 510 km/s of submillimetre galaxies (Bothwell et al.
-2013, MNRAS 429 3047)."""
+"""Trial full widths at half maximum, around that of submillimetre galaxies (see
+``relations.LINE_WIDTH_KM_S``)."""
 
 _FINE_WIDTHS_KM_S = tuple(np.geomspace(150.0, 1500.0, 12).tolist())
 _CONTINUUM_BINS = 2 * CHUNK_BINS

@@ -16,9 +16,13 @@ HIGHEST_FREQUENCY_HZ = 10e9
 
 _REFERENCE_HZ = 1.4e9
 _W_PER_HZ_IN_JY_MPC2 = (1 * u.W / u.Hz).to_value("Jy Mpc2")
-_LOG_STELLAR_MASS = 10.5  # of a typical galaxy of the infrared luminosity function
+_LOG_STELLAR_MASS = 10.5
+"""Assumed: that of a typical galaxy of the infrared luminosity function, in Msun."""
+
 _EXCESS_DEX = 0.7
-_EXCESS_SCATTER_DEX = 0.7  # radio-loud galaxies lie up to a hundred times above the correlation
+_EXCESS_SCATTER_DEX = 0.7
+"""Assumed: radio-loud galaxies lie up to a hundred times above the correlation."""
+
 _QUADRATURE = 15
 
 

@@ -37,9 +37,6 @@ PRIOR_UM, PRIOR_RANGE = 2.16, 0.8
 """Wavelength in um of the magnitude that the prior depends on, and how far from it in
 ln(wavelength) a band may be that stands for it."""
 
-AB_ZERO_JY = 3631.0
-"""Flux density of AB magnitude 0 (Oke & Gunn 1983, ApJ 266 713)."""
-
 _NEGLIGIBLE = 12.0  # ln of the evidence below the best at which a template no longer counts
 _LOGARITHM_OF = 8  # variances in Jy**2 are multiplied at a time: a logarithm is slow
 _FARTHEST = 8.0  # ln by which the prior is at most below its peak
@@ -269,7 +266,7 @@ class TemplateFit:
             if np.isfinite(distance[some]).any():
                 nearest = measured.start[row] + int(np.argmin(distance[some]))
                 flux = max(measured.flux[nearest], measured.error[nearest])
-                result[row] = -2.5 * np.log10(flux / AB_ZERO_JY)
+                result[row] = -2.5 * np.log10(flux / relations.AB_ZERO_JY)
         return result
 
     def log_likelihood_at(self, measured: Photometry, point: NDArray[np.int64]) -> Array:

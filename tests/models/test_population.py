@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 
 from models import dust_emission, radio_emission
 from models.line_emission import LINE_NAMES, line_luminosities
-from models.population import KINDS, LENSED, WAVELENGTH_UM, simulate_population
+from models.population import (
+    KINDS,
+    LENSED,
+    WAVELENGTH_UM,
+    luminosity_distance_mpc,
+    simulate_population,
+)
 from models.starlight import (
     TEMPLATES,
     attenuation_curve,
@@ -105,3 +111,32 @@ def test_co_follows_luminosity_and_excitation_tilts_the_ladder() -> None:
     assert excitation[active > 0].mean() > excitation[active == 0].mean() + 0.2
     typical = np.log10(relations.LINE_RATIOS["CO(7-6)"])
     assert ratio[np.abs(excitation) < 0.03].mean() == pytest.approx(typical, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("log_luminosity", "active", "expected"),
+    [(11.5, 0.0, relations.DISC_CO_RATIO), (13.3, 1.0, relations.QUASAR_CO_RATIO)],
+    ids=["discs", "quasars"],
+)
+def test_ladders_of_discs_and_quasars_are_about_the_published(
+    log_luminosity: float, active: float, expected: float
+) -> None:
+    random = np.random.default_rng(3)
+    lines, _ = line_luminosities(np.full(4_000, log_luminosity), np.full(4_000, active), random)
+    ground, middle = (LINE_NAMES.index(name) for name in ("CO(1-0)", "CO(5-4)"))
+    ratio = np.median(lines[:, middle] / lines[:, ground])
+    assert np.log10(ratio / expected) == pytest.approx(0.0, abs=0.1)
+
+
+def test_the_mass_of_the_gas_is_that_of_the_co_that_is_observed() -> None:
+    population = simulate_population(500, 6)
+    flux = population.line_flux_jy_km_s[:, LINE_NAMES.index("CO(1-0)")]
+    observed_ghz = relations.LINES_HZ["CO(1-0)"] / 1e9 / (1 + population.redshift)
+    luminosity = (
+        relations.LINE_LUMINOSITY_FACTOR
+        * (flux / population.magnification)
+        * luminosity_distance_mpc(population.redshift) ** 2
+        / (observed_ghz**2 * (1 + population.redshift) ** 3)
+    )
+    mass = relations.GAS_MASS_PER_CO_LUMINOSITY * luminosity
+    assert population.log_gas_mass == pytest.approx(np.log10(mass))

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from processors import relations
 from processors.sky import (
+    MAX_POSITION_ERROR_ARCSEC,
     SEARCH_SIGMAS,
     Neighbour,
     Position,
@@ -131,3 +133,8 @@ def test_separations_agree_with_astropy(ra1: float, dec1: float, ra2: float, dec
 
     expected = angular_separation(*map(math.radians, (ra1, dec1, ra2, dec2))) * 206264.806247
     assert float(separation_arcsec(ra1, dec1, ra2, dec2)) == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_source_in_the_widest_beam_can_be_associated() -> None:
+    spire_500_um_arcsec = 36.0
+    assert relations.POSITION_ERROR_BEAMS * spire_500_um_arcsec < MAX_POSITION_ERROR_ARCSEC

@@ -18,7 +18,7 @@ import psutil
 import pytest
 from rich.console import Console
 
-from models.simulator import CONTINUUM_BANDS
+from models.surveys import CONTINUUM_BANDS
 from processors.sky import Position
 from schemas.codec import Codec
 from schemas.events import Observation
