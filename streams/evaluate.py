@@ -35,6 +35,7 @@ from processors.redshift.estimator import posteriors_of
 from processors.redshift.published import independent
 from processors.redshift.refined import FALLBACK, Refined
 from processors.redshift.tuned import Tuned, packaged
+from processors.relations import SPEED_OF_LIGHT_KM_S
 from processors.scoring import REDSHIFT_TOLERANCE, mass_around_best
 from schemas.events import Fingerprint, Observation, RedshiftPosterior
 
@@ -77,7 +78,7 @@ _REFINED_MAPPING = "goodsn"
 MODELS = (CONVENTIONAL, REFINED, "both")
 
 FAINT_JY = 15e-3
-_S500_HZ = 299_792.458e9 / 500
+_S500_HZ = SPEED_OF_LIGHT_KM_S * 1e9 / 500
 _BATCH = 500
 
 CAVEAT = (

@@ -9,6 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from processors.relations import AB_ZERO_JY
 from schemas.events import Floats
 
 from ..population import KINDS, Population
@@ -39,7 +40,7 @@ def population(galaxies: Population, wavelength_um: Floats, output: Path) -> Non
             flux = np.exp(galaxies.log_flux_density[row])
             left.loglog(observed, flux, c=ink, lw=0.7, label=name if place == 0 else None)
     for survey in (CANDELS, WEBB):
-        depth = 3631 * 10 ** (-0.4 * survey.depth_mag) / 5
+        depth = AB_ZERO_JY * 10 ** (-0.4 * survey.depth_mag) / 5
         left.plot(survey.wavelength_um, depth, "v", c="grey", ms=3)
     left.set(
         xlim=(0.3, 1e6), ylim=(1e-10, 1), xlabel="observed wavelength [µm]", ylabel="S [Jy]",
