@@ -33,11 +33,12 @@ def test_a_curve_that_knows_the_redshift_has_an_exponent_and_one_that_does_not_h
     better -= np.logaddexp.reduce(better, axis=1, keepdims=True)
     flat -= np.logaddexp.reduce(flat, axis=1, keepdims=True)
     assert at_truth(better, TRUTH).mean() - at_truth(flat, TRUTH).mean() == pytest.approx(gain)
-    misled = on_grid(gaussians(np.log1p(TRUTH) + 0.8, 0.2, CENTRES))
-    measured = np.log1p(TRUTH) + np.random.default_rng(1).normal(0, 0.1, len(TRUTH))
-    value, gain = exponent(gaussians(measured, 0.1, COARSE), misled, TRUTH)
-    assert value < 0.01
-    assert gain < 0.01
+    random = np.random.default_rng(1)
+    measured = np.log1p(TRUTH) + random.normal(0, 0.1, len(TRUTH))
+    noise = on_grid(random.normal(size=(len(TRUTH), len(CENTRES))))
+    value, gain = exponent(gaussians(measured, 0.1, COARSE), noise, TRUTH)
+    assert value < 0.3
+    assert gain < 0.02
 
 
 def test_the_networks_say_the_same_again() -> None:
