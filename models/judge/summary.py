@@ -49,8 +49,8 @@ def page(output: Path) -> str:
     text += [
         "**What is in force because of it.** The conventional redshift, since the refined one did "
         "not meet all its conditions; it stands beside, in scored galaxies that it can know. The "
-        "second critic, in scores, as a weak judge. The recovered lines and the feature trees, in scored "
-        "galaxies; no score depends on them.",
+        "second critic, in scores, as a weak judge. The recovered lines and the feature trees, in "
+        "scored galaxies; no score depends on them.",
         "**Read with care.** Galaxies with spectroscopic redshifts are brighter in the optical "
         "than the sources this is for. Test parts of real galaxies are small: a handful of "
         "outliers decides. The parser was judged on simulated spectra and maps alone.",
