@@ -30,6 +30,7 @@ from .judge.line_detections import (
     Truth,
     judge,
     neural_finder,
+    purity_and_completeness,
     threshold_at_purity,
 )
 from .judge.map_detections import VALIDATION_MAPS, VALIDATION_MAPS_SEED, judge_maps
@@ -39,12 +40,40 @@ from .served_parser import MapParser, Parser, SpectrumParser
 PURITY = 0.9
 """Of what is reported."""
 
+VERSIONS = {"parser": 2, "map_parser": 1}
+"""Of the packaged networks; raise one with its weights."""
+
+BRIGHT_MAP = 10.0
+"""Peak signal-to-noise ratio of the maps whose morphologies stand on the card."""
+
+RANGE = (4.0, 8.0)
+"""Signal-to-noise ratios of the lines whose completeness stands on the card."""
+
+REPORT = "models/reports/parser.md"
+
+CAVEATS = {
+    "parser": (
+        "trained, calibrated and judged on simulated spectra alone; how well probabilities and"
+        " errors hold in the noise of real ones is not known",
+        "blends are never called blended",
+        "one line alone does not tell which transition it is",
+        "errors of the continuum are half of what they should be where calibration left ripples"
+        " and slopes",
+    ),
+    "map_parser": (
+        "trained, calibrated and judged on simulated maps alone; no real one was looked at",
+        "knots of a jet closer than a beam are found as one component",
+    ),
+}
+
 _STEPS = 5
 _LOGITS = np.linspace(-12.0, 12.0, 49)
 
 
-def calibrate(network: ParserNetwork, spectra: int = VALIDATION_SPECTRA) -> LineCalibration:
-    """Probabilities, errors and threshold from validation spectra."""
+def calibrate(
+    network: ParserNetwork, spectra: int = VALIDATION_SPECTRA
+) -> tuple[LineCalibration, dict[str, float]]:
+    """Probabilities, errors and threshold, and figures for the card, from validation spectra."""
     judged = judge({"parser": neural_finder(network, UNCALIBRATED)}, spectra, VALIDATION_SEED)
     found = judged.found["parser"]
     slope, offset = _logistic(found.score, found.matched >= 0)
@@ -56,13 +85,17 @@ def calibrate(network: ParserNetwork, spectra: int = VALIDATION_SPECTRA) -> Line
     edges = np.percentile(score[score >= threshold], np.linspace(0, 100, _STEPS + 1))
     inside = [(score >= low) & (score <= high) for low, high in pairwise(edges)]
     scale = [[robust_scatter(each[part]) for each in pulls.values()] for part in inside]
-    return LineCalibration(
+    calibration = LineCalibration(
         logit=_LOGITS,
         probability=np.asarray(expit(slope * _LOGITS + offset)),
         detection_logit=threshold,
         error_logit=np.array([float(np.median(score[part])) for part in inside]),
         error_scale=np.array(scale),
     )
+    purity, completeness = purity_and_completeness(
+        judged, "parser", threshold, *RANGE, np.arange(spectra)
+    )
+    return calibration, {"purity": purity, "completeness_4_8": completeness}
 
 
 def line_pulls(found: Detections, truth: Truth) -> dict[str, Floats]:
@@ -84,8 +117,10 @@ def robust_scatter(values: Floats) -> float:
     return float(high - low) / 2
 
 
-def calibrate_maps(network: MapNetwork, maps: int = VALIDATION_MAPS) -> MapCalibration:
-    """Temperature of the morphology, threshold of components and scale of their errors."""
+def calibrate_maps(
+    network: MapNetwork, maps: int = VALIDATION_MAPS
+) -> tuple[MapCalibration, dict[str, float]]:
+    """Temperature of the morphology, threshold and errors of components; figures for the card."""
     judged = judge_maps(network, MapCalibration(component_logit=-4.0), maps, VALIDATION_MAPS_SEED)
     logits = np.log(np.maximum(judged.probabilities, 1e-9))
 
@@ -101,9 +136,12 @@ def calibrate_maps(network: MapNetwork, maps: int = VALIDATION_MAPS) -> MapCalib
     last = np.flatnonzero(share >= PURITY)
     threshold = float(judged.component_logit[order][last[-1]]) if len(last) else 0.0
     reported = judged.component_matched & (judged.component_logit >= threshold)
-    return MapCalibration(
+    calibration = MapCalibration(
         temperature, threshold, robust_scatter(judged.component_flux_pull[reported])
     )
+    bright = judged.signal_to_noise > BRIGHT_MAP
+    right = judged.probabilities.argmax(axis=1) == judged.morphology
+    return calibration, {"right_above_10": float(right[bright].mean())}
 
 
 def _logistic(logit: Floats, true: NDArray[np.bool_]) -> tuple[float, float]:
@@ -117,16 +155,29 @@ def _logistic(logit: Floats, true: NDArray[np.bool_]) -> tuple[float, float]:
     return float(best[0]), float(best[1])
 
 
-def card_of(path: Path, parser: type[Parser], calibration: dict[str, Any]) -> dict[str, Any]:
-    """What is to be known of a network."""
+def card_of(
+    path: Path, parser: type[Parser], calibration: dict[str, Any], validation: dict[str, float]
+) -> dict[str, Any]:
+    """What is to be known of a network.
+
+    Args:
+        path: of the network.
+        parser: which asks it.
+        calibration: as it is stored; with the network it is what makes a version.
+        validation: figures on the simulations that it was calibrated on.
+    """
     return {
         "name": path.stem,
+        "version": VERSIONS[path.stem],
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "code_version": __version__,
         "trained_on": "simulated data alone",
         "recipe": f"python -m models.train_{path.stem}",
         **parser.tensors,
         "calibration": calibration,
+        "validation": {name: round(value, 4) for name, value in validation.items()},
+        "report": REPORT,
+        "caveats": list(CAVEATS[path.stem]),
     }
 
 
@@ -136,7 +187,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--weights", type=Path, default=WEIGHTS)
     folder = parser.parse_args(arguments).weights
     path = folder / "parser.onnx"
-    found = calibrate(ParserNetwork(path))
+    found, figures = calibrate(ParserNetwork(path))
     stored: dict[str, Any] = {
         "logit": found.logit.tolist(),
         "probability": np.round(found.probability, 6).tolist(),
@@ -145,18 +196,18 @@ def main(arguments: list[str] | None = None) -> None:
         "error_scale": np.round(found.error_scale, 4).tolist(),
         "on": f"{VALIDATION_SPECTRA} simulated spectra, seed {VALIDATION_SEED}",
     }
-    card = card_of(path, SpectrumParser, stored)
+    card = card_of(path, SpectrumParser, stored, figures)
     (folder / "parser.json").write_text(json.dumps(card, indent=1) + "\n")
     path = folder / "map_parser.onnx"
     if path.is_file():
-        maps = calibrate_maps(MapNetwork(path))
+        maps, figures = calibrate_maps(MapNetwork(path))
         stored = {
             "temperature": maps.temperature,
             "component_logit": maps.component_logit,
             "flux_error_scale": maps.flux_error_scale,
             "on": f"{VALIDATION_MAPS} simulated maps, seed {VALIDATION_MAPS_SEED}",
         }
-        card = card_of(path, MapParser, stored)
+        card = card_of(path, MapParser, stored, figures)
         (folder / "map_parser.json").write_text(json.dumps(card, indent=1) + "\n")
 
 

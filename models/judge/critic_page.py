@@ -17,6 +17,8 @@ from processors import vector
 from processors.relations import SPEED_OF_LIGHT_KM_S
 from schemas.events import Floats
 
+from .pages import times
+
 OPENINGS = {"version 1": 2, "version 2": 1}
 """How often the test split was opened for each version alone; raise it with each look at a new one.
 
@@ -68,8 +70,8 @@ def page(
         f"Trained on {card['trained_on']}: {recipe['simulated_epochs']} + {recipe['real_epochs']} "
         f"epochs of both networks in batches of {recipe['batch']}, {recipe['frozen_epochs']} + "
         f"{recipe['further_epochs']} of "
-        f"the critic alone. Judged on the test split, opened {_times(OPENINGS['version 2'])} for "
-        f"version 2, and {_times(OPENINGS['version 1'])} for version 1 before. Brackets: 95 % "
+        f"the critic alone. Judged on the test split, opened {times(OPENINGS['version 2'])} for "
+        f"version 2, and {times(OPENINGS['version 1'])} for version 1 before. Brackets: 95 % "
         "intervals over resamples of galaxies.",
         "",
     ]
@@ -214,10 +216,6 @@ def _choice(validation: dict[str, Any] | None, test: dict[str, Any]) -> list[str
         "",
         verdict,
     ]
-
-
-def _times(count: int) -> str:
-    return {1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
 def _verdict(real: dict[str, Any]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,9 @@ from ..simulated_spectra import SimulatedSpectra, simulate_spectra
 Integers = NDArray[np.int64]
 Finder = Callable[[Sequence[Patches]], list[list[tuple[float, SpectralLine]]]]
 """Spectra to lines with scores, any order."""
+
+Measure = Callable[[Patches, SpectralLine], SpectralLine]
+"""A spectrum and a line found in it to the line as measured; NaN where it cannot be."""
 
 BATCH = 30
 VALIDATION_SEED, TEST_SEED = 21, 22
@@ -92,25 +95,36 @@ def neural_finder(network: ParserNetwork, calibration: LineCalibration) -> Finde
     return find
 
 
-def judge(finders: dict[str, Finder], spectra: int, seed: int) -> Judged:
+def judge(
+    finders: Mapping[str, Finder],
+    spectra: int,
+    seed: int,
+    measures: Mapping[str, Measure] | None = None,
+) -> Judged:
     """Let some methods find lines in the same simulated spectra.
 
     Args:
         finders: by name.
         spectra: how many.
         seed: of the simulation.
+        measures: by name of a finder, what measures the lines that it finds; they are matched with
+            true ones where they were found. None and the others: as the finders say.
     """
+    measures = measures or {}
     regime: list[Integers] = []
     truths: list[list[float]] = []
     rows: dict[str, list[list[float]]] = {name: [] for name in finders}
-    for first, simulated in _simulations(spectra, seed):
+    for first, simulated in simulations(spectra, seed):
         laid_out = [patches_of(*simulated.spectrum(row)) for row in range(len(simulated))]
         regime.append(simulated.regime)
         for row, patches in enumerate(laid_out):
             truths.extend(_truth_rows(simulated, patches, row, first + row))
         for name, finder in finders.items():
+            measure = measures.get(name)
             for row, lines in enumerate(finder(laid_out)):
-                rows[name].extend(_detection_row(first + row, *each) for each in lines)
+                for score, line in lines:
+                    measured = line if measure is None else measure(laid_out[row], line)
+                    rows[name].append(_detection_row(first + row, score, line, measured))
     table = np.array(truths)
     truth = Truth(
         table[:, 0].astype(int),
@@ -124,11 +138,12 @@ def judge(finders: dict[str, Finder], spectra: int, seed: int) -> Judged:
     channel = table[:, 7]
     found = {}
     for name, each in rows.items():
-        found[name] = _matched(np.array(each).reshape(-1, 9), truth, channel)
+        found[name] = _matched(np.array(each).reshape(-1, 10), truth, channel)
     return Judged(np.concatenate(regime), truth, found)
 
 
-def _simulations(spectra: int, seed: int) -> Iterator[tuple[int, SimulatedSpectra]]:
+def simulations(spectra: int, seed: int) -> Iterator[tuple[int, SimulatedSpectra]]:
+    """Batches of spectra, each with the number of its first; fewer of them are the same ones."""
     for first in range(0, spectra, BATCH):
         random = np.random.default_rng([seed, first])
         yield first, simulate_spectra(min(BATCH, spectra - first), random)
@@ -156,17 +171,20 @@ def _truth_rows(
         ]
 
 
-def _detection_row(spectrum: int, score: float, line: SpectralLine) -> list[float]:
+def _detection_row(
+    spectrum: int, score: float, found: SpectralLine, measured: SpectralLine
+) -> list[float]:
     return [
         spectrum,
         score,
-        line.frequency_hz,
-        line.frequency_error_hz,
-        line.width_km_s,
-        line.width_error_km_s,
-        line.flux_jy_km_s,
-        line.flux_error_jy_km_s,
-        SHAPES.index(line.shape),
+        measured.frequency_hz,
+        measured.frequency_error_hz,
+        measured.width_km_s,
+        measured.width_error_km_s,
+        measured.flux_jy_km_s,
+        measured.flux_error_jy_km_s,
+        SHAPES.index(measured.shape),
+        found.frequency_hz,
     ]
 
 
@@ -182,7 +200,7 @@ def _matched(table: Floats, truth: Truth, channel_km_s: Floats) -> Detections:
     for row in range(len(table)):
         best, nearest = -1, np.inf
         for k in range(first[row], last[row]):
-            away = abs(np.log(table[row, 2] / truth.frequency_hz[k])) * SPEED_OF_LIGHT_KM_S
+            away = abs(np.log(table[row, 9] / truth.frequency_hz[k])) * SPEED_OF_LIGHT_KM_S
             if not taken[k] and away < reach[k] and away < nearest:
                 best, nearest = k, away
         if best >= 0:

@@ -1,4 +1,4 @@
-"""Tables and figures that the pages on redshifts share."""
+"""Words, tables and figures that pages share."""
 
 from __future__ import annotations
 
@@ -32,6 +32,11 @@ _HEADINGS = {
 }
 _SHARES = ("outliers", "coverage68", "coverage95")
 _LOWER_IS_BETTER = ("mae", "nmad", "outliers", "crps")
+
+
+def times(count: int) -> str:
+    """How often, in words where there are some."""
+    return {0: "never", 1: "once", 2: "twice", 3: "three times"}.get(count, f"{count} times")
 
 
 def figures_table(estimators: dict[str, dict[str, Any]], bold: bool = True) -> str:

@@ -17,10 +17,11 @@ from processors.features.patches import Patches, patches_of
 from processors.features.tree import SpectralLine
 from schemas.events import Floats
 
-from ..calibrate_parser import line_pulls
+from ..calibrate_parser import PURITY, line_pulls
 from ..parser import ParserNetwork
 from ..simulated_spectra import REGIMES, simulate_spectra
 from .line_detections import Judged, purity_and_completeness
+from .line_purity import FEWEST_DETECTIONS
 
 DPI = 80
 EXAMPLES_SEED = 24
@@ -51,6 +52,27 @@ def completeness(
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("completeness at 90 % purity")
     axes[0].legend(fontsize=7)
+    _save(path)
+
+
+def purity(purities: dict[str, dict[str, Any]], path: Path) -> None:
+    """Purity against the signal-to-noise ratio that each method measured, with 95 % intervals."""
+    _, axis = plt.subplots(figsize=(6, 3.6))
+    for number, (name, bins) in enumerate(purities.items()):
+        seen = [each for each in bins.values() if each["detections"] >= FEWEST_DETECTIONS]
+        if not seen:
+            continue
+        share, low, high = np.array([each["purity"] for each in seen]).T
+        # Side by side, so that the intervals can be told apart.
+        ratio = np.array([each["ratio"] for each in seen]) * 1.012 ** (number - 2)
+        style = "o-" if name == "parser" else ".--"
+        axis.errorbar(ratio, share, [share - low, high - share], fmt=style, lw=1, label=name)
+    axis.set(xlabel="S/N as the method measured it", ylabel="purity (simulated)", xscale="log")
+    axis.set_xticks([3, 4, 6, 8, 12, 20], ["3", "4", "6", "8", "12", "20"])
+    axis.minorticks_off()
+    axis.axhline(PURITY, color="black", lw=0.7, ls=":")
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=7, loc="lower right")
     _save(path)
 
 

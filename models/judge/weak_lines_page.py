@@ -9,6 +9,7 @@ from processors.line_measurement import LINES
 
 from ..line_baselines import BASELINES, CONSTANT_ALL
 from ..line_tables import DETECTED
+from .pages import times
 
 Results = dict[str, Any]
 
@@ -82,7 +83,7 @@ def _real_part(results: Results, card: Results) -> str:
     lines = [
         "## Real galaxies",
         "DIGAME (T. Greve) and Yang et al. 2017. *Test*: "
-        f"galaxies with no part in anything, opened {_times(card['test_openings'])}. *Each galaxy "
+        f"galaxies with no part in anything, opened {times(card['test_openings'])}. *Each galaxy "
         "left out*: galaxies of all parts, each predicted by what was fitted to all others; "
         "most had a part in the choice of the recipe. Each line is masked in turn.",
         "| | lines, galaxies | r | RMS of e | mean e | 68 % covers | 95 % covers |",
@@ -123,10 +124,6 @@ def _real_part(results: Results, card: Results) -> str:
     lines += ["", "![Skill over the baselines](weak_lines_skill.png)", "", *_verdict(results)]
     head, *rest = lines
     return "\n".join([head, "", rest[0], "", *rest[1:]])
-
-
-def _times(count: int) -> str:
-    return {0: "never", 1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
 def _verdict(results: Results) -> list[str]:

@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("onnxruntime")
 
+from models.calibrate_parser import CAVEATS, VERSIONS
 from models.line_profiles import SHAPES as SIMULATED_SHAPES
 from models.map_targets import map_inputs
 from models.parser import (
@@ -22,6 +23,7 @@ from models.parser import (
 )
 from models.radio_maps import MORPHOLOGIES as SIMULATED_MORPHOLOGIES
 from models.radio_maps import simulate_maps
+from models.repository import identity, read_model
 from models.simulated_spectra import simulate_spectra
 from processors.features.parser import map_tree, spectrum_tree
 from processors.features.patches import patches_of
@@ -39,6 +41,22 @@ def test_a_card_is_that_of_its_weights(name: str) -> None:
     card = json.loads((WEIGHTS / f"{name}.json").read_text())
     assert card["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert path.stat().st_size < 5e6
+
+
+@pytest.mark.parametrize("name", ["parser", "map_parser"])
+def test_a_card_says_how_good_its_network_is_and_what_to_beware_of(name: str) -> None:
+    card = json.loads((WEIGHTS / f"{name}.json").read_text())
+    assert card["version"] == VERSIONS[name]
+    assert card["caveats"] == list(CAVEATS[name])
+    assert all(0 < share <= 1 for share in card["validation"].values())
+    assert (WEIGHTS.parents[1] / card["report"]).is_file()
+
+
+@pytest.mark.parametrize("name", ["parser", "map_parser"])
+def test_what_a_card_says_beside_the_calibration_makes_no_other_version(name: str) -> None:
+    _, card = read_model(WEIGHTS, name)
+    bare = {key: card[key] for key in card if key not in ("version", "validation", "caveats")}
+    assert identity(bare) == identity(card)
 
 
 def test_classes_have_the_names_that_they_were_trained_with() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -67,3 +68,21 @@ def test_who_finds_nothing_is_not_complete_and_the_counts_add_up(judged: Judged)
     assert counts.shape == (4, SPECTRA)
     assert counts[0].sum() == counts[3].sum() == 0
     assert counts[2].sum() == judged.truth.counted.sum()
+
+
+def test_a_line_is_matched_where_it_was_found_however_it_is_measured(judged: Judged) -> None:
+    def doubled(patches: Patches, line: SpectralLine) -> SpectralLine:
+        return dataclasses.replace(line, frequency_hz=2 * line.frequency_hz, width_km_s=1.0)
+
+    again = judge({"matched": matched, "other": matched}, SPECTRA, 5, {"matched": doubled})
+    before, measured = judged.found["matched"], again.found["matched"]
+    assert (measured.matched == before.matched).all()
+    assert (measured.frequency_hz == 2 * before.frequency_hz).all()
+    assert (measured.width_km_s == 1.0).all()
+    assert (again.found["other"].frequency_hz == before.frequency_hz).all()
+
+
+def test_fewer_spectra_of_a_seed_are_the_first_ones() -> None:
+    few, more = judge({}, 30, 5), judge({}, 60, 5)
+    assert (more.regime[:30] == few.regime).all()
+    assert (more.truth.frequency_hz[more.truth.spectrum < 30] == few.truth.frequency_hz).all()
