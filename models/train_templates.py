@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -274,19 +274,43 @@ def best_exponent(log_rest: Array, log_likelihood: Array, redshift: Array) -> fl
     return min(_EXPONENTS, key=score)
 
 
-def train(
-    folder: Path, recipe: Recipe, library: Library | None = None
-) -> tuple[Templates, dict[str, Any]]:
-    """The fitted templates, and what the card says of them."""
-    given = candidates(load_library() if library is None else library)
-    templates = unfitted(given, recipe)
-    goods = Likelihoods.of(known_of(goods_north(folder), TRAIN, recipe, given), templates)
-    optical = known_of(zcosmos(folder), TRAIN, recipe, given)
-    optical = optical.select(np.arange(len(optical.redshift)) < recipe.zcosmos_galaxies)
-    of_optical = Likelihoods.of(optical, templates)
-    likelihood, _ = out_of_fold(templates, goods, of_optical, recipe)
+@dataclass(frozen=True, slots=True, eq=False)
+class Examples:
+    """What templates are fitted to.
+
+    Args:
+        candidates: all templates that there are to choose from, equally common.
+        goods: of the training part of GOODS-N.
+        zcosmos: of that of zCOSMOS.
+    """
+
+    candidates: Templates
+    goods: Likelihoods
+    zcosmos: Likelihoods
+
+    @classmethod
+    def read(cls, folder: Path, recipe: Recipe, library: Library | None = None) -> Examples:
+        """Those of the tables in a folder."""
+        given = candidates(load_library() if library is None else library)
+        templates = unfitted(given, recipe)
+        goods = known_of(goods_north(folder), TRAIN, recipe, given)
+        optical = known_of(zcosmos(folder), TRAIN, recipe, given)
+        optical = optical.select(np.arange(len(optical.redshift)) < recipe.zcosmos_galaxies)
+        return cls(
+            templates, Likelihoods.of(goods, templates), Likelihoods.of(optical, templates)
+        )
+
+    def without(self, names: Collection[str]) -> Examples:
+        """The same without some galaxies of GOODS-N."""
+        kept = [one.galaxy_id not in names for one in self.goods.known.fingerprints]
+        return replace(self, goods=self.goods.select(np.array(kept, bool)))
+
+
+def fit_with_exponents(examples: Examples, recipe: Recipe) -> Templates:
+    """Fit all that template fitting leaves free."""
+    known = examples.goods.known
+    likelihood, _ = out_of_fold(examples.candidates, examples.goods, examples.zcosmos, recipe)
     conventional = ConventionalRedshift()
-    known = goods.known
     with_published = np.array([bool(one.photometric_redshifts) for one in known.fingerprints])
     beside = best_exponent(
         conventional.log_posterior(known.fingerprints)[with_published],
@@ -296,21 +320,29 @@ def train(
     alone = best_exponent(
         conventional.log_continuum(known.fingerprints), likelihood, known.redshift
     )
-    fitted = replace(
-        fit(templates, goods, of_optical, recipe), beside_published=beside, alone=alone
-    )
+    fitted = fit(examples.candidates, examples.goods, examples.zcosmos, recipe)
+    return replace(fitted, beside_published=beside, alone=alone)
+
+
+def train(
+    folder: Path, recipe: Recipe, library: Library | None = None
+) -> tuple[Templates, dict[str, Any]]:
+    """The fitted templates, and what the card says of them."""
+    examples = Examples.read(folder, recipe, library)
+    fitted = fit_with_exponents(examples, recipe)
+    exponents = {"beside_published": fitted.beside_published, "alone": fitted.alone}
     card = {
         "name": "templates",
         "code_version": __version__,
         "fitted_on": {
-            "GOODS-N (Liu et al. 2018), training part": len(known.redshift),
-            "zCOSMOS (Lilly et al. 2007), training part": len(optical.redshift),
+            "GOODS-N (Liu et al. 2018), training part": len(examples.goods.magnitude),
+            "zCOSMOS (Lilly et al. 2007), training part": len(examples.zcosmos.magnitude),
         },
         "recipe": asdict(recipe),
-        "candidates": len(given.names),
+        "candidates": len(examples.candidates.names),
         "templates": dict(zip(fitted.names, np.round(fitted.share, 4).tolist(), strict=True)),
         "prior": fitted.prior,
-        "exponents": {"beside_published": beside, "alone": alone},
+        "exponents": exponents,
     }
     return fitted, card
 
