@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from processors.redshift.templates import photometry
 from processors.redshift.tuned import Tuned, packaged
 from schemas.events import Fingerprint
 
-from .redshift_sample import Estimate, Sample, at_truth
+from .redshift_sample import Estimate, Indices, Sample, at_truth
 from .repository import WEIGHTS
 
 CONVENTIONAL = "conventional"
@@ -28,7 +29,6 @@ LOG_LINEAR = "stacked, log-linear"
 TREES = "trees"
 TRAINING_CONSTANTS = "conventional, training constants"
 
-_FOLDS = 5
 _FEWEST_OBSERVED = 50
 """Training galaxies that an interval must have been observed for."""
 
@@ -41,19 +41,58 @@ def training_constants(weights: Path = WEIGHTS) -> Tuned:
     return Tuned(**json.loads(text)["constants"])
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class HeldOut:
+    """A fold of the training galaxies, with what is known without them.
+
+    Args:
+        sample: the galaxies, with spectroscopic and published redshifts; their inputs are those of
+            ``conventional``.
+        conventional: the redshift with templates that were not fitted to them.
+    """
+
+    sample: Sample
+    conventional: ConventionalRedshift
+
+
 class Baselines:
     """The estimators to beat.
 
+    Shares, exponents and trees are fitted to what held-out templates say, and used with the
+    templates in force.
+
     Args:
-        training: galaxies with spectroscopic and published redshifts.
-        conventional: the conventional redshift with templates, of which the inputs are.
-        seed: of the trees and the folds.
+        training: the folds of the training galaxies, at least two.
+        conventional: the conventional redshift with the templates in force.
+        seed: of the trees.
     """
 
-    def __init__(self, training: Sample, conventional: ConventionalRedshift, seed: int = 0) -> None:
+    def __init__(
+        self, training: Sequence[HeldOut], conventional: ConventionalRedshift, seed: int = 0
+    ) -> None:
         self._conventional = conventional
         self._plain = ConventionalRedshift()
         self._trained = ConventionalRedshift(training_constants())
+        samples = [one.sample for one in training]
+        truth = np.concatenate([one.truth for one in samples])
+        centre = np.concatenate([one.inputs.centre for one in samples])
+        fold = np.repeat(np.arange(len(samples)), [len(one.truth) for one in samples])
+        table = np.concatenate([_table(one) for one in samples])
+        self._fit_trees(table, np.log1p(truth) - centre, fold, seed)
+        components = np.concatenate([self._components(one) for one in samples])
+        self.shares = stack(np.exp(at_truth(components, truth)))
+        factors = np.concatenate([_factors(one.sample, one.conventional) for one in training])
+        self.exponents = pool(factors, truth)
+
+    def _fit_trees(self, table: Array, residual: Array, fold: Indices, seed: int) -> None:
+        """Fit the trees, and find their errors by leaving out folds.
+
+        Args:
+            table: what they read, shape (N, columns).
+            residual: of the published redshift in ln(1 + z), shape (N,).
+            fold: of each galaxy, shape (N,).
+            seed: of the trees.
+        """
         self._trees = HistGradientBoostingRegressor(
             loss="absolute_error",
             max_iter=100,
@@ -62,21 +101,15 @@ class Baselines:
             min_samples_leaf=20,
             random_state=seed,
         )
-        truth = np.log1p(training.truth)
-        table = _table(training)
         self._columns = np.isfinite(table).sum(axis=0) >= _FEWEST_OBSERVED
         table = table[:, self._columns]
-        residual = truth - training.inputs.centre
-        fold = np.random.default_rng(seed).permutation(len(truth)) % _FOLDS
-        held_out = np.empty(len(truth))
-        for number in range(_FOLDS):
+        predicted = np.empty(len(residual))
+        for number in np.unique(fold):
             out = fold == number
             self._trees.fit(table[~out], residual[~out])
-            held_out[out] = self._trees.predict(table[out])
+            predicted[out] = self._trees.predict(table[out])
         self._trees.fit(table, residual)
-        self._errors = residual - held_out
-        self.shares = stack(np.exp(at_truth(self._components(training), training.truth)))
-        self.exponents = pool(self._factors(training), training.truth)
+        self._errors = residual - predicted
 
     def estimates(self, sample: Sample) -> dict[str, Estimate]:
         """Their estimates of a sample whose galaxies have published redshifts."""
@@ -99,7 +132,9 @@ class Baselines:
             TEMPLATES: inputs.log_templates,
             WITH_TEMPLATES: inputs.log_conventional,
             STACKED: _log(np.einsum("k,nkz->nz", self.shares, np.exp(self._components(sample)))),
-            LOG_LINEAR: np.einsum("k,nkz->nz", self.exponents, self._factors(sample)),
+            LOG_LINEAR: np.einsum(
+                "k,nkz->nz", self.exponents, _factors(sample, self._conventional)
+            ),
             TREES: self._of_trees(sample),
         }
         return found | {name: Estimate.of_densities(one, truth) for name, one in densities.items()}
@@ -128,19 +163,19 @@ class Baselines:
         step = COARSE[1] - COARSE[0]
         return np.asarray(found - np.logaddexp.reduce(found, axis=2, keepdims=True) - np.log(step))
 
-    def _factors(self, sample: Sample) -> Array:
-        """The ln of what is multiplied: published, continuum, templates; (N, 3, COARSE)."""
-        inputs = sample.inputs
-        fit = self._conventional.template_fit
-        assert fit is not None
-        measured = photometry(sample.fingerprints, fit.templates.wavelength_um)
-        stated = [one.photometric_redshifts for one in sample.fingerprints]
-        parts = [
-            log_likelihood(packaged(), stated),
-            inputs.log_continuum,
-            fit.log_likelihood(measured),
-        ]
-        return np.stack(parts, axis=1)
+
+def _factors(sample: Sample, conventional: ConventionalRedshift) -> Array:
+    """The ln of what is multiplied: published, continuum, templates; (N, 3, COARSE)."""
+    fit = conventional.template_fit
+    assert fit is not None
+    measured = photometry(sample.fingerprints, fit.templates.wavelength_um)
+    stated = [one.photometric_redshifts for one in sample.fingerprints]
+    parts = [
+        log_likelihood(packaged(), stated),
+        sample.inputs.log_continuum,
+        fit.log_likelihood(measured),
+    ]
+    return np.stack(parts, axis=1)
 
 
 def _log(density: Array) -> Array:

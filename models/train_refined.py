@@ -30,8 +30,8 @@ from processors.redshift.refined_networks import COMPONENTS
 from schemas import __version__
 
 from .catalogues import goods_north
-from .redshift_baselines import Baselines
 from .redshift_figures import judged_part, render
+from .redshift_held_out import fitted_baselines
 from .redshift_sample import (
     Estimate,
     Indices,
@@ -347,8 +347,7 @@ def main(arguments: list[str] | None = None) -> None:
     weights = train(training, recipe, conventional.identity)
     for name in ("held_out", "held_out_truth"):
         del weights[name]
-    spectroscopic = np.isfinite(training.truth) & (training.inputs.count > 0)
-    baselines = Baselines(training.select(spectroscopic), conventional, recipe.seed)
+    baselines = fitted_baselines(everything, conventional, options.data, recipe.seed)
     card: dict[str, Any] = {
         "name": "refined",
         "version": 3,

@@ -296,9 +296,7 @@ class Examples:
         goods = known_of(goods_north(folder), TRAIN, recipe, given)
         optical = known_of(zcosmos(folder), TRAIN, recipe, given)
         optical = optical.select(np.arange(len(optical.redshift)) < recipe.zcosmos_galaxies)
-        return cls(
-            templates, Likelihoods.of(goods, templates), Likelihoods.of(optical, templates)
-        )
+        return cls(templates, Likelihoods.of(goods, templates), Likelihoods.of(optical, templates))
 
     def without(self, names: Collection[str]) -> Examples:
         """The same without some galaxies of GOODS-N."""

@@ -14,11 +14,11 @@ from processors.redshift.grids import COARSE
 from processors.redshift.templates import photometry
 
 from ..catalogues import ZCOSMOS, goods_north, zcosmos
-from ..redshift_baselines import Baselines
 from ..redshift_figures import ALONE, TEMPLATES_MINUS, TEMPLATES_MINUS_ALONE, judged_part
-from ..redshift_sample import Estimate, Sample, sample_of
+from ..redshift_held_out import fitted_baselines
+from ..redshift_sample import Estimate, sample_of
 from ..templates import load_templates
-from ..training_data import TEST, TRAIN, VALIDATION, split_of
+from ..training_data import TEST, VALIDATION, split_of
 from .pages import EXCHANGED, NO_TABLES, differences_table, figures_table, scatter_figure
 
 NAME = "baselines"
@@ -38,7 +38,7 @@ def report(tables: Path | None, output: Path) -> None:
         return
     conventional = ConventionalRedshift().with_templates(load_templates())
     everything = sample_of(goods_north(tables), conventional)
-    baselines = fitted_baselines(everything, conventional)
+    baselines = fitted_baselines(everything, conventional, tables)
     figures = {
         name: judged_part(everything.select(everything.split == part), baselines, conventional)
         for name, part in _PARTS.items()
@@ -64,14 +64,6 @@ def report(tables: Path | None, output: Path) -> None:
         "GOODS-N (real), validation part, no published redshift used",
     )
     (output / f"{NAME}.md").write_text(page(numbers))
-
-
-def fitted_baselines(everything: Sample, conventional: ConventionalRedshift) -> Baselines:
-    """The baselines fitted on the training part of GOODS-N."""
-    training = everything.select(
-        (everything.split == TRAIN) & np.isfinite(everything.truth) & (everything.inputs.count > 0)
-    )
-    return Baselines(training, conventional)
 
 
 def zcosmos_figures(tables: Path, conventional: ConventionalRedshift) -> dict[str, Any]:

@@ -12,11 +12,11 @@ from processors.redshift import ConventionalRedshift
 
 from ..catalogues import goods_north
 from ..redshift_figures import ALONE, REFINED, judged_part
+from ..redshift_held_out import fitted_baselines
 from ..redshift_sample import Estimate, sample_of
 from ..refined import load_refined
 from ..templates import load_templates
 from ..training_data import TEST, VALIDATION
-from .baselines import fitted_baselines
 from .pages import EXCHANGED, NO_TABLES, differences_table, figures_table, scatter_figure
 
 NAME = "redshift"
@@ -41,7 +41,7 @@ def report(tables: Path | None, output: Path) -> None:
     conventional = ConventionalRedshift().with_templates(load_templates())
     model = load_refined(conventional)
     everything = sample_of(goods_north(tables), conventional)
-    baselines = fitted_baselines(everything, conventional)
+    baselines = fitted_baselines(everything, conventional, tables)
     parts = {
         name: judged_part(
             everything.select(everything.split == part), baselines, conventional, model

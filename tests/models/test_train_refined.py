@@ -13,7 +13,7 @@ pytest.importorskip("sklearn", reason="training needs scikit-learn")
 
 from models import train_refined
 from models.catalogues import cosmos, goods_north
-from models.redshift_baselines import Baselines, pool, stack
+from models.redshift_baselines import Baselines, HeldOut, pool, stack
 from models.redshift_figures import TEMPLATES_MINUS, judged_part
 from models.redshift_sample import Estimate, Sample, judge, sample_of
 from models.refined import load_refined
@@ -49,7 +49,9 @@ def test_validation_is_judged_beside_every_baseline(
 ) -> None:
     training = everything.select(everything.split == TRAIN)
     known = np.isfinite(training.truth) & (training.inputs.count > 0)
-    baselines = Baselines(training.select(known), conventional)
+    halves = [known & (np.arange(len(known)) % 2 == part) for part in (0, 1)]
+    folds = [HeldOut(training.select(half), conventional) for half in halves]
+    baselines = Baselines(folds, conventional)
     validation = everything.select(everything.split == VALIDATION)
     figures = judged_part(validation, baselines, conventional, Refined(weights, conventional))
     for subset in ("all", "faint", "faint positive", "z > 1.5"):
