@@ -12,10 +12,21 @@ from processors.redshift import ConventionalRedshift
 from processors.redshift.refined import Refined
 
 from .redshift_baselines import CONVENTIONAL, WITH_TEMPLATES, Baselines
-from .redshift_sample import Estimate, Sample, judge, subsets_of, without_published
+from .redshift_sample import (
+    Estimate,
+    Sample,
+    far_infrared_alone,
+    judge,
+    subsets_of,
+    without_published,
+)
 
 REFINED = "refined"
+WITH_PUBLISHED = "with published"
 ALONE = "photometry alone"
+FAR_INFRARED = "far infrared alone"
+"""Published redshifts withheld, and all photometry below 60 um; radio stays."""
+
 TEMPLATES_MINUS = "templates minus"
 """Of the conventional redshift with templates, on the faint galaxies."""
 
@@ -28,7 +39,7 @@ def judged_part(
     conventional: ConventionalRedshift,
     model: Refined | None = None,
 ) -> dict[str, Any]:
-    """All figures of one part: with published redshifts, and once more with photometry alone.
+    """All figures of one part: with published redshifts, and with less and less of the rest.
 
     Args:
         sample: galaxies of the part, with spectroscopic redshifts or without.
@@ -36,28 +47,39 @@ def judged_part(
         conventional: that the sample's inputs were made with.
         model: the refined redshift, left out without it.
     """
-    both = sample.select((sample.inputs.count == 2) & np.isfinite(sample.truth))
-    alone = sample.select(np.isfinite(sample.truth))
-    inputs = without_published(alone.inputs)
-    estimates = baselines.estimates(both)
-    without = {
-        CONVENTIONAL: Estimate.of_densities(inputs.log_continuum, alone.truth),
-        WITH_TEMPLATES: Estimate.of_densities(inputs.log_photometry, alone.truth),
+    known = np.isfinite(sample.truth)
+    both, alone = sample.select((sample.inputs.count == 2) & known), sample.select(known)
+    given = {
+        WITH_PUBLISHED: both.inputs,
+        ALONE: without_published(alone.inputs),
+        FAR_INFRARED: far_infrared_alone(alone, conventional).inputs,
     }
-    reasons: dict[str, list[str]] = {}
+    estimates = {
+        WITH_PUBLISHED: baselines.estimates(both),
+        ALONE: {
+            CONVENTIONAL: Estimate.of_densities(given[ALONE].log_continuum, alone.truth),
+            WITH_TEMPLATES: Estimate.of_densities(given[ALONE].log_photometry, alone.truth),
+        },
+        FAR_INFRARED: {
+            CONVENTIONAL: Estimate.of_densities(given[FAR_INFRARED].log_continuum, alone.truth)
+        },
+    }
+    reasons = {}
     if model is not None:
-        found, reasons["with published"] = model.log_posterior(both.inputs)
-        estimates[REFINED] = Estimate.of_densities(found, both.truth)
-        found, reasons[ALONE] = model.log_posterior(inputs)
-        without[REFINED] = Estimate.of_densities(found, alone.truth)
-    subsets = subsets_of(both)
-    everything = {ALONE: np.ones(len(alone.truth), bool)}
+        for name, inputs in given.items():
+            truth = both.truth if name == WITH_PUBLISHED else alone.truth
+            found, reasons[name] = model.log_posterior(inputs)
+            estimates[name][REFINED] = Estimate.of_densities(found, truth)
     ours = CONVENTIONAL if model is None else REFINED
-    figures = judge(estimates, both.truth, subsets, ours)
-    figures |= judge(without, alone.truth, everything, ours)
-    pair = {name: estimates[name] for name in (CONVENTIONAL, WITH_TEMPLATES)}
+    subsets, every = subsets_of(both), np.ones(len(alone.truth), bool)
+    figures = judge(estimates[WITH_PUBLISHED], both.truth, subsets, ours)
+    for name in (ALONE, FAR_INFRARED):
+        figures |= judge(estimates[name], alone.truth, {name: every}, ours)
+    pair = {name: estimates[WITH_PUBLISHED][name] for name in (CONVENTIONAL, WITH_TEMPLATES)}
     figures[TEMPLATES_MINUS] = judge(pair, both.truth, subsets, WITH_TEMPLATES)["faint"]
-    figures[TEMPLATES_MINUS_ALONE] = judge(without, alone.truth, everything, WITH_TEMPLATES)[ALONE]
+    figures[TEMPLATES_MINUS_ALONE] = judge(
+        estimates[ALONE], alone.truth, {ALONE: every}, WITH_TEMPLATES
+    )[ALONE]
     figures["fallbacks"] = {name: _counts(each) for name, each in reasons.items()}
     return figures
 

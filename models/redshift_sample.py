@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from processors import metrics, vector
 from processors.fingerprint import build
 from processors.redshift import ConventionalRedshift, refined
+from processors.redshift.dust import HIGHEST_FREQUENCY_HZ
 from processors.redshift.estimator import posteriors_of
 from processors.redshift.grids import COARSE, Array
 from processors.redshift.refined import Inputs
@@ -83,6 +84,24 @@ def without_published(inputs: Inputs) -> Inputs:
         log_fallback=inputs.log_continuum,
     )
     return Inputs(**parts)
+
+
+def far_infrared_alone(sample: Sample, conventional: ConventionalRedshift) -> Sample:
+    """The same galaxies as if nothing were published and nothing observed below 60 um.
+
+    Args:
+        sample: of N galaxies.
+        conventional: that the sample's inputs were made with.
+    """
+    kept = [
+        replace(
+            one,
+            photometric_redshifts=[],
+            bands=[band for band in one.bands if band.frequency_hz <= HIGHEST_FREQUENCY_HZ],
+        )
+        for one in sample.fingerprints
+    ]
+    return replace(sample, fingerprints=kept, inputs=refined.inputs_of(kept, conventional))
 
 
 def at_truth(log_density: Array, redshift: Array) -> Array:

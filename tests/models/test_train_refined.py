@@ -66,6 +66,11 @@ def test_validation_is_judged_beside_every_baseline(
         "conventional with templates",
         "refined",
     }
+    far_infrared = figures["far infrared alone"]
+    assert far_infrared["refined"]["crps"] == far_infrared["conventional"]["crps"]
+    assert figures["fallbacks"]["far infrared alone"] == {
+        f"{refined.FALLBACK}: too few near-infrared bands": far_infrared["refined"]["n"]
+    }
     assert "conventional_minus" not in figures[TEMPLATES_MINUS]["conventional"]
 
 
