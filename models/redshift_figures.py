@@ -35,7 +35,7 @@ TEMPLATES_MINUS_ALONE = "templates minus, photometry alone"
 
 def judged_part(
     sample: Sample,
-    baselines: Baselines,
+    baselines: Baselines | None,
     conventional: ConventionalRedshift,
     model: Refined | None = None,
 ) -> dict[str, Any]:
@@ -43,7 +43,8 @@ def judged_part(
 
     Args:
         sample: galaxies of the part, with spectroscopic redshifts or without.
-        baselines: the estimators to beat.
+        baselines: the estimators to beat; None for the conventional redshift alone, with templates
+            and without.
         conventional: that the sample's inputs were made with.
         model: the refined redshift, left out without it.
     """
@@ -55,7 +56,7 @@ def judged_part(
         FAR_INFRARED: far_infrared_alone(alone, conventional).inputs,
     }
     estimates = {
-        WITH_PUBLISHED: baselines.estimates(both),
+        WITH_PUBLISHED: _conventional(both) if baselines is None else baselines.estimates(both),
         ALONE: {
             CONVENTIONAL: Estimate.of_densities(given[ALONE].log_continuum, alone.truth),
             WITH_TEMPLATES: Estimate.of_densities(given[ALONE].log_photometry, alone.truth),
@@ -82,6 +83,14 @@ def judged_part(
     )[ALONE]
     figures["fallbacks"] = {name: _counts(each) for name, each in reasons.items()}
     return figures
+
+
+def _conventional(sample: Sample) -> dict[str, Estimate]:
+    plain = ConventionalRedshift().log_posterior(sample.fingerprints)
+    return {
+        CONVENTIONAL: Estimate.of_densities(plain, sample.truth),
+        WITH_TEMPLATES: Estimate.of_densities(sample.inputs.log_conventional, sample.truth),
+    }
 
 
 def _counts(reasons: Sequence[str]) -> dict[str, int]:

@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from streams.settings import DATA_DIRECTORY
+
 from . import baselines, critic, parser, redshift, simulator, weak_lines
 
 Report = Callable[[Path | None, Path], None]
@@ -20,6 +22,8 @@ REPORTS: dict[str, Report] = {
     "weak_lines": weak_lines.report,
 }
 OUTPUT = Path(__file__).parents[1] / "reports"
+WITHOUT_TABLES = DATA_DIRECTORY / "reports"
+"""Where reports go without the real tables: those of the project are made with them."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -29,20 +33,25 @@ def main(arguments: list[str] | None = None) -> None:
     options.add_argument(
         "--data",
         type=Path,
-        default=os.environ.get("MMBROKER_DATA"),
+        default=os.environ.get("MMBROKER_DATA") or None,
         help="folder of the real tables; without it, only what is simulated is judged",
     )
-    options.add_argument("--output", type=Path, default=OUTPUT)
+    options.add_argument(
+        "--output",
+        type=Path,
+        help=f"folder to write to; models/reports, or {WITHOUT_TABLES} without the real tables",
+    )
     chosen = options.parse_args(arguments)
     unknown = sorted(set(chosen.reports) - set(REPORTS))
     if unknown:
         options.error(f"there is no report {unknown[0]!r}; there are {', '.join(REPORTS)}")
+    output = chosen.output or (WITHOUT_TABLES if chosen.data is None else OUTPUT)
     if chosen.data is None:
-        print("MMBROKER_DATA is not set: the simulated part only")
-    chosen.output.mkdir(parents=True, exist_ok=True)
+        print(f"MMBROKER_DATA is not set: the simulated part only, into {output}")
+    output.mkdir(parents=True, exist_ok=True)
     for name in chosen.reports or REPORTS:
         print(f"report: {name}")
-        REPORTS[name](chosen.data, chosen.output)
+        REPORTS[name](chosen.data, output)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,11 @@ import pytest
 
 pytest.importorskip("sklearn", reason="the baselines need scikit-learn")
 
-from models.judge import baselines, redshift
+from models.judge import __main__ as judge
+from models.judge import baselines, redshift, redshift_in_stream, simulated_estimates
 from models.judge.pages import differences_table, figures_table
+from models.templates import conventional_for_stream, load_templates
+from processors.redshift import ConventionalRedshift
 
 
 def figures(mae: float, **more: Any) -> dict[str, Any]:
@@ -16,11 +20,82 @@ def figures(mae: float, **more: Any) -> dict[str, Any]:
     return {"n": 9, **{name: [one, one - 0.01, one + 0.01] for name, one in values.items()}, **more}
 
 
+@pytest.fixture
+def few_simulated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulated_estimates, "GALAXIES", 120)
+
+
+@pytest.mark.usefixtures("few_simulated")
 @pytest.mark.parametrize("report", [baselines.report, redshift.report])
-def test_without_tables_the_page_says_so(tmp_path: Path, report: Any) -> None:
+def test_without_tables_the_page_says_so_and_what_the_stream_uses(
+    tmp_path: Path, report: Any
+) -> None:
     report(None, tmp_path)
     (page,) = tmp_path.glob("*.md")
     assert "tables are missing" in page.read_text()
+    assert "Scores, ranks and alerts use the redshift that is called *conventional*" in (
+        page.read_text()
+    )
+
+
+@pytest.mark.usefixtures("few_simulated")
+def test_without_tables_simulated_galaxies_are_judged_as_such(tmp_path: Path) -> None:
+    redshift.report(None, tmp_path)
+    page = (tmp_path / "redshift.md").read_text()
+    tables = [part for part in page.split("\n### ") if "| refined |" in part]
+    assert len(tables) == 3
+    assert all(one.startswith("Simulated, ") for one in tables)
+    figures = json.loads((tmp_path / "redshift.json").read_text())["simulated"]
+    assert figures["photometry alone"].keys() == {
+        "conventional",
+        "conventional with templates",
+        "refined",
+    }
+
+
+def test_simulated_galaxies_have_what_the_real_table_has() -> None:
+    conventional = ConventionalRedshift().with_templates(load_templates())
+    sample = simulated_estimates.simulated_sample(60, 3, conventional)
+    assert (sample.inputs.count == 2).all()
+    assert (sample.truth > 0).all()
+    assert sample.inputs.mask.sum(axis=1).min() > 5
+
+
+def test_reports_without_tables_leave_those_of_the_project_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written: list[Path] = []
+    monkeypatch.setattr(judge, "REPORTS", {"some": lambda _, output: written.append(output)})
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MMBROKER_DATA", raising=False)
+    judge.main([])
+    judge.main(["--output", "elsewhere"])
+    assert written == [Path(".mmbroker/reports"), Path("elsewhere")]
+    assert ".mmbroker/reports" in capsys.readouterr().out
+    judge.main(["--data", str(tmp_path)])
+    assert written[-1] == judge.OUTPUT
+
+
+def test_the_page_says_what_the_stream_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    class WithTemplates:
+        redshift = conventional_for_stream()
+
+    assert redshift_in_stream.in_force() == "conventional"
+    monkeypatch.setattr(redshift_in_stream, "Scorers", lambda _: WithTemplates)
+    assert redshift_in_stream.in_force() == "conventional with templates"
+
+
+def test_the_rule_on_the_stream_names_what_got_worse() -> None:
+    better = figures(0.03, conventional_minus={"crps": [0.02, 0.01, 0.03]})
+    worse = figures(0.05, conventional_minus={"crps": [0.01, -0.01, 0.02]})
+    names = ("conventional", "trees", "conventional with templates")
+    faint = dict(zip(names, (figures(0.04), better, worse), strict=True))
+    part = {"faint": faint, "photometry alone": faint}
+    trees, templates, _ = baselines.rule({"validation": part, "test": part})
+    assert trees["estimate"] == "trees"
+    assert trees["validation"] == [-0.02, -0.03, -0.01]
+    assert trees["worse on test"] == []
+    assert "MAE 0.0500 against 0.0400" in templates["worse on test"]
 
 
 def test_conditions_hold_when_the_refined_redshift_is_much_better() -> None:
