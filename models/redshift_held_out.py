@@ -3,7 +3,7 @@
 Weights of stacks fitted to galaxies that the templates had been fitted to would favour the
 templates. So the training part is dealt into folds, templates are fitted anew without each of them,
 with all that is fitted in GOODS-N: which templates and how common, prior, exponents; what zCOSMOS
-gives stays. Six fits take a few seconds, what they need beforehand ten.
+gives stays. That takes half a minute.
 """
 
 from __future__ import annotations
