@@ -54,7 +54,7 @@ lint: $(VENV)/installed-test ## check style, format and types
 model: $(VENV)/installed-train ## train the critic again and write its weights
 	@$(BIN)/python -m models.train_critic $(ARGS)
 
-reports: $(VENV)/installed-train ## judge the learned models again; MMBROKER_DATA=FOLDER of real tables
+reports: $(VENV)/installed-train ## judge the learned models again; MMBROKER_DATA=FOLDER of real tables, or the simulated part alone
 	@$(BIN)/python -m models.judge $(ARGS)
 
 bench: $(VENV)/installed ## measure rates and latencies; QUICK=1 for under five minutes

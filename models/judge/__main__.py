@@ -9,7 +9,7 @@ from pathlib import Path
 
 from streams.settings import DATA_DIRECTORY
 
-from . import baselines, critic, parser, redshift, simulator, weak_lines
+from . import baselines, critic, parser, redshift, simulator, summary, weak_lines
 
 Report = Callable[[Path | None, Path], None]
 
@@ -52,6 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
     for name in chosen.reports or REPORTS:
         print(f"report: {name}")
         REPORTS[name](chosen.data, output)
+    summary.write(output)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from ..redshift_sample import HIGH_REDSHIFT, Estimate, sample_of
 from ..refined import load_refined
 from ..templates import load_templates
 from ..training_data import TEST, VALIDATION
-from . import redshift_in_stream, simulated_estimates
+from . import redshift_in_stream, simulated_estimates, trial_redshifts
 from .pages import (
     ERRORS,
     EXCHANGED,
@@ -101,6 +101,7 @@ def _real(
         "parts": parts,
         "conditions": {name: conditions(one["faint"]) for name, one in parts.items()},
         "cosmos": redshift_in_stream.cosmos_figures(tables, conventional),
+        "trial_redshifts": trial_redshifts.figures(everything, model),
     }
 
 
@@ -189,7 +190,11 @@ def _of_real_galaxies(numbers: dict[str, Any]) -> list[str]:
     ]
     for part in ("test", "validation"):
         text += _of_part(part, numbers["parts"][part], numbers["conditions"][part])
-    return [*text, "![redshifts of the test part](redshift_test.png)"]
+    return [
+        *text,
+        "![redshifts of the test part](redshift_test.png)",
+        trial_redshifts.section(numbers["trial_redshifts"]),
+    ]
 
 
 def _of_part(part: str, figures: dict[str, Any], found: list[dict[str, Any]]) -> list[str]:
