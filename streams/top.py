@@ -42,13 +42,17 @@ class Standings:
                 self._galaxies[galaxy.galaxy_id] = galaxy
 
     def best(self, count: int) -> list[ScoredGalaxy]:
-        """The galaxies of highest probability, best first."""
+        """The galaxies of highest probability, best first; of the same one by HyperScore."""
         with self._lock:
             galaxies = list(self._galaxies.values())
-        return sorted(galaxies, key=lambda each: (-each.probability, each.galaxy_id))[:count]
+        return sorted(galaxies, key=_place)[:count]
 
     def __len__(self) -> int:
         return len(self._galaxies)
+
+
+def _place(galaxy: ScoredGalaxy) -> tuple[float, float, str]:
+    return -galaxy.probability, -galaxy.hyperscore, galaxy.galaxy_id
 
 
 def render(standings: Standings, count: int) -> RenderableType:
