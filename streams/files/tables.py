@@ -479,13 +479,21 @@ def _positions(columns: Columns, position: Position) -> tuple[Numbers, Numbers, 
     return right_ascension, declination, error
 
 
+_SEXAGESIMAL = r"\d[:hd ]\s*\d"
+
+
 def _degrees(columns: Columns, key: str, name: str, sexagesimal: u.UnitBase) -> Numbers:
     """A column of decimal degrees, or of sexagesimal text in the unit given, in degrees."""
     texts = columns.texts(key, name) if columns.is_text(key, name) else []
-    if not any(re.search(r"\d[:hd ]\s*\d", text) for text in texts):
+    is_sexagesimal = [re.search(_SEXAGESIMAL, text) is not None for text in texts]
+    if not any(is_sexagesimal):
         return columns.measured(key, name)
     degrees = np.full(columns.rows, np.nan)
     for index, text in enumerate(texts):
+        if sexagesimal == u.hourangle and not is_sexagesimal[index]:
+            # Hours, as in the other rows, or degrees? Nobody can tell.
+            columns.note(index, f"{name} = {text!r} is not sexagesimal, as other rows are")
+            continue
         try:
             degrees[index] = Angle(text.translate(MINUS_SIGNS), sexagesimal).deg
         except ValueError:

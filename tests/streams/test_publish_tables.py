@@ -247,6 +247,15 @@ def test_sexagesimal_positions_and_every_kind_of_minus_are_read(tmp_path: Path) 
     assert row.observations[0].declination_deg == pytest.approx(-48.417167, abs=1e-6)
 
 
+def test_hours_are_not_taken_for_degrees_nor_degrees_for_hours(tmp_path: Path) -> None:
+    first, second = rows(
+        tmp_path, {"ra": "5:51:54.65", "dec": "-48:25:01"}, {"ra": "11", "dec": "-48"}
+    )
+    assert first.observations[0].right_ascension_deg == pytest.approx(87.977708, abs=1e-6)
+    assert second.observations == []
+    assert "ra = '11' is not sexagesimal, as other rows are" in second.problems[0]
+
+
 def test_positions_in_another_frame_are_converted(tmp_path: Path) -> None:
     text = MAPPING.replace("error_arcsec", 'frame = "galactic"\nerror_arcsec')
     (row,) = rows(tmp_path, {"ra": 0.0, "dec": 90.0}, using=mapping(text))
