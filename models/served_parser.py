@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
-from itertools import islice
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -31,8 +31,15 @@ Asking = Callable[[], AbstractContextManager[None]]
 SPECTRA_TOGETHER = 16
 """Spectra in one request: more run slower on a processor, their activations leave its cache."""
 
-LAID_OUT_TOGETHER = 128
-"""Spectra held as patches at once. Patches take six times a spectrum's memory: this bounds it."""
+LAID_OUT_TOGETHER = 8192
+"""Patches held at once, or one spectrum more. They take six times a spectrum's memory: this bounds
+it."""
+
+LONGEST = 256
+"""Patches that the network sees at once, twice those of the longest spectrum of its training."""
+
+OVERLAP = 8
+"""Patches that it sees on either side of a piece of a longer spectrum: more than any line."""
 
 MAPS_TOGETHER = 64
 
@@ -157,7 +164,7 @@ class SpectrumParser(Parser):
             for row, each in enumerate(observations)
             if (found := spectrum_input(each)) is not None
         )
-        while inputs := dict(islice(readable, LAID_OUT_TOGETHER)):
+        while inputs := _some(readable):
             with asking():
                 outputs = self._outputs(list(inputs.values()), version)
             calibration, label = self._require_calibration(version), self.label(version)
@@ -169,6 +176,15 @@ class SpectrumParser(Parser):
 
     def _outputs(self, spectra: Sequence[Patches], version: int) -> list[Array]:
         """The network's outputs for each channel of each spectrum, shape (channels, OUTPUTS)."""
+        pieces = [(row, *each) for row, one in enumerate(spectra) for each in pieces_of(one)]
+        seen = [piece for _, piece, _ in pieces]
+        results: list[list[Array]] = [[] for _ in spectra]
+        for (row, _, kept), output in zip(pieces, self._of_pieces(seen, version), strict=True):
+            results[row].append(output[kept])
+        return [each[0] if len(each) == 1 else np.concatenate(each) for each in results]
+
+    def _of_pieces(self, spectra: Sequence[Patches], version: int) -> list[Array]:
+        """The same of spectra that the network sees at once."""
         results: list[Array] = [np.empty(0)] * len(spectra)
         lengths = np.array([padded(len(each)) for each in spectra])
         for length in np.unique(lengths).tolist():
@@ -235,6 +251,37 @@ class MapParser(Parser):
             return _map_calibration(self._calibration(version))
         except (LookupError, TypeError, ValueError) as error:
             raise self._uncalibrated(version, error) from error
+
+
+def _some(readable: Iterator[tuple[int, Patches]]) -> dict[int, Patches]:
+    """The next spectra, as many as are held at once."""
+    found: dict[int, Patches] = {}
+    total = 0
+    for row, patches in readable:
+        found[row] = patches
+        total += len(patches)
+        if total >= LAID_OUT_TOGETHER:
+            break
+    return found
+
+
+def pieces_of(spectrum: Patches) -> list[tuple[Patches, slice]]:
+    """A spectrum in pieces that the network sees at once, which overlap.
+
+    Returns:
+        Each piece, and which of its channels count: together all of the spectrum, once.
+    """
+    length = len(spectrum)
+    if length <= LONGEST:
+        return [(spectrum, slice(0, length * PATCH))]
+    count = -(-length // (LONGEST - 2 * OVERLAP))
+    edges = np.linspace(0, length, count + 1).round().astype(int).tolist()
+    pieces = []
+    for start, stop in pairwise(edges):
+        first = max(start - OVERLAP, 0)
+        piece = spectrum.between(first, min(stop + OVERLAP, length))
+        pieces.append((piece, slice((start - first) * PATCH, (stop - first) * PATCH)))
+    return pieces
 
 
 def padded(patches: int) -> int:

@@ -36,8 +36,8 @@ FREQUENCIES_HZ = (75e9, 370e9)
 """Where simulated spectra lie: the receivers from 3 to 0.85 mm."""
 
 WIDEST_CHANNEL_KM_S = 250.0
-MOST_PATCHES = 256
-"""Twice the longest simulated spectrum."""
+MOST_PATCHES = 2048
+"""All of the range in the narrowest channels, which is 1,870, and some gaps."""
 
 MOST_SEGMENTS = 16
 MOST_COMPONENTS = 16

@@ -77,6 +77,21 @@ class Patches:
     def __len__(self) -> int:
         return len(self.patches)
 
+    def between(self, first: int, stop: int) -> Patches:
+        """Those from the first to before the last named."""
+        channels = slice(first * PATCH, stop * PATCH)
+        return Patches(
+            self.frequency_hz[channels],
+            self.width_km_s[channels],
+            self.flux_jy[channels],
+            self.weight[channels],
+            self.continuum_jy[channels],
+            self.level_jy[channels],
+            self.stretch[channels],
+            self.channels[channels],
+            self.patches[first:stop],
+        )
+
 
 def patches_of(
     frequency_hz: Floats, flux_jy: Floats, error_jy: Floats, most: int | None = None

@@ -15,9 +15,19 @@ from models import served_parser, triton
 from models.errors import ModelUnavailable
 from models.line_profiles import FWHM_PER_SIGMA
 from models.repository import add_version
-from models.served_parser import MapParser, Parser, SpectrumParser, padded
+from models.served_parser import (
+    LONGEST,
+    OVERLAP,
+    MapParser,
+    Parser,
+    SpectrumParser,
+    padded,
+    pieces_of,
+)
 from models.simulated_spectra import simulate_spectra
 from models.simulator import simulate
+from processors.features.observed import spectrum_input
+from processors.features.patches import PATCH, PATCH_INPUTS, Patches
 from processors.relations import SPEED_OF_LIGHT_KM_S
 from schemas.events import Observation, ParsedObservation, Spectrum
 from schemas.records import to_record
@@ -92,6 +102,72 @@ def test_a_bright_line_is_read_with_its_continuum(spectrum_parser: SpectrumParse
     (segment,) = tree.continuum
     assert segment.flux_density_jy == pytest.approx(2e-3, rel=0.05)
     assert tree.morphology is None
+
+
+@pytest.fixture(scope="module")
+def scan() -> Observation:
+    """A spectral scan that the network does not see at once, with a line every 8 GHz."""
+    frequency = np.arange(84e9, 180e9, 5e6)
+    flux = 3e-4 * np.random.default_rng(3).standard_normal(len(frequency))
+    for centre in LINES_OF_SCAN:
+        sigma = 300.0 / FWHM_PER_SIGMA
+        velocity = SPEED_OF_LIGHT_KM_S * (1 - frequency / centre)
+        flux += 3.0 * np.exp(-0.5 * (velocity / sigma) ** 2) / (sigma * np.sqrt(2 * np.pi))
+    errors = np.full(len(frequency), 3e-4)
+    return observed(Spectrum(frequency, "BARYCENTRIC", flux, errors), "scan")
+
+
+LINES_OF_SCAN = np.arange(88e9, 178e9, 8e9)
+
+
+def test_a_spectrum_of_any_length_is_read(
+    spectrum_parser: SpectrumParser, scan: Observation
+) -> None:
+    laid_out = spectrum_input(scan)
+    assert laid_out is not None
+    assert len(laid_out) > 2 * LONGEST
+    (tree,) = spectrum_parser.parse([scan], 1)
+    assert tree is not None
+    found = sorted(tree.lines, key=lambda each: -each.probability)[: len(LINES_OF_SCAN)]
+    found.sort(key=lambda each: each.frequency_hz)
+    assert [each.frequency_hz for each in found] == pytest.approx(LINES_OF_SCAN.tolist(), rel=1e-4)
+    assert [each.flux_jy_km_s for each in found] == pytest.approx([3.0] * len(found), rel=0.2)
+    assert len(tree.lines) <= 1.2 * len(LINES_OF_SCAN)
+
+
+def test_a_line_on_the_cut_between_two_pieces_is_read_as_elsewhere(
+    spectrum_parser: SpectrumParser, scan: Observation
+) -> None:
+    laid_out = spectrum_input(scan)
+    assert laid_out is not None
+    _, kept = pieces_of(laid_out)[0]
+    cut = float(laid_out.frequency_hz[kept.stop])
+    spectrum = scan.spectrum
+    assert spectrum is not None
+    velocity = SPEED_OF_LIGHT_KM_S * (1 - spectrum.frequency_hz / cut)
+    sigma = 300.0 / FWHM_PER_SIGMA
+    line = 3.0 * np.exp(-0.5 * (velocity / sigma) ** 2) / (sigma * np.sqrt(2 * np.pi))
+    crossed = dataclasses.replace(spectrum, flux_density_jy=spectrum.flux_density_jy + line)
+    (tree,) = spectrum_parser.parse([dataclasses.replace(scan, spectrum=crossed)], 1)
+    assert tree is not None
+    near = [each for each in tree.lines if abs(each.frequency_hz / cut - 1) < 2e-3]
+    assert len(near) == 1
+    assert near[0].flux_jy_km_s == pytest.approx(3.0, rel=0.2)
+    assert near[0].probability > 0.99
+
+
+@pytest.mark.parametrize("length", [1, 255, 256, 257, 480, 481, 1000, 2048])
+def test_pieces_are_all_of_a_spectrum_once(length: int) -> None:
+    channels = np.arange(length * PATCH, dtype=float)
+    rows = np.zeros((length, PATCH_INPUTS), np.float32)
+    whole = Patches(*[channels] * 6, channels.astype(int), channels[:, None], rows)  # type: ignore[arg-type]
+    pieces = pieces_of(whole)
+    assert max(len(piece) for piece, _ in pieces) <= LONGEST
+    kept = np.concatenate([piece.frequency_hz[chosen] for piece, chosen in pieces])
+    assert (kept == channels).all()
+    for piece, chosen in pieces[1:]:
+        assert chosen.start == OVERLAP * PATCH
+        assert piece.frequency_hz[0] > 0
 
 
 def test_a_tree_names_its_observation_and_its_model(spectrum_parser: SpectrumParser) -> None:
