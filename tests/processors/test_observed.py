@@ -84,7 +84,7 @@ def test_a_spectrum_is_read() -> None:
     "frequency",
     [
         pytest.param(axis(channels=7), id="too short"),
-        pytest.param(84e9 + np.cumsum(np.tile([1e6, 3e6], 10_000)), id="in too many pieces"),
+        pytest.param(84e9 + np.cumsum(np.tile([1e6, 40e6], 6_000)), id="in too many pieces"),
         pytest.param(axis(92, 108, 20), id="channels wider than lines"),
         pytest.param(axis(1400, 1500), id="far infrared"),
         pytest.param(axis(1.2, 1.6), id="radio"),
