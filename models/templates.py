@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from processors.redshift import ConventionalRedshift
 from processors.redshift.templates import TemplateFit, Templates
 
 from .repository import WEIGHTS
@@ -27,27 +26,6 @@ def save_templates(templates: Templates, folder: Path = WEIGHTS) -> str:
     path = folder / "templates.npz"
     np.savez_compressed(path, **arrays)
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-ALONE_IN_STREAM = 0.5
-"""Exponent set with templates fitted while 16 and 24 um of GOODS-N were exchanged: intervals of the
-training parts held what they state both with the seven bands of GOODS-N (75 % in 68 % intervals)
-and with up to ten of COSMOS (66 %). With the present templates they hold 80 and 55 %, at 0.9 74 and
-44 %: to be set anew before the stream uses it."""
-
-
-def conventional_for_stream(folder: Path = WEIGHTS) -> ConventionalRedshift:
-    """The conventional redshift with templates where nothing is published, and only there.
-
-    Beside published redshifts templates made the test part of GOODS-N no better.
-
-    Args:
-        folder: of the template fit.
-    """
-    templates = replace(
-        load_templates(folder).templates, beside_published=0.0, alone=ALONE_IN_STREAM
-    )
-    return ConventionalRedshift(template_fit=TemplateFit(templates))
 
 
 def load_templates(folder: Path = WEIGHTS) -> TemplateFit:

@@ -7,8 +7,6 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from streams.settings import DATA_DIRECTORY
-
 from . import baselines, critic, parser, redshift, simulator, summary, weak_lines
 
 Report = Callable[[Path | None, Path], None]
@@ -22,7 +20,7 @@ REPORTS: dict[str, Report] = {
     "weak_lines": weak_lines.report,
 }
 OUTPUT = Path(__file__).parents[1] / "reports"
-WITHOUT_TABLES = DATA_DIRECTORY / "reports"
+WITHOUT_TABLES = Path(".mmbroker", "reports")
 """Where reports go without the real tables: those of the project are made with them."""
 
 

@@ -8,18 +8,13 @@ from typing import Any
 import numpy as np
 
 from processors.redshift import ConventionalRedshift
-from streams.scorer import Scorers
-from streams.settings import Settings
 
 from ..catalogues import cosmos
 from ..redshift_baselines import CONVENTIONAL, WITH_TEMPLATES
 from ..redshift_sample import Estimate, judge, sample_of
 
-
-def in_force() -> str:
-    """The estimate that the stream's scores use."""
-    fit = Scorers(Settings()).redshift.template_fit
-    return CONVENTIONAL if fit is None else WITH_TEMPLATES
+IN_FORCE = CONVENTIONAL
+"""The estimate that the stream's scores use."""
 
 
 def cosmos_figures(tables: Path, conventional: ConventionalRedshift) -> dict[str, dict[str, Any]]:
@@ -42,7 +37,7 @@ def cosmos_figures(tables: Path, conventional: ConventionalRedshift) -> dict[str
 def scores_use() -> str:
     """What the stream uses."""
     return (
-        f"Scores, ranks and alerts use the redshift that is called *{in_force()}* here "
+        f"Scores, ranks and alerts use the redshift that is called *{IN_FORCE}* here "
         "(`streams/scorer.py`). The refined one stands beside it in a scored galaxy, as "
         "`refined_redshift`, and nothing else depends on it."
     )

@@ -11,8 +11,10 @@ pytest.importorskip("sklearn", reason="the baselines need scikit-learn")
 from models.judge import __main__ as judge
 from models.judge import baselines, redshift, redshift_in_stream, simulated_estimates
 from models.judge.pages import differences_table, figures_table
-from models.templates import conventional_for_stream, load_templates
+from models.templates import load_templates
 from processors.redshift import ConventionalRedshift
+from streams.scorer import Scorers
+from streams.settings import Settings
 
 
 def figures(mae: float, **more: Any) -> dict[str, Any]:
@@ -76,13 +78,9 @@ def test_reports_without_tables_leave_those_of_the_project_alone(
     assert written[-1] == judge.OUTPUT
 
 
-def test_the_page_says_what_the_stream_uses(monkeypatch: pytest.MonkeyPatch) -> None:
-    class WithTemplates:
-        redshift = conventional_for_stream()
-
-    assert redshift_in_stream.in_force() == "conventional"
-    monkeypatch.setattr(redshift_in_stream, "Scorers", lambda _: WithTemplates)
-    assert redshift_in_stream.in_force() == "conventional with templates"
+def test_the_page_says_what_the_stream_uses() -> None:
+    fit = Scorers(Settings()).redshift.template_fit
+    assert ("conventional" if fit is None else "with templates") == redshift_in_stream.IN_FORCE
 
 
 def test_the_rule_on_the_stream_names_what_got_worse() -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+pytest.importorskip("sklearn", reason="judging needs scikit-learn: pip install -e '.[train]'")
+pytest.importorskip("onnxruntime", reason="the exported networks need onnxruntime")
+
 from models.redshift_sample import at_truth
 from models.trial_redshifts import CENTRES, combined, conditions, exponent, on_grid
 from processors.redshift.grids import COARSE
@@ -42,7 +45,6 @@ def test_a_curve_that_knows_the_redshift_has_an_exponent_and_one_that_does_not_h
 
 
 def test_the_networks_say_the_same_again() -> None:
-    pytest.importorskip("onnxruntime", reason="the exported networks need onnxruntime")
     from models.exported import ExportedNetworks
     from models.simulator import simulate
     from models.trial_redshifts import BANDWIDTHS, curves

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.template_library import load_library
-from models.templates import conventional_for_stream, load_templates
+from models.templates import load_templates
 from models.train_templates import candidates
 from processors.fingerprint import empty
 from processors.redshift import ConventionalRedshift
@@ -159,15 +159,3 @@ def test_mixtures_are_between_what_they_mix() -> None:
     mixed = library.names.index("EAZY 01 + 0.3 EAZY 09")
     expected = 0.7 * library.flux[..., first] + 0.3 * library.flux[..., second]
     assert np.allclose(library.flux[..., mixed], expected)
-
-
-def test_in_the_stream_published_redshifts_are_left_as_they_are(fit: TemplateFit) -> None:
-    one = like_template(fit, int(np.argmax(fit.templates.share)), 90)
-    published = PublishedRedshift("method", 0.0, "1", 0.3, 0.28, 0.32)
-    both = [replace(one, photometric_redshifts=[published]), one]
-    plain, in_stream = ConventionalRedshift(), conventional_for_stream()
-    before, after = plain.estimate(both), in_stream.estimate(both)
-    assert after[0].best == before[0].best
-    assert after[0].inputs == before[0].inputs == ["photometric-redshift"]
-    assert after[1].inputs == ["templates"]
-    assert abs(after[1].best - np.expm1(GRID[90])) < 0.3

@@ -5,6 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
+
+pytest.importorskip("sklearn", reason="judging needs scikit-learn: pip install -e '.[train]'")
+pytest.importorskip("onnxruntime", reason="judging needs onnxruntime: pip install -e '.[train]'")
+
 from models.judge.__main__ import OUTPUT, REPORTS
 from models.judge.summary import NAME, ROWS, page, write
 
