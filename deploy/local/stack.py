@@ -170,11 +170,16 @@ class LocalStack:
             user: Who they are to Kafka, if the stack is secured; `mmbroker` by default.
 
         Raises:
-            StackError: The stack has not been started, or there is no such user.
+            StackError: The stack has not been started, or there is no such user; an open stack
+                has none.
         """
         variables = {"MMBROKER_KAFKA__BOOTSTRAP_SERVERS": self.bootstrap_servers}
         if self.access:
             variables |= self.access.environment(user or BROKER)
+        elif user is not None:
+            raise StackError(
+                f"this stack is open, it has no users such as {user!r}: mmbroker stack up --secured"
+            )
         if "triton" in self._components:
             variables["MMBROKER_TRITON__URL"] = self.triton_url
             repository = str(self.triton.model_repository)

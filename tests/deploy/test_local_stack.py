@@ -133,6 +133,8 @@ def test_comes_up_ready_and_says_where(stack: LocalStack) -> None:
         "MMBROKER_TRITON__MODEL_REPOSITORY": str(stack.triton.model_repository),
     }
     assert "double" in stack.logs("triton")
+    with pytest.raises(StackError, match="open, it has no users such as 'reader'"):
+        stack.environment("reader")
     with pytest.raises(StackError, match="it has kafka and triton"):
         stack.logs("zookeeper")
 
