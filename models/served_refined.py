@@ -59,13 +59,11 @@ class RefinedNetwork(Model):
             ModelUnavailable: the server does not answer, or the card does not say.
         """
         asked = self.version(version)
-        if asked.calibration is not None:
-            found: Beside = json.loads(asked.calibration)
-            missing = {TRAINING, CONVENTIONAL, *BESIDE[self.model]} - found.keys()
-            if not missing:
-                return found
+        found: Beside | None = asked.card.get("calibration")
+        if found is not None and found.keys() >= {TRAINING, CONVENTIONAL, *BESIDE[self.model]}:
+            return found
         packaged, sha256 = _packaged(self.model)
-        if asked.calibration is None and asked.sha256 == sha256:
+        if found is None and asked.sha256 == sha256:
             return packaged  # served since before cards said it
         raise ModelUnavailable(
             f"the card of version {version} of model {self.model!r} at {self.url} does not say "
@@ -171,11 +169,11 @@ class ServedRefined:
         Raises:
             ModelUnavailable: no answer within the deadline and retries.
         """
-        cards = [
-            json.dumps(network.beside(version), sort_keys=True)
+        colours, gate = (
+            network.beside(version)
             for network, version in zip(self.networks, versions, strict=True)
-        ]
-        weights, served = _weights(*cards), _Asked(self.networks, versions, asking)
+        )
+        weights, served = weights_beside(colours, gate), _Asked(self.networks, versions, asking)
         return Refined(weights, self._conventional, served).refine(fingerprints, known)
 
     def used(self, versions: Sequence[int]) -> list[ModelUsed]:
@@ -219,11 +217,6 @@ class _Asked:
 
 def _named(training: Mapping[str, Any]) -> str:
     return f"{training['name']} {training['version']} {training['sha256'][:12]}"
-
-
-@lru_cache(maxsize=8)
-def _weights(colours: str, gate: str) -> dict[str, NDArray[Any]]:
-    return weights_beside(json.loads(colours), json.loads(gate))
 
 
 @lru_cache

@@ -74,10 +74,12 @@ def curves(networks: ExportedNetworks, vectors: FingerprintVectors, seed: int = 
     """
     critic = np.empty((len(vectors), len(CENTRES)))
     generator = {width: np.empty_like(critic) for width in BANDWIDTHS}
+    trials = conditions()
+    drawn_trials = np.repeat(trials, DRAWS, axis=0)
     for row in range(len(vectors)):
-        at_trials = _repeated(vectors, row, conditions())
+        at_trials = _repeated(vectors, row, trials)
         critic[row] = networks.outputs(at_trials)
-        drawn = _repeated(vectors, row, np.repeat(conditions(), DRAWS, axis=0))
+        drawn = _repeated(vectors, row, drawn_trials)
         # The same draws at every trial redshift: the curve shall not be their noise.
         values = networks.generated(drawn, seed, together=DRAWS).vectors.values
         distance = _distance(values, vectors, row).reshape(len(CENTRES), DRAWS)

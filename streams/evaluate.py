@@ -438,22 +438,24 @@ def _trained_on(galaxies: Galaxies) -> NDArray[np.bool_]:
     """Which galaxies the refined redshift was trained or chosen on."""
     if galaxies.mapping != _REFINED_MAPPING:
         return np.zeros(len(galaxies.truth), bool)
-    catalogue = _CATALOGUE_OF_MAPPING[galaxies.mapping]
-    parts = [split_of(f"{catalogue} {one}") for one in galaxies.identifiers]
-    return np.not_equal(parts, TEST)
+    return np.asarray(_parts(galaxies) != TEST)
 
 
 def _in_split(galaxies: Galaxies, split: str) -> NDArray[np.bool_]:
-    catalogue = _CATALOGUE_OF_MAPPING.get(galaxies.mapping)
     if split not in SPLITS:
         raise ValueError(f"split {split!r} is none of all, {', '.join(SPLITS)}")
-    if catalogue is None:
+    if galaxies.mapping not in _CATALOGUE_OF_MAPPING:
         raise ValueError(
             f"nothing was trained on tables of mapping {galaxies.mapping!r}: "
             f"no galaxy is in the {split} part"
         )
-    parts = [split_of(f"{catalogue} {one}") for one in galaxies.identifiers]
-    return np.asarray(np.equal(parts, SPLITS.index(split)))
+    return np.asarray(_parts(galaxies) == SPLITS.index(split))
+
+
+def _parts(galaxies: Galaxies) -> NDArray[np.int64]:
+    """Which part of the training data each galaxy of a table that was trained on is in."""
+    catalogue = _CATALOGUE_OF_MAPPING[galaxies.mapping]
+    return np.array([split_of(f"{catalogue} {one}") for one in galaxies.identifiers])
 
 
 def _estimate(
