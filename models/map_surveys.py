@@ -6,6 +6,7 @@ import numpy as np
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
+from processors import relations
 from schemas.events import ContinuumMap, Floats
 
 from . import radio_maps
@@ -37,15 +38,18 @@ def maps(
     frequency, noise, beam_arcsec = _FREQUENCY_HZ[kind], _NOISE_JY[kind], _BEAM_ARCSEC[kind]
     flux = population.flux_density_jy(frequency[:, None], galaxies)[:, 0]
     is_radio = frequency < 50e9
-    # Dust has no lobes: in the millimetre a galaxy is compact or extended.
-    dusty = radio_maps.draw_morphology(np.zeros(len(galaxies)), random)
-    morphology = np.where(is_radio, population.morphology[galaxies], dusty)
+    # Dust has no lobes.
+    morphology = np.where(is_radio, population.morphology[galaxies], radio_maps.EXTENDED)
+    disc_kpc = relations.FWHM_PER_RADIUS * population.dust_radius_kpc[galaxies]
+    extent_kpc = np.where(is_radio, population.radio_extent_kpc[galaxies], disc_kpc)
+    extent_arcsec = extent_kpc * population.arcsec_per_kpc(galaxies)
     round_beam = radio_maps.Beam(
         pixels=np.full(len(galaxies), MAP_PIXELS_PER_BEAM),
         axis_ratio=np.ones(len(galaxies)),
         angle=np.zeros(len(galaxies)),
     )
     components = radio_maps.draw_components(morphology, flux, random)
+    components = radio_maps.resized(components, extent_arcsec / beam_arcsec)
     images = radio_maps.images(components, round_beam, MAP_SIDE)
     images += radio_maps.correlated_noise(noise, round_beam, MAP_SIDE, random)
     wcs = WCS(naxis=2)

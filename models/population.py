@@ -25,7 +25,7 @@ from schemas.events import Floats
 from . import dust_emission, radio_emission
 from .line_emission import LINE_NAMES, line_fluxes, line_luminosities
 from .line_profiles import LineProfiles, draw_profiles
-from .radio_maps import draw_morphology
+from .radio_maps import DOUBLE, JET, NUCLEUS_EXCESS_DEX, draw_morphology
 from .starlight import TEMPLATES, intergalactic_transmission, starlight
 
 __all__ = ["LINE_NAMES", "WAVELENGTH_UM", "Population", "simulate_population"]
@@ -159,6 +159,20 @@ _NUCLEUS_INDEX = (0.6, 0.3)
 """Mean and scatter of the spectral index of their radio emission, S ~ nu**-index. Assumed: flat
 cores and steep lobes."""
 
+_STARBURST_DEX = 0.6
+"""Assumed: a galaxy that forms four times as many stars as the main sequence has is above it."""
+
+_RADIUS_REDSHIFT = 1.0
+"""Assumed redshift at which radii have the published medians, which are of 0.35 to 2.25."""
+
+_NUCLEUS_EXTENT_KPC = 1.5
+_JET_EXTENT_KPC = 40.0
+"""Assumed median extents of compact active nuclei in the radio, for which Bondi et al. 2018 (A&A
+618 L8, abstract) have 1 to 2 kpc, and of jets, which fade before they get as far as lobes."""
+
+_EXTENT_SCATTER_DEX = 0.4
+"""Assumed scatter of the extents of active nuclei, doubles and jets."""
+
 _LINE_WIDTHS_KM_S = (80.0, 1500.0)
 """Assumed: no line is narrower or wider."""
 
@@ -194,6 +208,9 @@ class Population:
         profiles: of the lines.
         radio_excess_dex: log10 of the radio emission over that of star formation; 0 for most.
         morphology: in the radio, index into ``models.radio_maps.MORPHOLOGIES``; int.
+        dust_radius_kpc: radius that encloses half of the dust's light, without lensing.
+        radio_extent_kpc: in the radio, full width at half maximum, or of doubles and jets the
+            distance between the outermost components; without lensing.
         torus_share: luminosity of the dust around an active nucleus over L_IR; 0 for most.
         log_flux_density: ln of the observed flux density in Jy at rest WAVELENGTH_UM, shape
             (N, wavelengths).
@@ -212,6 +229,8 @@ class Population:
     profiles: LineProfiles
     radio_excess_dex: Floats
     morphology: Integers
+    dust_radius_kpc: Floats
+    radio_extent_kpc: Floats
     torus_share: Floats
     log_flux_density: Floats
     line_flux_jy_km_s: Floats
@@ -223,6 +242,17 @@ class Population:
     def line_width_km_s(self) -> Floats:
         """Width of the lines, shape (N,); see ``LineProfiles``."""
         return self.profiles.width_km_s
+
+    def arcsec_per_kpc(self, galaxies: Integers) -> Floats:
+        """Apparent size of a kpc; a lens magnifies lengths by the root of what it does to areas.
+
+        Args:
+            galaxies: which of the population, shape (n,).
+        """
+        redshift = self.redshift[galaxies]
+        distance_kpc = 1e3 * luminosity_distance_mpc(redshift) / (1 + redshift) ** 2
+        angle: Floats = np.degrees(1 / distance_kpc) * 3600 * np.sqrt(self.magnification[galaxies])
+        return angle
 
     def flux_density_jy(self, frequency_hz: Floats, galaxies: Integers | None = None) -> Floats:
         """Continuum flux density in Jy.
@@ -292,6 +322,10 @@ def simulate_population(galaxies: int, seed: int, block: int = 0) -> Population:
     width = relations.LINE_WIDTH_KM_S * 10 ** random.normal(
         0, relations.LINE_WIDTH_SCATTER_DEX, galaxies
     )
+    profiles = draw_profiles(width.clip(*_LINE_WIDTHS_KM_S), random)
+    starburst = _above_main_sequence_dex(log_luminosity, log_mass, redshift) > _STARBURST_DEX
+    morphology = draw_morphology(excess, starburst, random)
+    radius = _dust_radii_kpc(kind, starburst, redshift, random)
     return Population(
         kind=kind,
         redshift=redshift,
@@ -302,9 +336,11 @@ def simulate_population(galaxies: int, seed: int, block: int = 0) -> Population:
         emissivity_index=beta,
         excitation=excitation,
         log_gas_mass=np.log10(relations.GAS_MASS_PER_CO_LUMINOSITY * lines[:, _GROUND]),
-        profiles=draw_profiles(width.clip(*_LINE_WIDTHS_KM_S), random),
+        profiles=profiles,
         radio_excess_dex=excess,
-        morphology=draw_morphology(excess, random),
+        morphology=morphology,
+        dust_radius_kpc=radius,
+        radio_extent_kpc=_radio_extents_kpc(kind, excess, morphology, radius, random),
         torus_share=torus_share,
         log_flux_density=np.log(seen),
         line_flux_jy_km_s=line_fluxes(lines, redshift, distance, magnification),
@@ -382,9 +418,7 @@ def _log_stellar_masses(
     log_luminosity: Floats, redshift: Floats, random: np.random.Generator
 ) -> Floats:
     """Stellar mass in Msun, given the luminosity, about the main sequence of star formation."""
-    age = age_gyr(redshift)
-    slope = relations.MAIN_SEQUENCE_SLOPE[0] + relations.MAIN_SEQUENCE_SLOPE[1] * age
-    intercept = relations.MAIN_SEQUENCE_INTERCEPT[0] + relations.MAIN_SEQUENCE_INTERCEPT[1] * age
+    slope, intercept = _main_sequence(redshift)
     typical = _median_log_luminosity(redshift)
     log_rate = typical + np.log10(relations.STAR_FORMATION_RATE_PER_LUMINOSITY)
     offset = np.interp(redshift, *_MASS_OFFSETS)
@@ -393,6 +427,52 @@ def _log_stellar_masses(
     scattered = mass + random.normal(0, _MASS_SCATTER_DEX, len(redshift))
     over, most = (scattered - _MASS_KNEE).clip(0.0), _MASS_ABOVE_KNEE_DEX
     return np.asarray(scattered - over + most * (1 - np.exp(-over / most)))
+
+
+def _main_sequence(redshift: Floats) -> tuple[Floats, Floats]:
+    """Slope and intercept: log SFR = slope log M* + intercept."""
+    age = age_gyr(redshift)
+    slope = relations.MAIN_SEQUENCE_SLOPE[0] + relations.MAIN_SEQUENCE_SLOPE[1] * age
+    intercept = relations.MAIN_SEQUENCE_INTERCEPT[0] + relations.MAIN_SEQUENCE_INTERCEPT[1] * age
+    return slope, intercept
+
+
+def _above_main_sequence_dex(log_luminosity: Floats, log_mass: Floats, redshift: Floats) -> Floats:
+    slope, intercept = _main_sequence(redshift)
+    log_rate = log_luminosity + np.log10(relations.STAR_FORMATION_RATE_PER_LUMINOSITY)
+    return np.asarray(log_rate - slope * log_mass - intercept)
+
+
+def _dust_radii_kpc(
+    kind: Integers, starburst: Booleans, redshift: Floats, random: np.random.Generator
+) -> Floats:
+    """Half-light radii of the dust: of the field as in the radio, of others those measured."""
+    shift = (1 + redshift) / (1 + _RADIUS_REDSHIFT)
+    on_sequence, above = (
+        relations.RADIO_RADIUS_KPC[place] * shift ** relations.RADIO_RADIUS_EXPONENT[place]
+        for place in ("main sequence", "above")
+    )
+    field = np.where(starburst, above, on_sequence)
+    typical = np.where(kind == FIELD, field, relations.SUBMILLIMETRE_RADIUS_KPC)
+    return np.asarray(typical * 10 ** random.normal(0, relations.RADIUS_SCATTER_DEX, len(kind)))
+
+
+def _radio_extents_kpc(
+    kind: Integers,
+    excess: Floats,
+    morphology: Integers,
+    radius: Floats,
+    random: np.random.Generator,
+) -> Floats:
+    """Extents of the radio emission; of star formation those of the dust, or larger."""
+    wider = np.where(kind == FIELD, 1.0, relations.SUBMILLIMETRE_RADIO_RADIUS_FACTOR)
+    disc = relations.FWHM_PER_RADIUS * radius * wider
+    nucleus = np.select(
+        [morphology == DOUBLE, morphology == JET],
+        [relations.DOUBLE_EXTENT_KPC, _JET_EXTENT_KPC],
+        _NUCLEUS_EXTENT_KPC,
+    ) * 10 ** random.normal(0, _EXTENT_SCATTER_DEX, len(kind))
+    return np.where(excess > NUCLEUS_EXCESS_DEX, nucleus, disc)
 
 
 def _stellar_populations(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from schemas.events import Floats
 
+Booleans = NDArray[np.bool_]
 Integers = NDArray[np.int64]
 Float32 = NDArray[np.float32]
 
@@ -25,13 +26,10 @@ COMPONENTS = 6
 
 FWHM_PER_SIGMA = float(np.sqrt(8 * np.log(2)))
 
-_COMPACT_SHARE = 0.5
-"""Of galaxies without an active nucleus in the radio; the rest are extended. Assumed."""
-
 _NUCLEUS_SHARES = {COMPACT: 0.4, DOUBLE: 0.35, JET: 0.25}
 """Morphologies of active nuclei. Assumed: enough of each to learn from."""
 
-_NUCLEUS_EXCESS_DEX = 0.6
+NUCLEUS_EXCESS_DEX = 0.6
 """Assumed excess of the radio emission above which a nucleus makes the morphology."""
 
 _AXIS_RATIOS = (0.4, 1.0)
@@ -99,18 +97,24 @@ class Beam:
         return _covariance(major, major * self.axis_ratio, self.angle)
 
 
-def draw_morphology(radio_excess_dex: Floats, random: np.random.Generator) -> Integers:
+def draw_morphology(
+    radio_excess_dex: Floats, starburst: Booleans, random: np.random.Generator
+) -> Integers:
     """Index into MORPHOLOGIES: doubles and jets where active nuclei outshine star formation.
+
+    Of the others, starbursts are compact, and galaxies on the main sequence extended
+    (Jimenez-Andrade et al. 2019, A&A 625 A114).
 
     Args:
         radio_excess_dex: log10 of the radio emission over that of star formation, shape (N,).
+        starburst: whether a galaxy is above the main sequence, shape (N,).
         random: where chance comes from.
     """
     count = len(radio_excess_dex)
-    resolved = np.where(random.random(count) < _COMPACT_SHARE, COMPACT, EXTENDED)
+    resolved = np.where(starburst, COMPACT, EXTENDED)
     active = random.choice(list(_NUCLEUS_SHARES), count, p=list(_NUCLEUS_SHARES.values()))
     morphology: Integers = np.where(
-        np.asarray(radio_excess_dex) > _NUCLEUS_EXCESS_DEX, active, resolved
+        np.asarray(radio_excess_dex) > NUCLEUS_EXCESS_DEX, active, resolved
     )
     return morphology
 
@@ -177,6 +181,31 @@ def draw_components(
         major_beams=major * present,
         minor_beams=major * ratio * present,
         angle=angle * present,
+    )
+
+
+def resized(components: Components, extent_beams: Floats) -> Components:
+    """The same shapes in another size.
+
+    Args:
+        components: of N sources.
+        extent_beams: largest distance between two components, or where there is one alone, its
+            full width at half maximum along the major axis; in beams, shape (N,).
+    """
+    x, y = components.x_beams, components.y_beams
+    # Where there is none, one may as well lie where the first one does.
+    present = components.flux_jy > 0
+    x, y = np.where(present, x, x[:, :1]), np.where(present, y, y[:, :1])
+    apart = np.hypot(x[:, :, None] - x[:, None, :], y[:, :, None] - y[:, None, :]).max(axis=(1, 2))
+    alone = present.sum(axis=1) == 1
+    before = np.where(alone, components.major_beams[:, 0], apart)
+    scale = (extent_beams / before.clip(1e-6))[:, None]
+    return replace(
+        components,
+        x_beams=components.x_beams * scale,
+        y_beams=components.y_beams * scale,
+        major_beams=components.major_beams * scale,
+        minor_beams=components.minor_beams * scale,
     )
 
 

@@ -1,44 +1,29 @@
-"""Simulated spectra with lines, for the parser: what receivers and correlators leave in real ones.
-
-Four regimes of noise, in rising order of trouble:
-
-* ideal: white noise, its errors stated as they are;
-* correlated: neighbouring channels share noise. ALMA data are Hanning smoothed unless one asks for
-  something else (ALMA Technical Handbook, chapter on the correlators), and regridding to another
-  velocity frame interpolates;
-* baseline: ripples of standing waves, with the periods that are known and others
-  (``relations.STANDING_WAVE_GAIN``), and slopes;
-* receiver: all of this, errors that are wrong by some per cent in each spectral window, and
-  channels that are bad and not flagged.
-
-Shares and ranges are assumed where nothing else is said: wide enough that a parser meets the worst.
-"""
+"""Simulated spectra with lines, for the parser, in the regimes of noise of ``spectral_noise``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from processors import relations
 from schemas.events import Floats
 
 from .line_profiles import BLENDED, LineProfiles, draw_profiles
 from .spectral_axes import Axis, draw_axis
-
-Integers = NDArray[np.int64]
-Booleans = NDArray[np.bool_]
-
-REGIMES = ("ideal", "correlated", "baseline", "receiver")
-IDEAL, CORRELATED, BASELINE, RECEIVER = range(4)
-REGIME_SHARES = (0.25, 0.25, 0.20, 0.30)
-"""Assumed: enough of each to learn from."""
-
-_LOG_RIPPLE_PERIODS = (float(np.log(7e6)), float(np.log(600e6)))
-_LOG_RIPPLE_AMPLITUDES = (float(np.log(0.1)), 0.0)
-"""Between what the ln of periods in Hz, and of amplitudes in units of the noise of a channel, are
-drawn. Assumed."""
+from .spectral_noise import (
+    BASELINE,
+    RECEIVER,
+    REGIME_SHARES,
+    REGIMES,
+    Booleans,
+    Integers,
+    convolved,
+    draw_kernels,
+    draw_mistakes,
+    draw_observed,
+    draw_ripples,
+)
 
 LINES = 6
 """Most lines of a spectrum."""
@@ -136,26 +121,21 @@ def simulate_spectra(
         else np.full(count, regime)
     )
     error = _errors(count, axis, random)
-    observed = _observed(count, axis, random)
-    kernel = _kernels(regimes, random)
-    noise = _correlated(random.standard_normal(error.shape), kernel)
+    observed = draw_observed(count, len(axis.frequency_hz), random)
+    kernel = draw_kernels(regimes, random)
+    noise = convolved(random.standard_normal(error.shape), kernel)
     continuum = _continuum(error, axis, random)
     flux = continuum + noise * error
     troubled = regimes >= BASELINE
-    flux[troubled] += _ripples(error[troubled], continuum[troubled], axis, random)
+    flux[troubled] += draw_ripples(error[troubled], continuum[troubled], axis, random)
     lines, redshift, signal = _lines(axis, error, observed, kernel, random)
     flux += signal
     stated = error
     broken = np.flatnonzero(regimes == RECEIVER)
     if len(broken):
-        windows = int(axis.window.max()) + 1
-        misjudged = np.exp(random.normal(0.0, 0.12, (len(broken), windows)))
         stated = error.copy()
-        stated[broken] *= misjudged[:, axis.window]
-        bad = random.random((len(broken), error.shape[1])) < 1e-3
-        size = np.exp(random.uniform(np.log(4), np.log(25), bad.shape))
-        sign = np.where(random.random(bad.shape) < 0.7, 1.0, -1.0)
-        flux[broken] += bad * size * sign * error[broken]
+        stated[broken], spikes = draw_mistakes(error[broken], axis, random)
+        flux[broken] += spikes
     return SimulatedSpectra(axis, flux, stated, observed, continuum, regimes, redshift, lines)
 
 
@@ -179,44 +159,6 @@ def _errors(count: int, axis: Axis, random: np.random.Generator) -> Floats:
     return noise
 
 
-def _observed(count: int, axis: Axis, random: np.random.Generator) -> Booleans:
-    """Flag one or two intervals in a third of the spectra, and single channels."""
-    channels = len(axis.frequency_hz)
-    place = np.arange(channels)
-    observed = random.random((count, channels)) > 0.002
-    for _ in range(2):
-        flagged = random.random((count, 1)) < 0.2
-        start = random.integers(0, channels, (count, 1))
-        length = random.uniform(0.005, 0.08, (count, 1)) * channels
-        observed &= ~(flagged & (place >= start) & (place < start + length))
-    return np.asarray(observed)
-
-
-def _kernels(regimes: Integers, random: np.random.Generator) -> Floats:
-    """What the correlator and the regridding convolve white noise with, shape (N, 5), norm 1."""
-    count = len(regimes)
-    correlated = (regimes == CORRELATED) | ((regimes >= BASELINE) & (random.random(count) < 0.6))
-    hanning = correlated & (random.random(count) < 0.7)
-    shift = np.where(correlated & (~hanning | (random.random(count) < 0.3)), 1.0, 0.0)
-    shift *= random.uniform(0.1, 0.5, count)
-    smooth = np.where(hanning[:, None], [0.25, 0.5, 0.25], [0.0, 1.0, 0.0])
-    kernel = np.zeros((count, 5))
-    kernel[:, 1:4] = smooth * (1 - shift[:, None])
-    kernel[:, 2:5] += smooth * shift[:, None]
-    kernel /= np.sqrt((kernel**2).sum(axis=1, keepdims=True))
-    return kernel
-
-
-def _correlated(values: Floats, kernel: Floats) -> Floats:
-    """Each row convolved with its kernel; windows are joined, as a correlator does not."""
-    padded = np.pad(values, ((0, 0), (2, 2)))
-    channels = values.shape[1]
-    total: Floats = sum(  # type: ignore[assignment]
-        kernel[:, k : k + 1] * padded[:, 4 - k : 4 - k + channels] for k in range(5)
-    )
-    return total
-
-
 def _continuum(error: Floats, axis: Axis, random: np.random.Generator) -> Floats:
     count = len(error)
     middle = np.median(error, axis=1, keepdims=True)
@@ -224,32 +166,6 @@ def _continuum(error: Floats, axis: Axis, random: np.random.Generator) -> Floats
     slope = np.where(random.random((count, 1)) < 0.85, random.normal(3.3, 0.4, (count, 1)), -0.7)
     flux: Floats = level * (axis.frequency_hz / axis.frequency_hz.mean()) ** slope
     return flux
-
-
-def _ripples(error: Floats, continuum: Floats, axis: Axis, random: np.random.Generator) -> Floats:
-    """Standing waves and slopes that calibration left, in Jy."""
-    count = len(error)
-    middle = np.median(error, axis=1, keepdims=True)
-    place = np.linspace(-1, 1, len(axis.frequency_hz))
-    total = np.zeros(error.shape)
-    for number in range(2):
-        present = random.random((count, 1)) < (0.8, 0.4)[number]
-        period = np.exp(random.uniform(*_LOG_RIPPLE_PERIODS, (count, 1)))
-        phase = random.uniform(0, 2 * np.pi, (count, 1))
-        amplitude = np.exp(random.uniform(*_LOG_RIPPLE_AMPLITUDES, (count, 1)))
-        fading = 1 + random.uniform(-0.8, 0.8, (count, 1)) * place
-        wave = np.sin(2 * np.pi * axis.frequency_hz / period + phase) * fading
-        gain = relations.STANDING_WAVE_GAIN * random.random((count, 1)) * continuum
-        total += present * wave * (amplitude * middle + gain)
-    # Slopes and bends of each spectral window.
-    windows = int(axis.window.max()) + 1
-    inside = np.concatenate(
-        [np.linspace(-1, 1, int((axis.window == k).sum())) for k in range(windows)]
-    )
-    for order in range(3):
-        size = random.normal(0.0, 0.25, (count, windows)) * (random.random((count, 1)) < 0.6)
-        total += size[:, axis.window] * middle * np.cos(np.pi * order * (inside + 1) / 2)
-    return total
 
 
 def _lines(
@@ -370,7 +286,7 @@ def _unit(shape: Floats, error: Floats, observed: Booleans, kernel: Floats) -> F
 def _signal_to_noise(shape: Floats, error: Floats, observed: Booleans, kernel: Floats) -> Floats:
     scaled = np.where(observed, shape / error, 0.0)
     # R = K K^T: the quadratic form is the squared norm of K^T g.
-    spread = _correlated(scaled, kernel[:, ::-1])
+    spread = convolved(scaled, kernel[:, ::-1])
     ratio: Floats = (scaled**2).sum(axis=1) / np.sqrt((spread**2).sum(axis=1) + 1e-30)
     return ratio
 

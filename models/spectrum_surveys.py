@@ -1,4 +1,7 @@
-"""Spectra that ALMA would take of simulated galaxies: scans and tunings, all simulated."""
+"""Spectra that ALMA would take of simulated galaxies: scans and tunings, all simulated.
+
+They have the noise, ripples, mistaken errors and flagged channels of ``spectral_noise``.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,18 @@ from schemas.events import Floats, Spectrum
 
 from .line_profiles import LineProfiles
 from .population import LINE_NAMES, Population
+from .spectral_axes import Axis
+from .spectral_noise import (
+    BASELINE,
+    RECEIVER,
+    REGIME_SHARES,
+    REGIMES,
+    convolved,
+    draw_kernels,
+    draw_mistakes,
+    draw_observed,
+    draw_ripples,
+)
 
 Integers = NDArray[np.int64]
 Float32 = NDArray[np.float32]
@@ -25,6 +40,15 @@ TUNING_OFFSETS_HZ: Floats = np.concatenate(
 )
 """Of receivers of ALMA in bands 3, 4, 6 and 7; two sidebands of 3.75 GHz, 7.7 MHz channels.
 Assumed: a common set-up."""
+
+_AXES = (
+    Axis(SCAN_FREQUENCY_HZ, 30.7e6, np.repeat(np.arange(5), 200)),
+    *(
+        Axis(centre + TUNING_OFFSETS_HZ, 7.7e6, np.repeat(np.arange(4), 240))
+        for centre in TUNING_CENTRES_HZ
+    ),
+)
+"""The scan, whose windows are its five tunings, and the tunings, two windows a sideband."""
 
 SPECTRUM_NOISE_JY = 0.4e-3
 """1 sigma in a channel of the scan; a tuning goes as deep over the same width in km/s. Assumed."""
@@ -51,13 +75,12 @@ def spectra(
     """One spectrum of each galaxy: half scans, half tunings to a strong line."""
     scans = random.random(len(galaxies)) < _SCAN_SHARE
     tuning = _tunings(population, galaxies, random)
-    axes = [SCAN_FREQUENCY_HZ, *(centre + TUNING_OFFSETS_HZ for centre in TUNING_CENTRES_HZ)]
     axis = np.where(scans, 0, 1 + tuning)
     taken: dict[int, Spectrum] = {}
-    for number, frequency in enumerate(axes):
+    for number, each in enumerate(_AXES):
         places = np.flatnonzero(axis == number)
         if len(places):
-            spectra_of = _at(population, frequency, galaxies[places], random)
+            spectra_of = _at(population, each, galaxies[places], random)
             taken.update(zip(places.tolist(), spectra_of, strict=True))
     return [taken[place] for place in range(len(galaxies))]
 
@@ -105,24 +128,48 @@ def _tunings(population: Population, galaxies: Integers, random: np.random.Gener
 
 
 def _at(
-    population: Population, frequency: Floats, galaxies: Integers, random: np.random.Generator
+    population: Population, axis: Axis, galaxies: Integers, random: np.random.Generator
 ) -> Iterator[Spectrum]:
-    shape = (len(galaxies), len(frequency))
-    channel_km_s = relations.SPEED_OF_LIGHT_KM_S * np.abs(np.diff(frequency)).min() / frequency
-    scan_channel_km_s = relations.SPEED_OF_LIGHT_KM_S * 30.7e6 / 100e9
+    frequency = axis.frequency_hz
+    channel_km_s = relations.SPEED_OF_LIGHT_KM_S * axis.width_hz / frequency
+    scan_channel_km_s = relations.SPEED_OF_LIGHT_KM_S * _AXES[0].width_hz / 100e9
     noise = SPECTRUM_NOISE_JY * np.sqrt(scan_channel_km_s / channel_km_s)
     bright = population.flux_density_jy(np.array([352.7e9]), galaxies)
     spread = _DEPTH_SCATTER_DEX * random.standard_normal((len(galaxies), 1))
-    depth = 10**spread * np.sqrt((bright / _BRIGHT_JY).clip(*_TIME_RANGE))
-    error = (depth * noise).astype(np.float32)
+    error = 10**spread * np.sqrt((bright / _BRIGHT_JY).clip(*_TIME_RANGE)) * noise
     ends = population.flux_density_jy(frequency[[0, -1]], galaxies)
     slope = np.log(ends[:, 1] / ends[:, 0]) / np.log(frequency[-1] / frequency[0])
     shape_of_continuum = np.exp(slope[:, None] * np.log(frequency / frequency[0]))
-    flux = (ends[:, :1] * shape_of_continuum).astype(np.float32)
-    flux += error * random.standard_normal(shape, dtype=np.float32)
+    continuum = ends[:, :1] * shape_of_continuum
+    received, stated = _received(continuum, error, axis, random)
+    flux = received.astype(np.float32)
     add_lines(flux, frequency, population, galaxies)
-    for fluxes, errors in zip(flux, error, strict=True):
+    for fluxes, errors in zip(flux, stated.astype(np.float32), strict=True):
         yield Spectrum(frequency, "BARYCENTRIC", fluxes, errors, *_BEAM_ARCSEC, 0.0)
+
+
+def _received(
+    continuum: Floats, error: Floats, axis: Axis, random: np.random.Generator
+) -> tuple[Floats, Floats]:
+    """Flux density, NaN in flagged channels, and the stated error in Jy, shape (n, channels).
+
+    Args:
+        continuum: noiseless, in Jy, shape (n, channels).
+        error: true noise in Jy, shape (n, channels).
+        axis: of all of them.
+        random: where chance comes from.
+    """
+    regime = random.choice(len(REGIMES), len(error), p=REGIME_SHARES)
+    observed = draw_observed(len(error), error.shape[1], random)
+    noise = convolved(random.standard_normal(error.shape), draw_kernels(regime, random))
+    flux = continuum + noise * error
+    troubled = regime >= BASELINE
+    flux[troubled] += draw_ripples(error[troubled], continuum[troubled], axis, random)
+    broken = regime == RECEIVER
+    stated = error.copy()
+    stated[broken], spikes = draw_mistakes(error[broken], axis, random)
+    flux[broken] += spikes
+    return np.where(observed, flux, np.nan), stated
 
 
 def _edges(frequency_hz: Floats) -> Floats:

@@ -302,6 +302,30 @@ QUASAR_CO_RATIO = 0.69
 """L' of CO(5-4) over CO(1-0) in discs (Daddi et al. 2015, A&A 577 A46) and in quasars (Carilli &
 Walter 2013, ARA&A 51 105)."""
 
+RADIO_RADIUS_KPC = {"main sequence": 1.5, "above": 1.0}
+RADIO_RADIUS_EXPONENT = {"main sequence": -0.26, "above": -0.12}
+"""Median effective radius of the radio emission of star-forming galaxies on the main sequence and
+above it, and alpha of its evolution as (1 + z)**alpha over 0.35 < z < 2.25 (Jimenez-Andrade et al.
+2019, A&A 625 A114, abstract; the sign of the second is that of the first). The sizes of the
+far-infrared emission are the same within 15 % (Bondi et al. 2018, A&A 618 L8, abstract)."""
+
+SUBMILLIMETRE_RADIUS_KPC = 1.2
+SUBMILLIMETRE_RADIO_RADIUS_FACTOR = 2.0
+"""Half of the median half-light diameter of submillimetre galaxies at 870 um, 2.4 kpc, and by how
+much they are larger at 1.4 GHz on average (Simpson et al. 2015, ApJ 799 81, abstract)."""
+
+RADIUS_SCATTER_DEX = 0.2
+"""Scatter of the radii of galaxies at given mass: less than or about 0.2 dex, of starlight (van der
+Wel et al. 2014, ApJ 788 28, abstract). Assumed for dust and radio emission."""
+
+FWHM_PER_RADIUS = 2.43
+"""Full width at half maximum of the Gaussian that is fitted to an exponential disc over the radius
+that encloses half of its light (Murphy et al. 2017, ApJ 839 35)."""
+
+DOUBLE_EXTENT_KPC = 106.6
+"""Median projected length of edge-brightened (FR II) radio sources at 3 GHz in COSMOS (Vardoulaki
+et al. 2021, A&A 648 A102, abstract)."""
+
 DOUBLE_PEAKED_SHARE = 0.25
 """Two peaks are seen in about a quarter of the CO lines of submillimetre galaxies (Bothwell et al.
 2013, MNRAS 429 3047)."""

@@ -17,7 +17,8 @@ from schemas.events import Floats
 
 from ..calibrate_parser import robust_scatter
 from ..parser import ParserNetwork
-from ..simulated_spectra import REGIMES, SimulatedSpectra
+from ..simulated_spectra import SimulatedSpectra
+from ..spectral_noise import REGIMES
 from .line_detections import Integers, simulations
 
 SEGMENTS = "parser"

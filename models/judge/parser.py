@@ -25,7 +25,7 @@ from ..parser import (
     packaged_calibration,
     packaged_map_calibration,
 )
-from ..simulated_spectra import REGIMES
+from ..spectral_noise import REGIMES
 from . import parser_figures, parser_page
 from .continuum_segments import continuum_figures, judge_continuum
 from .conventional_lines import FILTERS, specutils_finders, specutils_measured

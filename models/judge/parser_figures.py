@@ -19,7 +19,8 @@ from schemas.events import Floats
 
 from ..calibrate_parser import PURITY, line_pulls
 from ..parser import ParserNetwork
-from ..simulated_spectra import REGIMES, simulate_spectra
+from ..simulated_spectra import simulate_spectra
+from ..spectral_noise import REGIMES
 from .line_detections import Judged, purity_and_completeness
 from .line_purity import FEWEST_DETECTIONS
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from astropy.cosmology import Planck18
 from hypothesis import given
 from hypothesis import strategies as st
 
 from models import dust_emission, radio_emission
 from models.line_emission import LINE_NAMES, line_luminosities
 from models.population import (
+    FIELD,
     KINDS,
     LENSED,
+    SUBMILLIMETRE,
     WAVELENGTH_UM,
     luminosity_distance_mpc,
     simulate_population,
 )
+from models.radio_maps import DOUBLE
 from models.starlight import (
     TEMPLATES,
     attenuation_curve,
@@ -32,6 +36,24 @@ def test_kinds_are_told_by_magnification() -> None:
     assert set(population.kind.tolist()) == set(range(len(KINDS)))
     assert (population.magnification[population.kind != LENSED] == 1).all()
     assert np.median(population.magnification[population.kind == LENSED]) > 3
+
+
+def test_galaxies_have_the_sizes_that_were_measured() -> None:
+    population = simulate_population(2_000, 4)
+    radius = population.dust_radius_kpc
+    field = (population.kind == FIELD) & (np.abs(population.redshift - 1.0) < 0.3)
+    assert np.median(radius[field]) == pytest.approx(1.5, rel=0.1)
+    assert np.median(radius[population.kind == SUBMILLIMETRE]) == pytest.approx(1.2, rel=0.1)
+    doubles = population.morphology == DOUBLE
+    assert 30 < np.median(population.radio_extent_kpc[doubles]) < 300
+    # A kpc at redshift 1 is an eighth of an arcsecond, and more behind a lens.
+    plain = (population.magnification == 1) & (np.abs(population.redshift - 1.0) < 0.05)
+    assert population.arcsec_per_kpc(np.flatnonzero(plain)) == pytest.approx(1 / 8.2, rel=0.05)
+    lensed = np.flatnonzero(population.kind == LENSED)
+    unlensed = Planck18.arcsec_per_kpc_proper(population.redshift[lensed]).value
+    assert population.arcsec_per_kpc(lensed) == pytest.approx(
+        unlensed * np.sqrt(population.magnification[lensed]), rel=1e-3
+    )
 
 
 def test_starlight_scales_with_mass_and_is_dimmed_most_in_the_blue() -> None:

@@ -18,6 +18,7 @@ from models.radio_maps import (
     draw_components,
     draw_morphology,
     images,
+    resized,
 )
 from schemas.events import Floats
 
@@ -78,8 +79,29 @@ def test_sidelobes_leave_the_peak_and_add_what_is_stated() -> None:
     assert np.abs(dirty - clean).max() > 0.02
 
 
-def test_doubles_and_jets_are_where_active_nuclei_are() -> None:
+def test_doubles_and_jets_are_where_active_nuclei_are_and_starbursts_are_compact() -> None:
     random = np.random.default_rng(9)
-    quiet, active = draw_morphology(np.zeros(500), random), draw_morphology(np.ones(500), random)
-    assert set(quiet) == {COMPACT, EXTENDED}
-    assert set(active) == {COMPACT, DOUBLE, JET}
+    starburst = np.arange(500) < 250
+    quiet = draw_morphology(np.zeros(500), starburst, random)
+    assert (quiet == np.where(starburst, COMPACT, EXTENDED)).all()
+    assert set(draw_morphology(np.ones(500), starburst, random)) == {COMPACT, DOUBLE, JET}
+
+
+def test_a_resized_source_has_the_extent_asked_for_and_its_shape() -> None:
+    random = np.random.default_rng(10)
+    morphology = random.integers(0, len(MORPHOLOGIES), 200)
+    extent = random.uniform(0.2, 8.0, 200)
+    drawn = draw_components(morphology, np.ones(200), random)
+    sized = resized(drawn, extent)
+    single = (morphology == COMPACT) | (morphology == EXTENDED)
+    assert sized.major_beams[single, 0] == pytest.approx(extent[single])
+    double = morphology == DOUBLE
+    lobes = np.hypot(
+        sized.x_beams[double, 0] - sized.x_beams[double, 1],
+        sized.y_beams[double, 0] - sized.y_beams[double, 1],
+    )
+    assert lobes == pytest.approx(extent[double])
+    assert (sized.flux_jy == drawn.flux_jy).all()
+    assert sized.minor_beams * drawn.major_beams == pytest.approx(
+        sized.major_beams * drawn.minor_beams
+    )

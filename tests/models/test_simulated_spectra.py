@@ -5,15 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.simulated_spectra import (
-    CORRELATED,
-    FAINTEST_TRUTH,
-    IDEAL,
-    RECEIVER,
-    SimulatedSpectra,
-    simulate_spectra,
-)
+from models.simulated_spectra import FAINTEST_TRUTH, SimulatedSpectra, simulate_spectra
 from models.spectral_axes import Axis, draw_axis
+from models.spectral_noise import CORRELATED, IDEAL, RECEIVER
 from processors import relations
 from schemas.events import Floats
 

@@ -15,7 +15,7 @@ from models.judge.continuum_segments import (
     judge_continuum,
 )
 from models.parser import ParserNetwork
-from models.simulated_spectra import IDEAL, REGIMES
+from models.spectral_noise import IDEAL, REGIMES
 
 # Not the seed of the test part.
 SEED = 904

@@ -11,7 +11,7 @@ pytest.importorskip("onnxruntime")
 
 from models.judge.pages import times
 from models.judge.parser import OPENINGS, PARSER, Sizes, report
-from models.simulated_spectra import REGIMES
+from models.spectral_noise import REGIMES
 
 # Not the seeds of the test part, which is opened by the report alone.
 SMALL = Sizes(90, 90, 0, 30, 100, 30, test_seed=901, redshift_seed=902, maps_seed=903)
