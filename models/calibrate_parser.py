@@ -57,8 +57,8 @@ CAVEATS = {
         " errors hold in the noise of real ones is not known",
         "blends are never called blended",
         "one line alone does not tell which transition it is",
-        "errors of the continuum are half of what they should be where calibration left ripples"
-        " and slopes",
+        "errors of the continuum are two thirds of what they should be where calibration left"
+        " ripples and slopes",
     ),
     "map_parser": (
         "trained, calibrated and judged on simulated maps alone; no real one was looked at",

@@ -51,8 +51,10 @@ def _openings(numbers: dict[str, Any]) -> str:
     each = " and ".join(f"{times(count)} for {name}" for name, count in openings.items())
     return (
         f"The test part was opened {times(sum(openings.values()))} in all, {each}; version"
-        f" {numbers['version']} is judged here, and at the last opening figures were added to the"
-        " page (purity by S/N, what specutils measures, continuum): nothing was chosen on them."
+        f" {numbers['version']} is judged here. At its second opening figures were added to the"
+        " page (purity by S/N, what specutils measures, continuum), at its third the errors of the"
+        " continuum had been made larger, on other simulated spectra: nothing was chosen on the"
+        " test part."
     )
 
 
@@ -252,8 +254,9 @@ def _continuum(numbers: dict[str, Any]) -> str:
         rows.append(f"| {group} | {methods['segments']} | " + " | ".join(cells) + " |")
     rows += [
         "",
-        "The stated error knows how blocks of eight channels scatter about a straight line, and"
-        " nothing of what ripples and slopes do to a whole segment.",
+        "The stated error knows how blocks of eight channels and more scatter about a straight"
+        " line, and infers from that what ripples and slopes do to a whole segment, which cannot be"
+        " seen within it.",
     ]
     return "\n".join(rows)
 
