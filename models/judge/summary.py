@@ -61,15 +61,15 @@ def page(output: Path) -> str:
 def _simulator(numbers: Numbers) -> tuple[str, ...]:
     tables = numbers["tables"]
     areas = {name: one["area"]["flux densities"] for name, one in tables.items()}
-    former = numbers["reference"]["tables"]
+    former = {
+        name: one["area of the former simulator"]["flux densities"] for name, one in tables.items()
+    }
     return (
         "can trees tell simulated catalogues from real ones (0.5: they cannot)?",
         "; ".join(f"{name}, {one['real']} galaxies" for name, one in tables.items()),
         "by their fluxes: " + "; ".join(f"{name} {_area(each)}" for name, each in areas.items()),
         "the first simulator: "
-        + "; ".join(
-            f"{name} {each['area']['flux densities']['value']:.2f}" for name, each in former.items()
-        ),
+        + "; ".join(f"{name} {each['value']:.2f}" for name, each in former.items()),
     )
 
 
