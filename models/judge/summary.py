@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..redshift_figures import ALONE, REFINED
+from .critic_page import SMALLEST_AREA
 from .critic_page import conditions as critic_conditions
 
 NAME = "README.md"
@@ -101,7 +102,7 @@ def _critic(numbers: Numbers) -> tuple[str, ...]:
         f"generator's {_figure(kinds['generated']['area'], 2)}; trees tell its draws with "
         f"{_figure(real['samples']['version 2']['two_sample'], 2)}; {_met(met)}",
         f"trees {trees['corrupted']['area'][0]:.2f} and {trees['generated']['area'][0]:.2f}; hot "
-        f"deck {real['samples']['hot deck']['two_sample'][0]:.2f}, and 0.70",
+        f"deck {real['samples']['hot deck']['two_sample'][0]:.2f}, and {SMALLEST_AREA:.2f}",
     )
 
 
