@@ -22,6 +22,7 @@ from ..survey_statistics import READERS, RealTable, real_table
 from ..surveys import Catalogue, Survey
 from ..training_data import TEST, TRAIN, VALIDATION, split_of
 from . import simulated_redshifts, simulator_figures, simulator_page
+from .former_simulator import former_table
 from .two_sample import (
     VIEWS,
     Interval,
@@ -40,9 +41,6 @@ SMALLEST_TO_HALVE = 40
 MOST_WITHOUT_REDSHIFT = 0.05
 """Of a table's sources, above which the classifier is shown no redshift: that it is missing would
 tell real from simulated."""
-
-REFERENCE = Path(__file__).with_name("simulator_reference.json")
-"""The same measured once of the simulator of version 0.1.0, which is no longer there."""
 
 Integers = NDArray[np.int64]
 Chosen = Callable[[Population, Integers], NDArray[np.bool_]]
@@ -76,6 +74,7 @@ class Comparison:
         judged: real sources of the part that is judged.
         training: real sources that the classifier learns from.
         simulated: the first half of them teaches the classifier, the second is judged.
+        former: the same by the simulator of version 0.1.0.
         parts: which parts of the table are judged.
     """
 
@@ -83,15 +82,8 @@ class Comparison:
     judged: Sample
     training: Sample
     simulated: Sample
+    former: Sample
     parts: str
-
-    @property
-    def halves(self) -> tuple[Sample, Sample]:
-        """Halves of the simulated sources."""
-        count = len(self.simulated)
-        return self.simulated.rows(np.arange(count // 2)), self.simulated.rows(
-            np.arange(count // 2, count)
-        )
 
 
 def report(tables: Path | None, output: Path, part: int = TEST) -> None:
@@ -107,12 +99,10 @@ def report(tables: Path | None, output: Path, part: int = TEST) -> None:
     simulator_figures.population(population, WAVELENGTH_UM, output)
     numbers: dict[str, Any] = {"seed": SEED, "population": _summary(population)}
     if tables is not None:
-        reference = json.loads(REFERENCE.read_text(encoding="utf-8"))
-        numbers["reference"] = reference
         compared = [_compare(survey, reader, tables, part) for survey, reader in READERS]
         numbers["tables"] = {each.survey.table: judge(each) for each in compared}
         numbers["published redshifts"] = simulated_redshifts.compare(tables, part, SEED)
-        simulator_figures.two_samples(numbers["tables"], reference, output)
+        simulator_figures.two_samples(numbers["tables"], output)
         simulator_figures.distributions(compared, output)
         simulator_figures.correlations(compared[0], output)
         simulator_figures.colours(compared[0], COLOURS, output)
@@ -139,13 +129,14 @@ def simulated_table(survey: Survey, seed: int = SEED) -> tuple[Catalogue, Floats
 
 def judge(compared: Comparison) -> dict[str, Any]:
     """All numbers of one table."""
-    first, second = compared.halves
+    first, second = compared.simulated.halves()
     areas, telling = {}, {}
     for view in VIEWS:
         training, judged = (compared.training, first), (compared.judged, second)
         areas[view], order = classify(view, training, judged)
         telling[view] = [_feature(view, index, compared.survey) for index in order[:5].tolist()]
     nothing = {view: _real_halves(view, compared) for view in VIEWS}
+    former = {view: judged_former(view, compared) for view in VIEWS}
     apart = distances(compared.judged, compared.simulated)
     both = [each.seen.mean(axis=0) for each in (compared.judged, compared.simulated)]
     return {
@@ -155,6 +146,7 @@ def judge(compared: Comparison) -> dict[str, Any]:
         "area": areas,
         "telling": telling,
         "area of real halves": nothing,
+        "area of the former simulator": former,
         "distance": {
             name: dict(zip(compared.survey.bands, values, strict=True))
             for name, values in apart.items()
@@ -183,15 +175,16 @@ def _compare(
     wanted = (VALIDATION, TEST) if survey.table == "SPT" else (part,)
     training = parts == TRAIN
     depth = np.nanpercentile(table.catalogue.error_jy[training], 25, axis=0)
-    catalogue, redshift = simulated_table(survey)
+    (catalogue, redshift), (former, former_redshift) = simulated_table(survey), former_table(survey)
     if np.isnan(table.redshift).mean() > MOST_WITHOUT_REDSHIFT:
-        table.redshift[:] = redshift[:] = 0.0
+        table.redshift[:] = redshift[:] = former_redshift[:] = 0.0
     names = ("training", "validation", "test")
     return Comparison(
         survey=survey,
         judged=_real(table, np.flatnonzero(np.isin(parts, wanted)), depth),
         training=_real(table, np.flatnonzero(training), depth),
         simulated=sample(catalogue, redshift, depth),
+        former=sample(former, former_redshift, depth),
         parts=" and ".join(names[each] for each in wanted),
     )
 
@@ -214,6 +207,14 @@ def _real_halves(view: str, compared: Comparison) -> Interval | None:
         return real.rows(order[::2]), real.rows(order[1::2])
 
     return classify(view, halves(compared.training), halves(compared.judged))[0]
+
+
+def judged_former(view: str, compared: Comparison) -> Interval:
+    """What the classifier makes of the former simulator, in the bands that this one had."""
+    bands = np.flatnonzero(compared.former.seen.any(axis=0))
+    first, second = compared.former.bands(bands).halves()
+    training, judged = (each.bands(bands) for each in (compared.training, compared.judged))
+    return classify(view, (training, first), (judged, second))[0]
 
 
 def _feature(view: str, index: int, survey: Survey) -> str:

@@ -14,6 +14,7 @@ from schemas.events import Floats
 
 from ..population import KINDS, Population
 from ..surveys import CANDELS, WEBB
+from .former_simulator import VERSION
 from .two_sample import VIEWS, Interval, colour
 from .two_sample import correlations as rank_correlations
 
@@ -51,9 +52,9 @@ def population(galaxies: Population, wavelength_um: Floats, output: Path) -> Non
     _save(figure, output / "simulator_population.png")
 
 
-def two_samples(tables: dict[str, dict[str, Any]], reference: dict[str, Any], output: Path) -> None:
+def two_samples(tables: dict[str, dict[str, Any]], output: Path) -> None:
     """Areas under the curve of the classifiers."""
-    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
     axes = figure.subplots(1, len(tables), sharey=True)
     for axis, (name, numbers) in zip(axes, tables.items(), strict=True):
         place = np.arange(len(VIEWS), dtype=float)
@@ -61,13 +62,14 @@ def two_samples(tables: dict[str, dict[str, Any]], reference: dict[str, Any], ou
         halves = numbers["area of real halves"]
         if halves[VIEWS[0]] is not None:
             _bars(axis, place, halves, REAL, "halves of the real table")
-        old = [reference["tables"][name]["area"][view]["value"] for view in VIEWS]
-        axis.plot(place - 0.12, old, "x", c=OLD, label="simulated by version 0.1.0")
+        former = numbers["area of the former simulator"]
+        _bars(axis, place - 0.12, former, OLD, f"simulated by version {VERSION}")
         axis.axhline(0.5, c="grey", lw=0.6)
         axis.set_xticks(place, VIEWS, fontsize=7)
         axis.set_title(f"{name}: {numbers['real']} real sources")
     axes[0].set_ylabel("area under the curve, real from simulated")
-    axes[0].legend(fontsize=6, loc="upper center")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=7)
     _save(figure, output / "simulator_two_sample.png")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..redshift_figures import ALONE, REFINED
+from .critic_page import SMALLEST_AREA
 from .critic_page import conditions as critic_conditions
 
 NAME = "README.md"
@@ -61,15 +62,15 @@ def page(output: Path) -> str:
 def _simulator(numbers: Numbers) -> tuple[str, ...]:
     tables = numbers["tables"]
     areas = {name: one["area"]["flux densities"] for name, one in tables.items()}
-    former = numbers["reference"]["tables"]
+    former = {
+        name: one["area of the former simulator"]["flux densities"] for name, one in tables.items()
+    }
     return (
         "can trees tell simulated catalogues from real ones (0.5: they cannot)?",
         "; ".join(f"{name}, {one['real']} galaxies" for name, one in tables.items()),
         "by their fluxes: " + "; ".join(f"{name} {_area(each)}" for name, each in areas.items()),
         "the first simulator: "
-        + "; ".join(
-            f"{name} {each['area']['flux densities']['value']:.2f}" for name, each in former.items()
-        ),
+        + "; ".join(f"{name} {each['value']:.2f}" for name, each in former.items()),
     )
 
 
@@ -101,7 +102,7 @@ def _critic(numbers: Numbers) -> tuple[str, ...]:
         f"generator's {_figure(kinds['generated']['area'], 2)}; trees tell its draws with "
         f"{_figure(real['samples']['version 2']['two_sample'], 2)}; {_met(met)}",
         f"trees {trees['corrupted']['area'][0]:.2f} and {trees['generated']['area'][0]:.2f}; hot "
-        f"deck {real['samples']['hot deck']['two_sample'][0]:.2f}, and 0.70",
+        f"deck {real['samples']['hot deck']['two_sample'][0]:.2f}, and {SMALLEST_AREA:.2f}",
     )
 
 

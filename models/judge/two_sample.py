@@ -46,6 +46,15 @@ class Sample:
         """The chosen sources."""
         return Sample(self.scaled[chosen], self.log_error[chosen], self.log_stretch[chosen])
 
+    def bands(self, chosen: Integers) -> Sample:
+        """The sources in the chosen bands alone."""
+        return Sample(self.scaled[:, chosen], self.log_error[:, chosen], self.log_stretch)
+
+    def halves(self) -> tuple[Sample, Sample]:
+        """The first half of the sources and the second."""
+        order = np.arange(len(self))
+        return self.rows(order[: len(self) // 2]), self.rows(order[len(self) // 2 :])
+
     def view(self, name: str) -> Floats:
         """What a classifier sees of it, one of VIEWS; shape (N, features)."""
         parts = {

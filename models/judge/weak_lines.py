@@ -18,11 +18,16 @@ from ..line_metrics import Predictions, figures, predict, recover
 from ..line_simulation import observed_lines, simulated_lines
 from ..line_tables import TABLES, Ladder, LineSample, read_ladders, read_lines
 from ..repository import WEIGHTS
-from ..train_weak_lines import judged, leave_one_galaxy_out
+from ..train_weak_lines import (
+    cross_validation,
+    cross_validation_of_network,
+    judged,
+    leave_one_galaxy_out,
+)
 from ..training_data import TEST
 from ..weak_lines import load_line_recovery
 from . import weak_lines_figures
-from .weak_lines_page import page
+from .weak_lines_page import CHOSEN, NETWORK, SUBSETS, page
 
 Array = NDArray[np.float64]
 
@@ -36,6 +41,8 @@ _LADDER_ERROR = 0.05
 
 def report(tables: Path | None, output: Path) -> None:
     """Write weak_lines.md, its figures and weak_lines.json.
+
+    With the real tables this needs torch: the other candidate is trained anew.
 
     Args:
         tables: folder of the real tables; None, or one without them, and only simulated spectra
@@ -56,8 +63,19 @@ def report(tables: Path | None, output: Path) -> None:
         theta = np.array([card["scatter"][name] for name in PARAMETERS])
         low, high = card["widths"]
         rows, each = leave_one_galaxy_out(everything, theta, (low, high))
+        results["measured"] = dict(
+            zip(LINES, everything.detected.sum(axis=0).tolist(), strict=True)
+        )
         results["test"] = judged(held_back, test)
         results["leave_one_galaxy_out"] = judged(rows, each)
+        candidates = {
+            CHOSEN: cross_validation(known, theta, (low, high)),
+            NETWORK: cross_validation_of_network(known),
+        }
+        results["candidates"] = {
+            name: {key: one[key] for key in ("log_score", *SUBSETS)}
+            for name, one in candidates.items()
+        }
         ladders = [(one, *_recovered_ladder(model, one)) for one in read_ladders(tables)]
         results["ladders"] = {
             one.name: _ladder_numbers(masked_one, found) for one, masked_one, found in ladders

@@ -13,6 +13,12 @@ from .pages import times
 
 Results = dict[str, Any]
 
+CHOSEN, NETWORK = "joint normal distribution", "encoder and generator"
+"""The candidates."""
+
+SUBSETS = ("all", "z > 0.1", "z < 0.1")
+"""Of the masked lines, by which candidates are compared."""
+
 
 def page(results: Results, card: Results, real: bool) -> str:
     """The report as Markdown."""
@@ -27,11 +33,12 @@ def page(results: Results, card: Results, real: bool) -> str:
         parts.append(
             "**The tables of real galaxies are not here: this page shows simulated spectra alone.**"
         )
-    parts += [
-        _simulated_part(results["simulated"], results["simulated_galaxies"], results["seed"]),
-        _candidates(card),
-        _CAVEATS,
-    ]
+    parts.append(
+        _simulated_part(results["simulated"], results["simulated_galaxies"], results["seed"])
+    )
+    if real:
+        parts.append(_candidates(results["candidates"]))
+    parts.append(_CAVEATS + (_few(results["measured"]) if real else ""))
     return "\n\n".join(parts) + "\n"
 
 
@@ -63,10 +70,18 @@ _CAVEATS = """## Read with care
 * The widths of the intervals were set in cross-validation on the galaxies of the training and
   validation parts: that they cover what they should with each galaxy left out is no surprise.
   The test part alone is independent; there they cover more.
-* CO(8-7) and CO(9-8) rest on seven galaxies; [CII] on 29, of which few have another line.
 * Some thirty variants of the distribution, its priors and inputs were looked at in
   cross-validation, which is therefore better than a new galaxy will be; and the test part is small.
 * Simulated lines are measured at the true redshift."""
+
+
+def _few(measured: dict[str, int]) -> str:
+    """The caveat about lines that few galaxies have; ``measured`` is in how many each is."""
+    upper, top, carbon = (measured[name] for name in ("CO(8-7)", "CO(9-8)", "[CII]"))
+    return (
+        f"\n* CO(8-7) is measured in {upper} galaxies of all parts, CO(9-8) in {top}; [CII] in "
+        f"{carbon}, of which\n  few have another line."
+    )
 
 
 def _literal(name: str) -> str:
@@ -236,32 +251,29 @@ def _simulated_part(simulated: Results, galaxies: int, seed: int) -> str:
     return "\n".join([*lines, "", "![Simulated spectra](weak_lines_simulated.png)"])
 
 
-def _candidates(card: Results) -> str:
+def _candidates(candidates: Results) -> str:
     lines = [
         "## Candidates",
         "",
-        "Ten-fold cross-validation by galaxy over the training and validation parts, as the card "
-        "of the weights has it; the log score is the mean ln density of the masked lines.",
+        "Ten-fold cross-validation by galaxy over the training and validation parts, done anew for "
+        "this page; the log score is the mean ln density of the masked lines, by which the "
+        "candidate was chosen.",
         "",
-        "| candidate | log score: all | z > 0.1 | RMS: all | z > 0.1 "
+        "| candidate | log score: all | z > 0.1 | z < 0.1 | RMS: all | z > 0.1 | z < 0.1 "
         "| skill over constant ratio, all lines |",
-        "|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for key, title in (
-        ("cross_validation", "**joint normal distribution**, kept"),
-        ("cross_validation_of_network", "encoder and generator"),
-    ):
-        if key not in card:
-            continue
-        one = card[key]
-        cells = [title, *(f"{one['log_score'][subset]:.2f}" for subset in ("all", "z > 0.1"))]
-        cells += [_numbers(one[subset]["rms_dex"]) for subset in ("all", "z > 0.1")]
+    for name, one in candidates.items():
+        cells = [f"**{name}**, kept" if name == CHOSEN else name]
+        cells += [f"{one['log_score'][subset]:.2f}" for subset in SUBSETS]
+        cells += [_numbers(one[subset]["rms_dex"]) for subset in SUBSETS]
         cells.append(_numbers(one["all"]["skill"][CONSTANT_ALL]["skill"]))
         lines.append("| " + " | ".join(cells) + " |")
     lines += [
         "",
         "The encoder and generator (`models/weak_lines_network.py`) read and make the same "
-        "quantities, learnt from simulated galaxies and then from the real ones. Among distant "
-        "galaxies they come near; among local ones a constant ratio to the nearest line is better.",
+        "quantities, learnt from simulated galaxies and then from the real ones. The galaxies are "
+        "those of the present simulator; with those of the first, when the choice was made, it had "
+        "a log score of 0.26 and an RMS of 0.20 (the card of the weights keeps that record).",
     ]
     return "\n".join(lines)

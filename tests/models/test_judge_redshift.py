@@ -4,13 +4,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("sklearn", reason="the baselines need scikit-learn")
 
+from models.catalogues import goods_north
 from models.judge import __main__ as judge
 from models.judge import baselines, redshift, redshift_in_stream, simulated_estimates
-from models.judge.pages import differences_table, figures_table
+from models.judge.pages import EXCHANGED, differences_table, figures_table
 from models.templates import load_templates
 from processors.redshift import ConventionalRedshift
 from streams.scorer import Scorers
@@ -94,6 +96,28 @@ def test_the_rule_on_the_stream_names_what_got_worse() -> None:
     assert trees["validation"] == [-0.02, -0.03, -0.01]
     assert trees["worse on test"] == []
     assert "MAE 0.0500 against 0.0400" in templates["worse on test"]
+
+
+def test_the_exchanged_columns_are_as_the_pages_say(shared_data: Path) -> None:
+    rows = []
+    for galaxy in goods_north(shared_data):
+        redshift_of = galaxy.spectroscopic_redshift
+        fluxes = {}
+        for observation in galaxy.observations:
+            if redshift_of is None and observation.photometric_redshift:
+                redshift_of = observation.photometric_redshift.redshift
+            for each in observation.photometry.measurements if observation.photometry else ():
+                flux, error = each.flux_density_jy, each.flux_error_jy
+                if flux is not None and error is not None and flux > 3 * error:
+                    fluxes[each.band] = flux
+        if redshift_of is not None and fluxes.keys() >= {"IRS-16", "MIPS-24"}:
+            # The column that is called f_16 holds 24 µm.
+            rows.append((redshift_of, fluxes["MIPS-24"] / fluxes["IRS-16"]))
+    where, ratio = np.array(rows).T
+    for low, high, stated in ((0.0, 0.5, 1.3), (1.2, 1.5, 0.85), (1.8, 2.2, 3.1)):
+        found = np.median(ratio[(where > low) & (where < high)])
+        assert found == pytest.approx(stated, abs=0.05)
+        assert f"{stated:g} times" in EXCHANGED
 
 
 def test_conditions_hold_when_the_refined_redshift_is_much_better() -> None:

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from models.judge import weak_lines
+from models.judge import weak_lines, weak_lines_page
+from models.repository import WEIGHTS
+
+REPORTS = WEIGHTS.parent / "reports"
 
 
 def test_without_the_tables_it_says_so_and_does_the_simulated_part(
@@ -20,4 +23,16 @@ def test_without_the_tables_it_says_so_and_does_the_simulated_part(
     assert "**Simulated**: 500 galaxies" in page
     numbers = json.loads((tmp_path / "weak_lines.json").read_text(encoding="utf-8"))
     assert "test" not in numbers
+    assert "## Candidates" not in page
     assert (tmp_path / "weak_lines_simulated.png").stat().st_size < 150_000
+
+
+def test_the_page_is_made_of_the_numbers_beside_it() -> None:
+    numbers, card = (
+        json.loads((folder / "weak_lines.json").read_text(encoding="utf-8"))
+        for folder in (REPORTS, WEIGHTS)
+    )
+    page = weak_lines_page.page(numbers, card, real=True)
+    assert page == (REPORTS / "weak_lines.md").read_text(encoding="utf-8")
+    del card["cross_validation"], card["cross_validation_of_network"]
+    assert weak_lines_page.page(numbers, card, real=True) == page

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="training needs torch")
 
+from models.line_distribution import PARAMETERS
+from models.line_tables import read_lines
+from models.repository import WEIGHTS
+from models.train_weak_lines import cross_validation, cross_validation_of_network
+from models.training_data import TEST
 from models.weak_lines_network import Recipe, pretrained, simulated_table, train
 from processors.line_measurement import LINES
 
@@ -44,3 +53,20 @@ def test_training_brings_hidden_quantities_nearer() -> None:
     before = offset()
     train(table, 5, network, 5e-3, hidden=0.3)
     assert offset() < 0.7 * before
+
+
+def test_candidates_are_judged_on_the_same_lines_and_that_of_the_card_as_it_says(
+    shared_data: Path,
+) -> None:
+    everything = read_lines(shared_data)
+    known = everything.select(everything.split != TEST)
+    card = json.loads((WEIGHTS / "weak_lines.json").read_text(encoding="utf-8"))
+    theta = np.array([card["scatter"][name] for name in PARAMETERS])
+    low, high = card["widths"]
+    normal, stated = cross_validation(known, theta, (low, high)), card["cross_validation"]
+    network = cross_validation_of_network(known, replace(RECIPE, epochs=2))
+    for subset in ("all", "z > 0.1", "z < 0.1"):
+        assert normal["log_score"][subset] == pytest.approx(stated["log_score"][subset], abs=0.01)
+        assert normal[subset]["rms_dex"] == pytest.approx(stated[subset]["rms_dex"], abs=0.005)
+        assert network[subset]["lines"] == normal[subset]["lines"]
+        assert network["log_score"][subset] < normal["log_score"][subset]

@@ -10,8 +10,10 @@ import pytest
 pytest.importorskip("sklearn")
 
 from models.judge import simulator, simulator_page
+from models.judge.former_simulator import former_table
 from models.judge.two_sample import VIEWS, Interval, Sample, classify, colour, correlations, sample
-from models.surveys import SUPER_DEBLENDED, Catalogue
+from models.survey_statistics import READERS
+from models.surveys import FAR_INFRARED_AND_OPTICAL, SUPER_DEBLENDED, Catalogue, Survey
 
 BANDS = 5
 
@@ -71,6 +73,28 @@ def test_a_simulated_table_holds_what_the_survey_lists() -> None:
     catalogue, redshift = simulator.simulated_table(SUPER_DEBLENDED, seed=3)
     assert len(redshift) == len(catalogue.flux_jy) > 1_000
     assert catalogue.seen.any(axis=1).all()
+
+
+@pytest.mark.parametrize("survey", [survey for survey, _ in READERS], ids=lambda one: one.table)
+def test_of_the_former_simulator_as_many_sources_are_kept(survey: Survey) -> None:
+    catalogue, redshift = former_table(survey)
+    assert catalogue.flux_jy.shape == (len(redshift), len(survey.bands))
+    assert len(redshift) == len(simulator.simulated_table(survey)[1])
+    assert (catalogue.seen == np.isfinite(catalogue.error_jy)).all()
+    assert catalogue.seen.any(axis=1).all()
+
+
+def test_the_former_simulator_is_judged_in_the_bands_that_it_had() -> None:
+    survey = FAR_INFRARED_AND_OPTICAL
+    catalogue, redshift = former_table(survey)
+    former = sample(catalogue, redshift, np.ones(len(survey.bands)))
+    optical = ~former.seen.any(axis=0)
+    assert optical.sum() == 9
+    # Its own sources with optical bands: they would be told by these alone.
+    real = Sample(np.where(optical, 1.0, former.scaled), former.log_error, former.log_stretch)
+    training, judged = real.halves()
+    compared = simulator.Comparison(survey, judged, training, former, former, "none")
+    assert simulator.judged_former("mask", compared).value == pytest.approx(0.5, abs=0.01)
 
 
 @pytest.mark.parametrize(("area", "word"), [(0.6, "close"), (0.7, "usable"), (0.9, "off")])
