@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from numpy.typing import NDArray
 from processors.redshift import ConventionalRedshift
 from processors.redshift.refined import Refined
 
+from .packaged import read_packaged
 from .repository import WEIGHTS
 from .templates import load_templates
 
@@ -57,17 +56,10 @@ def load_refined(conventional: ConventionalRedshift, weights: Path = WEIGHTS) ->
         ValueError: the card is that of other weights, or they go with another conventional
             redshift.
     """
-    path, card_path = weights / "refined.npz", weights / "refined.json"
-    for each in (path, card_path):
-        if not each.exists():
-            raise FileNotFoundError(f"{each} is missing; train it: python -m models.train_refined")
-    found, stated = hashlib.sha256(path.read_bytes()).hexdigest(), json.loads(card_path.read_text())
-    if stated["sha256"] != found:
-        raise ValueError(f"SHA-256 of {path} is {found}, its card says {stated['sha256']}")
+    arrays, _ = read_packaged(weights, "refined", "python -m models.train_refined")
     if conventional.template_fit is None:
         conventional = conventional.with_templates(load_templates(weights))
-    with np.load(path) as arrays:
-        return Refined(dict(arrays), conventional)
+    return Refined(arrays, conventional)
 
 
 def beside(model: str, weights: Mapping[str, NDArray[Any]], card: Mapping[str, Any]) -> Beside:
