@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from processors.redshift import ConventionalRedshift
 from processors.redshift.grids import Array, Array32
-from processors.redshift.refined import Known, Refined
+from processors.redshift.refined import Fitting, Known, Refined
 from schemas.events import Fingerprint, ModelUsed, RedshiftPosterior
 
 from .errors import ModelUnavailable
@@ -155,6 +155,7 @@ class ServedRefined:
         versions: Sequence[int],
         asking: Asking = lambda _: nullcontext(),
         known: Known | None = None,
+        fitting: Fitting = nullcontext,
     ) -> list[RedshiftPosterior | str]:
         """The refined posterior of each fingerprint, or why there is none.
 
@@ -165,6 +166,7 @@ class ServedRefined:
             versions: of the networks that are asked, usable and of one training.
             asking: entered while a network is asked.
             known: what was found out already about the galaxies; None for nothing.
+            fitting: entered while templates are fitted.
 
         Raises:
             ModelUnavailable: no answer within the deadline and retries.
@@ -174,7 +176,8 @@ class ServedRefined:
             for network, version in zip(self.networks, versions, strict=True)
         )
         weights, served = weights_beside(colours, gate), _Asked(self.networks, versions, asking)
-        return Refined(weights, self._conventional, served).refine(fingerprints, known)
+        refined = Refined(weights, self._conventional, served)
+        return refined.refine(fingerprints, known, fitting)
 
     def used(self, versions: Sequence[int]) -> list[ModelUsed]:
         """The weights and the versions of the networks, as a score names what had a part in it.

@@ -151,6 +151,8 @@ def test_check_and_metrics_tell_of_the_networks(refining: Broker) -> None:
     assert (versions[COLOURS], versions[GATE]) == (1, 1)
     asked = by_label(scrape, "mmbroker_triton_request_seconds_count", "model")
     assert min(asked[COLOURS], asked[GATE]) > 0
+    parts = by_label(scrape, "mmbroker_batch_part_seconds_total", "part")
+    assert {"templates", "refined-redshift"} < parts.keys()
 
 
 def test_without_its_networks_nothing_is_refined_and_it_is_counted(tmp_path: Path) -> None:
