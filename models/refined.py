@@ -66,7 +66,7 @@ class Numbers:
                 return found
         wanted = "one whole number" if whole else "one finite number"
         wanted += f" above {self.above:g}" if math.isfinite(self.above) else ""
-        wanted += f" below {self.below:g}" if math.isfinite(self.below) else ""
+        wanted += f" and below {self.below:g}" if math.isfinite(self.below) else ""
         raise ValueError(f"{wanted} for each of {fluxes} fluxes" if self.for_each_flux else wanted)
 
 
