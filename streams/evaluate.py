@@ -31,7 +31,7 @@ from models.redshift_baselines import (
 )
 from models.refined import load_refined
 from models.templates import load_templates
-from models.training_data import TEST, split_of
+from models.training_data import TRAIN, VALIDATION, split_of
 from models.tune_redshift import Sample, cross_validate, fold_of, tune
 from processors import fingerprint, metrics
 from processors.calibration import fit_logistic
@@ -75,11 +75,17 @@ EVERY_ROW = "every row"
 HIGH_REDSHIFT = 1.5
 
 SPLITS = ("train", "validation", "test")
-_CATALOGUE_OF_MAPPING = {"goodsn": "GOODS-N", "cosmos_fir": "COSMOS", "spt": "SPT"}
-"""Tables that networks were trained on, as ``models.catalogues`` names their galaxies."""
+_CATALOGUE_OF_MAPPING = {
+    "goodsn": "GOODS-N",
+    "cosmos_fir": "COSMOS",
+    "zcosmos": "zCOSMOS",
+    "spt": "SPT",
+}
+"""Tables that something was trained on, as ``models.catalogues`` names their galaxies."""
 
-_LEARNED_MAPPING = "goodsn"
-"""Of the table that the refined redshift, stacks and trees were trained on."""
+_LEARNED_PARTS = {"goodsn": (TRAIN, VALIDATION), "zcosmos": (TRAIN,)}
+"""By mapping the parts that redshifts learnt from: templates, stacks and trees from the training
+parts, in zCOSMOS templates alone; the refined redshift was chosen on the validation part."""
 
 MODELS = (CONVENTIONAL, REFINED, "both")
 
@@ -163,7 +169,7 @@ class Evaluation:
     """Why an estimate of each galaxy is the conventional one, or "", by learned estimator."""
 
     trained_on: int = 0
-    """How many of the galaxies a learned estimator was trained, fitted or chosen on."""
+    """How many of the galaxies are in parts that learned estimators were fitted or chosen on."""
 
     def estimators(self, subset: str) -> list[str]:
         """Those that estimate every galaxy of a subset."""
@@ -471,10 +477,10 @@ def _reason(posterior: RedshiftPosterior) -> str:
 
 
 def _trained_on(galaxies: Galaxies) -> NDArray[np.bool_]:
-    """Which galaxies something was trained, fitted or chosen on."""
-    if galaxies.mapping != _LEARNED_MAPPING:
+    """Which galaxies are in parts that learned redshifts were fitted, trained or chosen on."""
+    if galaxies.mapping not in _LEARNED_PARTS:
         return np.zeros(len(galaxies.truth), bool)
-    return np.asarray(_parts(galaxies) != TEST)
+    return np.isin(_parts(galaxies), _LEARNED_PARTS[galaxies.mapping])
 
 
 def _in_split(galaxies: Galaxies, split: str) -> NDArray[np.bool_]:
@@ -554,9 +560,9 @@ def render(evaluation: Evaluation) -> Group:
     ]
     if evaluation.trained_on:
         parts.append(
-            "[bold]Templates, stacks, trees and the refined redshift were fitted, trained or "
-            f"chosen on {evaluation.trained_on} of these {len(evaluation.truth)} galaxies, which "
-            "flatters them: --split test leaves them out."
+            f"[bold]{evaluation.trained_on} of these {len(evaluation.truth)} galaxies are in the "
+            "parts on which templates, stacks, trees or the refined redshift were fitted, trained "
+            "or chosen, which flatters them: --split test leaves them out."
         )
     if evaluation.problems:
         parts.append(

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from models.catalogues import zcosmos
+from models.training_data import TRAIN, split_of
 from processors import metrics
 from streams.evaluate import (
     CONVENTIONAL,
@@ -23,8 +25,10 @@ from streams.evaluate import (
     WITH_TEMPLATES,
     Evaluation,
     Results,
+    _trained_on,
     evaluate_redshift,
     plot,
+    read_galaxies,
     render,
 )
 
@@ -151,10 +155,8 @@ def test_the_refined_redshift_is_judged_beside_the_conventional(shared_data: Pat
     assert evaluation.trained_on == len(evaluation.truth)
     text = io.StringIO()
     Console(file=text, width=400).print(render(evaluation))
-    assert "stacks, trees and the refined redshift were fitted, trained or chosen on " in (
-        text.getvalue()
-    )
-    assert f"on {evaluation.trained_on} of these {len(evaluation.truth)}" in text.getvalue()
+    count = len(evaluation.truth)
+    assert f"{count} of these {count} galaxies are in the parts on which" in text.getvalue()
     assert "Trees: the published redshift with a learnt correction" in text.getvalue()
     assert f"{REFINED}: 0 of 496 are the conventional redshift" in text.getvalue()
 
@@ -185,6 +187,15 @@ def test_stacks_and_trees_are_those_of_the_reports(shared_data: Path) -> None:
     for name in (STACKED, LOG_LINEAR, TREES):
         for figure in ("mae", "nmad", "crps"):
             assert found[name][figure] == pytest.approx(stated[name][figure][0], abs=2e-3)
+
+
+def test_of_zcosmos_it_says_which_part_templates_were_fitted_to(shared_data: Path) -> None:
+    galaxies = read_galaxies(shared_data / "zcosmos.ecsv")
+    names = [f"zCOSMOS {one}" for one in galaxies.identifiers]
+    fitted = {name for name, one in zip(names, _trained_on(galaxies).tolist(), strict=True) if one}
+    learnt = {one.name for one in zcosmos(shared_data) if split_of(one.name) == TRAIN}
+    assert len(learnt & set(names)) > 1500  # as many as templates are fitted to
+    assert learnt & set(names) <= fitted
 
 
 def test_a_part_of_a_table_that_nothing_was_trained_on_is_refused(
