@@ -1,4 +1,7 @@
-"""The conventional estimators at full strength, fitted on the training part: what to beat."""
+"""The conventional estimators at full strength: what to beat.
+
+Stacks and trees are fitted by ``train_baselines`` to galaxies of GOODS-N and packaged.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,21 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
-from sklearn.ensemble import HistGradientBoostingRegressor
 
 from processors.redshift import ConventionalRedshift
 from processors.redshift.grids import COARSE, Array
 from processors.redshift.published import log_likelihood
-from processors.redshift.templates import photometry
+from processors.redshift.refined import Inputs
+from processors.redshift.templates import TemplateFit, photometry
 from processors.redshift.tuned import Tuned, packaged
 from schemas.events import Fingerprint
 
-from .redshift_sample import Estimate, Indices, Sample, at_truth
+from .packaged import read_packaged, write_packaged
+from .redshift_sample import Estimate, Sample
+from .redshift_trees import Trees
 from .repository import WEIGHTS
 
 CONVENTIONAL = "conventional"
@@ -29,8 +34,26 @@ LOG_LINEAR = "stacked, log-linear"
 TREES = "trees"
 TRAINING_CONSTANTS = "conventional, training constants"
 
-_FEWEST_OBSERVED = 50
-"""Training galaxies that an interval must have been observed for."""
+NAME = "redshift_baselines"
+"""Of the packaged files."""
+
+COMPONENTS = (
+    "published",
+    "continuum",
+    "prior",
+    TEMPLATES,
+    "photometry",
+    CONVENTIONAL,
+    WITH_TEMPLATES,
+)
+"""What the linear stack mixes."""
+
+FACTORS = ("published", "continuum", TEMPLATES)
+"""What the log-linear one multiplies."""
+
+_STEP = float(COARSE[1] - COARSE[0])
+_KERNEL = 0.01
+"""Width in ln(1 + z) by which the trees' errors are smoothed."""
 
 _LEVELS = (0.16, 0.5, 0.84)
 
@@ -42,83 +65,69 @@ def training_constants(weights: Path = WEIGHTS) -> Tuned:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class HeldOut:
-    """A fold of the training galaxies, with what is known without them.
+class Fitted:
+    """What was fitted to the training galaxies.
 
     Args:
-        sample: the galaxies, with spectroscopic and published redshifts; their inputs are those of
-            ``conventional``.
-        conventional: the redshift with templates that were not fitted to them.
+        shares: of ``COMPONENTS``, summing to 1, shape (components,).
+        exponents: of ``FACTORS``, shape (factors,).
+        trees: from ``table`` to the residual of the published redshift in ln(1 + z).
+        errors: of the trees in ln(1 + z), each of a galaxy left out of the fit, shape (galaxies,).
     """
 
-    sample: Sample
-    conventional: ConventionalRedshift
+    shares: Array
+    exponents: Array
+    trees: Trees
+    errors: Array
 
 
 class Baselines:
     """The estimators to beat.
 
-    Shares, exponents and trees are fitted to what held-out templates say, and used with the
-    templates in force.
-
     Args:
-        training: the folds of the training galaxies, at least two.
+        fitted: with templates that had not seen the galaxies.
         conventional: the conventional redshift with the templates in force.
-        seed: of the trees.
+
+    Raises:
+        ValueError: the conventional redshift fits no templates.
     """
 
-    def __init__(
-        self, training: Sequence[HeldOut], conventional: ConventionalRedshift, seed: int = 0
-    ) -> None:
-        self._conventional = conventional
-        self._plain = ConventionalRedshift()
-        self._trained = ConventionalRedshift(training_constants())
-        samples = [one.sample for one in training]
-        truth = np.concatenate([one.truth for one in samples])
-        centre = np.concatenate([one.inputs.centre for one in samples])
-        fold = np.repeat(np.arange(len(samples)), [len(one.truth) for one in samples])
-        table = np.concatenate([_table(one) for one in samples])
-        self._fit_trees(table, np.log1p(truth) - centre, fold, seed)
-        components = np.concatenate([self._components(one) for one in samples])
-        self.shares = stack(np.exp(at_truth(components, truth)))
-        factors = np.concatenate([_factors(one.sample, one.conventional) for one in training])
-        self.exponents = pool(factors, truth)
+    def __init__(self, fitted: Fitted, conventional: ConventionalRedshift) -> None:
+        if conventional.template_fit is None:
+            raise ValueError("the baselines need a conventional redshift that fits templates")
+        self.fitted = fitted
+        self._template_fit = conventional.template_fit
 
-    def _fit_trees(self, table: Array, residual: Array, fold: Indices, seed: int) -> None:
-        """Fit the trees, and find their errors by leaving out folds.
+    def log_densities(
+        self, fingerprints: Sequence[Fingerprint], inputs: Inputs
+    ) -> dict[str, Array]:
+        """The ln of the densities of stacks and trees in ln(1 + z), each of shape (N, COARSE).
+
+        Without a published redshift the stacks take it to be anywhere, and the trees, which correct
+        it, say nothing that means anything.
 
         Args:
-            table: what they read, shape (N, columns).
-            residual: of the published redshift in ln(1 + z), shape (N,).
-            fold: of each galaxy, shape (N,).
-            seed: of the trees.
+            fingerprints: of N galaxies.
+            inputs: of the same, made with the templates in force.
         """
-        self._trees = HistGradientBoostingRegressor(
-            loss="absolute_error",
-            max_iter=100,
-            learning_rate=0.05,
-            max_leaf_nodes=8,
-            min_samples_leaf=20,
-            random_state=seed,
-        )
-        self._columns = np.isfinite(table).sum(axis=0) >= _FEWEST_OBSERVED
-        table = table[:, self._columns]
-        predicted = np.empty(len(residual))
-        for number in np.unique(fold):
-            out = fold == number
-            self._trees.fit(table[~out], residual[~out])
-            predicted[out] = self._trees.predict(table[out])
-        self._trees.fit(table, residual)
-        self._errors = residual - predicted
+        fitted = self.fitted
+        mixed = np.einsum("k,nkz->nz", fitted.shares, np.exp(log_components(inputs)))
+        factors = log_factors(fingerprints, inputs, self._template_fit)
+        corrected = inputs.centre + fitted.trees.predict(table(inputs))
+        return {
+            STACKED: _log(mixed),
+            LOG_LINEAR: np.einsum("k,nkz->nz", fitted.exponents, factors),
+            TREES: _log(np.array([_around(one, fitted.errors) for one in corrected])),
+        }
 
     def estimates(self, sample: Sample) -> dict[str, Estimate]:
         """Their estimates of a sample whose galaxies have published redshifts."""
-        truth, inputs = sample.truth, sample.inputs
+        truth, inputs, fingerprints = sample.truth, sample.inputs, sample.fingerprints
         found = {}
-        for method in _methods(sample.fingerprints):
+        for method in _methods(fingerprints):
             stated = [
                 [one for one in each.photometric_redshifts if one.method == method]
-                for each in sample.fingerprints
+                for each in fingerprints
             ]
             if not all(stated):
                 continue
@@ -126,56 +135,113 @@ class Baselines:
             found[f"published {method}"] = Estimate.of_points(points, truth)
             recalibrated = log_likelihood(packaged(), stated)
             found[f"recalibrated {method}"] = Estimate.of_densities(recalibrated, truth)
+        trained = ConventionalRedshift(training_constants())
         densities = {
-            CONVENTIONAL: self._plain.log_posterior(sample.fingerprints),
-            TRAINING_CONSTANTS: self._trained.log_posterior(sample.fingerprints),
+            CONVENTIONAL: inputs.log_fallback,
+            TRAINING_CONSTANTS: trained.log_posterior(fingerprints),
             TEMPLATES: inputs.log_templates,
             WITH_TEMPLATES: inputs.log_conventional,
-            STACKED: _log(np.einsum("k,nkz->nz", self.shares, np.exp(self._components(sample)))),
-            LOG_LINEAR: np.einsum(
-                "k,nkz->nz", self.exponents, _factors(sample, self._conventional)
-            ),
-            TREES: self._of_trees(sample),
+            **self.log_densities(fingerprints, inputs),
         }
         return found | {name: Estimate.of_densities(one, truth) for name, one in densities.items()}
 
-    def _of_trees(self, sample: Sample) -> Array:
-        """The trees' correction of the published redshift, with its errors held out in folds."""
-        corrected = sample.inputs.centre + self._trees.predict(_table(sample)[:, self._columns])
-        error = (COARSE[None, :, None] - corrected[:, None, None] - self._errors) / 0.01
-        return _log(np.exp(-0.5 * np.square(error)).mean(axis=2))
 
-    def _components(self, sample: Sample) -> Array:
-        """The ln of densities to mix, shape (N, components, COARSE)."""
-        inputs = sample.inputs
-        stated = [one.photometric_redshifts for one in sample.fingerprints]
-        prior = np.broadcast_to(inputs.log_prior, inputs.log_continuum.shape)
-        parts = [
-            log_likelihood(packaged(), stated),
-            inputs.log_continuum,
-            prior,
-            inputs.log_templates,
-            inputs.log_photometry,
-            self._plain.log_posterior(sample.fingerprints),
-            inputs.log_conventional,
-        ]
-        found = np.stack(parts, axis=1)
-        step = COARSE[1] - COARSE[0]
-        return np.asarray(found - np.logaddexp.reduce(found, axis=2, keepdims=True) - np.log(step))
+def load_baselines(conventional: ConventionalRedshift, weights: Path = WEIGHTS) -> Baselines:
+    """The baselines with the packaged stacks and trees.
+
+    Args:
+        conventional: the conventional redshift with the templates in force.
+        weights: folder with redshift_baselines.npz and its card.
+
+    Raises:
+        FileNotFoundError: there are none.
+        ValueError: the card is that of other trees, or they go with another conventional redshift.
+    """
+    command = "python -m models.train_baselines"
+    arrays, card = read_packaged(weights, NAME, command)
+    if card["conventional"] != conventional.identity:
+        raise ValueError(
+            f"stacks and trees were fitted with the conventional redshift {card['conventional']}, "
+            f"not {conventional.identity}: {command}"
+        )
+    shares, exponents = card["shares"], card["exponents"]
+    errors = arrays.pop("errors")
+    fitted = Fitted(
+        np.array([shares[name] for name in COMPONENTS]),
+        np.array([exponents[name] for name in FACTORS]),
+        Trees(**arrays),
+        errors,
+    )
+    return Baselines(fitted, conventional)
 
 
-def _factors(sample: Sample, conventional: ConventionalRedshift) -> Array:
-    """The ln of what is multiplied: published, continuum, templates; (N, 3, COARSE)."""
-    fit = conventional.template_fit
-    assert fit is not None
-    measured = photometry(sample.fingerprints, fit.templates.wavelength_um)
-    stated = [one.photometric_redshifts for one in sample.fingerprints]
+def save_baselines(fitted: Fitted, card: dict[str, Any], weights: Path = WEIGHTS) -> None:
+    """Write redshift_baselines.npz and its card, with shares and exponents on it.
+
+    Args:
+        fitted: stacks and trees.
+        card: what else it says, among it the identity of the conventional redshift.
+        weights: folder to write to.
+    """
+    stated = {
+        "shares": dict(zip(COMPONENTS, fitted.shares.tolist(), strict=True)),
+        "exponents": dict(zip(FACTORS, fitted.exponents.tolist(), strict=True)),
+    }
+    arrays = {**fitted.trees.arrays(), "errors": fitted.errors}
+    write_packaged(weights, NAME, arrays, {**card, **stated})
+
+
+def log_components(inputs: Inputs) -> Array:
+    """The ln of the densities to mix, each integrating to 1, shape (N, COMPONENTS, COARSE)."""
     parts = [
-        log_likelihood(packaged(), stated),
-        sample.inputs.log_continuum,
-        fit.log_likelihood(measured),
+        _log_published(inputs),
+        inputs.log_continuum,
+        np.broadcast_to(inputs.log_prior, inputs.log_continuum.shape),
+        inputs.log_templates,
+        inputs.log_photometry,
+        inputs.log_fallback,
+        inputs.log_conventional,
     ]
+    found = np.stack(parts, axis=1)
+    return np.asarray(found - np.logaddexp.reduce(found, axis=2, keepdims=True) - np.log(_STEP))
+
+
+def log_factors(
+    fingerprints: Sequence[Fingerprint], inputs: Inputs, template_fit: TemplateFit
+) -> Array:
+    """The ln of what is multiplied, not normalised, shape (N, FACTORS, COARSE).
+
+    Args:
+        fingerprints: of N galaxies.
+        inputs: of the same.
+        template_fit: that the inputs were made with.
+    """
+    measured = photometry(fingerprints, template_fit.templates.wavelength_um)
+    parts = [_log_published(inputs), inputs.log_continuum, template_fit.log_likelihood(measured)]
     return np.stack(parts, axis=1)
+
+
+def table(inputs: Inputs) -> Array:
+    """What the trees read: photometry, published redshift, what continuum and templates say.
+
+    Shape (N, intervals + 8), NaN where not observed.
+    """
+    measured = np.where(inputs.mask > 0, inputs.values, np.nan)
+    published = np.stack([inputs.centre, inputs.half_width], axis=1)
+    said = [_quantiles(each) for each in (inputs.log_continuum, inputs.log_templates)]
+    relative = [each - inputs.centre[:, None] for each in said]
+    return np.concatenate([measured, published, *relative], axis=1)
+
+
+def _log_published(inputs: Inputs) -> Array:
+    """The ln of the likelihood of the published redshifts, 0 without any, shape (N, COARSE)."""
+    return inputs.log_fallback - inputs.log_continuum
+
+
+def _around(corrected: float, errors: Array) -> Array:
+    """The density that errors make around a corrected ln(1 + z), not normalised, (COARSE,)."""
+    deviation = (COARSE[:, None] - corrected - errors) / _KERNEL
+    return np.asarray(np.exp(-0.5 * np.square(deviation)).mean(axis=1))
 
 
 def _log(density: Array) -> Array:
@@ -186,50 +252,7 @@ def _methods(fingerprints: Sequence[Fingerprint]) -> list[str]:
     return sorted({one.method for each in fingerprints for one in each.photometric_redshifts})
 
 
-def _table(sample: Sample) -> Array:
-    """What the trees read: photometry, published redshift, what continuum and templates say."""
-    inputs = sample.inputs
-    measured = np.where(inputs.mask > 0, inputs.values, np.nan)
-    published = np.stack([inputs.centre, inputs.half_width], axis=1)
-    said = [_quantiles(each) for each in (inputs.log_continuum, inputs.log_templates)]
-    relative = [each - inputs.centre[:, None] for each in said]
-    return np.concatenate([measured, published, *relative], axis=1)
-
-
 def _quantiles(log_density: Array) -> Array:
     """The ln(1 + z) at ``_LEVELS``, shape (N, 3)."""
     probability = np.exp(log_density - np.logaddexp.reduce(log_density, axis=1)[:, None])
     return np.array([np.interp(_LEVELS, np.cumsum(row), COARSE) for row in probability])
-
-
-def stack(density: Array, steps: int = 500) -> Array:
-    """Constant shares that maximise the likelihood, by expectation maximisation.
-
-    Yao et al. 2018, Bayesian Analysis 13 917.
-
-    Args:
-        density: of each component at the truth, shape (N, components).
-        steps: how many.
-    """
-    shares = np.full(density.shape[1], 1 / density.shape[1])
-    for _ in range(steps):
-        part = shares * density
-        shares = (part / part.sum(axis=1, keepdims=True)).mean(axis=0)
-    return shares
-
-
-def pool(log_factors: Array, truth: Array) -> Array:
-    """Constant exponents that maximise the likelihood of a product of densities.
-
-    Args:
-        log_factors: shape (N, factors, COARSE).
-        truth: redshifts, shape (N,).
-    """
-
-    def loss(logarithms: Array) -> float:
-        found = np.einsum("k,nkz->nz", np.exp(logarithms), log_factors)
-        found -= np.logaddexp.reduce(found, axis=1, keepdims=True)
-        return -float(at_truth(found, truth).mean())
-
-    start = np.log(np.full(log_factors.shape[1], 0.7))
-    return np.asarray(np.exp(minimize(loss, start, method="Nelder-Mead").x))

@@ -8,20 +8,31 @@ gives stays. That takes half a minute.
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from processors.redshift import ConventionalRedshift, refined
 from processors.redshift.templates import TemplateFit
 
-from .redshift_baselines import Baselines, HeldOut
 from .redshift_sample import Sample
 from .train_templates import Examples, Recipe, fit_with_exponents
-from .training_data import TRAIN
 
 FOLDS = 5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeldOut:
+    """A fold of the training galaxies, with what is known without them.
+
+    Args:
+        sample: the galaxies, with spectroscopic and published redshifts; their inputs are those of
+            ``template_fit``.
+        template_fit: templates that were not fitted to them.
+    """
+
+    sample: Sample
+    template_fit: TemplateFit
 
 
 def held_out(
@@ -45,27 +56,8 @@ def held_out(
     for number in range(FOLDS):
         left_out = training.select(fold == number)
         others = examples.without({one.name for one in left_out.galaxies})
-        fitted = conventional.with_templates(TemplateFit(fit_with_exponents(others, recipe)))
+        template_fit = TemplateFit(fit_with_exponents(others, recipe))
+        fitted = conventional.with_templates(template_fit)
         inputs = refined.inputs_of(left_out.fingerprints, fitted)
-        found.append(HeldOut(replace(left_out, inputs=inputs), fitted))
+        found.append(HeldOut(replace(left_out, inputs=inputs), template_fit))
     return found
-
-
-def fitted_baselines(
-    everything: Sample, conventional: ConventionalRedshift, tables: Path, seed: int = 0
-) -> Baselines:
-    """The baselines fitted on the training part of GOODS-N.
-
-    Args:
-        everything: galaxies of GOODS-N.
-        conventional: the redshift with the templates in force.
-        tables: folder of the published tables; templates need those of COSMOS as well.
-        seed: of trees and folds.
-    """
-    training = everything.select(
-        (everything.split == TRAIN) & np.isfinite(everything.truth) & (everything.inputs.count > 0)
-    )
-    recipe = Recipe()
-    examples = Examples.read(tables, recipe)
-    folds = held_out(training, examples, conventional, recipe, seed)
-    return Baselines(folds, conventional, seed)

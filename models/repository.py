@@ -193,6 +193,8 @@ def read_model(folder: Path, model: str) -> tuple[Path, Card]:
         stated, name = card["sha256"], card["name"]
         missing = {"code_version", "trained_on"} - card.keys()
         tensors_of(card)
+        if not isinstance(card.get("calibration", {}), dict):
+            raise TypeError(f"calibration {card['calibration']!r} is no object")
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{path} is not the card of a model: {error!r}") from error
     if missing:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import lru_cache
 from typing import Any
 
@@ -13,23 +13,14 @@ from numpy.typing import NDArray
 
 from processors.redshift import ConventionalRedshift
 from processors.redshift.grids import Array, Array32
-from processors.redshift.refined import Known, Refined
+from processors.redshift.refined import Fitting, Known, Refined
 from schemas.events import Fingerprint, ModelUsed, RedshiftPosterior
 
 from .errors import ModelUnavailable
-from .refined import (
-    BESIDE,
-    COLOURS,
-    CONVENTIONAL,
-    GATE,
-    REFINED_ROLE,
-    TRAINING,
-    Beside,
-    weights_beside,
-)
+from .refined import COLOURS, GATE, REFINED_ROLE, Beside, weights_beside
 from .repository import WEIGHTS
 from .templates import load_templates
-from .triton import Model
+from .triton import Model, Version
 
 Asking = Callable[[str], AbstractContextManager[None]]
 """Makes a context in which a model is asked, by its name, to measure it."""
@@ -38,13 +29,16 @@ Asking = Callable[[str], AbstractContextManager[None]]
 class RefinedNetwork(Model):
     """One of the networks on Triton; what belongs beside it stands on its card."""
 
+    _read: tuple[Version, Beside] | None = None
+    """The card that was read last."""
+
     def require_usable(self, version: int) -> None:
-        """Make sure that a version goes with the conventional redshift of this code.
+        """Make sure that a version's card can be used with the conventional redshift of this code.
 
         Raises:
-            ModelUnavailable: it does not, or the server does not answer.
+            ModelUnavailable: it cannot, or the server does not answer.
         """
-        found, wanted = self.beside(version)[CONVENTIONAL], _packaged(self.model)[0][CONVENTIONAL]
+        found, wanted = self.beside(version).conventional, _packaged(self.model)[0].conventional
         if found != wanted:
             raise ModelUnavailable(
                 f"version {version} of model {self.model!r} at {self.url} was trained with the "
@@ -53,30 +47,41 @@ class RefinedNetwork(Model):
             )
 
     def beside(self, version: int) -> Beside:
-        """What belongs beside a version; see ``refined.beside``.
+        """What belongs beside a version.
 
         Raises:
-            ModelUnavailable: the server does not answer, or the card does not say.
+            ModelUnavailable: the server does not answer, or the card does not say, or says what
+                cannot be.
         """
         asked = self.version(version)
-        found: Beside | None = asked.card.get("calibration")
-        if found is not None and found.keys() >= {TRAINING, CONVENTIONAL, *BESIDE[self.model]}:
-            return found
-        packaged, sha256 = _packaged(self.model)
-        if found is None and asked.sha256 == sha256:
-            return packaged  # served since before cards said it
-        raise ModelUnavailable(
-            f"the card of version {version} of model {self.model!r} at {self.url} does not say "
-            f"what belongs beside the network: {', '.join([TRAINING, *BESIDE[self.model]])}"
-        )
+        try:
+            return self._beside(asked)
+        except ValueError as error:
+            raise ModelUnavailable(
+                f"the card of version {version} of model {self.model!r} at {self.url} {error}"
+            ) from error
+
+    def _beside(self, asked: Version) -> Beside:
+        if self._read is None or self._read[0] is not asked:
+            packaged, sha256 = _packaged(self.model)
+            if "calibration" not in asked.card and asked.sha256 == sha256:
+                return packaged  # served since before cards said it
+            self._read = asked, Beside.read(self.model, asked.card)
+        return self._read[1]
 
     def of_training(self, training: Mapping[str, Any]) -> list[int]:
-        """The versions of one training, ascending.
+        """The versions of one training, ascending; not those whose cards cannot be used.
 
         Raises:
             ModelUnavailable: the server does not answer.
         """
-        return [each for each in self.versions() if self.beside(each)[TRAINING] == training]
+        found = []
+        for number in self.versions():
+            asked = self.version(number)
+            with suppress(ValueError):
+                if self._beside(asked).training == training:
+                    found.append(number)
+        return found
 
     def answer(self, inputs: Mapping[str, Array32], version: int, output: str) -> Array:
         """One output of a version, float64. No galaxy is at fault if it refuses the inputs.
@@ -138,7 +143,7 @@ class ServedRefined:
             ModelUnavailable: they do not, or the server does not answer.
         """
         trainings = [
-            network.beside(version)[TRAINING]
+            network.beside(version).training
             for network, version in zip(self.networks, versions, strict=True)
         ]
         if trainings[0] != trainings[1]:
@@ -155,6 +160,7 @@ class ServedRefined:
         versions: Sequence[int],
         asking: Asking = lambda _: nullcontext(),
         known: Known | None = None,
+        fitting: Fitting = nullcontext,
     ) -> list[RedshiftPosterior | str]:
         """The refined posterior of each fingerprint, or why there is none.
 
@@ -165,6 +171,7 @@ class ServedRefined:
             versions: of the networks that are asked, usable and of one training.
             asking: entered while a network is asked.
             known: what was found out already about the galaxies; None for nothing.
+            fitting: entered while templates are fitted.
 
         Raises:
             ModelUnavailable: no answer within the deadline and retries.
@@ -174,7 +181,8 @@ class ServedRefined:
             for network, version in zip(self.networks, versions, strict=True)
         )
         weights, served = weights_beside(colours, gate), _Asked(self.networks, versions, asking)
-        return Refined(weights, self._conventional, served).refine(fingerprints, known)
+        refined = Refined(weights, self._conventional, served)
+        return refined.refine(fingerprints, known, fitting)
 
     def used(self, versions: Sequence[int]) -> list[ModelUsed]:
         """The weights and the versions of the networks, as a score names what had a part in it.
@@ -182,7 +190,7 @@ class ServedRefined:
         Raises:
             ModelUnavailable: the server does not answer, or does not serve them.
         """
-        training = self.networks[0].beside(versions[0])[TRAINING]
+        training = self.networks[0].beside(versions[0]).training
         return [
             ModelUsed(REFINED_ROLE, training["name"], str(training["version"]), training["sha256"]),
             *(
@@ -223,4 +231,4 @@ def _named(training: Mapping[str, Any]) -> str:
 def _packaged(model: str) -> tuple[Beside, str]:
     """What belongs beside a packaged network, and its SHA-256."""
     card = json.loads((WEIGHTS / f"{model}.json").read_text())
-    return card["calibration"], str(card["sha256"])
+    return Beside.read(model, card), str(card["sha256"])

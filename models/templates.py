@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from processors.redshift.templates import TemplateFit, Templates
 
+from .packaged import read_packaged
 from .repository import WEIGHTS
 
 _NUMBERS = ("temper", "floor", "beside_published", "alone")
@@ -35,16 +35,8 @@ def load_templates(folder: Path = WEIGHTS) -> TemplateFit:
         FileNotFoundError: there is none.
         ValueError: the card is that of another one.
     """
-    path, card = folder / "templates.npz", folder / "templates.json"
-    for each in (path, card):
-        if not each.exists():
-            raise FileNotFoundError(f"{each} is missing; fit it: python -m models.train_templates")
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    stated = json.loads(card.read_text())["sha256"]
-    if stated != found:
-        raise ValueError(f"SHA-256 of {path} is {found}, its card says {stated}")
-    with np.load(path) as arrays:
-        values: dict[str, Any] = dict(arrays)
+    arrays, _ = read_packaged(folder, "templates", "python -m models.train_templates")
+    values: dict[str, Any] = dict(arrays)
     values["flux"] = np.exp(values["flux"].astype(np.float32))
     values["names"] = tuple(values["names"].tolist())
     values["prior"] = tuple(values["prior"].tolist())

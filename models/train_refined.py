@@ -1,7 +1,7 @@
 """Training of the refined redshift, and its judgement beside the baselines.
 
 Fits on the training part of real galaxies, compares candidates and baselines on the validation
-part, and opens the test part only when told to. Needs torch and scikit-learn:
+part, and opens the test part only when told to. Needs torch:
 ``pip install -e '.[train]'``.
 """
 
@@ -30,8 +30,8 @@ from processors.redshift.refined_networks import COMPONENTS
 from schemas import __version__
 
 from .catalogues import goods_north
+from .redshift_baselines import load_baselines
 from .redshift_figures import judged_part, render
-from .redshift_held_out import fitted_baselines
 from .redshift_sample import (
     Estimate,
     Indices,
@@ -347,12 +347,12 @@ def main(arguments: list[str] | None = None) -> None:
     weights = train(training, recipe, conventional.identity)
     for name in ("held_out", "held_out_truth"):
         del weights[name]
-    baselines = fitted_baselines(everything, conventional, options.data, recipe.seed)
+    baselines = load_baselines(conventional)
     card: dict[str, Any] = {
         "name": "refined",
         "version": 3,
-        "stacked_shares": baselines.shares.round(3).tolist(),
-        "log_linear_exponents": baselines.exponents.round(3).tolist(),
+        "stacked_shares": baselines.fitted.shares.round(3).tolist(),
+        "log_linear_exponents": baselines.fitted.exponents.round(3).tolist(),
         "sharpness": float(weights["sharpness"]),
         "code_version": __version__,
         "trained_on": "GOODS-N (Liu et al. 2018), training part",

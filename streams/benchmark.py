@@ -756,6 +756,8 @@ def render(report: Report) -> Table:
         table.add_row(*row, "")
     for component, milliseconds in report.cpu_ms_per_observation.items():
         table.add_row(f"CPU of {component}", f"{milliseconds:.2f} ms/obs", "")
+    for part, milliseconds in report.parts_ms_per_observation.items():
+        table.add_row(f"time in {part}", f"{milliseconds:.3f} ms/obs", "")
     for model, milliseconds in report.models_ms_per_observation.items():
         table.add_row(f"of triton's, model {model}", f"{milliseconds:.3f} ms/obs", "")
     for instance, megabytes in report.memory_mb.items():
@@ -815,7 +817,7 @@ def plot(report: Report, path: Path) -> None:
     from matplotlib import pyplot
     from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
-    figure, (rates, latencies, time_spent) = pyplot.subplots(1, 3, figsize=(17, 4.5))
+    figure, (rates, latencies, time_spent) = pyplot.subplots(1, 3, figsize=(17, 6))
     shown = {
         "floor": report.figures["floor_rate"],
         **{f"{name}\nalone": rate for name, rate in report.stages.items()},
@@ -834,7 +836,7 @@ def plot(report: Report, path: Path) -> None:
     latencies.xaxis.set_major_formatter(ScalarFormatter())
     latencies.xaxis.set_minor_formatter(NullFormatter())
     latencies.legend()
-    spent = dict(sorted(report.parts_ms_per_observation.items(), key=lambda each: -each[1])[:12])
+    spent = dict(sorted(report.parts_ms_per_observation.items(), key=lambda each: -each[1]))
     spent |= {f"model {name}": value for name, value in report.models_ms_per_observation.items()}
     time_spent.barh(list(spent), list(spent.values()))
     time_spent.invert_yaxis()

@@ -21,9 +21,17 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from models.redshift_baselines import (
+    CONVENTIONAL,
+    LOG_LINEAR,
+    STACKED,
+    TREES,
+    WITH_TEMPLATES,
+    load_baselines,
+)
 from models.refined import load_refined
 from models.templates import load_templates
-from models.training_data import TEST, split_of
+from models.training_data import TRAIN, VALIDATION, split_of
 from models.tune_redshift import Sample, cross_validate, fold_of, tune
 from processors import fingerprint, metrics
 from processors.calibration import fit_logistic
@@ -33,7 +41,7 @@ from processors.redshift import ConventionalRedshift
 from processors.redshift import published as published_redshift
 from processors.redshift.estimator import posteriors_of
 from processors.redshift.published import independent
-from processors.redshift.refined import FALLBACK, Refined
+from processors.redshift.refined import FALLBACK, Refined, inputs_of
 from processors.redshift.tuned import Tuned, packaged
 from processors.relations import SPEED_OF_LIGHT_KM_S
 from processors.scoring import REDSHIFT_TOLERANCE, mass_around_best
@@ -50,7 +58,6 @@ Difference = tuple[float, float, float]
 Differences = dict[str, Difference | None]
 Results = dict[str, dict[str, dict[str, Any]]]
 
-CONVENTIONAL = "conventional"
 FAR_INFRARED = "conventional far-infrared"
 PUBLISHED = "published "
 """Prefix of the published redshifts' names."""
@@ -58,7 +65,6 @@ PUBLISHED = "published "
 RECALIBRATED = "recalibrated "
 """Prefix of the same with the intervals that the conventional redshift gives them."""
 
-WITH_TEMPLATES = "conventional with templates"
 TEMPLATES_PHOTOMETRY = "with templates, without published"
 REFINED = "refined"
 REFINED_PHOTOMETRY = "refined without published"
@@ -69,11 +75,17 @@ EVERY_ROW = "every row"
 HIGH_REDSHIFT = 1.5
 
 SPLITS = ("train", "validation", "test")
-_CATALOGUE_OF_MAPPING = {"goodsn": "GOODS-N", "cosmos_fir": "COSMOS", "spt": "SPT"}
-"""Tables that networks were trained on, as ``models.catalogues`` names their galaxies."""
+_CATALOGUE_OF_MAPPING = {
+    "goodsn": "GOODS-N",
+    "cosmos_fir": "COSMOS",
+    "zcosmos": "zCOSMOS",
+    "spt": "SPT",
+}
+"""Tables that something was trained on, as ``models.catalogues`` names their galaxies."""
 
-_REFINED_MAPPING = "goodsn"
-"""Of the table that the refined redshift was trained on."""
+_LEARNED_PARTS = {"goodsn": (TRAIN, VALIDATION), "zcosmos": (TRAIN,)}
+"""By mapping the parts that redshifts learnt from: templates, stacks and trees from the training
+parts, in zCOSMOS templates alone; the refined redshift was chosen on the validation part."""
 
 MODELS = (CONVENTIONAL, REFINED, "both")
 
@@ -85,6 +97,13 @@ CAVEAT = (
     "Galaxies with spectroscopic redshifts are brighter in the optical than the sources this "
     "system is for: expect published photometric redshifts, and what rests on them, to be worse "
     "on those."
+)
+
+_STACKS_AND_TREES = (
+    "Stacked: a mixture of conventional densities, log-linear: a product, their weights fitted in "
+    "GOODS-N where redshifts are published, which is not what they are for where none is. Trees: "
+    "the published redshift with a learnt correction, so there is none without it. They read no "
+    "spectra."
 )
 
 
@@ -150,7 +169,7 @@ class Evaluation:
     """Why an estimate of each galaxy is the conventional one, or "", by learned estimator."""
 
     trained_on: int = 0
-    """How many of the galaxies a learned estimator was trained or chosen on."""
+    """How many of the galaxies are in parts that learned estimators were fitted or chosen on."""
 
     def estimators(self, subset: str) -> list[str]:
         """Those that estimate every galaxy of a subset."""
@@ -208,7 +227,7 @@ class Evaluation:
         there = self.estimators(subset)
         wanted = {
             CONVENTIONAL: [],
-            REFINED: [CONVENTIONAL, WITH_TEMPLATES],
+            REFINED: [CONVENTIONAL, WITH_TEMPLATES, STACKED, LOG_LINEAR, TREES],
             REFINED_PHOTOMETRY: [FAR_INFRARED, TEMPLATES_PHOTOMETRY],
         }
         if estimator not in wanted:
@@ -344,7 +363,8 @@ def evaluate_redshift(
     Args:
         table: path of the table.
         mapping: name or path of its mapping; found by the table's name unless given.
-        model: which estimates of ours, one of ``MODELS``.
+        model: which estimates of ours, one of ``MODELS``; beside the refined one stand stacks and
+            trees, which it has to beat.
         split: train, validation or test: the galaxies of that part of the training data alone.
 
     Raises:
@@ -369,6 +389,8 @@ def evaluate_redshift(
     estimator = ConventionalRedshift()
     posteriors = _ours(estimator, model, fingerprints, bool(published))
     estimates = {name: _of_posteriors(many, truth) for name, many in posteriors.items()}
+    if model != CONVENTIONAL:
+        estimates |= _baselines(estimator, fingerprints, truth)
     for name, one in published.items():
         estimates[f"{PUBLISHED}{name}"] = one
     for name, method in galaxies.methods.items():
@@ -427,6 +449,26 @@ def _ours(
     }
 
 
+def _baselines(
+    conventional: ConventionalRedshift, fingerprints: Sequence[Fingerprint], truth: Array
+) -> dict[str, Estimates]:
+    """Stacks and trees by name; NaN of the trees where no published redshift counts."""
+    with_templates = conventional.with_templates(load_templates())
+    baselines = load_baselines(with_templates)
+    densities: dict[str, list[Array]] = {}
+    published: list[Array] = []
+    for some in _batches(fingerprints):
+        inputs = inputs_of(some, with_templates)
+        for name, one in baselines.log_densities(some, inputs).items():
+            densities.setdefault(name, []).append(one)
+        published.append(inputs.count)
+    found = {
+        name: _of_posteriors(posteriors_of(np.concatenate(many), [[]] * len(truth)), truth)
+        for name, many in densities.items()
+    }
+    return found | {TREES: found[TREES].where(np.concatenate(published) > 0)}
+
+
 def _reason(posterior: RedshiftPosterior) -> str:
     """Why a learned posterior is the conventional one, or ""."""
     last = posterior.inputs[-1]
@@ -435,10 +477,10 @@ def _reason(posterior: RedshiftPosterior) -> str:
 
 
 def _trained_on(galaxies: Galaxies) -> NDArray[np.bool_]:
-    """Which galaxies the refined redshift was trained or chosen on."""
-    if galaxies.mapping != _REFINED_MAPPING:
+    """Which galaxies are in parts that learned redshifts were fitted, trained or chosen on."""
+    if galaxies.mapping not in _LEARNED_PARTS:
         return np.zeros(len(galaxies.truth), bool)
-    return np.asarray(_parts(galaxies) != TEST)
+    return np.isin(_parts(galaxies), _LEARNED_PARTS[galaxies.mapping])
 
 
 def _in_split(galaxies: Galaxies, split: str) -> NDArray[np.bool_]:
@@ -461,12 +503,12 @@ def _parts(galaxies: Galaxies) -> NDArray[np.int64]:
 def _estimate(
     estimator: ConventionalRedshift | Refined, fingerprints: Sequence[Fingerprint]
 ) -> list[RedshiftPosterior]:
+    return [one for some in _batches(fingerprints) for one in estimator.estimate(some)]
+
+
+def _batches(fingerprints: Sequence[Fingerprint]) -> list[Sequence[Fingerprint]]:
     starts = range(0, len(fingerprints), _BATCH)
-    return [
-        posterior
-        for start in starts
-        for posterior in estimator.estimate(fingerprints[start : start + _BATCH])
-    ]
+    return [fingerprints[start : start + _BATCH] for start in starts]
 
 
 def _recalibrated(fingerprints: Sequence[Fingerprint], method: str) -> list[RedshiftPosterior]:
@@ -511,14 +553,16 @@ def render(evaluation: Evaluation) -> Group:
         "Faint: not 15 mJy or more at 500 µm, which includes what was not observed there; faint "
         "positive: 0 < S500 < 15 mJy. Conventional far-infrared: from far infrared and radio "
         "alone; the refined redshift would be the same there.",
+        *([_STACKS_AND_TREES] if STACKED in evaluation.estimates else []),
         f"Constants {evaluation.identity} were tuned on tables of this kind; figures of galaxies "
         "left out of the tuning are in processors/redshift/tuned.json.",
         f"[bold]{CAVEAT}[/bold]",
     ]
     if evaluation.trained_on:
         parts.append(
-            f"[bold]The refined redshift was trained or chosen on {evaluation.trained_on} of these "
-            f"{len(evaluation.truth)} galaxies, which flatters it: --split test leaves them out."
+            f"[bold]{evaluation.trained_on} of these {len(evaluation.truth)} galaxies are in the "
+            "parts on which templates, stacks, trees or the refined redshift were fitted, trained "
+            "or chosen, which flatters them: --split test leaves them out."
         )
     if evaluation.problems:
         parts.append(

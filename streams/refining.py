@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from models.errors import ModelUnavailable
 from models.refined import GATE
@@ -68,7 +69,8 @@ class Refining:
         self._require_usable(versions)
         for network, version in zip(networks, versions, strict=True):
             self._metrics.model_in_force(network.model, version)
-        found = self._refined.refine(fingerprints, versions, self._asking, known)
+        fitting = partial(self._metrics.part, "templates")
+        found = self._refined.refine(fingerprints, versions, self._asking, known, fitting)
         return Refinement(
             [None if isinstance(each, str) else each for each in found],
             self._refined.used(versions),

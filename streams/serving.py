@@ -15,7 +15,7 @@ from rich.text import Text
 from models import repository, triton
 from models.critic import Critic
 from models.errors import ModelUnavailable
-from models.refined import COLOURS, GATE, REFINED_ROLE, TRAINING
+from models.refined import COLOURS, GATE, REFINED_ROLE
 from models.served_parser import MapParser, Parser, SpectrumParser
 from models.served_refined import RefinedNetwork, ServedRefined
 from models.triton import Model, Version
@@ -195,7 +195,7 @@ def _other_of_training(model: Model, number: int, other: Model) -> int:
     """The newest version of the other network of the refined redshift that belongs to one."""
     assert isinstance(model, RefinedNetwork)
     assert isinstance(other, RefinedNetwork)
-    training = model.beside(number)[TRAINING]
+    training = model.beside(number).training
     found = other.of_training(training)
     if not found:
         raise ModelUnavailable(

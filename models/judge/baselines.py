@@ -14,9 +14,9 @@ from processors.redshift.grids import COARSE
 from processors.redshift.templates import photometry
 
 from ..catalogues import goods_north, zcosmos
-from ..redshift_baselines import CONVENTIONAL, WITH_TEMPLATES
+from ..redshift_baselines import CONVENTIONAL, WITH_TEMPLATES, load_baselines
 from ..redshift_figures import ALONE, TEMPLATES_MINUS, TEMPLATES_MINUS_ALONE, judged_part
-from ..redshift_held_out import FOLDS, fitted_baselines
+from ..redshift_held_out import FOLDS
 from ..redshift_sample import Estimate, sample_of
 from ..templates import load_templates
 from ..training_data import TEST, VALIDATION, split_of
@@ -49,14 +49,14 @@ def report(tables: Path | None, output: Path) -> None:
         return
     conventional = ConventionalRedshift().with_templates(load_templates())
     everything = sample_of(goods_north(tables), conventional)
-    baselines = fitted_baselines(everything, conventional, tables)
+    baselines = load_baselines(conventional)
     figures = {
         name: judged_part(everything.select(everything.split == part), baselines, conventional)
         for name, part in _PARTS.items()
     }
     numbers = {
-        "stacked_shares": baselines.shares.round(3).tolist(),
-        "log_linear_exponents": baselines.exponents.round(3).tolist(),
+        "stacked_shares": baselines.fitted.shares.round(3).tolist(),
+        "log_linear_exponents": baselines.fitted.exponents.round(3).tolist(),
         "parts": figures,
         "rule": rule(figures),
         "zcosmos": zcosmos_figures(tables, conventional),

@@ -12,8 +12,8 @@ from processors.redshift import ConventionalRedshift
 from processors.redshift.refined import Refined
 
 from ..catalogues import goods_north
+from ..redshift_baselines import load_baselines
 from ..redshift_figures import ALONE, FAR_INFRARED, REFINED, judged_part
-from ..redshift_held_out import fitted_baselines
 from ..redshift_sample import HIGH_REDSHIFT, Estimate, sample_of
 from ..refined import load_refined
 from ..templates import load_templates
@@ -72,7 +72,7 @@ def _real(
 ) -> dict[str, Any]:
     """The numbers of real galaxies, and their figure."""
     everything = sample_of(goods_north(tables), conventional)
-    baselines = fitted_baselines(everything, conventional, tables)
+    baselines = load_baselines(conventional)
     parts = {
         name: judged_part(
             everything.select(everything.split == part), baselines, conventional, model

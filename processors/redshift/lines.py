@@ -35,6 +35,7 @@ WIDTHS_KM_S = (350.0, 700.0)
 
 _FINE_WIDTHS_KM_S = tuple(np.geomspace(150.0, 1500.0, 12).tolist())
 _CONTINUUM_BINS = 2 * CHUNK_BINS
+_FEWEST_BINS = 16  # whose scatter tells the noise
 
 _BRIGHTNESS: Array = np.arange(np.log(1e9), np.log(1e13), STEP)
 """ln(L'_CO(1-0) / K km/s pc2), apparent where lensed; shape (brightnesses,)."""
@@ -74,7 +75,8 @@ class Residual:
     """Flux density in Jy; 0 where nothing was observed."""
 
     weight: Array
-    """Inverse variance in Jy**-2; 0 where nothing was observed."""
+    """Inverse variance in Jy**-2, by its own noise where that is more than the stated errors make
+    it; 0 where nothing was observed."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,12 +97,16 @@ class Filtered:
 
 
 def residual(fingerprint: Fingerprint) -> Residual:
-    """The spectrum of a fingerprint without its continuum."""
-    return Residual(
-        *_residual(
-            fingerprint.chunk_index, fingerprint.chunk_weight, fingerprint.chunk_weighted_flux
-        )
+    """The spectrum of a fingerprint without its continuum, with the errors that it really has.
+
+    Correlators make neighbouring channels share noise, baselines have ripples, and errors are
+    misjudged: what a filter for lines scatters by is more than stated errors make it.
+    """
+    first, flux, weight = _residual(
+        fingerprint.chunk_index, fingerprint.chunk_weight, fingerprint.chunk_weighted_flux
     )
+    noise = _own_noise(flux, weight, _profile(WIDTHS_KM_S[0]))
+    return Residual(first, flux, weight / noise**2)
 
 
 @njit(cache=True)
@@ -193,6 +199,18 @@ def _filtered(
             flux[index], inverse_variance[index] = _line_at(index, flux_density, weight, profile)
             ratio[index] = flux[index] * np.sqrt(inverse_variance[index])
     return flux, inverse_variance, ratio, ratio.max()
+
+
+@njit(cache=True)
+def _own_noise(flux_density: Array, weight: Array, profile: Array) -> float:
+    """By how much the output of a filter scatters more than its errors say; at least 1.
+
+    1.4826 times its median without sign, since most of a spectrum is free of lines.
+    """
+    ratio = _filtered(flux_density, weight, profile)[2][weight > 0]
+    if len(ratio) < _FEWEST_BINS:
+        return 1.0
+    return max(1.4826 * float(np.median(np.abs(ratio))), 1.0)
 
 
 @njit(cache=True)

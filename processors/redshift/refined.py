@@ -18,7 +18,8 @@ and says so.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -65,6 +66,9 @@ _COLOURS_BESIDE_TEMPLATES, _TEMPLATES_IN_CORE, _TEMPLATES_IN_COLOURS = 0.4, 0.3,
 
 _FLOOR = 1e-4
 """Of the colours' density, relative to its sum: no redshift is impossible."""
+
+Fitting = Callable[[], AbstractContextManager[None]]
+"""Makes a context in which templates are fitted, to measure it."""
 
 NEAR_INFRARED = vector.BROADBAND_CENTRES_HZ > 1e13
 """The canonical intervals shortward of 30 um, which the colours may be made of."""
@@ -368,7 +372,10 @@ class Refined:
         return posteriors
 
     def refine(
-        self, fingerprints: Sequence[Fingerprint], known: Known | None = None
+        self,
+        fingerprints: Sequence[Fingerprint],
+        known: Known | None = None,
+        fitting: Fitting = nullcontext,
     ) -> list[RedshiftPosterior | str]:
         """The refined posterior of each fingerprint, in order, or why there is none.
 
@@ -378,6 +385,7 @@ class Refined:
         Args:
             fingerprints: of any galaxies.
             known: of the same; None to find it out here.
+            fitting: entered while templates are fitted.
         """
         vectors = vector.vectors(fingerprints) if known is None else known.vectors
         values, mask = vectors.values[:, vector.BROADBAND], vectors.mask[:, vector.BROADBAND]
@@ -385,7 +393,7 @@ class Refined:
         asked = [row for row, reason in enumerate(found) if not reason]
         for first in range(0, len(asked), _TOGETHER):
             rows = asked[first : first + _TOGETHER]
-            evidence = self._evidence([fingerprints[row] for row in rows], rows, known)
+            evidence = self._evidence([fingerprints[row] for row in rows], rows, known, fitting)
             inputs = _inputs(values[rows], mask[rows], evidence, self._conventional)
             log_posterior, reasons = self.log_posterior(inputs.select(filled(len(rows))))
             used = [[*one, REFINED] for one in inputs.evidence]
@@ -395,13 +403,19 @@ class Refined:
         return found
 
     def _evidence(
-        self, fingerprints: Sequence[Fingerprint], rows: Sequence[int], known: Known | None
+        self,
+        fingerprints: Sequence[Fingerprint],
+        rows: Sequence[int],
+        known: Known | None,
+        fitting: Fitting,
     ) -> Evidence:
         """That of the fingerprints in some rows of what is known."""
         if known is None:
-            return self._conventional.evidence(fingerprints)
-        evidence = known.evidence.select(rows)
-        return self._conventional.with_fitted_templates(fingerprints, evidence)
+            evidence = self._conventional.without_templates().evidence(fingerprints)
+        else:
+            evidence = known.evidence.select(rows)
+        with fitting():
+            return self._conventional.with_fitted_templates(fingerprints, evidence)
 
     def log_posterior(self, inputs: Inputs) -> tuple[Array, list[str]]:
         """The ln of the posteriors on COARSE, and why each is the conventional one, or "".

@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("sklearn", reason="the baselines need scikit-learn")
-
 from models.catalogues import goods_north
 from models.redshift_held_out import FOLDS, held_out
 from models.redshift_sample import Sample, sample_of

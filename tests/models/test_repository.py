@@ -243,6 +243,17 @@ def test_a_parser_is_tried_with_lengths_that_go_together(repository: Path) -> No
     assert config.max_batch_size == card["max_batch_size"] < MAX_BATCH_SIZE
 
 
+@pytest.mark.parametrize("said", [None, ["a"], "a"])
+def test_a_calibration_on_the_card_is_an_object(tmp_path: Path, said: object) -> None:
+    folder = documented(tmp_path, "parser")
+    card = json.loads((folder / "parser.json").read_text())
+    (folder / "parser.json").write_text(json.dumps({**card, "calibration": said}))
+    with pytest.raises(
+        ValueError, match=r"parser\.json is not the card .*calibration .* no object"
+    ):
+        read_model(folder, "parser")
+
+
 def test_a_calibration_on_the_card_makes_a_version_of_its_own(tmp_path: Path) -> None:
     repository = tmp_path / "models"
     first = documented(tmp_path / "first", "reader")

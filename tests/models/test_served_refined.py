@@ -13,7 +13,7 @@ import pytest
 from deploy.local import LocalStack
 from models import triton
 from models.errors import ModelUnavailable
-from models.refined import BESIDE, COLOURS, GATE, TRAINING, load_refined
+from models.refined import BESIDE, COLOURS, GATE, TRAINING, Beside, load_refined
 from models.repository import WEIGHTS, add_version, remove_version
 from models.served_refined import RefinedNetwork, ServedRefined, refined_networks
 from models.simulator import simulate
@@ -102,8 +102,65 @@ def test_the_packaged_cards_say_what_belongs_beside_their_networks() -> None:
             beside = json.loads((WEIGHTS / f"{model}.json").read_text())["calibration"]
             assert beside[TRAINING] == {name: card[name] for name in ("name", "version", "sha256")}
             assert beside["conventional"] == str(weights["conventional"])
-            for name, dtype in BESIDE[model].items():
-                assert (np.asarray(beside[name], dtype) == weights[name]).all()
+            read = Beside.read(model, json.loads((WEIGHTS / f"{model}.json").read_text()))
+            assert read.weights.keys() == BESIDE[model].keys()
+            for name, array in read.weights.items():
+                assert array.dtype == weights[name].dtype
+                assert (array == weights[name]).all()
+
+
+SEVEN = [1.0] * 7
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "said"),
+    [
+        (COLOURS, "mean", "blue"),
+        (COLOURS, "mean", ["1"] * 7),
+        (COLOURS, "mean", [True] * 7),
+        (COLOURS, "mean", [None, *SEVEN[1:]]),
+        (COLOURS, "mean", SEVEN[1:]),
+        (COLOURS, "mean", [SEVEN]),
+        (COLOURS, "mean", [SEVEN, *SEVEN[1:]]),
+        (COLOURS, "scatter", [0.0, *SEVEN[1:]]),
+        (COLOURS, "lowest", [float("nan"), *SEVEN[1:]]),
+        (COLOURS, "highest", [float("inf"), *SEVEN[1:]]),
+        (COLOURS, "highest", [1e300, *SEVEN[1:]]),
+        (COLOURS, "highest", [10**400, *SEVEN[1:]]),
+        (COLOURS, "intervals", SEVEN),
+        (COLOURS, "intervals", [22, 23, 24, 25, 26, 27, 38]),
+        (COLOURS, "intervals", [-1, 23, 24, 25, 26, 27, 28]),
+        (COLOURS, "intervals", [2**63, 23, 24, 25, 26, 27, 28]),
+        (COLOURS, "fewest", 4.5),
+        (COLOURS, "fewest", [4]),
+        (COLOURS, "largest_disagreement", {}),
+        (GATE, "sharpness", None),
+        (GATE, "sharpness", [1.3]),
+        (GATE, "sharpness", -1.3),
+        (GATE, "sharpness", float("inf")),
+        (GATE, "conventional", 105),
+        (GATE, "training", "refined"),
+        (GATE, "training", {"name": "refined", "version": 3}),
+        (GATE, "training", {"name": "refined", "version": 3.5, "sha256": "0123"}),
+        (GATE, "training", {"name": None, "version": 3, "sha256": "0123"}),
+    ],
+)
+def test_a_card_that_says_what_cannot_be_is_refused_by_field_and_value(
+    model: str, name: str, said: object
+) -> None:
+    card = json.loads((WEIGHTS / f"{model}.json").read_text())
+    card["calibration"][name] = said
+    with pytest.raises(ValueError, match=f"^says {name} = ") as refused:
+        Beside.read(model, card)
+    assert json.dumps(said)[:60] in str(refused.value)
+
+
+@pytest.mark.parametrize("said", [None, [], "sharpness", {"sharpness": 1.3}])
+def test_a_card_that_does_not_say_what_belongs_beside_its_network_is_refused(said: object) -> None:
+    card = json.loads((WEIGHTS / f"{GATE}.json").read_text())
+    card["calibration"] = said
+    with pytest.raises(ValueError, match=r"does not say .*: training, conventional, sharpness"):
+        Beside.read(GATE, card)
 
 
 def test_a_network_of_another_training_goes_with_its_own_settings_alone(
@@ -144,6 +201,25 @@ def test_a_network_for_another_conventional_redshift_is_not_usable(
     ):
         gate.require_usable(number)
     gate.require_usable(1)
+
+
+def test_a_version_whose_card_cannot_be_used_is_unavailable(
+    stack: LocalStack, served: ServedRefined, galaxies: list[Fingerprint], tmp_path: Path
+) -> None:
+    _, gate = served.networks
+    training = gate.beside(1).training
+    folder = documented(tmp_path, GATE, GATE, sharpness=[1.3, 1.3])
+    with added(stack, folder, GATE) as number:
+        said = rf"version {number} .*{GATE}.* says sharpness = \[1.3, 1.3\], not one finite number"
+        for asked in (
+            lambda: gate.require_usable(number),
+            lambda: served.require_together((1, number)),
+            lambda: served.refine(galaxies[:3], (1, number)),
+        ):
+            with pytest.raises(ModelUnavailable, match=said):
+                asked()
+        assert gate.of_training(training) == [1]
+        assert served.used(VERSIONS)
 
 
 def test_what_was_served_before_cards_said_it_is_the_packaged_network(

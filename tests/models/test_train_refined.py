@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="training needs torch")
-pytest.importorskip("sklearn", reason="training needs scikit-learn")
 
 from models import train_refined
 from models.catalogues import cosmos, goods_north
-from models.redshift_baselines import Baselines, HeldOut, pool, stack
+from models.redshift_baselines import load_baselines
 from models.redshift_figures import TEMPLATES_MINUS, judged_part
 from models.redshift_sample import Estimate, Sample, judge, sample_of
 from models.refined import load_refined
@@ -47,11 +46,7 @@ def weights(everything: Sample, conventional: ConventionalRedshift) -> dict[str,
 def test_validation_is_judged_beside_every_baseline(
     everything: Sample, weights: dict[str, Any], conventional: ConventionalRedshift
 ) -> None:
-    training = everything.select(everything.split == TRAIN)
-    known = np.isfinite(training.truth) & (training.inputs.count > 0)
-    halves = [known & (np.arange(len(known)) % 2 == part) for part in (0, 1)]
-    folds = [HeldOut(training.select(half), conventional) for half in halves]
-    baselines = Baselines(folds, conventional)
+    baselines = load_baselines(conventional)
     validation = everything.select(everything.split == VALIDATION)
     figures = judged_part(validation, baselines, conventional, Refined(weights, conventional))
     for subset in ("all", "faint", "faint positive", "z > 1.5"):
@@ -121,11 +116,6 @@ def test_networks_are_the_same_in_numpy_and_in_torch() -> None:
     )
 
 
-def test_stacking_finds_the_component_that_galaxies_follow() -> None:
-    density = np.array([[1.0, 0.1], [1.0, 0.1], [0.1, 1.0], [1.0, 0.1]])
-    assert stack(density)[0] > 0.7
-
-
 def test_paired_differences_have_the_sign_of_the_refined_minus_the_other() -> None:
     truth = np.linspace(0.5, 3.0, 40)
     estimates = {
@@ -135,17 +125,6 @@ def test_paired_differences_have_the_sign_of_the_refined_minus_the_other() -> No
     figures = judge(estimates, truth, {"all": np.ones(40, bool)})["all"]["other"]["refined_minus"]
     assert figures["mae"][2] < 0
     assert figures["crps"][0] == pytest.approx(-0.49)
-
-
-def test_the_log_linear_pool_leaves_out_what_misleads() -> None:
-    random = np.random.default_rng(0)
-    truth = random.uniform(0.5, 2.0, 60)
-    good, bad = np.log1p(truth) + random.normal(0, 0.05, 60), np.log1p(random.uniform(0.5, 2, 60))
-    factors = np.stack(
-        [-0.5 * np.square((COARSE - each[:, None]) / 0.05) for each in (good, bad)], axis=1
-    )
-    exponents = pool(factors, truth)
-    assert exponents[0] > 10 * exponents[1]
 
 
 def test_sharpness_makes_intervals_cover_what_they_state() -> None:

@@ -92,6 +92,21 @@ def spectrum(
     )
 
 
+def test_a_spectrum_noisier_than_it_says_is_taken_by_its_own_noise() -> None:
+    right = spectrum(2.5, 10.0, [(84, 115)])
+    stated = lines.residual(right).weight.max() / right.chunk_weight.max()
+    assert 0.6 < stated <= 1.0
+    # The same fluxes, with errors half of what they are.
+    wrong = replace(
+        right,
+        chunk_weight=4 * right.chunk_weight,
+        chunk_weighted_flux=4 * right.chunk_weighted_flux,
+    )
+    assert lines.residual(wrong).weight.max() == pytest.approx(
+        lines.residual(right).weight.max(), rel=0.3
+    )
+
+
 @pytest.fixture(scope="module")
 def estimator() -> ConventionalRedshift:
     return ConventionalRedshift()

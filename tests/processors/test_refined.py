@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +13,7 @@ from processors.redshift import ConventionalRedshift, refined
 from processors.redshift.grids import COARSE
 from processors.redshift.refined import FEATURES, Inputs, Known, Refined
 from processors.redshift.refined_networks import COMPONENTS, WITH_PUBLISHED, NumpyNetworks
+from processors.redshift.templates import FittedTemplates, TemplateFit
 from processors.redshift.tuned import packaged
 from processors.vector import vectors
 from schemas.events import BandStatistics, Fingerprint, Observation, PublishedRedshift, Spectrum
@@ -206,6 +209,30 @@ def test_what_is_known_already_is_not_found_out_again(
     assert [isinstance(one, str) for one in found] == [False, True, False, False]
     for one, other in zip(found, expected, strict=True):
         assert one == other if isinstance(one, str) else to_record(one) == to_record(other)
+
+
+@pytest.mark.parametrize("find", [True, False])
+def test_templates_are_fitted_once_and_where_it_is_measured(
+    conventional: ConventionalRedshift, monkeypatch: pytest.MonkeyPatch, find: bool
+) -> None:
+    seen: list[str] = []
+
+    @contextmanager
+    def fitting() -> Iterator[None]:
+        seen.append("in")
+        yield
+        seen.append("out")
+
+    def fitted(fit: TemplateFit, fingerprints: Sequence[Fingerprint]) -> FittedTemplates:
+        seen.append(f"{len(fingerprints)} fitted")
+        return real(fit, fingerprints)
+
+    model, many = Refined(weights(conventional), conventional), [galaxy(3.0), empty(""), galaxy()]
+    known = None if find else Known(vectors(many), ConventionalRedshift().evidence(many))
+    real = TemplateFit.fitted
+    monkeypatch.setattr(TemplateFit, "fitted", fitted)
+    model.refine(many, known, fitting)
+    assert seen == ["in", "2 fitted", "out"]
 
 
 def test_evidence_found_with_other_constants_is_refused(conventional: ConventionalRedshift) -> None:

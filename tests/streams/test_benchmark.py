@@ -123,6 +123,7 @@ def test_the_table_has_every_figure_and_the_memory_of_each_process(report: Repor
     Console(file=written, width=120).print(render(report))
     for name in INSTANCES:
         assert f"memory of {name}, at most" in written.getvalue()
+    assert "time in score-galaxies: redshift" in written.getvalue()
     for said in ("floor", "0 galaxies", "10,000 galaxies", "100,000 galaxies", "p50", "p99"):
         assert said in written.getvalue()
 

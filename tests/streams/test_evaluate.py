@@ -9,19 +9,26 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from models.catalogues import zcosmos
+from models.training_data import TRAIN, split_of
 from processors import metrics
 from streams.evaluate import (
     CONVENTIONAL,
     EVERY_ROW,
     FAR_INFRARED,
+    LOG_LINEAR,
     REFINED,
     REFINED_PHOTOMETRY,
+    STACKED,
     TEMPLATES_PHOTOMETRY,
+    TREES,
     WITH_TEMPLATES,
     Evaluation,
     Results,
+    _trained_on,
     evaluate_redshift,
     plot,
+    read_galaxies,
     render,
 )
 
@@ -141,14 +148,16 @@ def test_the_refined_redshift_is_judged_beside_the_conventional(shared_data: Pat
     found = evaluation.as_json()["faint"]
     assert found[REFINED]["n"] == 496
     assert set(found[REFINED]["minus"]) == {
-        CONVENTIONAL, WITH_TEMPLATES, *found[CONVENTIONAL]["minus"],
+        CONVENTIONAL, WITH_TEMPLATES, STACKED, LOG_LINEAR, TREES, *found[CONVENTIONAL]["minus"],
     }  # fmt: skip
     assert set(found[REFINED_PHOTOMETRY]["minus"]) == {FAR_INFRARED, TEMPLATES_PHOTOMETRY}
     assert any(REFINED in one.inputs for one in evaluation.posteriors)
     assert evaluation.trained_on == len(evaluation.truth)
     text = io.StringIO()
     Console(file=text, width=400).print(render(evaluation))
-    assert f"was trained or chosen on {evaluation.trained_on} of these" in text.getvalue()
+    count = len(evaluation.truth)
+    assert f"{count} of these {count} galaxies are in the parts on which" in text.getvalue()
+    assert "Trees: the published redshift with a learnt correction" in text.getvalue()
     assert f"{REFINED}: 0 of 496 are the conventional redshift" in text.getvalue()
 
 
@@ -165,6 +174,28 @@ def test_the_refined_redshift_of_galaxies_it_cannot_know_is_the_conventional(
     found = evaluation.as_json()["all"][REFINED]
     assert found["fallbacks"] == {"too few near-infrared bands": found["n"]}
     assert evaluation.trained_on == 0
+    assert {STACKED, LOG_LINEAR} < found["minus"].keys()
+    assert TREES not in evaluation.estimators("all")  # no optical redshift is published
+    assert np.isnan(evaluation.estimates[TREES].redshift).all()
+
+
+def test_stacks_and_trees_are_those_of_the_reports(shared_data: Path) -> None:
+    evaluation = evaluate_redshift(shared_data / "goodsn.ecsv", model="refined", split="validation")
+    reports = resources.files("models") / "reports" / "baselines.json"
+    stated = json.loads(reports.read_text())["parts"]["validation"]["faint"]
+    found = evaluation.as_json()["faint"]
+    for name in (STACKED, LOG_LINEAR, TREES):
+        for figure in ("mae", "nmad", "crps"):
+            assert found[name][figure] == pytest.approx(stated[name][figure][0], abs=2e-3)
+
+
+def test_of_zcosmos_it_says_which_part_templates_were_fitted_to(shared_data: Path) -> None:
+    galaxies = read_galaxies(shared_data / "zcosmos.ecsv")
+    names = [f"zCOSMOS {one}" for one in galaxies.identifiers]
+    fitted = {name for name, one in zip(names, _trained_on(galaxies).tolist(), strict=True) if one}
+    learnt = {one.name for one in zcosmos(shared_data) if split_of(one.name) == TRAIN}
+    assert len(learnt & set(names)) > 1500  # as many as templates are fitted to
+    assert learnt & set(names) <= fitted
 
 
 def test_a_part_of_a_table_that_nothing_was_trained_on_is_refused(

@@ -292,6 +292,15 @@ def test_the_table_of_metrics_is_what_is_served(endpoints: dict[str, Endpoint]) 
     assert served == documented()
 
 
+@pytest.mark.slow
+def test_the_table_names_every_part_of_a_batch(endpoints: dict[str, Endpoint]) -> None:
+    counted, table = "mmbroker_batch_part_seconds_total", (PROMETHEUS / "README.md").read_text()
+    (row,) = (line for line in table.splitlines() if line.startswith(f"| `{counted}`"))
+    named = {each.partition(" (")[0].strip() for each in re.split("[:,|]", row)}
+    for endpoint in endpoints.values():
+        assert by_label(endpoint.scrape(), counted, "part").keys() <= named
+
+
 # When servers are away --------------------------------------------------------------------------
 
 

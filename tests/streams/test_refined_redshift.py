@@ -12,7 +12,7 @@ from prometheus_client import generate_latest
 from deploy.local import LocalStack
 from models import repository, triton
 from models.refined import COLOURS, GATE
-from models.repository import remove_version
+from models.repository import add_version, remove_version
 from models.served_refined import ServedRefined, refined_networks
 from models.simulator import simulate
 from processors.fingerprint import build
@@ -20,7 +20,9 @@ from processors.redshift import ConventionalRedshift
 from schemas.events import ScoredGalaxy
 from streams.errors import InfrastructureError
 from streams.metrics import StageMetrics
+from streams.names import SCORE_GALAXIES
 from streams.refining import Refining
+from streams.settings import Settings
 from streams.store import LMDBStore
 
 from ..conftest import Broker
@@ -151,6 +153,54 @@ def test_check_and_metrics_tell_of_the_networks(refining: Broker) -> None:
     assert (versions[COLOURS], versions[GATE]) == (1, 1)
     asked = by_label(scrape, "mmbroker_triton_request_seconds_count", "model")
     assert min(asked[COLOURS], asked[GATE]) > 0
+    parts = by_label(scrape, "mmbroker_batch_part_seconds_total", "part")
+    assert {"templates", "refined-redshift"} < parts.keys()
+
+
+@pytest.mark.slow
+def test_networks_whose_cards_cannot_be_used_are_refused(
+    refining: Broker, stack: LocalStack, tmp_path: Path
+) -> None:
+    before = repository.versions(stack.triton.model_repository, GATE)
+    for said, shown in ((["sharp"], '["sharp"]'), (float("nan"), "NaN")):
+        folder = documented(tmp_path, GATE, GATE, sharpness=said)
+        refused = refining.command("models", "add", GATE, str(folder), check=False)
+        assert refused.returncode == 1
+        assert f"says sharpness = {shown}, not" in " ".join(refused.stderr.split())
+        assert "Traceback" not in refused.stderr
+        assert repository.versions(stack.triton.model_repository, GATE) == before
+
+
+@pytest.mark.slow
+def test_a_network_in_force_whose_card_cannot_be_used_is_waited_for(
+    refining: Broker, stack: LocalStack, tmp_path: Path
+) -> None:
+    """It was added by other means than the command, which would have refused it."""
+    directory, endpoint = stack.triton.model_repository, Endpoint(refining.settings, SCORE_GALAXIES)
+    folder = documented(tmp_path, COLOURS, COLOURS, mean=["blue"] * 7)
+    number = add_version(directory, COLOURS, folder)
+    try:
+        triton.load(stack.triton_url, COLOURS)
+        refused = refining.command("models", "use", COLOURS, str(number), check=False)
+        assert refused.returncode == 1
+        assert "says mean = " in refused.stderr
+        use_unasked(refining.settings, COLOURS, number)
+        endpoint.wait(503, "says mean = ")
+        received = refining.ledger()[0].received
+        observations = list(simulate(5, seed=93))
+        refining.publish(observations, settle=False)
+        use_unasked(refining.settings, COLOURS, 1)
+        endpoint.wait(200)
+        refining.settle(received + len(observations))
+    finally:
+        remove_version(directory, COLOURS, number)
+        triton.load(stack.triton_url, COLOURS)
+
+
+def use_unasked(settings: Settings, model: str, version: int) -> None:
+    """Put a version in force without a look at it."""
+    with closing(LMDBStore(settings.store_directory)) as store, store.writing() as writing:
+        writing.use_model(model, version)
 
 
 def test_without_its_networks_nothing_is_refined_and_it_is_counted(tmp_path: Path) -> None:
