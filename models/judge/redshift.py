@@ -18,7 +18,12 @@ from ..redshift_sample import HIGH_REDSHIFT, Estimate, sample_of
 from ..refined import load_refined
 from ..templates import load_templates
 from ..training_data import TEST, VALIDATION
-from . import redshift_in_stream, simulated_estimates, trial_redshifts
+from . import (
+    redshift_in_stream,
+    simulated_estimates,
+    simulated_spectra_redshifts,
+    trial_redshifts,
+)
 from .pages import (
     ERRORS,
     EXCHANGED,
@@ -60,7 +65,10 @@ def report(tables: Path | None, output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
     conventional = ConventionalRedshift().with_templates(load_templates())
     model = load_refined(conventional)
-    numbers: dict[str, Any] = {"simulated": simulated_estimates.judged(conventional, model)}
+    numbers: dict[str, Any] = {
+        "simulated": simulated_estimates.judged(conventional, model),
+        "simulated, with spectra": simulated_spectra_redshifts.judged(),
+    }
     if tables is not None:
         numbers |= _real(tables, conventional, model, output)
     (output / f"{NAME}.json").write_text(json.dumps(numbers, indent=1) + "\n")
@@ -153,6 +161,7 @@ def page(numbers: dict[str, Any]) -> str:
         "galaxies that it was not trained on, by the conditions fixed in `models/README.md`?",
         *(_of_real_galaxies(numbers) if "parts" in numbers else [NO_TABLES]),
         *simulated_estimates.section(numbers["simulated"]),
+        *simulated_spectra_redshifts.section(numbers["simulated, with spectra"]),
         "## In the stream",
         redshift_in_stream.scores_use(),
     ]

@@ -24,6 +24,12 @@ LOG_FLUX: Array = np.arange(np.log(1e-5), np.log(1e5), STEP)
 _ABSENT = 0.05
 """Assumed share of lines outside the scatter: absorbed, lensed apart, an odd ratio."""
 
+_ARTEFACTS = 1e-3
+_ARTEFACT_WIDTH = 10.0
+"""Share of bins that hold what is neither noise nor a line of the galaxy, such as a bad channel, a
+ripple or a line of another galaxy; and the scatter of that in units of the noise. Assumed; on
+simulated spectra probabilities come out more nearly right than without."""
+
 _TRUSTED = 8.0  # signal-to-noise ratio
 
 _ROW_STEP = 0.1
@@ -47,7 +53,9 @@ class LineRatios:
         scatter = relations.LINE_RATIO_SCATTER_DEX * np.log(10)
         spread = np.exp(-0.5 * np.square((_LOG_EXPECTED[:, None] - _LOG_EXPECTED) / scatter))
         ratio = np.exp(np.maximum(exponent, -700)) @ (spread / spread.sum(axis=0))
-        table = np.log((1 - _ABSENT) * ratio + _ABSENT).astype(np.float32)
+        artefact = _log_artefact(significance)[:, None]
+        table = np.logaddexp(np.log((1 - _ABSENT) * ratio + _ABSENT), artefact)
+        table = (table - np.logaddexp(0.0, artefact)).astype(np.float32)
         columns = table.shape[1] // _PHASES
         by_phase = table[:, : columns * _PHASES].reshape(len(rows), columns, _PHASES)
         self._table = np.ascontiguousarray(by_phase.transpose(2, 0, 1))
@@ -56,7 +64,8 @@ class LineRatios:
     def of(self, measured: Array, inverse_variance: Array) -> tuple[Array32, NDArray[np.int64]]:
         """The ln of p(data | line of about a flux) / p(data | no line) in each observed bin.
 
-        A line scatters about its expected flux; a few are absent, whatever the ratio says.
+        A line scatters about its expected flux; a few are absent, whatever the ratio says; and some
+        of what is measured is neither line nor noise.
 
         Args:
             measured: fluxes in Jy km/s, shape (bins,).
@@ -67,6 +76,13 @@ class LineRatios:
             observed, shape (bins,).
         """
         return _of(self._table, measured, inverse_variance)
+
+
+def _log_artefact(significance: Array) -> Array:
+    """The ln of how much more probable a measured flux is with an artefact than by noise alone."""
+    broad = -0.5 * np.square(significance / _ARTEFACT_WIDTH) - np.log(_ARTEFACT_WIDTH)
+    odds = np.log(_ARTEFACTS / (1 - _ARTEFACTS))
+    return np.asarray(odds + broad + 0.5 * np.square(np.minimum(np.abs(significance), 1e3)))
 
 
 def _trust(significance: Array) -> Array:

@@ -11,7 +11,13 @@ pytest.importorskip("sklearn", reason="the baselines need scikit-learn")
 
 from models.catalogues import goods_north
 from models.judge import __main__ as judge
-from models.judge import baselines, redshift, redshift_in_stream, simulated_estimates
+from models.judge import (
+    baselines,
+    redshift,
+    redshift_in_stream,
+    simulated_estimates,
+    simulated_spectra_redshifts,
+)
 from models.judge.pages import EXCHANGED, differences_table, figures_table
 from models.templates import load_templates
 from processors.redshift import ConventionalRedshift
@@ -27,6 +33,7 @@ def figures(mae: float, **more: Any) -> dict[str, Any]:
 @pytest.fixture
 def few_simulated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(simulated_estimates, "GALAXIES", 120)
+    monkeypatch.setattr(simulated_spectra_redshifts, "GALAXIES", 150)
 
 
 @pytest.mark.usefixtures("few_simulated")
@@ -55,6 +62,24 @@ def test_without_tables_simulated_galaxies_are_judged_as_such(tmp_path: Path) ->
         "conventional with templates",
         "refined",
     }
+
+
+@pytest.mark.usefixtures("few_simulated")
+def test_redshifts_from_spectra_are_judged_by_how_sure_they_say_they_are() -> None:
+    figures = simulated_spectra_redshifts.judged()
+    assert sum(one["n"] for one in figures["bins"]) == figures["n"] > 50
+    for low, high, one in zip(
+        simulated_spectra_redshifts.EDGES[:-1],
+        simulated_spectra_redshifts.EDGES[1:],
+        figures["bins"],
+        strict=True,
+    ):
+        if one["n"]:
+            assert low <= one["stated"] <= high
+            right, least, most = one["right"]
+            assert 0 <= least <= right <= most <= 1
+    text = "\n".join(simulated_spectra_redshifts.section(figures))
+    assert f"{figures['n']} galaxies of `simulator.py`" in text
 
 
 def test_simulated_galaxies_have_what_the_real_table_has() -> None:

@@ -1,0 +1,98 @@
+"""How sure redshifts from spectra are: of simulated galaxies, whose truth is known."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+from astropy.stats import binom_conf_interval
+
+from processors.calibration import Calibration
+from processors.fingerprint import build
+from processors.redshift import ConventionalRedshift
+from processors.scoring import REDSHIFT_TOLERANCE, mass_around_best
+from schemas.events import Observation
+
+from ..repository import WEIGHTS
+from ..simulator import Mix, galaxy_number, simulate, true_redshifts
+
+GALAXIES = 3_000
+SEED = 2027
+_MIX = Mix(photometry=0.5, photometric_redshift=0.0, continuum=0.1, spectra=0.4, maps=0.0)
+_OBSERVATIONS = 3.0
+"""Of a galaxy on average."""
+
+EDGES = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0)
+"""Between which stated probabilities are put together."""
+
+
+def judged() -> dict[str, Any]:
+    """How often redshifts are right that are said to be so with some probability.
+
+    Those of the stream: conventional, without templates, the probability calibrated. No redshift is
+    published, so that it is the spectrum that tells. Of GALAXIES those count that have one.
+    """
+    observed: dict[int, list[Observation]] = defaultdict(list)
+    for one in simulate(GALAXIES, SEED, _MIX, observations_per_galaxy=_OBSERVATIONS):
+        observed[galaxy_number(one.observation_id)].append(one)
+    truth = true_redshifts(GALAXIES, SEED)
+    with_spectra = {
+        number: many
+        for number, many in sorted(observed.items())
+        if any(one.spectrum is not None for one in many)
+    }
+    posteriors = ConventionalRedshift().estimate(
+        [build(str(number), many) for number, many in with_spectra.items()]
+    )
+    calibration = Calibration.from_json((WEIGHTS / "redshift_calibration.json").read_text())
+    stated = calibration.apply(np.array([mass_around_best(each) for each in posteriors]))
+    true = truth[list(with_spectra)]
+    best = np.array([each.best for each in posteriors])
+    right = np.abs(best - true) < REDSHIFT_TOLERANCE * (1 + true)
+    bins = np.digitize(stated, EDGES[1:-1])
+    return {
+        "seed": SEED,
+        "n": len(true),
+        "brier": float(np.mean((stated - right) ** 2)),
+        "bins": [_bin(stated[bins == k], right[bins == k]) for k in range(len(EDGES) - 1)],
+    }
+
+
+def _bin(stated: np.ndarray[Any, Any], right: np.ndarray[Any, Any]) -> dict[str, Any]:
+    """Of galaxies with similar probabilities; the interval is a Wilson one of 95 %."""
+    count = len(stated)
+    if not count:
+        return {"n": 0}
+    low, high = binom_conf_interval(int(right.sum()), count, 0.95, interval="wilson")
+    return {
+        "n": count,
+        "stated": float(stated.mean()),
+        "right": [float(right.mean()), float(low), float(high)],
+    }
+
+
+def section(figures: dict[str, Any]) -> list[str]:
+    """The section of a page.
+
+    Args:
+        figures: those of ``judged``.
+    """
+    rows = ["| probability | galaxies | stated | right |", "|---|---|---|---|"]
+    for low, high, one in zip(EDGES[:-1], EDGES[1:], figures["bins"], strict=True):
+        cells = [f"{low:g} to {high:g}", str(one["n"]), "–", "–"]
+        if one["n"]:
+            middle, least, most = (100 * each for each in one["right"])
+            cells[2:] = f"{100 * one['stated']:.0f} %", f"{middle:.0f} % ({least:.0f}–{most:.0f})"
+        rows.append("| " + " | ".join(cells) + " |")
+    return [
+        "### Simulated, with spectra",
+        f"{figures['n']} galaxies of `simulator.py`, seed {figures['seed']}, with a spectrum or "
+        "more, photometry and no published redshift. The spectra have correlated noise, ripples, "
+        "mistaken errors, bad and flagged channels (`spectral_noise.py`). Redshift and probability "
+        "are those of the stream; right is within "
+        f"{REDSHIFT_TOLERANCE:g} (1 + z).",
+        "\n".join(rows),
+        f"Brier score {figures['brier']:.3f}. The probability was calibrated on real galaxies, "
+        "none of which had a spectrum.",
+    ]
