@@ -68,13 +68,27 @@ class KafkaSettings(_Section):
     """Where a local stack was looked for."""
 
     @property
-    def where_from(self) -> str | None:
-        """That nobody has said where Kafka is, and what to do; None if somebody has."""
-        if self._searched is None or "bootstrap_servers" in self.model_fields_set:
+    def absent_stack(self) -> str | None:
+        """That a local stack should be there and is not, and what to do; None with another Kafka.
+
+        It should if nobody has said where Kafka is, or if what else belongs to the stack runs.
+        """
+        if self._searched is None:
+            return None
+        if "bootstrap_servers" not in self.model_fields_set:
+            return (
+                f"no local stack runs in {self._searched}: start one with mmbroker stack up, or "
+                "set the address of another Kafka"
+            )
+        try:
+            kafka = LocalStack.attach(stack_directory(self._searched), quiet=True).kafka
+        except StackError:
+            return None
+        if kafka.running or kafka.address != self.bootstrap_servers:
             return None
         return (
-            f"no local stack runs in {self._searched} (mmbroker stack up), and "
-            "kafka.bootstrap_servers is not set"
+            f"Kafka of the local stack in {self._searched} has ended: start it again with "
+            "mmbroker stack up"
         )
 
     def client(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -100,23 +101,33 @@ class Absent(AdminClient):
 
     def __init__(self) -> None:
         super().__init__({"bootstrap.servers": "127.0.0.1:1", "log_level": 0})
+        self.asked = 0
 
     def list_topics(self, *_: Any, **__: Any) -> Any:
+        self.asked += 1
         raise KafkaException(KafkaError(KafkaError._TRANSPORT))
 
 
-def test_of_an_absent_kafka_that_nobody_named_it_is_told_how_there_is_one(tmp_path: Path) -> None:
-    advice = (
-        f"no local stack runs in {tmp_path / '.mmbroker'} (mmbroker stack up), and "
-        "kafka.bootstrap_servers is not set"
-    )
+def test_of_an_absent_local_stack_it_is_told_at_once_how_there_is_one(tmp_path: Path) -> None:
+    client = Absent()
     with pytest.raises(KafkaUnavailableError, match="9092: Kafka cannot be reached") as error:
-        existing_topics(load().kafka, Absent())
+        existing_topics(load().kafka, client)
+    advice = f"no local stack runs in {tmp_path / '.mmbroker'}: start one with mmbroker stack up"
     assert advice in str(error.value)
+    assert client.asked == 1
+
+
+def test_another_kafka_is_waited_for_and_that_is_said(caplog: pytest.LogCaptureFixture) -> None:
     write('[kafka]\nbootstrap_servers = "127.0.0.1:9092"\n')
-    with pytest.raises(KafkaUnavailableError, match="9092: Kafka cannot be reached") as error:
-        existing_topics(load().kafka, Absent())
+    client = Absent()
+    with (
+        caplog.at_level(logging.INFO, "streams.kafka"),
+        pytest.raises(KafkaUnavailableError, match="9092: Kafka cannot be reached") as error,
+    ):
+        existing_topics(load().kafka, client)
     assert "stack" not in str(error.value)
+    assert client.asked == 2
+    assert "kafka.bootstrap_servers = 127.0.0.1:9092: waiting for an answer" in caplog.messages
 
 
 def test_a_named_file_must_exist(monkeypatch: pytest.MonkeyPatch) -> None:
