@@ -36,7 +36,7 @@ from .errors import InfrastructureError
 from .files.headers import Given, HeaderError
 from .files.maps import read_map
 from .files.spectra import read_spectrum
-from .files.tables import Mapping, MappingError, find_mapping, read_table
+from .files.tables import Mapping, MappingError, NoMappingError, find_mapping, read_table
 from .kafka import RECONNECT_MS, KafkaUnavailableError, partitions_of
 from .refusal import complaint
 from .registry import make_codec
@@ -367,13 +367,13 @@ def _observations(
     if kind == "table":
         try:
             mapping = mapping or find_mapping(path)
-        except MappingError as no_mapping:
+        except NoMappingError as no_mapping:
             if path.suffix not in (".ecsv", ".fits", ".fit"):
                 raise
             try:
                 yield None, read_spectrum(path, given), []
             except HeaderError as no_spectrum:
-                raise MappingError(f"{no_mapping}; as a spectrum: {no_spectrum}") from no_spectrum
+                raise NoMappingError(f"{no_mapping}; as a spectrum: {no_spectrum}") from no_spectrum
             return
         for row in read_table(path, mapping):
             if row.problems:
