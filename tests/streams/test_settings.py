@@ -155,6 +155,22 @@ def test_of_an_absent_local_stack_it_is_told_at_once_how_there_is_one(tmp_path: 
     assert client.asked == 1
 
 
+def test_of_a_local_stack_without_its_kafka_it_is_told_what_starts_that(
+    servers: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("data").mkdir()
+    Path("data/stack").symlink_to(servers.directory)
+    monkeypatch.setenv("MMBROKER_DATA_DIRECTORY", "data")
+    client = Absent()
+    servers.kafka.kill()
+    try:
+        with pytest.raises(KafkaUnavailableError, match=r"has ended: start it .*mmbroker stack up"):
+            existing_topics(load().kafka, client)
+    finally:
+        servers.kafka.start()
+    assert client.asked == 1
+
+
 def test_another_kafka_is_waited_for_and_that_is_said(caplog: pytest.LogCaptureFixture) -> None:
     write('[kafka]\nbootstrap_servers = "127.0.0.1:9092"\n')
     client = Absent()
