@@ -646,7 +646,7 @@ def ledger(
     from . import ledger as accounts
 
     with _reading() as (settings, reading):
-        entries = accounts.ledger(settings, reading)
+        entries = accounts.ledger(settings, reading, again=True)
     if as_json:
         sys.stdout.write(json.dumps([accounts.as_json(entry) for entry in entries]) + "\n")
     else:
