@@ -169,7 +169,9 @@ class Model:
         try:
             metadata = self._client.get_model_metadata(self.model, client_timeout=self.deadline_s)
         except InferenceServerException as error:
-            raise ModelUnavailable(f"model {self.model!r} at {self.url}: {error}") from error
+            raise ModelUnavailable(
+                f"model {self.model!r} at {self.url}: {_reason(error)}"
+            ) from error
         return sorted(map(int, metadata.versions))
 
     def version(self, number: int) -> Version:
@@ -268,7 +270,8 @@ class Model:
                 if attempt == self.retries or time.monotonic() + pause >= give_up:
                     raise ModelUnavailable(
                         f"model {self.model!r} version {version} at {self.url} failed after "
-                        f"{attempt + 1} attempts within {self.deadline_s} s: {error}"
+                        f"{attempt + 1} attempts within {self.deadline_s} s: "
+                        f"{_reason(error)}"
                     ) from error
             time.sleep(pause)
             pause *= 2
@@ -294,7 +297,7 @@ class Model:
         except InferenceServerException as error:
             raise ModelUnavailable(
                 f"model {self.model!r} at {self.url} does not tell what its version {number} is: "
-                f"{error}"
+                f"{_reason(error)}"
             ) from error
         except ValueError as error:
             raise ModelUnavailable(
@@ -314,7 +317,7 @@ def served(url: str, timeout_s: float = 5.0) -> list[str]:
         try:
             index = client.get_model_repository_index(client_timeout=timeout_s)
         except InferenceServerException as error:
-            raise ModelUnavailable(f"Triton at {url}: {error}") from error
+            raise ModelUnavailable(f"Triton at {url}: {_reason(error)}") from error
     return sorted({each.name for each in index.models if each.state == "READY"})
 
 
@@ -331,7 +334,7 @@ def inference_seconds(url: str, timeout_s: float = 5.0) -> dict[str, float]:
         try:
             answer = client.get_inference_statistics(client_timeout=timeout_s)
         except InferenceServerException as error:
-            raise ModelUnavailable(f"Triton at {url}: {error}") from error
+            raise ModelUnavailable(f"Triton at {url}: {_reason(error)}") from error
     for each in answer.model_stats:
         seconds = each.inference_stats.compute_infer.ns / 1e9
         found[each.name] = found.get(each.name, 0.0) + seconds
@@ -351,7 +354,9 @@ def load(url: str, model: str, timeout_s: float = LOAD_TIMEOUT_S) -> None:
             # A server that was asked to load again a tenth of a second after it said that it could
             # not, and still cleared away what had failed, was seen to end by a segmentation fault.
             time.sleep(CLEARING_S)
-            raise ModelUnavailable(f"Triton at {url} cannot load {model!r}: {error}") from error
+            raise ModelUnavailable(
+                f"Triton at {url} cannot load {model!r}: {_reason(error)}"
+            ) from error
 
 
 def unload(url: str, model: str, timeout_s: float = LOAD_TIMEOUT_S) -> None:
@@ -364,7 +369,22 @@ def unload(url: str, model: str, timeout_s: float = LOAD_TIMEOUT_S) -> None:
         try:
             client.unload_model(model, client_timeout=timeout_s)
         except InferenceServerException as error:
-            raise ModelUnavailable(f"Triton at {url} cannot unload {model!r}: {error}") from error
+            raise ModelUnavailable(
+                f"Triton at {url} cannot unload {model!r}: {_reason(error)}"
+            ) from error
+
+
+def _reason(error: InferenceServerException) -> str:
+    """Why there is no answer, and what to do if no server is there to give one."""
+    said = error.message()
+    if error.status() == "StatusCode.UNAVAILABLE" and "connect" in said.lower():
+        return (
+            "nobody answers there; start Triton (mmbroker stack up, for a local stack), or set "
+            "triton.url to where it is"
+        )
+    if error.status() == "StatusCode.DEADLINE_EXCEEDED":
+        return "no answer in time (DEADLINE_EXCEEDED)"
+    return str(said)
 
 
 def _is_our_fault(error: InferenceServerException) -> bool:

@@ -399,7 +399,8 @@ def _refuse_other_content(
         raise RefusedError(
             "conflicting",
             f"observation_id = {observation.observation_id!r} was taken in with other content; "
-            "a correction needs an id of its own and names this one in replaces",
+            "a correction needs an id of its own and names this one in replaces (of a table: "
+            "mmbroker publish --correct)",
         )
 
 

@@ -481,6 +481,14 @@ def publish(
     check: Annotated[
         bool, typer.Option("--check", help="Validate everything, send nothing.")
     ] = False,
+    correct: Annotated[
+        bool,
+        typer.Option(
+            "--correct",
+            help="Tables that were published before: send what has changed in them, in place of "
+            "what was published of it. What is no longer in them stays.",
+        ),
+    ] = False,
     simulated: Annotated[
         int | None,
         typer.Option(help="Also send observations of so many SIMULATED galaxies.", min=1),
@@ -528,7 +536,7 @@ def publish(
             frame=_frame(frame),
             frequency_hz=None if frequency_ghz is None else frequency_ghz * 1e9,
         )
-        summaries.append(publish_files(files, chosen, rate, check, True, settings, given))
+        summaries.append(publish_files(files, chosen, rate, check, True, settings, given, correct))
     if simulated is not None:
         summaries.append(publish_simulated(simulated, seed, rate, check, True, settings))
     for summary in summaries:
@@ -638,7 +646,7 @@ def ledger(
     from . import ledger as accounts
 
     with _reading() as (settings, reading):
-        entries = accounts.ledger(settings, reading)
+        entries = accounts.ledger(settings, reading, again=True)
     if as_json:
         sys.stdout.write(json.dumps([accounts.as_json(entry) for entry in entries]) + "\n")
     else:

@@ -171,6 +171,12 @@ class Evaluation:
     trained_on: int = 0
     """How many of the galaxies are in parts that learned estimators were fitted or chosen on."""
 
+    ranks: dict[str, Array] = field(default_factory=dict)
+    """Posterior probability below the truth of each galaxy, by estimator that is plotted."""
+
+    simulated: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
+    """Which galaxies have simulated data in them."""
+
     def estimators(self, subset: str) -> list[str]:
         """Those that estimate every galaxy of a subset."""
         chosen = self.subsets[subset]
@@ -241,7 +247,8 @@ class Evaluation:
         """``{subset: {estimator: {n, mae, ..., minus: {reference: {mae: [value, low, high]}}}}}``.
 
         The figures are those of ``metrics.MEASURES``; only estimates of ours have ``minus``, and
-        ``fallbacks`` where some are the conventional one: how many, by reason.
+        ``fallbacks`` where some are the conventional one: how many, by reason. ``simulated`` is the
+        number of galaxies with simulated data, if there are any.
         """
         return {
             subset: {
@@ -249,6 +256,7 @@ class Evaluation:
                     **self.figures(subset, estimator),
                     **self._minus(subset, estimator),
                     **self._fallen_back(subset, estimator),
+                    **self._simulated(subset),
                 }
                 for estimator in self.estimators(subset)
             }
@@ -265,6 +273,10 @@ class Evaluation:
     def _fallen_back(self, subset: str, estimator: str) -> dict[str, dict[str, int]]:
         found = self.fallbacks(subset, estimator)
         return {"fallbacks": found} if found else {}
+
+    def _simulated(self, subset: str) -> dict[str, int]:
+        count = int((self.simulated & self.subsets[subset]).sum())
+        return {"simulated": count} if count else {}
 
 
 _HEADINGS = ("MAE", "NMAD", "outliers", "CRPS", "68 %", "95 %")
@@ -417,6 +429,12 @@ def evaluate_redshift(
         identity=estimator.identity,
         reasons={name: [_reason(one) for one in posteriors[name]] for name in learned},
         trained_on=int(_trained_on(galaxies)[chosen].sum()) if learned else 0,
+        ranks={
+            name: _ranks(posteriors[name], truth)
+            for name in (CONVENTIONAL, REFINED)
+            if name in posteriors
+        },
+        simulated=np.array([one.acquisition.simulated > 0 for one in fingerprints]),
     )
 
 
@@ -574,7 +592,7 @@ def render(evaluation: Evaluation) -> Group:
 def _figures_table(evaluation: Evaluation, subset: str) -> Table:
     chosen = evaluation.subsets[subset]
     table = _table(
-        f"{evaluation.table}: {subset}, {chosen.sum()} galaxies "
+        f"{evaluation.table}: {subset}, {_counted(evaluation.simulated[chosen])} "
         "(95 % bootstrap, from and to, below)",
         "redshift",
     )
@@ -583,6 +601,15 @@ def _figures_table(evaluation: Evaluation, subset: str) -> Table:
         cells = [_with_interval(metrics.MEASURES[name], each) for name, each in values.items()]
         table.add_row(estimator, *cells)
     return table
+
+
+def _counted(simulated: NDArray[np.bool_]) -> str:
+    """How many galaxies there are, and how many of them have simulated data."""
+    count = f"{len(simulated)} galaxies"
+    if not simulated.any():
+        return count
+    some = "all" if simulated.all() else f"{simulated.sum()} of them"
+    return f"{count}, {some} with simulated data"
 
 
 def _table(title: str, rows: str) -> Table:
@@ -629,39 +656,43 @@ def _signed(difference: Difference | None) -> str:
 
 
 def plot(evaluation: Evaluation, path: str | Path) -> None:
-    """Write a figure: estimates with 68 % intervals against the truth, and the coverage."""
+    """Write a figure: estimates with 68 % intervals against the truth, and their coverage."""
     from matplotlib.figure import Figure  # slow to import, and rarely wanted
     from matplotlib.ticker import FixedLocator, NullLocator
 
-    name = REFINED if REFINED in evaluation.estimates else CONVENTIONAL
-    one = evaluation.estimates[name]
     truth = evaluation.truth
-    figure = Figure(figsize=(11, 5), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    errors = np.abs(np.array([one.redshift - one.lower_68, one.upper_68 - one.redshift]))
-    left.errorbar(
-        1 + truth, 1 + one.redshift, yerr=errors, fmt="o", ms=2.5, lw=0.5, alpha=0.5, label="68 %"
-    )
-    line = np.array([1.0, 1.05 * (1 + max(truth.max(), one.redshift.max()))])
-    left.plot(line, line, color="black", lw=1)
-    for sign in (-1, 1):
-        bound = line * (1 + sign * metrics.OUTLIER)
-        label = f"|Δ| = {metrics.OUTLIER}" if sign > 0 else None
-        left.plot(line, bound, color="black", lw=0.7, ls=":", label=label)
-    left.set(
-        xscale="log",
-        yscale="log",
-        xlabel="1 + spectroscopic redshift",
-        ylabel=f"1 + {name} redshift",
-        title=f"{evaluation.table}, {len(truth)} galaxies",
-    )
-    for axis in (left.xaxis, left.yaxis):
-        axis.set_major_locator(FixedLocator([1, 1.5, 2, 3, 4, 5, 6, 8, 10]))
-        axis.set_major_formatter("{x:g}")
-        axis.set_minor_locator(NullLocator())
-    left.legend()
-    ranks = np.sort(_ranks(evaluation.posteriors, truth))
-    right.plot(ranks, (np.arange(len(ranks)) + 0.5) / len(ranks), label="galaxies")
+    shown = {name: evaluation.estimates[name] for name in evaluation.ranks}
+    figure = Figure(figsize=(5.5 * (1 + len(shown)), 5), layout="constrained")
+    *panels, right = figure.subplots(1, 1 + len(shown))
+    largest = np.max([truth, *(one.redshift for one in shown.values())])
+    line = np.array([1.0, 1.05 * (1 + largest)])
+    styles = (("C0", 2.5), ("C1", 1.2))  # what lies below the other is seen too
+    for (name, one), (colour, width), panel in zip(shown.items(), styles, panels, strict=False):
+        errors = np.abs(np.array([one.redshift - one.lower_68, one.upper_68 - one.redshift]))
+        panel.errorbar(
+            1 + truth, 1 + one.redshift, yerr=errors,
+            fmt="o", color=colour, ms=2.5, lw=0.5, alpha=0.5, label="68 %",
+        )  # fmt: skip
+        panel.plot(line, line, color="black", lw=1)
+        for sign in (-1, 1):
+            bound = line * (1 + sign * metrics.OUTLIER)
+            label = f"|Δ| = {metrics.OUTLIER}" if sign > 0 else None
+            panel.plot(line, bound, color="black", lw=0.7, ls=":", label=label)
+        panel.set(
+            xscale="log",
+            yscale="log",
+            xlabel="1 + spectroscopic redshift",
+            ylabel=f"1 + {name} redshift",
+            title=name,
+        )
+        for axis in (panel.xaxis, panel.yaxis):
+            axis.set_major_locator(FixedLocator([1, 1.5, 2, 3, 4, 5, 6, 8, 10]))
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_locator(NullLocator())
+        panel.legend()
+        ranks = np.sort(evaluation.ranks[name])
+        share = (np.arange(len(ranks)) + 0.5) / len(ranks)
+        right.plot(ranks, share, color=colour, lw=width, label=name)
     right.plot([0, 1], [0, 1], color="black", lw=1, label="calibrated")
     right.set(
         xlabel="posterior probability below the spectroscopic redshift",
@@ -671,6 +702,7 @@ def plot(evaluation: Evaluation, path: str | Path) -> None:
         title="calibration",
     )
     right.legend()
+    figure.suptitle(f"{evaluation.table}, {_counted(evaluation.simulated)}")
     figure.supxlabel(CAVEAT, fontsize=7)
     figure.savefig(path, dpi=150)
 

@@ -25,7 +25,7 @@ from confluent_kafka.admin import (
 
 from .errors import InfrastructureError
 from .messages import Outgoing
-from .refusal import complaint, not_allowed, refusal, tls_context
+from .refusal import complaint, nobody_listens, not_allowed, refusal, tls_context
 from .settings import KafkaSettings, SettingsError
 from .topics import Topic
 
@@ -42,8 +42,8 @@ WITHOUT_COORDINATOR = (
 )
 RECONNECT_MS = 1000
 """Longest pause before Kafka is tried again; librdkafka's own, 10 s, passes after it is back."""
-PROMPT_S = 2.0
-"""After so long without an answer it is time to find out why."""
+PROMPT_S = 1.0
+"""After so long without an answer it is time to find out why, and to say what is waited for."""
 
 
 class KafkaUnavailableError(InfrastructureError):
@@ -174,7 +174,8 @@ def existing_topics(
             what it reads next comes sooner.
 
     Raises:
-        KafkaUnavailableError: Kafka cannot be reached.
+        KafkaUnavailableError: Kafka cannot be reached; told at once of a local stack that is not
+            there, of another after a while.
     """
     asked = admin(settings) if client is None else client
     try:
@@ -182,13 +183,15 @@ def existing_topics(
     except KafkaException:
         if reason := refusal(settings):
             raise KafkaUnavailableError(reason) from None
+        place = f"kafka.bootstrap_servers = {settings.bootstrap_servers}"
+        if nobody_listens(settings) and (reason := settings.absent_stack):
+            raise KafkaUnavailableError(f"{place}: Kafka cannot be reached: {reason}") from None
+        log.info("%s: waiting for an answer", place)
         try:
             metadata = asked.list_topics(timeout=METADATA_TIMEOUT_S - PROMPT_S)
         except KafkaException as error:
-            reasons = (error.args[0].str(), settings.where_from)
             raise KafkaUnavailableError(
-                f"kafka.bootstrap_servers = {settings.bootstrap_servers}: Kafka cannot be "
-                f"reached: {'; '.join(filter(None, reasons))}"
+                f"{place}: Kafka cannot be reached: {error.args[0].str()}"
             ) from error
     return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
 

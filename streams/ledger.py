@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
@@ -46,6 +46,7 @@ class Entry:
         expired: of those that wait, Kafka has deleted already: they are lost.
         outcomes: number of events by what became of them.
         sent: alerts by stream and type, for the last stage.
+        again: events that are accounted for and will be read again, as after ``rescore``.
     """
 
     stage: str
@@ -54,6 +55,7 @@ class Entry:
     expired: int
     outcomes: Mapping[str, int]
     sent: Mapping[str, int]
+    again: int = 0
 
     @property
     def accounted(self) -> int:
@@ -66,8 +68,13 @@ class Entry:
         return self.waiting == 0 and self.accounted == self.received
 
 
-def ledger(settings: Settings, reading: Reading) -> list[Entry]:
+def ledger(settings: Settings, reading: Reading, again: bool = False) -> list[Entry]:
     """The ledger of all stages.
+
+    Args:
+        settings: how to reach Kafka.
+        reading: the store.
+        again: find out what will be read again, too, for which Kafka is asked once more a stage.
 
     Raises:
         KafkaUnavailableError: Kafka cannot be reached.
@@ -87,7 +94,13 @@ def ledger(settings: Settings, reading: Reading) -> list[Entry]:
         }
         waiting = sum(max(end - accounted[partition], 0) for partition, end in ends.items())
         expired = sum(max(start - accounted[partition], 0) for partition, start in starts.items())
-        entries.append(Entry(stage, sum(ends.values()), waiting, expired, outcomes, sent))
+        entry = Entry(stage, sum(ends.values()), waiting, expired, outcomes, sent)
+        if again and ends:
+            committed = committed_offsets(settings.kafka, stage, topic)
+            from_here = {number: max(committed.get(number, 0), starts[number]) for number in ends}
+            behind = (max(accounted[number] - from_here[number], 0) for number in ends)
+            entry = replace(entry, again=sum(behind))
+        entries.append(entry)
     return entries
 
 
@@ -223,6 +236,8 @@ def render(entries: list[Entry]) -> Table:
         if entry.expired:
             table.add_row("", f"    [red]of these, {EXPIRED}", f"[red]{entry.expired:,}")
         table.add_row("", f"  {_sum(entry)}", f"{entry.accounted:,}")
+        if entry.again:
+            table.add_row("", "  [yellow]of these, to be read again", f"[yellow]{entry.again:,}")
         for name, count in sorted(entry.sent.items()):
             table.add_row("", f"  [dim]alerts {name}", f"[dim]{count:,}")
         table.add_section()

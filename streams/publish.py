@@ -16,7 +16,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -36,11 +36,11 @@ from .errors import InfrastructureError
 from .files.headers import Given, HeaderError
 from .files.maps import read_map
 from .files.spectra import read_spectrum
-from .files.tables import Mapping, MappingError, find_mapping, read_table
+from .files.tables import Mapping, MappingError, NoMappingError, find_mapping, read_table
 from .kafka import RECONNECT_MS, KafkaUnavailableError, partitions_of
 from .refusal import complaint
 from .registry import make_codec
-from .settings import Settings, load
+from .settings import Settings, SettingsError, load
 from .topics import observation_key
 
 __all__ = [
@@ -63,6 +63,10 @@ _PRODUCER_CONFIG: dict[str, Any] = {
     "reconnect.backoff.max.ms": RECONNECT_MS,
 }
 _ERRORS_SHOWN = 5
+_NO_TABLE = (
+    "it is no table: the id of a spectrum or map follows from its content, and does not tell which "
+    "one it corrects"
+)
 
 
 class PublishingError(InfrastructureError):
@@ -189,6 +193,7 @@ class Summary:
         sent: observations delivered; with ``check``, those that would have been.
         by_instrument: of these, the number by instrument.
         problems: everything that was not, each with file, row and field.
+        unchanged: with ``correct``, what was published before as it is now, and was not sent again.
         seconds: how long it took.
         check: whether nothing was sent.
     """
@@ -197,6 +202,7 @@ class Summary:
     sent: int = 0
     by_instrument: Counter[str] = field(default_factory=Counter)
     problems: list[Problem] = field(default_factory=list)
+    unchanged: int = 0
     seconds: float = 0.0
 
     def table(self) -> Table:
@@ -207,6 +213,8 @@ class Summary:
             table.add_row(instrument, f"{count:,}")
         table.add_section()
         table.add_row("all", f"{self.sent:,}")
+        if self.unchanged:
+            table.add_row("unchanged, not sent", f"{self.unchanged:,}")
         if self.problems:
             table.add_row("problems", f"{len(self.problems):,}")
         table.caption = f"{self.seconds:.1f} s"
@@ -214,7 +222,7 @@ class Summary:
 
 
 Item = tuple[Path | None, int | None, Observation | None, list[str]]
-"""File, row, observation, and the problems of reading it."""
+"""File, row, observation, and the problems of reading it; neither if it need not be sent."""
 
 
 def publish_files(
@@ -225,6 +233,7 @@ def publish_files(
     progress: bool = True,
     settings: Settings | None = None,
     given: Given | None = None,
+    correct: bool = False,
 ) -> Summary:
     """Publish the observations in some files: tables with a mapping, spectra, maps.
 
@@ -238,19 +247,58 @@ def publish_files(
         progress: show a progress bar on standard error.
         settings: where Kafka is; by default as the environment says.
         given: what takes precedence over the headers of spectra and maps.
+        correct: the tables were published before: what has changed in them replaces what was
+            published of it, what has not is not sent. Needs the store of the stages.
 
     Raises:
         MappingError, HeaderError: a file cannot be read as what it is.
+        SettingsError: there is no store to compare with.
         PublishingError: Kafka cannot be reached, or did not take some of the observations.
         ValueError: the rate is not positive.
     """
     files = [Path(path) for path in paths]
     for file in files:
         _require_file(file)  # before anything is sent
-    items = (
+    items: Iterator[Item] = (
         (file, *item) for file in files for item in _observations(file, mapping, given or Given())
     )
+    if correct:
+        settings = settings or load()
+        items = _corrections(items, settings)
     return _publish(items, rate, check, progress, settings)
+
+
+def _corrections(items: Iterable[Item], settings: Settings) -> Iterator[Item]:
+    """What the broker has otherwise or not at all, as corrections where it has it.
+
+    Raises:
+        SettingsError: there is no store to compare with.
+    """
+    # Only here: a survey's own pipeline has no store.
+    from .correct import NotCorrectableError, correction
+    from .store import LMDBStore
+
+    directory = settings.store_directory
+    if not directory.is_dir():
+        raise SettingsError(
+            f"there is no store in {directory}: corrections are made where the stages run, with "
+            "their data_directory"
+        )
+    codec = make_codec(settings)
+    with closing(LMDBStore(directory)) as store:
+        for file, row, observation, told in items:
+            if observation is None:
+                yield file, row, None, told
+            elif row is None:
+                yield file, row, None, [*told, _NO_TABLE]
+            else:
+                try:
+                    with store.reading() as reading:
+                        found = correction(observation, reading, codec)
+                except NotCorrectableError as error:
+                    yield file, row, None, [*told, str(error)]
+                else:
+                    yield file, row, found, told
 
 
 def publish_simulated(
@@ -302,6 +350,7 @@ def _publish(
             name = None if observation is None else observation.observation_id
             summary.problems += (Problem(file, row, name, message) for message in broken)
             if observation is None or broken:
+                summary.unchanged += not broken
                 continue
             if publisher is not None:
                 publisher.send_unchecked(observation, observation_key(observation))
@@ -367,13 +416,13 @@ def _observations(
     if kind == "table":
         try:
             mapping = mapping or find_mapping(path)
-        except MappingError as no_mapping:
+        except NoMappingError as no_mapping:
             if path.suffix not in (".ecsv", ".fits", ".fit"):
                 raise
             try:
                 yield None, read_spectrum(path, given), []
             except HeaderError as no_spectrum:
-                raise MappingError(f"{no_mapping}; as a spectrum: {no_spectrum}") from no_spectrum
+                raise NoMappingError(f"{no_mapping}; as a spectrum: {no_spectrum}") from no_spectrum
             return
         for row in read_table(path, mapping):
             if row.problems:

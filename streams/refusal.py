@@ -52,6 +52,17 @@ def refusal(settings: KafkaSettings) -> str | None:
     return None
 
 
+def nobody_listens(settings: KafkaSettings) -> bool:
+    """Whether no server takes a connection."""
+    for address in _servers(settings):
+        try:
+            socket.create_connection(address, timeout=CONNECT_TIMEOUT_S).close()
+        except OSError:
+            continue
+        return False
+    return True
+
+
 def complaint(settings: KafkaSettings, error: KafkaError, subject: str) -> str:
     """What Kafka says of a topic or another subject, with the remedy if that is a permission."""
     if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:

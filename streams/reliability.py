@@ -35,6 +35,8 @@ from schemas.records import to_rows
 from .embedded import Settled, ledger_now
 from .errors import InfrastructureError
 from .health import targets
+from .kafka import DurableProducer
+from .messages import Outgoing
 from .names import BUILD_FINGERPRINTS, SCORE_GALAXIES, STAGE_NAMES
 from .parsing import parse_at_once
 from .publish import Publisher
@@ -279,15 +281,11 @@ class Killer:
         finally:
             for each in reversed(processes):  # who is asked whether it is well goes on first
                 each.resume()
-        back = time.monotonic()
-        before = self._progress()
-        until(
-            lambda: not _alive(processes) or self._gone_on(before, needed_by),
-            RECOVERY_TIMEOUT_S,
-            lambda: f"nothing goes on after {component} hung; is all traffic through?",
+        recovery = self._recovered(
+            component, stopped, needed_by, in_vain=lambda: not _alive(processes)
         )
         if _alive(processes):
-            return Recovery(component, back - stopped, time.monotonic() - back)
+            return recovery
         server.kill()
         server.start()
         return self._recovered(component, stopped, needed_by)
@@ -300,6 +298,7 @@ class Killer:
         """
         locked = time.monotonic()
         with closing(LMDBStore(self.settings.store_directory)) as store, store.writing():
+            send_again(self.settings)  # who has nothing to write is ready, and right
             time.sleep(away_s)
             stayed_ready = ready(self.settings, STAGE_NAMES)
         return self._recovered("store", locked, STAGE_NAMES, stayed_ready)
@@ -316,13 +315,13 @@ class Killer:
         since: float,
         needed_by: Iterable[str],
         stayed_ready: Sequence[str] = (),
+        in_vain: Callable[[], bool] = lambda: False,
     ) -> Recovery:
-        """Wait until the stages that need a component go on, now that it is back."""
+        """Wait until the stages that need a component go on, now that it is back, or in vain."""
         back = time.monotonic()
         before = self._progress()
-
         until(
-            lambda: self._gone_on(before, needed_by),
+            lambda: in_vain() or self._gone_on(before, needed_by),
             RECOVERY_TIMEOUT_S,
             lambda: f"nothing goes on after {component}; is all traffic through?",
         )
@@ -345,6 +344,17 @@ class Killer:
             names = (build.stage, score.stage, publish.stage)
             counts = (score.received, publish.received, publish.accounted)
             return dict(zip(names, counts, strict=True))
+
+
+def send_again(settings: Settings) -> None:
+    """Send the newest fingerprint of a galaxy once more, which changes nothing.
+
+    score-galaxies and publish-alerts have something to do then: who gets nothing does not notice
+    that it cannot write.
+    """
+    *_, newest = read(settings, "fingerprints", until_end=True)
+    message = Outgoing(settings.topics.fingerprints, newest.key, newest.value)
+    DurableProducer(settings.kafka).send([message])
 
 
 def asking_triton(settings: Settings) -> list[str]:

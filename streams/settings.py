@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -24,20 +25,29 @@ from pydantic import (
     model_validator,
 )
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+from pydantic_settings import SettingsError as UnreadableError
 
 from deploy.local import LocalStack, StackError
 from processors.alerts import AlertStream
 from processors.hyperscore import Form
 
 from .topics import Topics
+from .wording import fault, meant
 
 DATA_DIRECTORY = Path(".mmbroker")
+PREFIX = "MMBROKER_"
+"""What the variables of the environment begin with."""
+CONFIG_VARIABLE = f"{PREFIX}CONFIG"
+AS_GOOD_AS_OURS = 0.82
+"""How like a setting a variable has to be to be one that is misspelt. Others are not ours: those of
+the tests and the local stack, or of Kubernetes for a service of this name."""
 
 
 class SettingsError(ValueError):
@@ -68,13 +78,27 @@ class KafkaSettings(_Section):
     """Where a local stack was looked for."""
 
     @property
-    def where_from(self) -> str | None:
-        """That nobody has said where Kafka is, and what to do; None if somebody has."""
-        if self._searched is None or "bootstrap_servers" in self.model_fields_set:
+    def absent_stack(self) -> str | None:
+        """That a local stack should be there and is not, and what to do; None with another Kafka.
+
+        It should if nobody has said where Kafka is, or if what else belongs to the stack runs.
+        """
+        if self._searched is None:
+            return None
+        if "bootstrap_servers" not in self.model_fields_set:
+            return (
+                f"no local stack runs in {self._searched}: start one with mmbroker stack up, or "
+                "set the address of another Kafka"
+            )
+        try:
+            kafka = LocalStack.attach(stack_directory(self._searched), quiet=True).kafka
+        except StackError:
+            return None
+        if kafka.running or kafka.address != self.bootstrap_servers:
             return None
         return (
-            f"no local stack runs in {self._searched} (mmbroker stack up), and "
-            "kafka.bootstrap_servers is not set"
+            f"Kafka of the local stack in {self._searched} has ended: start it again with "
+            "mmbroker stack up"
         )
 
     def client(self) -> dict[str, Any]:
@@ -241,7 +265,7 @@ class Settings(BaseSettings):
     """Everything that can be set."""
 
     model_config = SettingsConfigDict(
-        env_prefix="MMBROKER_", env_nested_delimiter="__", extra="forbid", frozen=True
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
     )
 
     data_directory: Path = DATA_DIRECTORY
@@ -304,7 +328,7 @@ def stack_directory(data_directory: Path) -> Path:
 
 def config_file() -> Path:
     """The TOML file with settings; need not exist."""
-    return Path(os.environ.get("MMBROKER_CONFIG", "mmbroker.toml"))
+    return Path(os.environ.get(CONFIG_VARIABLE, "mmbroker.toml"))
 
 
 def load() -> Settings:
@@ -313,29 +337,58 @@ def load() -> Settings:
     Raises:
         SettingsError: a setting is wrong, or the file cannot be read.
     """
-    if "MMBROKER_CONFIG" in os.environ and not config_file().is_file():
-        raise SettingsError(f"MMBROKER_CONFIG = {config_file()}: there is no such file")
+    if CONFIG_VARIABLE in os.environ and not config_file().is_file():
+        raise SettingsError(f"{CONFIG_VARIABLE} = {config_file()}: there is no such file")
+    _require_known_variables()
     try:
         return Settings()
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{config_file()}: {error}") from error
     except ValidationError as error:
-        problems = (
-            f"{_file_with(each['loc'], each['input'])}{'.'.join(map(str, each['loc']))} = "
-            f"{each['input']!r}: {each['msg']}"
-            for each in error.errors()
-        )
+        problems = (fault(each, Settings, _place(each)) for each in error.errors())
         raise SettingsError("; ".join(problems)) from error
+    except UnreadableError as error:
+        raise SettingsError(f"environment: {error}: {error.__cause__}") from error
 
 
-def _file_with(place: tuple[int | str, ...], value: object) -> str:
-    """The file's name and a colon, if the value comes from there."""
+def _place(problem: ErrorDetails) -> str:
+    """Where a wrong setting stands: in the environment, in the file, or nobody knows."""
+    place = problem["loc"]
+    variable = PREFIX + "__".join(map(str, place)).upper()
+    if variable in os.environ:
+        return variable
+    name = ".".join(map(str, place))
     if not config_file().is_file():
-        return ""
+        return name
     found: Any = tomllib.loads(config_file().read_text())
+    # Of a name that is missing, what it is missing in.
+    inner = place[:-1] if problem["type"] == "missing" else place
     try:
-        for key in place:
+        for key in inner:
             found = found[key]
     except (LookupError, TypeError):
-        return ""
-    return f"{config_file()}: " if found == value else ""
+        return name
+    return f"{config_file()}: {name}" if found == problem["input"] else name
+
+
+def _require_known_variables() -> None:
+    """Refuse what looks like a variable of ours and would be passed over.
+
+    Raises:
+        SettingsError: a variable of the environment is called nearly as one that is read.
+    """
+    known = [CONFIG_VARIABLE, *_variables(Settings)]
+    for variable in os.environ:
+        section = variable.upper().removeprefix(PREFIX).partition("__")[0].lower()
+        if variable.startswith(PREFIX) and section not in Settings.model_fields:
+            guess = "" if variable in known else meant(variable, known, AS_GOOD_AS_OURS)
+            if guess:
+                raise SettingsError(f"{variable}: there is no such variable{guess}")
+
+
+def _variables(section: type[BaseModel], start: str = PREFIX) -> Iterator[str]:
+    """The names of the variables for a section."""
+    for name, each in section.model_fields.items():
+        yield start + name.upper()
+        if isinstance(each.annotation, type) and issubclass(each.annotation, BaseModel):
+            yield from _variables(each.annotation, f"{start}{name.upper()}__")

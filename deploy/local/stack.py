@@ -4,7 +4,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -189,11 +189,13 @@ class LocalStack:
     def up(self) -> Self:
         """Start the servers, detached from this process, and wait until they are ready.
 
-        What is not installed yet is installed first.
+        What is not installed yet is installed first. Of a detached stack that runs in the directory
+        already, what has ended is started again.
 
         Raises:
-            StackError: A stack runs in the directory already, something is missing on this
-                machine, or a server does not become ready.
+            StackError: All of a stack runs in the directory already, or one that is another's or
+                not secured as asked; something is missing on this machine, or a server does not
+                become ready.
         """
         return self._up(None)
 
@@ -242,6 +244,8 @@ class LocalStack:
             install_triton(self._say)
         with self._locked():
             before = State.read(self._state_file)
+            if owner is None and self._completed(before):
+                return self
             self._make_way(before)
             self._state = State(
                 owner=owner,
@@ -250,17 +254,13 @@ class LocalStack:
                 secured=before.secured if self._secured is None else self._secured,
             )
             self._components = self._make_components(self._with_triton)
+            self._say_what_moved(before.ports)
             began = time.monotonic()
             try:
                 if owner:
                     self._state.watchdog = self._start_watchdog(owner)
                 self._write()
-                # Both at once: most of the time goes into waiting for separate programs.
-                with ThreadPoolExecutor() as pool:
-                    starts = [pool.submit(one.start) for one in self._components.values()]
-                for start in starts:
-                    start.result()
-                self.kafka.grant()
+                self._start(self._components.values())
                 if self._state.watchdog and not self._state.watchdog.alive:
                     raise StackError(f"the watchdog ended; see {self.directory}/watchdog.log")
             except BaseException:
@@ -268,6 +268,40 @@ class LocalStack:
                 raise
         self._say(f"{self.directory} is up after {time.monotonic() - began:.1f} s")
         return self
+
+    def _start(self, components: Iterable[Component]) -> None:
+        # All at once: most of the time goes into waiting for separate programs.
+        with ThreadPoolExecutor() as pool:
+            starts = [pool.submit(one.start) for one in components]
+        for start in starts:
+            start.result()
+        self.kafka.grant()
+
+    def _completed(self, before: State) -> bool:
+        """Start again what has ended of a detached stack, and return whether there was one.
+
+        Raises:
+            StackError: It does not become ready; the rest runs on.
+        """
+        as_asked = self._secured in (None, before.secured)
+        if before.owner is not None or not as_asked or not self._load():
+            return False
+        ended = [one for one in self._components.values() if not one.running]
+        if not ended:
+            return False
+        self._say(f"starting again what has ended: {', '.join(one.name for one in ended)}")
+        self._start(ended)
+        return True
+
+    def _say_what_moved(self, before: Ports) -> None:
+        """Tell clients the addresses that are not what they were in the directory."""
+        for name, component in self._components.items():
+            had, has = getattr(before, name), getattr(self._state.ports, name)
+            if had not in (0, has) and not getattr(self._wanted_ports, name):
+                self._say(
+                    f"something else uses port {had}, where {name} was: it is at "
+                    f"{component.address} from now on"
+                )
 
     def _make_way(self, before: State) -> None:
         """End what an earlier stack in the directory left behind, unless it is in use.

@@ -13,6 +13,7 @@ from astropy import units as u
 from astropy.table import Column, MaskedColumn, Table
 from numpy.typing import NDArray
 
+from ..wording import meant
 from .mapping import Join, Mapping, MappingError, TableFormat
 
 Numbers = NDArray[np.float64]
@@ -166,11 +167,13 @@ class Columns:
 
     def wrong(self, key: str, reason: str) -> MappingError:
         """The error that says what is wrong with a key of the mapping."""
-        return MappingError(f"mapping {self._mapping.name}: {key} {reason}")
+        return MappingError(f"{self._path}, mapping {self._mapping.name}: {key} {reason}")
 
     def _no_column(self, key: str, column: str, path: Path, there: list[str]) -> MappingError:
         return self.wrong(
-            key, f"= {column!r}: {path} has no such column; its columns are {', '.join(there)}"
+            key,
+            f"= {column!r}: {path} has no such column{meant(column, there)}; its columns are "
+            f"{', '.join(there)}",
         )
 
 

@@ -34,11 +34,17 @@ from pydantic import (
 
 from schemas.events import Quality, TimeScale
 
+from ..wording import fault, unit_problem
+
 DEFAULT_LIMIT_SIGMA = 3.0
 
 
 class MappingError(ValueError):
     """A mapping is wrong, or does not fit its table; the message names key, column and file."""
+
+
+class NoMappingError(MappingError):
+    """There is none for a table."""
 
 
 class _Section(BaseModel):
@@ -159,6 +165,8 @@ class Band(_Section):
             return float(u.Quantity(text).to_value(u.Hz, u.spectral()))
         except (TypeError, u.UnitConversionError) as error:
             raise ValueError(f"{text!r} is neither a wavelength nor a frequency") from error
+        except ValueError as error:
+            raise ValueError(unit_problem(error)) from error
 
 
 class PhotometryGroup(_Group):
@@ -348,7 +356,8 @@ def find_mapping(path: Path) -> Mapping:
     """The mapping for a table: the one beside it, else the included one for its file name.
 
     Raises:
-        MappingError: there is none, or more than one.
+        NoMappingError: there is none, or more than one.
+        MappingError: the one beside it is not a mapping.
     """
     beside = path.with_suffix(".toml")
     if beside.is_file():
@@ -363,12 +372,12 @@ def find_mapping(path: Path) -> Mapping:
         return fitting[0]
     for mapping in mappings:
         if path.name in (join.file for join in mapping.join):
-            raise MappingError(
+            raise NoMappingError(
                 f"{path}: mapping {mapping.name} reads this table together with "
                 f"{', '.join(mapping.files)}: give that one"
             )
     named = ", ".join(mapping.name for mapping in fitting or mappings)
-    raise MappingError(
+    raise NoMappingError(
         f"{path}: {'several mappings fit' if fitting else 'no mapping fits this file name'} "
         f"({named}); name one, or put {beside.name} beside the table"
     )
@@ -395,7 +404,7 @@ def _parsed(file: Traversable | Path) -> Mapping:
         raise MappingError(f"mapping {file}: {error}") from error
     except ValidationError as error:
         problems = "; ".join(
-            f"{_key(problem['loc'])}: {problem['msg']}" for problem in error.errors()
+            fault(problem, Mapping, _key(problem["loc"])) for problem in error.errors()
         )
         raise MappingError(f"mapping {file}: {problems}") from error
 

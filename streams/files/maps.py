@@ -15,6 +15,7 @@ from astropy.wcs import WCS
 from processors.validation import LARGEST_SIDE, SMALLEST_SIDE
 from schemas.events import ContinuumMap, Floats, Observation
 
+from ..wording import unit_problem
 from .headers import Given, Header, HeaderError, bare_observation, beam_arcsec, coordinate_system
 
 DEFAULT_SIDE_PIXELS = 64
@@ -121,7 +122,7 @@ def _jy_per_beam(path: Path, header: Header, wcs: WCS, beam: tuple[float, float,
     try:
         unit = u.Unit(text)
     except ValueError as error:
-        raise HeaderError(f"{path}: BUNIT = {text!r}: {error}") from error
+        raise HeaderError(f"{path}: BUNIT = {text!r}: {unit_problem(error)}") from error
     beam_area = np.pi / (4.0 * np.log(2.0)) * beam[0] * beam[1] * u.arcsec**2
     if (unit * u.pix).is_equivalent(u.Jy):
         return float((unit * u.pix).to(u.Jy) * beam_area / wcs.proj_plane_pixel_area())

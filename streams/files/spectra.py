@@ -21,6 +21,7 @@ from astropy.wcs import WCS
 
 from schemas.events import Floats, Observation, SpectralFrame, Spectrum
 
+from ..wording import unit_problem
 from .headers import Given, Header, HeaderError, bare_observation, beam_arcsec, coordinate_system
 
 _FRAMES: dict[str, SpectralFrame] = {
@@ -232,7 +233,7 @@ def _unit(path: Path, name: str, unit: object) -> u.UnitBase:
     try:
         return u.Unit(str(unit).strip())
     except ValueError as error:
-        raise HeaderError(f"{path}: {name} = {unit}: {error}") from error
+        raise HeaderError(f"{path}: {name} = {unit}: {unit_problem(error)}") from error
 
 
 def _merged(primary: fits.Header, header: fits.Header) -> fits.Header:

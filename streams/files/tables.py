@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from astropy import units as u
-from astropy.coordinates import Angle, SkyCoord
+from astropy.coordinates import Angle, SkyCoord, frame_transform_graph
 from astropy.time import Time
 
 from processors.relations import LINES_HZ
@@ -30,6 +30,7 @@ from schemas.events import (
     Photometry,
 )
 
+from ..wording import meant, unit_problem
 from .columns import MINUS_SIGNS, Columns, Numbers
 from .designations import position_in
 from .line_spectra import Line, simulated_spectrum
@@ -40,6 +41,7 @@ from .mapping import (
     LineSpectrumGroup,
     Mapping,
     MappingError,
+    NoMappingError,
     PhotometryGroup,
     Position,
     Published,
@@ -47,7 +49,15 @@ from .mapping import (
     load_mapping,
 )
 
-__all__ = ["Mapping", "MappingError", "Row", "find_mapping", "load_mapping", "read_table"]
+__all__ = [
+    "Mapping",
+    "MappingError",
+    "NoMappingError",
+    "Row",
+    "find_mapping",
+    "load_mapping",
+    "read_table",
+]
 
 _UNIT_NAMES = {"ABmag": "mag(AB)"}
 _FLUX_PER_MAGNITUDE = 0.4 * math.log(10.0)
@@ -432,7 +442,9 @@ def _unit(columns: Columns, key: str, band: Band, group: PhotometryGroup) -> u.U
     try:
         return u.Unit(_UNIT_NAMES.get(text, text))
     except ValueError as error:
-        raise columns.wrong(f"{key}.unit", f"= {text!r} is no unit: {error}") from error
+        raise columns.wrong(
+            f"{key}.unit", f"= {text!r} is no unit: {unit_problem(error)}"
+        ) from error
 
 
 def _in_jansky(
@@ -474,7 +486,13 @@ def _positions(columns: Columns, position: Position) -> tuple[Numbers, Numbers, 
                 right_ascension[known], declination[known], unit="deg", frame=position.frame
             ).icrs
         except ValueError as problem:
-            raise columns.wrong("position.frame", f"= {position.frame!r}: {problem}") from problem
+            frames = frame_transform_graph.get_names()
+            reason = (
+                str(problem)
+                if position.frame in frames
+                else f"no frame of astropy.coordinates{meant(position.frame, frames)}"
+            )
+            raise columns.wrong("position.frame", f"= {position.frame!r}: {reason}") from problem
         right_ascension[known], declination[known] = place.ra.deg, place.dec.deg
     return right_ascension, declination, error
 

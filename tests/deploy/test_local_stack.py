@@ -259,6 +259,39 @@ def test_detached_stack_outlives_its_starter_and_a_crash_is_cleaned_up(detached:
     assert not LocalStack(detached).down()
 
 
+def test_of_a_detached_stack_what_has_ended_is_started_again(detached: Path) -> None:
+    stack = LocalStack(detached, quiet=True).up()
+    (kafka, triton), address = (stack.kafka.pid, stack.triton.pid), stack.bootstrap_servers
+    create_topic(address, "kept")
+    stack.kafka.kill()
+    with pytest.raises(StackError, match=r"already .triton.; stop it with: mmbroker"):
+        LocalStack(detached, secured=True, quiet=True).up()
+    again = LocalStack(detached, quiet=True).up()
+    assert again.status().ready
+    assert again.triton.pid == triton
+    assert again.kafka.pid != kafka
+    assert again.bootstrap_servers == address
+    assert "kept" in AdminClient({"bootstrap.servers": address}).list_topics().topics
+    with pytest.raises(StackError, match=r"already .kafka, triton."):
+        LocalStack(detached, quiet=True).up()
+
+
+def test_an_address_that_moves_is_said(detached: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    port = kafka_only(detached).up().kafka.port
+    LocalStack(detached, quiet=True).down()
+    with socket.create_server(("127.0.0.1", port)):
+        moved = LocalStack(detached, triton=False).up()
+        said = capsys.readouterr().err
+        assert (
+            f"something else uses port {port}, where kafka was: it is at {moved.kafka.address}"
+            in said
+        )
+        moved.down()
+    (port,) = {moved.kafka.port}
+    assert LocalStack(detached, triton=False).up().kafka.port == port
+    assert "something else" not in capsys.readouterr().err
+
+
 def test_stack_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
     body = f"with LocalStack(Path({str(tmp_path)!r})): print('up', flush=True); time.sleep(60)"
     with run_python(body) as owner:

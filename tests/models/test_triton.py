@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -175,11 +176,27 @@ def test_a_version_that_cannot_be_loaded_leaves_the_others_as_they_are(
     assert set(asking.answers) == {before}
 
 
-def test_a_server_that_is_away_is_named() -> None:
-    with pytest.raises(ModelUnavailable, match=r"127\.0\.0\.1:9"):
-        triton.served("127.0.0.1:9", timeout_s=1.0)
-    with pytest.raises(ModelUnavailable, match="cannot load 'critic'"):
-        triton.load("127.0.0.1:9", "critic", timeout_s=1.0)
+def test_of_a_server_that_is_away_it_is_said_where_and_what_to_do() -> None:
+    there = "127.0.0.1:9"
+    with Model(there, NAME) as client:
+        for ask, what in (
+            (lambda: client.probe(1), f"model {NAME!r} at {there} does not tell"),
+            (client.versions, f"model {NAME!r} at {there}: "),
+            (lambda: triton.served(there), f"Triton at {there}: "),
+            (lambda: triton.load(there, "critic"), f"Triton at {there} cannot load 'critic': "),
+        ):
+            with pytest.raises(ModelUnavailable) as told:
+                ask()
+            assert str(told.value).startswith(what)
+            assert "nobody answers there; start Triton (mmbroker stack up" in str(told.value)
+            assert "StatusCode" not in str(told.value)
+
+
+def test_a_server_that_is_silent_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        there = f"127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(ModelUnavailable, match=f"Triton at {there}: no answer in time"):
+            triton.served(there, timeout_s=0.5)
 
 
 def test_a_server_tells_how_long_each_model_has_computed(model: Model) -> None:

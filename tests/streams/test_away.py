@@ -7,13 +7,18 @@ import time
 import pytest
 
 from deploy.local import LocalStack
-from streams.kafka import DurableProducer
-from streams.messages import Outgoing
 from streams.names import STAGE_NAMES
-from streams.reliability import EVERYTHING_CONFIG, Traffic, Untrue, flowing, stage_process, untrue
-from streams.settings import Settings, StageSettings
+from streams.reliability import (
+    EVERYTHING_CONFIG,
+    Traffic,
+    Untrue,
+    flowing,
+    send_again,
+    stage_process,
+    untrue,
+)
+from streams.settings import StageSettings
 from streams.store import LMDBStore
-from streams.subscribe import read
 
 from ..conftest import AS_SHIPPED, broker_on
 from ..endpoint import Endpoint
@@ -25,16 +30,6 @@ RATE = 20.0
 DELIVERY_TIMEOUT_S = 6.0
 AWAY_S = max(DELIVERY_TIMEOUT_S, StageSettings().session_timeout_s) + 5.0
 """Longer than the producers wait for Kafka, and than the members of a group stay members."""
-
-
-def send_again(settings: Settings) -> None:
-    """Send the newest fingerprint of a galaxy once more, which changes nothing.
-
-    A stage that gets nothing does not notice that it cannot write.
-    """
-    *_, newest = read(settings, "fingerprints", until_end=True)
-    message = Outgoing(settings.topics.fingerprints, newest.key, newest.value)
-    DurableProducer(settings.kafka).send([message])
 
 
 def test_what_is_away_for_longer_than_every_timeout_costs_nothing(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from rich.console import Console
 
 from models.catalogues import zcosmos
@@ -139,6 +140,33 @@ def test_the_output_states_what_the_figures_are_and_are_not(
     picture = tmp_path / "redshift.png"
     plot(goodsn, picture)
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.fixture(scope="module")
+def spectra() -> Evaluation:
+    """Galaxies of the demo sample whose spectra are simulated."""
+    return evaluate_redshift(str(resources.files("deploy") / "demo" / "lines.ecsv"), model="both")
+
+
+def test_every_estimator_is_plotted_in_a_panel_of_its_own(
+    spectra: Evaluation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plotted: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: plotted.append(figure))
+    plot(spectra, "both.png")
+    (figure,) = plotted
+    *panels, calibration = figure.axes
+    assert [each.get_title() for each in panels] == [CONVENTIONAL, REFINED]
+    labels = [each.get_label() for each in calibration.lines]
+    assert labels == [CONVENTIONAL, REFINED, "calibrated"]
+    assert figure.get_suptitle() == "lines.ecsv, 14 galaxies, all with simulated data"
+
+
+def test_simulated_data_are_labelled_so(spectra: Evaluation) -> None:
+    text = io.StringIO()
+    Console(file=text, width=200).print(render(spectra))
+    assert "lines.ecsv: all, 14 galaxies, all with simulated data" in text.getvalue()
+    assert spectra.as_json()["all"][REFINED]["simulated"] == 14
 
 
 def test_the_refined_redshift_is_judged_beside_the_conventional(shared_data: Path) -> None:

@@ -13,6 +13,7 @@ from models.simulator import simulate
 from processors import fingerprint as fingerprints
 from schemas.codec import Codec
 from schemas.events import Observation
+from streams.health import SLOW_AFTER_S
 from streams.kafka import DurableProducer
 from streams.messages import Outgoing
 from streams.names import BUILD_FINGERPRINTS, SCORE_GALAXIES, STAGE_NAMES
@@ -41,7 +42,10 @@ RATE = 50.0
 TOGETHER = (("kafka", BUILD_FINGERPRINTS), ("triton", SCORE_GALAXIES))
 """Dying at one moment: what recovers finds what it needs away."""
 
-BACK_WITHIN_S = {"kafka": 10.0, "triton": 10.0, **dict.fromkeys(STAGE_NAMES, 20.0)}
+LOCKED_S = SLOW_AFTER_S + 5.0
+"""The store, so that a stage says it."""
+
+BACK_WITHIN_S = {"kafka": 10.0, "triton": 10.0, "store": 10.0, **dict.fromkeys(STAGE_NAMES, 20.0)}
 """A stage takes 2 to 5 s, most of them Python's imports, and 8 where other tests share the machine;
 the benchmark holds all to 10 s."""
 
@@ -71,6 +75,9 @@ def test_the_broker_is_unharmed_by_anything_that_dies(
             with ThreadPoolExecutor() as pool:
                 list(pool.map(killer.kill, pair))
         recoveries += [killer.hang(server, HANG_S) for server in ("kafka", "triton")]
+        locked = killer.lock_store(LOCKED_S)
+        assert locked.stayed_ready == []
+        recoveries.append(locked)
     assert untrue(broker.settings, traffic) == Untrue()
     assert all(entry.closes for entry in broker.ledger())
     assert [each for each in recoveries if each.seconds > BACK_WITHIN_S[each.component]] == []

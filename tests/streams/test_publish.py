@@ -125,6 +125,17 @@ def test_a_check_needs_no_kafka_and_names_file_row_and_field() -> None:
     assert first.endswith("declination_deg = 123.4 is not between −90 and 90")
 
 
+def test_a_wrong_mapping_beside_a_table_is_told_for_what_it_is(tmp_path: Path) -> None:
+    table = tmp_path / "survey.ecsv"
+    table.write_bytes((DEMO / "malformed.ecsv").read_bytes())
+    table.with_suffix(".toml").write_text(
+        (DEMO / "malformed.toml").read_text().replace("[position]", "[positon]")
+    )
+    with pytest.raises(MappingError, match="did you mean position") as error:
+        publish_files([table], check=True, progress=False)
+    assert "spectrum" not in str(error.value)
+
+
 def test_what_is_no_file_is_told_before_anything_is_sent(tmp_path: Path) -> None:
     missing = tmp_path / "missing.fits"
     for path, said in ((tmp_path, "is a directory"), (missing, "there is no such file")):

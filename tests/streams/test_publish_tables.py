@@ -228,6 +228,10 @@ def test_two_rows_of_one_id_are_told_and_only_the_first_is_published(tmp_path: P
         (('"zs"', '"z_spec"'), "truth.redshift = 'z_spec'"),
         (("mJy", "K km/s"), "photometry[0].bands[0].unit = K km / s"),
         (("mJy", "florin"), "photometry[0].bands[0].unit = 'florin'"),
+        (
+            ("mJy", "mJyy"),
+            "unit = 'mJyy' is no unit: 'mJyy' did not parse as unit: At col 0, mJyy is",
+        ),
         (("2020-01-01", '"epoch"'), "time = 'epoch'"),
     ],
 )
@@ -236,7 +240,9 @@ def test_a_mapping_that_does_not_fit_names_its_key_and_the_columns(
 ) -> None:
     with pytest.raises(MappingError) as error:
         rows(tmp_path, {}, using=mapping(MAPPING.replace(*changed)))
+    assert str(error.value).startswith(f"{tmp_path / 'survey.ecsv'}, mapping survey: ")
     assert named in str(error.value)
+    assert "def_unit" not in str(error.value)
     if "unit" not in named:
         assert "its columns are field, id, paper, ra, dec, f250" in str(error.value)
 
@@ -380,12 +386,17 @@ def test_no_mapping_is_an_error_that_lists_those_there_are(tmp_path: Path) -> No
     ("changed", "named"),
     [
         (('"250 um"', '"250"'), "photometry[0].bands[0]"),
-        (('flux = "f250", ', ""), "photometry[0].bands[0].flux: Field required"),
+        (('"250 um"', '"250 umm"'), "Did you mean"),
+        (('flux = "f250", ', ""), "photometry[0].bands[0].flux is missing"),
         (('lower = "zl"', ""), "published.eazy: "),
-        (('id = "{field}-{id}"', 'id = "galaxy"'), "id: "),
+        (('id = "{field}-{id}"', 'id = "galaxy"'), "id = 'galaxy': names no column"),
         (('"Subaru"', '"SPIRE"'), "'SPIRE' has two sections"),
-        (("bibcode", "bibcod"), "bibcod: "),
-        (("error_arcsec = 0.4", ""), "position.error_arcsec: "),
+        (
+            ("bibcode", "bibcod"),
+            "bibcod = '{paper}': there is no such name (did you mean bib",
+        ),
+        (("[position]", "[positon]"), "positon: there is no such name (did you mean position"),
+        (("error_arcsec = 0.4", ""), "position.error_arcsec is missing"),
         (("[truth]", "[truth"), "mapping"),
     ],
 )
@@ -397,6 +408,7 @@ def test_a_wrong_mapping_file_names_its_key(
     with pytest.raises(MappingError) as error:
         load_mapping(file)
     assert named in str(error.value)
+    assert "def_unit" not in str(error.value)
     assert str(file) in str(error.value)
 
 

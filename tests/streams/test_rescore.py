@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -24,6 +26,12 @@ def scored_in(broker: Broker, form: str) -> set[str]:
     }
 
 
+def in_ledger(broker: Broker) -> list[dict[str, Any]]:
+    """What the command line says of each stage."""
+    found: list[dict[str, Any]] = json.loads(broker.command("ledger", "--json", check=False).stdout)
+    return found
+
+
 def test_every_galaxy_is_scored_again_when_asked(make_broker: Callable[..., Broker]) -> None:
     broker = make_broker()
     broker.publish(simulate(12, seed=61))
@@ -37,7 +45,10 @@ def test_every_galaxy_is_scored_again_when_asked(make_broker: Callable[..., Brok
 
     broker.process.terminate()
     broker.process.wait(60)
+    assert "to be read again" not in broker.command("ledger").stdout
     assert "fingerprints again" in broker.command("rescore").stdout
+    assert "to be read again" in broker.command("ledger").stdout
+    assert [each["again"] for each in in_ledger(broker)] == [0, before[1].received, 0]
     environment = {**broker.environment, "MMBROKER_SCORING__HYPERSCORE_FORM": "centred"}
     log = broker.settings.data_directory / "again.log"
     with stages_running(broker.settings, log, environment) as process:
@@ -47,3 +58,7 @@ def test_every_galaxy_is_scored_again_when_asked(make_broker: Callable[..., Brok
             each.outcomes for each in before[:2]
         ]
         assert all(each.closes for each in again.ledger()[:2])
+        wait_until(
+            lambda: not any(each["again"] for each in in_ledger(again)),
+            "what was read again is not acknowledged",
+        )

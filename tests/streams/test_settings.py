@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -69,14 +70,26 @@ def test_alert_streams_are_declared_without_code() -> None:
     ("text", "said"),
     [
         ("[kafka]\npartitions = 0\n", r"kafka\.partitions = 0"),
-        ("[kafka]\nbootstrap_server = 'x'\n", r"kafka\.bootstrap_server = 'x'"),
+        (
+            "[kafka]\nbootstrap_server = 'x'\n",
+            r"^mmbroker\.toml: kafka\.bootstrap_server = 'x': there is no such name "
+            r"\(did you mean bootstrap_servers\?\)$",
+        ),
+        ("[kafak]\npartitions = 4\n", r"kafak: .*did you mean kafka\?"),
+        ("[scoring]\nx = 1\n", r"scoring\.x = 1: there is no such name; there are hyperscore_form"),
+        ("[stage.workers]\nscore_galaxy = 2\n", r"did you mean score_galaxies\?"),
+        (
+            "[[alert_streams]]\nformat = 'json'\n",
+            r"toml: alert_streams\.0\.name is missing",
+        ),
+        ("kafka = 'x'\n", "kafka = 'x': is no value but a section, with bootstrap_servers, "),
         ("[[alert_streams]]\nname = 'No Name'\n", "lower-case letters, digits and hyphens"),
         ("[[alert_streams]]\nname = 'a'\n[[alert_streams]]\nname = 'a'\n", "is used twice"),
         ("[[alert_streams]]\nname = 'a'\nminimum_redshfit = 3\n", "minimum_redshfit"),
         ("kafka = [", "mmbroker.toml"),
         (
             "[[alert_streams]]\nname = 'a'\nminimum_probabilty = 0.5\n",
-            r"^mmbroker\.toml: alert_streams\.0\.minimum_probabilty = 0\.5: ",
+            r"^mmbroker\.toml: alert_streams\.0\.minimum_probabilty = 0\.5: .*minimum_probability",
         ),
     ],
 )
@@ -91,8 +104,34 @@ def test_a_wrong_setting_in_the_environment_is_not_blamed_on_the_file(
 ) -> None:
     write("[kafka]\npartitions = 7\n")
     monkeypatch.setenv("MMBROKER_KAFKA__PARTITIONS", "0")
-    with pytest.raises(SettingsError, match=r"^kafka\.partitions = '0'"):
+    with pytest.raises(SettingsError, match=r"^MMBROKER_KAFKA__PARTITIONS = '0'"):
         load()
+
+
+@pytest.mark.parametrize(
+    ("variable", "said"),
+    [
+        ("KAFKA__PARTITION", r"KAFKA__PARTITION = 'x': there is no such name \(did you mean part"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "did you mean MMBROKER_KAFKA__BOOTSTRAP_SERVERS"),
+        ("DATA_DIR", "DATA_DIR: there is no such variable .did you mean MMBROKER_DATA_DIRECTORY"),
+        ("CONFG", "did you mean MMBROKER_CONFIG"),
+        ("KAFKA", 'environment: .*"kafka"'),
+    ],
+)
+def test_a_misspelt_variable_is_refused(
+    monkeypatch: pytest.MonkeyPatch, variable: str, said: str
+) -> None:
+    monkeypatch.setenv(f"MMBROKER_{variable}", "x")
+    with pytest.raises(SettingsError, match=said):
+        load()
+
+
+@pytest.mark.parametrize("variable", ["CACHE", "DATA", "SUPERVISOR", "SERVICE_HOST", "PORT_80_TCP"])
+def test_variables_of_others_are_none_of_ours(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(f"MMBROKER_{variable}", "x")
+    assert load() == load()
 
 
 class Absent(AdminClient):
@@ -100,23 +139,49 @@ class Absent(AdminClient):
 
     def __init__(self) -> None:
         super().__init__({"bootstrap.servers": "127.0.0.1:1", "log_level": 0})
+        self.asked = 0
 
     def list_topics(self, *_: Any, **__: Any) -> Any:
+        self.asked += 1
         raise KafkaException(KafkaError(KafkaError._TRANSPORT))
 
 
-def test_of_an_absent_kafka_that_nobody_named_it_is_told_how_there_is_one(tmp_path: Path) -> None:
-    advice = (
-        f"no local stack runs in {tmp_path / '.mmbroker'} (mmbroker stack up), and "
-        "kafka.bootstrap_servers is not set"
-    )
+def test_of_an_absent_local_stack_it_is_told_at_once_how_there_is_one(tmp_path: Path) -> None:
+    client = Absent()
     with pytest.raises(KafkaUnavailableError, match="9092: Kafka cannot be reached") as error:
-        existing_topics(load().kafka, Absent())
+        existing_topics(load().kafka, client)
+    advice = f"no local stack runs in {tmp_path / '.mmbroker'}: start one with mmbroker stack up"
     assert advice in str(error.value)
+    assert client.asked == 1
+
+
+def test_of_a_local_stack_without_its_kafka_it_is_told_what_starts_that(
+    servers: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("data").mkdir()
+    Path("data/stack").symlink_to(servers.directory)
+    monkeypatch.setenv("MMBROKER_DATA_DIRECTORY", "data")
+    client = Absent()
+    servers.kafka.kill()
+    try:
+        with pytest.raises(KafkaUnavailableError, match=r"has ended: start it .*mmbroker stack up"):
+            existing_topics(load().kafka, client)
+    finally:
+        servers.kafka.start()
+    assert client.asked == 1
+
+
+def test_another_kafka_is_waited_for_and_that_is_said(caplog: pytest.LogCaptureFixture) -> None:
     write('[kafka]\nbootstrap_servers = "127.0.0.1:9092"\n')
-    with pytest.raises(KafkaUnavailableError, match="9092: Kafka cannot be reached") as error:
-        existing_topics(load().kafka, Absent())
+    client = Absent()
+    with (
+        caplog.at_level(logging.INFO, "streams.kafka"),
+        pytest.raises(KafkaUnavailableError, match="9092: Kafka cannot be reached") as error,
+    ):
+        existing_topics(load().kafka, client)
     assert "stack" not in str(error.value)
+    assert client.asked == 2
+    assert "kafka.bootstrap_servers = 127.0.0.1:9092: waiting for an answer" in caplog.messages
 
 
 def test_a_named_file_must_exist(monkeypatch: pytest.MonkeyPatch) -> None:
