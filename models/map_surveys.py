@@ -25,6 +25,10 @@ _BEAM_ARCSEC = np.array([0.8, 1.5, 0.6])
 """Of each kind of map: instrument, how common, frequency, noise and beam. Assumed: snapshots of
 ALMA and deep fields of the VLA."""
 
+_WIDEST_BEAMS = 4.0
+"""Assumed: who observes a larger source takes a configuration of so wide a beam that it fits the
+map."""
+
 
 def maps(
     population: Population,
@@ -43,6 +47,7 @@ def maps(
     disc_kpc = relations.FWHM_PER_RADIUS * population.dust_radius_kpc[galaxies]
     extent_kpc = np.where(is_radio, population.radio_extent_kpc[galaxies], disc_kpc)
     extent_arcsec = extent_kpc * population.arcsec_per_kpc(galaxies)
+    beam_arcsec = np.maximum(beam_arcsec, extent_arcsec / _WIDEST_BEAMS)
     round_beam = radio_maps.Beam(
         pixels=np.full(len(galaxies), MAP_PIXELS_PER_BEAM),
         axis_ratio=np.ones(len(galaxies)),

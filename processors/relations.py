@@ -303,11 +303,11 @@ QUASAR_CO_RATIO = 0.69
 Walter 2013, ARA&A 51 105)."""
 
 RADIO_RADIUS_KPC = {"main sequence": 1.5, "above": 1.0}
-RADIO_RADIUS_EXPONENT = {"main sequence": -0.26, "above": -0.12}
+RADIO_RADIUS_EXPONENT = {"main sequence": -0.26, "above": 0.12}
 """Median effective radius of the radio emission of star-forming galaxies on the main sequence and
 above it, and alpha of its evolution as (1 + z)**alpha over 0.35 < z < 2.25 (Jimenez-Andrade et al.
-2019, A&A 625 A114, abstract; the sign of the second is that of the first). The sizes of the
-far-infrared emission are the same within 15 % (Bondi et al. 2018, A&A 618 L8, abstract)."""
+2019, A&A 625 A114, abstract). The sizes of the far-infrared emission are the same within 15 %
+(Bondi et al. 2018, A&A 618 L8, abstract)."""
 
 SUBMILLIMETRE_RADIUS_KPC = 1.2
 SUBMILLIMETRE_RADIO_RADIUS_FACTOR = 2.0

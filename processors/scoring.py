@@ -34,6 +34,7 @@ from .hyperscore import Form, hyperscore, renormalised, value
 from .line_recovery import LineRecovery
 from .recovered_lines import recovered_lines
 from .redshift import ConventionalRedshift, Estimated, features_of
+from .redshift.lines import COMB_IDENTITY
 
 REDSHIFT_TOLERANCE = 0.05
 """A redshift is right when |dz| / (1 + z) is at most this."""
@@ -120,6 +121,11 @@ class Scorer:
         calibrations = (self._redshift_calibration, self._critic_calibration)
         return "+".join(each.calibration_id for each in calibrations)
 
+    @property
+    def redshift_identity(self) -> str:
+        """Names the constants of the conventional redshift, and those of its comb."""
+        return f"{self.redshift.identity}+{COMB_IDENTITY}"
+
     def identity(self, model_hash: str, refined: Sequence[ModelUsed] = ()) -> str:
         """Hash over what a scored galaxy depends on besides the fingerprint.
 
@@ -128,7 +134,7 @@ class Scorer:
         """
         parts = [
             model_hash,
-            self.redshift.identity,
+            self.redshift_identity,
             self.calibration_id,
             self._form,
             __version__,
@@ -232,7 +238,7 @@ class Scorer:
 
     def _models(self, judged: Judged) -> list[ModelUsed]:
         """Which models make the scores of a batch."""
-        used = [ModelUsed("redshift", "conventional", __version__, self.redshift.identity)]
+        used = [ModelUsed("redshift", "conventional", __version__, self.redshift_identity)]
         if judged.model_hash:
             used.append(ModelUsed("critic", "critic", judged.model_version, judged.model_hash))
         if self._line_recovery is not None:

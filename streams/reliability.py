@@ -11,7 +11,7 @@ import itertools
 import random
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -352,7 +352,7 @@ def send_again(settings: Settings) -> None:
     score-galaxies and publish-alerts have something to do then: who gets nothing does not notice
     that it cannot write.
     """
-    *_, newest = read(settings, "fingerprints", until_end=True)
+    (newest,) = deque(read(settings, "fingerprints", until_end=True), maxlen=1)
     message = Outgoing(settings.topics.fingerprints, newest.key, newest.value)
     DurableProducer(settings.kafka).send([message])
 

@@ -309,7 +309,7 @@ def _caveats() -> list[str]:
         "sources this is for; SPT has 46 galaxies in all.",
         "* The critic is taught that simulated galaxies are genuine: to pass them is no error.",
         "* The simulated galaxies that judge have sizes in kpc, and in their spectra ripples and "
-        "flagged channels, which those trained on had not: their figures are worse for it.",
+        "flagged channels, which those trained on had not.",
         "* Many corruptions cannot be seen by anything: an area of 1 is not to be had.",
         "* The better the generator, the more of what it draws is called genuine.",
         "* Not learnt by heart is taken as met unless all of an interval lies above 0.55; parts of "

@@ -53,8 +53,9 @@ def _openings(numbers: dict[str, Any]) -> str:
         f"The test part was opened {times(sum(openings.values()))} in all, {each}; version"
         f" {numbers['version']} is judged here. At its second opening figures were added to the"
         " page (purity by S/N, what specutils measures, continuum), at its third the errors of the"
-        " continuum had been made larger, on other simulated spectra: nothing was chosen on the"
-        " test part."
+        " continuum had been made larger, at its fourth the comb, with which redshifts are"
+        " compared, had been made more cautious, both on other simulated spectra: nothing was"
+        " chosen on the test part. What the former comb reached stands in `models/README.md`."
     )
 
 

@@ -284,6 +284,10 @@ def _summary(population: Population) -> dict[str, Any]:
         "dust peak in um": population.peak_wavelength_um,
         "line width in km/s": population.line_width_km_s,
         "CO excitation": population.excitation,
+        "half-light radius of dust in kpc": population.dust_radius_kpc,
+        "radio extent in kpc": population.radio_extent_kpc,
+        "radio extent in arcsec": population.radio_extent_kpc
+        * population.arcsec_per_kpc(np.arange(len(population))),
     }
     return {
         "galaxies": len(population),

@@ -40,7 +40,8 @@ _OPENING = """# Simulated catalogues against the real tables
 Asked: what tells a simulated catalogue from a real one, and by how much? Data: GOODS-N (Liu et al.
 2018, ApJ 853 172), COSMOS (Drew & Casey 2022, ApJ 930 142; optical: Lilly et al. 2007, ApJS 172 70)
 and SPT-SMG (Reuter et al. 2020, ApJ 902 78). The protocol is in `models/README.md`; this page is
-rebuilt by `python -m models.judge simulator`.
+rebuilt by `python -m models.judge simulator`. The test part was opened once for this simulator, and
+once more for the former one beside it.
 """
 
 _WITHOUT_TABLES = """
@@ -82,7 +83,9 @@ def _population(numbers: dict[str, Any]) -> str:
     return f"""## The simulated population
 
 {numbers["galaxies"]} galaxies. {numbers["share with radio excess"]:.0%} have a radio excess,
-{numbers["share with torus"]:.0%} dust around an active nucleus. Percentiles (simulated):
+{numbers["share with torus"]:.0%} dust around an active nucleus. Sizes have
+no table here to be compared with: they are those of the papers that are named in
+`processors/relations.py`. Percentiles (simulated):
 
 | | 16 % | 50 % | 84 % |
 |---|---|---|---|

@@ -8,6 +8,8 @@ that should be there and is not counts against a redshift as much as one that is
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from dataclasses import dataclass
 from functools import cache, reduce
@@ -22,7 +24,7 @@ from schemas.events import CHUNK_BINS, Fingerprint, Floats
 
 from .. import relations
 from ..frequency_grid import BIN_WIDTH_KM_S, CENTRES_HZ, LOG_EDGES, LOG_STEP
-from . import luminosity
+from . import line_ratio, luminosity
 from .grids import COARSE_PER_NODE, FINE, FINE_PER_COARSE, FINE_POINTS, NODES, Array, Array32
 from .line_ratio import LOG_FLUX, STEP, LineRatios
 
@@ -35,7 +37,9 @@ WIDTHS_KM_S = (350.0, 700.0)
 
 _FINE_WIDTHS_KM_S = tuple(np.geomspace(150.0, 1500.0, 12).tolist())
 _CONTINUUM_BINS = 2 * CHUNK_BINS
-_FEWEST_BINS = 16  # whose scatter tells the noise
+_MAD_TO_SIGMA = 1.4826
+_TRUSTED_BINS = 45
+"""Assumed: as many bins the stated errors are worth beside what a spectrum scatters by."""
 
 _BRIGHTNESS: Array = np.arange(np.log(1e9), np.log(1e13), STEP)
 """ln(L'_CO(1-0) / K km/s pc2), apparent where lensed; shape (brightnesses,)."""
@@ -46,6 +50,22 @@ _LOG_RATIO: Array = np.log([relations.LINE_RATIOS[name] for name in _NAMES])
 
 _FINE_PER_NODE = FINE_PER_COARSE * COARSE_PER_NODE
 _FIRST_NODE = (_FINE_PER_NODE - 1) / 2  # in fine cells
+
+COMB_IDENTITY = hashlib.blake2b(
+    json.dumps(
+        [
+            _TRUSTED_BINS,
+            WIDTHS_KM_S,
+            _CONTINUUM_BINS,
+            line_ratio.ABSENT,
+            line_ratio.TRUSTED,
+            line_ratio.ARTEFACTS,
+            line_ratio.ARTEFACT_WIDTH,
+        ]
+    ).encode(),
+    digest_size=8,
+).hexdigest()
+"""Hash over the constants of the comb."""
 
 _BLENDED = np.append(False, np.diff(np.log(_REST_HZ)) < 1500.0 / relations.SPEED_OF_LIGHT_KM_S)
 """Whether a line is blended with the one before, shape (lines,)."""
@@ -105,8 +125,7 @@ def residual(fingerprint: Fingerprint) -> Residual:
     first, flux, weight = _residual(
         fingerprint.chunk_index, fingerprint.chunk_weight, fingerprint.chunk_weighted_flux
     )
-    noise = _own_noise(flux, weight, _profile(WIDTHS_KM_S[0]))
-    return Residual(first, flux, weight / noise**2)
+    return Residual(first, flux, weight / _own_variance(flux, weight, _profile(WIDTHS_KM_S[0])))
 
 
 @njit(cache=True)
@@ -202,15 +221,17 @@ def _filtered(
 
 
 @njit(cache=True)
-def _own_noise(flux_density: Array, weight: Array, profile: Array) -> float:
-    """By how much the output of a filter scatters more than its errors say; at least 1.
+def _own_variance(flux_density: Array, weight: Array, profile: Array) -> float:
+    """By how much the output of a filter varies more than its errors say; at least 1.
 
-    1.4826 times its median without sign, since most of a spectrum is free of lines.
+    It is told by the median without sign, since most of a spectrum is free of lines; few bins
+    change little of what is stated.
     """
     ratio = _filtered(flux_density, weight, profile)[2][weight > 0]
-    if len(ratio) < _FEWEST_BINS:
+    if not len(ratio):
         return 1.0
-    return max(1.4826 * float(np.median(np.abs(ratio))), 1.0)
+    excess = (_MAD_TO_SIGMA * float(np.median(np.abs(ratio)))) ** 2 - 1
+    return 1 + max(excess, 0.0) * len(ratio) / (len(ratio) + _TRUSTED_BINS)
 
 
 @njit(cache=True)

@@ -20,6 +20,7 @@ from models.population import (
     luminosity_distance_mpc,
     simulate_population,
 )
+from models.radio_maps import DOUBLE, JET
 from models.simulator import Mix, galaxy_number, simulate, true_redshifts
 from processors import relations
 from processors.contribution import contribution
@@ -260,3 +261,21 @@ def test_a_galaxy_radiates_its_infrared_luminosity() -> None:
 def to_bytes(observation: Observation) -> str:
     assert isinstance(observation, events.Observation)
     return repr(to_record(observation))
+
+
+def test_doubles_and_jets_fit_into_their_maps() -> None:
+    population = simulate_population(2_000, SEED)
+    seen = 0
+    for each in simulate(2_000, SEED, Mix(0.0, 0.0, 0.0, 0.0, 1.0), observations_per_galaxy=1.0):
+        sky = each.continuum_map
+        assert sky is not None
+        galaxy = np.array([galaxy_number(each.observation_id)])
+        if sky.frequency_hz > 50e9 or population.morphology[galaxy] not in (DOUBLE, JET):
+            continue
+        pixels_per_beam = 2 * np.pi * (5.0 / np.sqrt(8 * np.log(2))) ** 2
+        flux = population.flux_density_jy(np.array([sky.frequency_hz]), galaxy)[0, 0]
+        noise = (sky.noise_jy_per_beam or 0) * np.sqrt(48 * 48 / pixels_per_beam)
+        total = float(np.sum(sky.image_jy_per_beam)) / pixels_per_beam
+        assert abs(total - flux) < 5 * noise + 0.05 * flux
+        seen += 1
+    assert seen > 10
