@@ -758,8 +758,10 @@ def render(report: Report) -> Table:
         table.add_row(f"CPU of {component}", f"{milliseconds:.2f} ms/obs", "")
     for part, milliseconds in report.parts_ms_per_observation.items():
         table.add_row(f"time in {part}", f"{milliseconds:.3f} ms/obs", "")
+    whole = sum(report.cpu_ms_per_observation.values())
     for model, milliseconds in report.models_ms_per_observation.items():
-        table.add_row(f"of triton's, model {model}", f"{milliseconds:.3f} ms/obs", "")
+        share = f", {milliseconds / whole:.1%} of CPU" if whole else ""
+        table.add_row(f"of triton's, model {model}", f"{milliseconds:.3f} ms/obs{share}", "")
     for instance, megabytes in report.memory_mb.items():
         table.add_row(f"memory of {instance}, at most", f"{megabytes:.0f} MB", "")
     return table

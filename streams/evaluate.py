@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -569,24 +570,28 @@ def render(evaluation: Evaluation) -> Group:
         "is published. 68 %, 95 %: share of spectroscopic redshifts within the stated interval. "
         "Recalibrated: a published redshift alone, with the intervals that tuning found for it. "
         "Faint: not 15 mJy or more at 500 µm, which includes what was not observed there; faint "
-        "positive: 0 < S500 < 15 mJy. Conventional far-infrared: from far infrared and radio "
-        "alone; the refined redshift would be the same there.",
+        "positive: 0 < S500 < 15 mJy. Conventional far-infrared: without the published redshifts, "
+        "from far infrared, radio and lines; the refined redshift would be the same there.",
         *([_STACKS_AND_TREES] if STACKED in evaluation.estimates else []),
         f"Constants {evaluation.identity} were tuned on tables of this kind; figures of galaxies "
         "left out of the tuning are in processors/redshift/tuned.json.",
         f"[bold]{CAVEAT}[/bold]",
     ]
     if evaluation.trained_on:
-        parts.append(
-            f"[bold]{evaluation.trained_on} of these {len(evaluation.truth)} galaxies are in the "
-            "parts on which templates, stacks, trees or the refined redshift were fitted, trained "
-            "or chosen, which flatters them: --split test leaves them out."
-        )
+        parts.append(f"[bold]{_trained_on_some(evaluation)}[/bold]")
     if evaluation.problems:
         parts.append(
             f"{len(evaluation.problems)} problems, the first: {escape(evaluation.problems[0])}"
         )
     return Group(*parts)
+
+
+def _trained_on_some(evaluation: Evaluation) -> str:
+    return (
+        f"{evaluation.trained_on} of these {len(evaluation.truth)} galaxies are in the parts on "
+        "which templates, stacks, trees or the refined redshift were fitted, trained or chosen, "
+        "which flatters them: --split test leaves them out."
+    )
 
 
 def _figures_table(evaluation: Evaluation, subset: str) -> Table:
@@ -691,8 +696,8 @@ def plot(evaluation: Evaluation, path: str | Path) -> None:
             axis.set_minor_locator(NullLocator())
         panel.legend()
         ranks = np.sort(evaluation.ranks[name])
-        share = (np.arange(len(ranks)) + 0.5) / len(ranks)
-        right.plot(ranks, share, color=colour, lw=width, label=name)
+        share = (np.arange(len(ranks)) + 0.5) / max(len(ranks), 1)
+        right.plot(ranks, share, color=colour, lw=width, label=f"{name}, {len(ranks)} galaxies")
     right.plot([0, 1], [0, 1], color="black", lw=1, label="calibrated")
     right.set(
         xlabel="posterior probability below the spectroscopic redshift",
@@ -703,12 +708,18 @@ def plot(evaluation: Evaluation, path: str | Path) -> None:
     )
     right.legend()
     figure.suptitle(f"{evaluation.table}, {_counted(evaluation.simulated)}")
-    figure.supxlabel(CAVEAT, fontsize=7)
+    trained = f" {_trained_on_some(evaluation)}" if evaluation.trained_on else ""
+    figure.supxlabel("\n".join(textwrap.wrap(CAVEAT + trained, 190)), fontsize=7)
     figure.savefig(path, dpi=150)
 
 
 def _ranks(posteriors: Sequence[RedshiftPosterior], truth: Array) -> Array:
-    """Posterior probability below the truth of each galaxy, shape (galaxies,)."""
+    """Posterior probability below the truth, shape (galaxies,).
+
+    Not of those that a line tells better than the cells of the grid: within one of them the grid
+    says nothing.
+    """
+    cell = np.diff(np.log1p(np.asarray(posteriors[0].grid_redshift, dtype=float))).min()
     return np.array(
         [
             # half of a cell's probability lies below its centre
@@ -718,6 +729,7 @@ def _ranks(posteriors: Sequence[RedshiftPosterior], truth: Array) -> Array:
                 np.cumsum(one.grid_probability) - 0.5 * one.grid_probability,
             )
             for one, value in zip(posteriors, truth, strict=True)
+            if np.log1p(one.interval_68.upper) - np.log1p(one.interval_68.lower) > cell
         ]
     )
 

@@ -216,7 +216,7 @@ def _heading(galaxy: ScoredGalaxy) -> Text:
     lines.append(f"{galaxy.galaxy_id}", style="bold")
     lines.append(
         f"  version {galaxy.version}, "
-        f"rank {galaxy.rank} of {galaxy.ranked_galaxies} by probability\n"
+        f"rank {galaxy.rank} of {galaxy.ranked_galaxies} by probability when it was scored\n"
         f"ICRS {galaxy.right_ascension_deg:.6f} {galaxy.declination_deg:+.6f} "
         f"± {galaxy.position_error_arcsec:.2g} arcsec\n"
     )
@@ -377,7 +377,10 @@ def _origin(galaxy: ScoredGalaxy) -> Table:
         ("scorer", f"{provenance.scorer_hash}, code {provenance.code_version}"),
     ):
         table.add_row(name, Text(value, overflow="fold"))
-    for source in provenance.recent_sources[-PROVENANCE_SHOWN:]:
+    shown = provenance.recent_sources[-PROVENANCE_SHOWN:]
+    newest = f", newest {len(shown)}" if len(shown) < provenance.observation_count else ""
+    for source in shown:
         place = f"{source.topic}/{source.partition}/{source.offset}"
-        table.add_row("read from", Text(f"{place}: {source.observation_id}", overflow="fold"))
+        text = Text(f"{place}: {source.observation_id}", overflow="fold")
+        table.add_row(f"read from{newest}", text)
     return table

@@ -347,6 +347,8 @@ def _publish(
         start = time.monotonic()
         for file, row, observation, told in items:
             broken = told if observation is None else [*told, *problems(observation)]
+            if check and observation is not None and not broken:
+                broken = unusable(observation)
             name = None if observation is None else observation.observation_id
             summary.problems += (Problem(file, row, name, message) for message in broken)
             if observation is None or broken:
@@ -361,6 +363,19 @@ def _publish(
                 pace.keep()
     summary.seconds = time.monotonic() - start
     return summary
+
+
+def unusable(observation: Observation) -> list[str]:
+    """Why build-fingerprints could make nothing of a valid observation; empty if it could."""
+    # Only here: who publishes need not wait for what the stages load.
+    from processors.contribution import contribution
+    from processors.map_photometry import UnusableError
+
+    try:
+        contribution(observation)
+    except UnusableError as error:
+        return [str(error)]
+    return []
 
 
 class _Pace:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import numpy as np
 import pytest
 from confluent_kafka import Consumer
 from rich.console import Console
@@ -17,7 +18,7 @@ from rich.console import Console
 from deploy.local import LocalStack
 from processors.validation import InvalidObservation, problems
 from schemas.codec import Codec
-from schemas.events import BandMeasurement, Observation, Photometry
+from schemas.events import BandMeasurement, Observation, Photometry, Spectrum
 from streams.files.tables import MappingError, Row, find_mapping, load_mapping, read_table
 from streams.kafka import create_topics
 from streams.publish import (
@@ -26,6 +27,7 @@ from streams.publish import (
     publish_files,
     publish_simulated,
     publish_unchecked,
+    unusable,
 )
 from streams.settings import KafkaSettings, Settings
 from streams.topics import observation_key
@@ -123,6 +125,16 @@ def test_a_check_needs_no_kafka_and_names_file_row_and_field() -> None:
     first = str(summary.problems[0])
     assert first.startswith(f"{DEMO / 'malformed.ecsv'}, row 1, demo-malformed/")
     assert first.endswith("declination_deg = 123.4 is not between −90 and 90")
+
+
+def test_a_check_tells_what_nothing_could_be_made_of() -> None:
+    low = np.linspace(20e9, 21e9, 20)
+    spectrum = Spectrum(low, "BARYCENTRIC", np.zeros(20, np.float32), np.ones(20, np.float32))
+    observation = dataclasses.replace(OBSERVATION, photometry=None, spectrum=spectrum)
+    assert problems(observation) == []
+    (said,) = unusable(observation)
+    assert "no valid channel between 3e+10" in said
+    assert unusable(OBSERVATION) == []
 
 
 def test_a_wrong_mapping_beside_a_table_is_told_for_what_it_is(tmp_path: Path) -> None:
