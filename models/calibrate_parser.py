@@ -23,6 +23,7 @@ from processors.features.maps import MapCalibration
 from schemas import __version__
 from schemas.events import Floats
 
+from .cards import about
 from .judge.line_detections import (
     VALIDATION_SEED,
     VALIDATION_SPECTRA,
@@ -48,23 +49,6 @@ BRIGHT_MAP = 10.0
 
 RANGE = (4.0, 8.0)
 """Signal-to-noise ratios of the lines whose completeness stands on the card."""
-
-REPORT = "models/reports/parser.md"
-
-CAVEATS = {
-    "parser": (
-        "trained, calibrated and judged on simulated spectra alone; how well probabilities and"
-        " errors hold in the noise of real ones is not known",
-        "blends are never called blended",
-        "one line alone does not tell which transition it is",
-        "errors of the continuum are two thirds of what they should be where calibration left"
-        " ripples and slopes",
-    ),
-    "map_parser": (
-        "trained, calibrated and judged on simulated maps alone; no real one was looked at",
-        "knots of a jet closer than a beam are found as one component",
-    ),
-}
 
 _STEPS = 5
 _LOGITS = np.linspace(-12.0, 12.0, 49)
@@ -176,8 +160,7 @@ def card_of(
         **parser.tensors,
         "calibration": calibration,
         "validation": {name: round(value, 4) for name, value in validation.items()},
-        "report": REPORT,
-        "caveats": list(CAVEATS[path.stem]),
+        **about(path.stem),
     }
 
 

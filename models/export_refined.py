@@ -24,6 +24,7 @@ from processors.redshift.refined_networks import COMPONENTS, WITH_PUBLISHED
 from schemas import __version__
 
 from . import onnx_export
+from .cards import about
 from .refined import COLOURS, GATE, beside
 from .repository import WEIGHTS
 
@@ -118,6 +119,7 @@ def _write(
         "trained_on": "GOODS-N (Liu et al. 2018), training part; see refined.json",
         "inputs": {key: list(each.shape[1:]) for key, each in inputs.items()},
         "outputs": outputs,
+        **about(name),
         "calibration": calibration,
     }
     (folder / f"{name}.json").write_text(json.dumps(card, indent=1) + "\n")

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from processors.redshift.templates import GRID
 
+from .cards import about
 from .packaged import read_packaged, write_packaged
 from .repository import WEIGHTS
 
@@ -41,10 +42,7 @@ CARD = {
     },
     "bands": "astro-sedpy, MIT licence",
     "intergalactic absorption": "Inoue et al. 2014, MNRAS 442 1805; in eazy, MIT licence",
-    "caveats": [
-        "fluxes are kept to half a per cent",
-        "templates of COSMOS end between 17 and 30 um",
-    ],
+    **about(NAME),
 }
 
 BANDS = (

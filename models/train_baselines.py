@@ -23,6 +23,7 @@ from processors.redshift import ConventionalRedshift
 from processors.redshift.grids import Array
 from schemas import __version__
 
+from .cards import about
 from .catalogues import goods_north
 from .redshift_baselines import (
     NAME,
@@ -207,6 +208,7 @@ def main(arguments: list[str] | None = None) -> None:
             "seed": seed,
             "conventional": conventional.identity,
             "trees": TREES,
+            **about(NAME),
         }
         save_baselines(fitted, card, options.output)
 

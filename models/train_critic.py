@@ -27,6 +27,7 @@ from schemas import __version__
 
 from . import onnx_export
 from .adversarial import Trainer
+from .cards import about
 from .critic_measures import calibrate, measure, not_genuine
 from .critic_recipes import RECIPES, Recipe
 from .exported import WEIGHTS, ExportedNetworks
@@ -103,6 +104,7 @@ def write_card(
         "recipe": asdict(recipe),
         "calibration_id": calibrated.calibration_id,
         "genuine_share_assumed": 0.5,
+        **about("critic"),
     }
     for split in (VALIDATION, TEST) if open_test else (VALIDATION,):
         part = genuine.where(genuine.split == split)
@@ -134,6 +136,7 @@ def write_generator_card(folder: Path, critic: dict[str, Any], sha256: str) -> N
         "outputs": {"values": [vector.LENGTH]},
         "trained_on": critic["trained_on"],
         "recipe": critic["recipe"],
+        **about("generator"),
     }
     (folder / "generator.json").write_text(json.dumps(card, indent=1) + "\n")
 

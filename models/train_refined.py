@@ -29,6 +29,7 @@ from processors.redshift.refined import FEATURES, Refined
 from processors.redshift.refined_networks import COMPONENTS
 from schemas import __version__
 
+from .cards import about
 from .catalogues import goods_north
 from .redshift_baselines import load_baselines
 from .redshift_figures import judged_part, render
@@ -358,6 +359,7 @@ def main(arguments: list[str] | None = None) -> None:
         "trained_on": "GOODS-N (Liu et al. 2018), training part",
         "conventional": conventional.identity,
         "recipe": asdict(recipe),
+        **about("refined"),
     }
     model = Refined(weights, conventional)
     parts = (VALIDATION, TEST) if options.open_test else (VALIDATION,)

@@ -37,6 +37,7 @@ from processors.redshift.templates import (
 from schemas import __version__
 from schemas.events import Fingerprint
 
+from .cards import about
 from .catalogues import RealGalaxy, goods_north, zcosmos
 from .template_library import Library, load_library
 from .templates import save_templates
@@ -341,6 +342,7 @@ def train(
         "templates": dict(zip(fitted.names, np.round(fitted.share, 4).tolist(), strict=True)),
         "prior": fitted.prior,
         "exponents": exponents,
+        **about("templates"),
     }
     return fitted, card
 

@@ -22,6 +22,7 @@ from processors.line_measurement import LINES
 from processors.line_recovery import LineRecovery
 from schemas import __version__
 
+from .cards import about
 from .line_baselines import Baselines, Masked, masked
 from .line_distribution import PARAMETERS, fit
 from .line_metrics import (
@@ -223,11 +224,7 @@ def main() -> None:
         "lines": int(known.detected.sum()),
         "scatter": {name: round(float(x), 3) for name, x in zip(PARAMETERS, theta, strict=True)},
         "widths": [round(each, 3) for each in widths],
-        "caveats": [
-            "luminosities are apparent; the infrared ones of the tables are not uniformly so",
-            "lines in the literature are the brighter ones",
-            "CO(8-7) and CO(9-8) rest on seven galaxies and on the lines below them",
-        ],
+        **about("weak_lines"),
         "test_openings": 0,
         "cross_validation": cross_validation(known, theta, widths),
     }
