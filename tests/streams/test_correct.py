@@ -21,7 +21,7 @@ from streams.settings import Settings, SettingsError
 from streams.store import LMDBStore
 from streams.topics import Topics
 
-from ..conftest import Broker
+from ..conftest import Broker, wait_until
 
 MAPPING = """
 name = "{name}"
@@ -161,15 +161,18 @@ def test_corrections_need_the_store_of_the_stages(tmp_path: Path) -> None:
 
 
 def test_a_table_is_corrected_from_the_command_line(broker: Broker, tmp_path: Path) -> None:
-    def publish(*fluxes: float) -> str:
+    def publish(*fluxes: float, sent: int) -> str:
         path = table(tmp_path, *fluxes, name="corrected")
+        before = broker.ledger()[0].received
         said = broker.command("publish", "--correct", str(path)).stdout
-        broker.publish([])
+        broker.settle(before + sent)
         return said
 
-    assert "unchanged" not in publish(3.0, 4.0)
-    assert "unchanged, not sent │            1" in publish(3.0, 9.0)
-    assert "unchanged, not sent │            2" in publish(3.0, 9.0)
+    store = broker.settings.store_directory
+    wait_until(store.is_dir, f"no stage has begun {store}")
+    assert "unchanged" not in publish(3.0, 4.0, sent=2)
+    assert "unchanged, not sent │            1" in publish(3.0, 9.0, sent=1)
+    assert "unchanged, not sent │            2" in publish(3.0, 9.0, sent=0)
     newest = {each.key: each.event for each in broker.read("fingerprints")}
     found = [each for each in newest.values() if isinstance(each, Fingerprint)]
     assert fluxes_mjy(found, "corrected/") == [3.0, 9.0]
