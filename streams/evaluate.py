@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,9 @@ from schemas.events import Fingerprint, Observation, RedshiftPosterior
 
 from .files.mapping import Mapping, MappingError, find_mapping, load_mapping
 from .files.tables import Row, read_table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Array = NDArray[np.float64]
 Figures = dict[str, float | int | None]
@@ -663,7 +666,6 @@ def _signed(difference: Difference | None) -> str:
 def plot(evaluation: Evaluation, path: str | Path) -> None:
     """Write a figure: estimates with 68 % intervals against the truth, and their coverage."""
     from matplotlib.figure import Figure  # slow to import, and rarely wanted
-    from matplotlib.ticker import FixedLocator, NullLocator
 
     truth = evaluation.truth
     shown = {name: evaluation.estimates[name] for name in evaluation.ranks}
@@ -673,28 +675,8 @@ def plot(evaluation: Evaluation, path: str | Path) -> None:
     line = np.array([1.0, 1.05 * (1 + largest)])
     styles = (("C0", 2.5), ("C1", 1.2))  # what lies below the other is seen too
     for (name, one), (colour, width), panel in zip(shown.items(), styles, panels, strict=False):
-        errors = np.abs(np.array([one.redshift - one.lower_68, one.upper_68 - one.redshift]))
-        panel.errorbar(
-            1 + truth, 1 + one.redshift, yerr=errors,
-            fmt="o", color=colour, ms=2.5, lw=0.5, alpha=0.5, label="68 %",
-        )  # fmt: skip
-        panel.plot(line, line, color="black", lw=1)
-        for sign in (-1, 1):
-            bound = line * (1 + sign * metrics.OUTLIER)
-            label = f"|Δ| = {metrics.OUTLIER}" if sign > 0 else None
-            panel.plot(line, bound, color="black", lw=0.7, ls=":", label=label)
-        panel.set(
-            xscale="log",
-            yscale="log",
-            xlabel="1 + spectroscopic redshift",
-            ylabel=f"1 + {name} redshift",
-            title=name,
-        )
-        for axis in (panel.xaxis, panel.yaxis):
-            axis.set_major_locator(FixedLocator([1, 1.5, 2, 3, 4, 5, 6, 8, 10]))
-            axis.set_major_formatter("{x:g}")
-            axis.set_minor_locator(NullLocator())
-        panel.legend()
+        _plot_redshifts(panel, truth, one, line, colour)
+        panel.set(ylabel=f"1 + {name} redshift", title=name)
         ranks = np.sort(evaluation.ranks[name])
         share = (np.arange(len(ranks)) + 0.5) / max(len(ranks), 1)
         right.plot(ranks, share, color=colour, lw=width, label=f"{name}, {len(ranks)} galaxies")
@@ -711,6 +693,28 @@ def plot(evaluation: Evaluation, path: str | Path) -> None:
     trained = f" {_trained_on_some(evaluation)}" if evaluation.trained_on else ""
     figure.supxlabel("\n".join(textwrap.wrap(CAVEAT + trained, 190)), fontsize=7)
     figure.savefig(path, dpi=150)
+
+
+def _plot_redshifts(panel: Axes, truth: Array, one: Estimates, line: Array, colour: str) -> None:
+    """Estimates with 68 % intervals against the truth, and a line from end to end for the right."""
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    errors = np.abs(np.array([one.redshift - one.lower_68, one.upper_68 - one.redshift]))
+    panel.errorbar(
+        1 + truth, 1 + one.redshift, yerr=errors,
+        fmt="o", color=colour, ms=2.5, lw=0.5, alpha=0.5, label="68 %",
+    )  # fmt: skip
+    panel.plot(line, line, color="black", lw=1)
+    for sign in (-1, 1):
+        bound = line * (1 + sign * metrics.OUTLIER)
+        label = f"|Δ| = {metrics.OUTLIER}" if sign > 0 else None
+        panel.plot(line, bound, color="black", lw=0.7, ls=":", label=label)
+    panel.set(xscale="log", yscale="log", xlabel="1 + spectroscopic redshift")
+    for axis in (panel.xaxis, panel.yaxis):
+        axis.set_major_locator(FixedLocator([1, 1.5, 2, 3, 4, 5, 6, 8, 10]))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_locator(NullLocator())
+    panel.legend()
 
 
 def _ranks(posteriors: Sequence[RedshiftPosterior], truth: Array) -> Array:

@@ -268,8 +268,8 @@ def _over_baselines(simulated: Results) -> list[str]:
     ]
     lines = [
         "Skill over each baseline, where the line is masked. The published relation of L_IR and CO "
-        "is the one that the simulated galaxies are made by, so that little or nothing is left to "
-        "gain over it; those fitted to real galaxies are not.",
+        "is the one that the simulated galaxies are made by: where the other lines are faint too, "
+        "it is hard to beat. What is fitted to real galaxies knows nothing of the simulated ones.",
         "",
         "| S/N | " + " | ".join(there) + " |",
         "|---" * (len(there) + 1) + "|",

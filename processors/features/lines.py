@@ -39,8 +39,8 @@ _FEWEST_BLOCKS = 4  # whose scatter means something
 
 _EXCESS_EXPONENT = 1.5
 """Of what long blocks scatter beyond their errors: what ripples do to a segment as a whole cannot
-be seen within it, but goes with what can. So chosen on simulated spectra that neither trained nor
-judge the parser."""
+be seen within it, but goes with what can. Assumed: of some tried on simulated spectra (seed 987001,
+which neither trained nor judges the parser), that with which 68 % of errors are as stated."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
