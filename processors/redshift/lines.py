@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from schemas.events import CHUNK_BINS, Fingerprint, Floats
 
 from .. import relations
+from ..features.continuum import robust_scatter
 from ..frequency_grid import BIN_WIDTH_KM_S, CENTRES_HZ, LOG_EDGES, LOG_STEP
 from . import line_ratio, luminosity
 from .grids import COARSE_PER_NODE, FINE, FINE_PER_COARSE, FINE_POINTS, NODES, Array, Array32
@@ -37,7 +38,6 @@ WIDTHS_KM_S = (350.0, 700.0)
 
 _FINE_WIDTHS_KM_S = tuple(np.geomspace(150.0, 1500.0, 12).tolist())
 _CONTINUUM_BINS = 2 * CHUNK_BINS
-_MAD_TO_SIGMA = 1.4826
 _TRUSTED_BINS = 45
 """Assumed: as many bins the stated errors are worth beside what a spectrum scatters by."""
 
@@ -227,11 +227,11 @@ def _own_variance(flux_density: Array, weight: Array, profile: Array) -> float:
     It is told by the median without sign, since most of a spectrum is free of lines; few bins
     change little of what is stated.
     """
-    ratio = _filtered(flux_density, weight, profile)[2][weight > 0]
-    if not len(ratio):
-        return 1.0
-    excess = (_MAD_TO_SIGMA * float(np.median(np.abs(ratio)))) ** 2 - 1
-    return 1 + max(excess, 0.0) * len(ratio) / (len(ratio) + _TRUSTED_BINS)
+    observed = weight > 0
+    ratio = _filtered(flux_density, weight, profile)[2]
+    excess = max(robust_scatter(ratio, observed) ** 2 - 1, 0.0)
+    bins = observed.sum()
+    return float(1 + excess * bins / (bins + _TRUSTED_BINS))
 
 
 @njit(cache=True)
