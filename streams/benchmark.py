@@ -581,7 +581,10 @@ class _Bench:
         for each in (triton, *triton.children(recursive=True)):
             yield _Process("triton", "triton", each)
         for each in psutil.Process(supervisor).children(recursive=True):
-            command = each.cmdline()
+            try:
+                command = each.cmdline()
+            except psutil.NoSuchProcess:  # it has just ended
+                continue
             for stage in set(command) & set(STAGE_NAMES):
                 yield _Process(stage, _instance(command, stage), each)
 
