@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from confluent_kafka.admin import AdminClient
+
 from . import ledger
 from .errors import InfrastructureError
 from .kafka import committed_offsets, existing_topics
@@ -92,14 +94,18 @@ def stage_running(
         process.wait(STOP_TIMEOUT_S)
 
 
-def ledger_now(settings: Settings) -> list[Entry]:
+def ledger_now(settings: Settings, client: AdminClient | None = None) -> list[Entry]:
     """The ledger as it is now.
+
+    Args:
+        settings: how to reach Kafka and the store.
+        client: asks Kafka; by default a client of its own, which who asks often would make often.
 
     Raises:
         InfrastructureError: Kafka or the store cannot be reached.
     """
     with closing(LMDBStore(settings.store_directory)) as store, store.reading() as reading:
-        return ledger.ledger(settings, reading)
+        return ledger.ledger(settings, reading, client=client)
 
 
 class Settled:

@@ -68,19 +68,22 @@ class Entry:
         return self.waiting == 0 and self.accounted == self.received
 
 
-def ledger(settings: Settings, reading: Reading, again: bool = False) -> list[Entry]:
+def ledger(
+    settings: Settings, reading: Reading, again: bool = False, client: AdminClient | None = None
+) -> list[Entry]:
     """The ledger of all stages.
 
     Args:
         settings: how to reach Kafka.
         reading: the store.
         again: find out what will be read again, too, for which Kafka is asked once more a stage.
+        client: asks; by default a client of its own.
 
     Raises:
         KafkaUnavailableError: Kafka cannot be reached.
     """
     counts = reading.counts()
-    client = admin(settings.kafka)
+    client = admin(settings.kafka) if client is None else client
     entries = []
     for stage, topic in flow(settings.topics):
         ends = end_offsets(settings, topic, client)

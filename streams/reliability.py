@@ -35,7 +35,7 @@ from schemas.records import to_rows
 from .embedded import Settled, ledger_now
 from .errors import InfrastructureError
 from .health import targets
-from .kafka import DurableProducer
+from .kafka import DurableProducer, admin
 from .messages import Outgoing
 from .names import BUILD_FINGERPRINTS, SCORE_GALAXIES, STAGE_NAMES
 from .parsing import parse_at_once
@@ -234,6 +234,10 @@ class Killer:
     stack: LocalStack
     supervisor: int
 
+    def __post_init__(self) -> None:
+        # One that stays: making and ending clients while Kafka dies is when they are most fragile.
+        self._client = admin(self.settings.kafka)
+
     def kill(self, component: str, away_s: float = 0.0) -> Recovery:
         """Kill one component and wait until the broker has recovered from it.
 
@@ -336,11 +340,12 @@ class Killer:
         deadline = time.monotonic() + RECOVERY_TIMEOUT_S
         while True:
             try:
-                build, score, publish = ledger_now(self.settings)
+                build, score, publish = ledger_now(self.settings, self._client)
             except InfrastructureError:
                 if time.monotonic() > deadline:
                     raise
-                continue  # partitions may not have a leader yet
+                time.sleep(POLL_S)  # partitions may not have a leader yet
+                continue
             names = (build.stage, score.stage, publish.stage)
             counts = (score.received, publish.received, publish.accounted)
             return dict(zip(names, counts, strict=True))

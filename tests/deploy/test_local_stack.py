@@ -72,6 +72,10 @@ def create_topic(servers: str, topic: str) -> None:
     admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(timeout=20)
 
 
+def topics(servers: str) -> set[str]:
+    return set(AdminClient({"bootstrap.servers": servers}).list_topics(timeout=10).topics)
+
+
 def produce(servers: str, topic: str, value: bytes) -> None:
     producer = Producer({"bootstrap.servers": servers, "message.max.bytes": 15_000_000})
     failures: list[object] = []
@@ -211,8 +215,7 @@ def test_stacks_run_side_by_side_and_a_taken_port_is_refused(
 ) -> None:
     with kafka_only(tmp_path / "other") as other:
         create_topic(other.bootstrap_servers, "here")
-        metadata = AdminClient({"bootstrap.servers": stack.bootstrap_servers}).list_topics()
-        assert "here" not in metadata.topics
+        assert "here" not in topics(stack.bootstrap_servers)
         with pytest.raises(StackError, match=rf"port {other.kafka.port}: something else does"):
             kafka_only(tmp_path / "third", Ports(kafka=other.kafka.port)).up()
         with pytest.raises(StackError, match="has no triton; it has kafka"):
@@ -251,8 +254,7 @@ def test_detached_stack_outlives_its_starter_and_a_crash_is_cleaned_up(detached:
     attached = kafka_only(detached).up()
     assert orphan not in (one.pid for one in psutil.process_iter() if one.status() != "zombie")
     assert attached.kafka.port == port, "ports are taken up again"
-    metadata = AdminClient({"bootstrap.servers": attached.bootstrap_servers}).list_topics()
-    assert "kept" in metadata.topics
+    assert "kept" in topics(attached.bootstrap_servers)
 
     assert LocalStack(detached).down()
     assert not attached.status().running
@@ -271,7 +273,7 @@ def test_of_a_detached_stack_what_has_ended_is_started_again(detached: Path) -> 
     assert again.triton.pid == triton
     assert again.kafka.pid != kafka
     assert again.bootstrap_servers == address
-    assert "kept" in AdminClient({"bootstrap.servers": address}).list_topics().topics
+    assert "kept" in topics(address)
     with pytest.raises(StackError, match=r"already .kafka, triton."):
         LocalStack(detached, quiet=True).up()
 
