@@ -77,6 +77,7 @@ LIBRARIES = ("faust", "mode", "matplotlib")
 REPEAT_AFTER_S = 60.0
 
 PICTURE_COLUMNS = 128
+PROBLEMS_TOLD = 5
 
 EXPECTED_ERRORS = (
     InfrastructureError,
@@ -489,6 +490,13 @@ def publish(
             "what was published of it. What is no longer in them stays.",
         ),
     ] = False,
+    all_problems: Annotated[
+        bool,
+        typer.Option(
+            "--all-problems",
+            help=f"Tell every problem, not only the first {PROBLEMS_TOLD} of each kind.",
+        ),
+    ] = False,
     simulated: Annotated[
         int | None,
         typer.Option(help="Also send observations of so many SIMULATED galaxies.", min=1),
@@ -540,8 +548,8 @@ def publish(
     if simulated is not None:
         summaries.append(publish_simulated(simulated, seed, rate, check, True, settings))
     for summary in summaries:
-        for problem in summary.problems:
-            errors.print(f"[red]problem[/] {escape(str(problem))}", soft_wrap=True)
+        for problem in summary.told(None if all_problems else PROBLEMS_TOLD):
+            errors.print(f"[red]problem[/] {escape(problem)}", soft_wrap=True)
         console.print(summary.table())
     if any(summary.problems for summary in summaries):
         raise typer.Exit(1)

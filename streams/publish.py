@@ -13,6 +13,7 @@ and for files of published measurements ``publish_files``.
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -63,6 +64,8 @@ _PRODUCER_CONFIG: dict[str, Any] = {
     "reconnect.backoff.max.ms": RECONNECT_MS,
 }
 _ERRORS_SHOWN = 5
+_VALUE = re.compile(r"'[^']*'|(?<== )[^\s,;']+(?: \.\.\. \S+)?")
+"""A value in what is wrong: quoted, or after an equals sign, maybe with another it goes to."""
 _NO_TABLE = (
     "it is no table: the id of a spectrum or map follows from its content, and does not tell which "
     "one it corrects"
@@ -184,6 +187,11 @@ class Problem:
         place = ", ".join(str(part) for part in (self.file, row, self.observation_id) if part)
         return f"{place}: {self.message}"
 
+    @property
+    def kind(self) -> str:
+        """What is wrong, whatever the value."""
+        return _VALUE.sub("…", self.message)
+
 
 @dataclass(slots=True)
 class Summary:
@@ -204,6 +212,21 @@ class Summary:
     problems: list[Problem] = field(default_factory=list)
     unchanged: int = 0
     seconds: float = 0.0
+
+    def told(self, most: int | None = None) -> Iterator[str]:
+        """The problems, a line each.
+
+        Args:
+            most: of one kind tell so many, and of the rest only how many there are; None tells all.
+        """
+        kinds = Counter[str]()
+        for problem in self.problems:
+            kinds[problem.kind] += 1
+            if most is None or kinds[problem.kind] <= most:
+                yield str(problem)
+        for kind, count in kinds.items():
+            if most is not None and count > most:
+                yield f"{count - most:,} more: {kind}"
 
     def table(self) -> Table:
         """The numbers as a table for the terminal."""

@@ -22,8 +22,10 @@ from schemas.events import BandMeasurement, Observation, Photometry, Spectrum
 from streams.files.tables import MappingError, Row, find_mapping, load_mapping, read_table
 from streams.kafka import create_topics
 from streams.publish import (
+    Problem,
     Publisher,
     PublishingError,
+    Summary,
     publish_files,
     publish_simulated,
     publish_unchecked,
@@ -310,3 +312,21 @@ def test_a_table_that_nothing_fits_is_told(shared_data: Path, tmp_path: Path) ->
     unknown.write_bytes((DEMO / "goodsn.ecsv").read_bytes())
     with pytest.raises(MappingError, match=r"no mapping fits this file name.*this is no spectrum"):
         publish_files([unknown], check=True, progress=False)
+
+
+def test_problems_of_one_kind_are_told_a_few_times_and_counted() -> None:
+    file = Path("table.csv")
+    off_the_sky = [f"right_ascension_deg = {400 + row} is not in [0, 360)" for row in range(8)]
+    unknown = "LINE = 'HCN(1-0)' is none of CO(1-0), CO(2-1)"
+    summary = Summary(
+        problems=[
+            Problem(file, row, None, each) for row, each in enumerate([*off_the_sky, unknown])
+        ]
+    )
+    first = [f"table.csv, row {row}: {off_the_sky[row]}" for row in range(5)]
+    assert list(summary.told(5)) == [
+        *first,
+        f"table.csv, row 8: {unknown}",
+        "3 more: right_ascension_deg = … is not in [0, 360)",
+    ]
+    assert list(summary.told()) == [str(each) for each in summary.problems]
