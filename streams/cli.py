@@ -224,6 +224,8 @@ def _show_stack(status: StackStatus) -> None:
         console.print(f"no stack in {status.directory}; start one with: mmbroker stack up")
         return
     table = Table("server", "state", "address", "process", "memory", title=str(status.directory))
+    secured = "Kafka has TLS, users and permissions"
+    table.caption = secured if status.secured else "open to all users of this machine"
     for each in status.components:
         state = (
             "[green]ready" if each.ready else "[yellow]starting" if each.running else "[red]down"

@@ -11,6 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from models.refined import REFINED_ROLE
+from processors.features.observed import FREQUENCIES_HZ, WIDEST_CHANNEL_KM_S
+from processors.fingerprint import MAX_PARSED
 from processors.scoring import fingerprint_hash
 from schemas.codec import Codec
 from schemas.events import (
@@ -205,6 +207,7 @@ def explain(galaxy: ScoredGalaxy) -> RenderableType:
         _redshift(galaxy),
         _features(galaxy),
         *(_parsed(each) for each in galaxy.parsed),
+        *_unread(galaxy),
         *([] if galaxy.recovered_lines is None else [_recovered(galaxy.recovered_lines)]),
         _value(galaxy),
         _origin(galaxy),
@@ -304,6 +307,21 @@ def _parsed(tree: ParsedObservation) -> RenderableType:
             Text(candidates),
         )
     return table if tree.lines else Text(f"{tree.observation_id}: no line found\n")
+
+
+def _unread(galaxy: ScoredGalaxy) -> list[RenderableType]:
+    """Why no spectrum has a feature tree, if there is one."""
+    read = any(tree.morphology is None for tree in galaxy.parsed)
+    if read or "lines" not in galaxy.redshift.inputs:
+        return []
+    low, high = (round(edge / 1e9) for edge in FREQUENCIES_HZ)
+    return [
+        Text(
+            f"no spectrum was read by a parser: it reads those from {low} to {high} GHz in "
+            f"channels of up to {WIDEST_CHANNEL_KM_S:.0f} km/s, as they come in; trees of the "
+            f"newest {MAX_PARSED} observations are kept\n"
+        )
+    ]
 
 
 def _recovered(recovered: RecoveredLines) -> RenderableType:

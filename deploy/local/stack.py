@@ -52,6 +52,7 @@ class StackStatus:
 
     directory: Path
     detached: bool
+    secured: bool
     components: tuple[ComponentStatus, ...]
 
     @property
@@ -227,7 +228,8 @@ class LocalStack:
         """Look at every server and ask those that run whether they are ready."""
         self._load()
         components = tuple(map(_status, self._components.values()))
-        return StackStatus(self.directory, self._state.owner is None, components)
+        detached = self._state.owner is None
+        return StackStatus(self.directory, detached, self._state.secured, components)
 
     def logs(self, component: str, lines: int = 100) -> str:
         """Return the last lines of a server's log, `kafka` or `triton`.

@@ -129,6 +129,7 @@ def test_comes_up_ready_and_says_where(stack: LocalStack) -> None:
     status = stack.status()
     assert status.ready
     assert not status.detached
+    assert not status.secured
     assert [component.name for component in status.components] == ["kafka", "triton"]
     assert all(component.memory_bytes > 1e6 for component in status.components)
     assert stack.environment() == {

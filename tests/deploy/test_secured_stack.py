@@ -47,7 +47,7 @@ def access_of(stack: LocalStack) -> Access:
     return stack.access
 
 
-def error_of(config: ClientConfig, timeout: float = 3) -> int | None:
+def error_of(config: ClientConfig, timeout: float = 20) -> int | None:
     """What a client that asks for the metadata is told; None if it gets them."""
     told: list[int] = []
     watched: dict[str, Any] = {**config, "error_cb": lambda error: told.append(error.code())}
@@ -110,7 +110,9 @@ def test_the_variables_are_all_that_a_process_needs(secured_stack: LocalStack) -
         f"{PREFIX}SASL_PASSWORD": access_of(secured_stack).passwords["mmbroker"],
         f"{PREFIX}SSL_CA_LOCATION": str(access_of(secured_stack).authority),
     }
-    assert LocalStack.attach(secured_stack.directory).environment() == variables
+    attached = LocalStack.attach(secured_stack.directory)
+    assert attached.environment() == variables
+    assert attached.status().secured
     assert secured_stack.environment("reader")[f"{PREFIX}SASL_USERNAME"] == "reader"
     with pytest.raises(StackError, match="no user 'nobody'; there are admin, mmbroker, reader"):
         secured_stack.environment("nobody")
@@ -139,7 +141,7 @@ def test_secrets_are_readable_by_the_owner_alone_and_stand_nowhere_else(
 
 @pytest.mark.parametrize("user", ["admin", "mmbroker", "reader"])
 def test_users_come_in_with_their_password(secured_stack: LocalStack, user: str) -> None:
-    assert error_of(client(secured_stack, user), timeout=20) is None
+    assert error_of(client(secured_stack, user)) is None
 
 
 def test_others_do_not(secured_stack: LocalStack, tmp_path: Path) -> None:
@@ -151,7 +153,7 @@ def test_others_do_not(secured_stack: LocalStack, tmp_path: Path) -> None:
     assert error_of(client(secured_stack, sasl_mechanism="PLAIN")) == refused
     assert error_of(client(secured_stack, ssl_ca_location=other)) == KafkaError._SSL
     plain: ClientConfig = {"bootstrap.servers": secured_stack.bootstrap_servers}
-    assert error_of(plain) is not None
+    assert error_of(plain, timeout=2) is not None
 
 
 def test_a_certificate_stands_for_its_user(secured_stack: LocalStack, tmp_path: Path) -> None:
@@ -207,7 +209,7 @@ def test_users_and_permissions_survive_a_killed_kafka(
 ) -> None:
     secured_stack.kafka.kill()
     secured_stack.kafka.start()
-    assert error_of(client(secured_stack), timeout=20) is None
+    assert error_of(client(secured_stack)) is None
     reader = client(secured_stack, "reader")
     assert delivery_error(reader, topics[0]) == KafkaError.TOPIC_AUTHORIZATION_FAILED
 
