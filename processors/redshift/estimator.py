@@ -367,7 +367,8 @@ class ConventionalRedshift:
             if "dust" in inputs[place]:
                 luminosity = dust_posterior.log_luminosity[row]
                 variance = dust_posterior.log_luminosity_variance[row]
-            log_fine[place] += self._comb.log_likelihood(observed, copies, luminosity, variance)
+            by_lines = self._comb.log_likelihood(observed, copies, luminosity, variance)
+            log_fine[place] += lines.EVIDENCE_WEIGHT * by_lines
             found.append(lines.significant(observed, copies))
         probability = _normalised(log_fine)
         cumulative = _cumulative(probability)

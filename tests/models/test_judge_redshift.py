@@ -79,6 +79,13 @@ def test_redshifts_from_spectra_are_judged_by_how_sure_they_say_they_are() -> No
             right, least, most = one["right"]
             assert 0 <= least < most <= 1
             assert least - 1e-9 <= right <= most + 1e-9
+    beside = figures["spectra left out"]
+    assert 20 < beside["n"] <= figures["n"]
+    for name in ("right", "crps"):
+        difference, least, most = beside[f"{name} difference"]
+        with_them, left_out = beside[name]
+        assert difference == pytest.approx(with_them - left_out)
+        assert least <= difference <= most
     text = "\n".join(simulated_spectra_redshifts.section(figures))
     assert f"{figures['n']} galaxies of `simulator.py`" in text
 
