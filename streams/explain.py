@@ -317,9 +317,9 @@ def _unread(galaxy: ScoredGalaxy) -> list[RenderableType]:
     low, high = (round(edge / 1e9) for edge in FREQUENCIES_HZ)
     return [
         Text(
-            f"no spectrum was read by a parser: it reads those from {low} to {high} GHz in "
-            f"channels of up to {WIDEST_CHANNEL_KM_S:.0f} km/s, as they come in; trees of the "
-            f"newest {MAX_PARSED} observations are kept\n"
+            f"no spectrum was read by a parser: it reads those that lie within {low} to {high} GHz "
+            f"and have eight channels or more, of up to {WIDEST_CHANNEL_KM_S:.0f} km/s, as they "
+            f"come in; trees of the newest {MAX_PARSED} observations are kept\n"
         )
     ]
 
