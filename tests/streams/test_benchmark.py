@@ -28,6 +28,9 @@ from streams.names import STAGE_NAMES
 
 PUBLISHED = (
     "floor_rate",
+    "floor_0",
+    "floor_10k",
+    "floor_100k",
     "rate_0",
     "rate_10k",
     "rate_100k",
