@@ -278,7 +278,7 @@ class _Bench:
         """The raw loop: consume, decode, encode, produce."""
         now, _ = self._settings()
         create_topics(now.kafka, now.topics.all())
-        events = self._events(self._sizes.events, [], seed=1)
+        events = self._events(now, self._sizes.events, [], seed=1)
         self._send(now, events)
         reader = consumer(now.kafka, group="floor", enable_partition_eof=False)
         reader.subscribe([now.topics.observations])
@@ -305,7 +305,7 @@ class _Bench:
         """Each stage by itself, on a topic that is full when it starts."""
         now, environment = self._settings()
         create_topics(now.kafka, now.topics.all())
-        self._send(now, self._events(self._sizes.events, [], seed=2))
+        self._send(now, self._events(now, self._sizes.events, [], seed=2))
         for number, stage in enumerate(STAGE_NAMES):
             with stage_running(stage, f"{stage}-0", self._directory / "alone.log", environment):
                 rate = _drain(now, number)
@@ -324,10 +324,10 @@ class _Bench:
         self.floor(FLOORS[name])
         with stages_running(now, self._directory / f"{name}.log", environment) as supervisor:
             producer = DurableProducer(now.kafka)
-            warm = self._events(500, places, seed=3)
+            warm = self._events(now, 500, places, seed=3)
             producer.send(warm)
             self._settle(now, len(warm))
-            events = self._events(self._sizes.events, places, seed=4)
+            events = self._events(now, self._sizes.events, places, seed=4)
             memory = _Memory(self._processes(supervisor.pid))
             cpu_before = self._cpu_seconds(supervisor.pid)
             parts_before = _part_seconds(now)
@@ -351,12 +351,12 @@ class _Bench:
                 self._latencies(now, places, len(warm) + len(events))
 
     def _latencies(self, now: Settings, places: Sequence[Position], sent: int) -> None:
-        steady = self._events(int(100 * self._sizes.steady_s), places, seed=5)
+        steady = self._events(now, int(100 * self._sizes.steady_s), places, seed=5)
         latencies = self._paced("100 observations/s", now, steady, self._sizes.steady_s, sent)
         self._figure("latency_p50_ms", float(np.percentile(latencies, 50)))
         self._figure("latency_p99_ms", float(np.percentile(latencies, 99)))
         count, seconds = self._sizes.burst
-        burst = self._events(count, places, seed=6)
+        burst = self._events(now, count, places, seed=6)
         name = f"burst of {count:,} in {seconds:g} s"
         latencies = self._paced(name, now, burst, seconds, sent + len(steady))
         self._figure("burst_p99_s", float(np.percentile(latencies, 99)) / 1000)
@@ -432,7 +432,7 @@ class _Bench:
         for processes in (1, 2):
             now, environment = self._settings()
             create_topics(now.kafka, now.topics.all())
-            self._send(now, self._events(self._sizes.events, [], seed=7))
+            self._send(now, self._events(now, self._sizes.events, [], seed=7))
             log = self._directory / "processes.log"
             first, second, _ = STAGE_NAMES
             with stage_running(first, first, log, environment):
@@ -515,9 +515,11 @@ class _Bench:
         os.environ.update(variables)
         return settings_module.load(), dict(os.environ)
 
-    def _events(self, count: int, places: Sequence[Position], seed: int) -> list[Outgoing]:
+    def _events(
+        self, now: Settings, count: int, places: Sequence[Position], seed: int
+    ) -> list[Outgoing]:
         """Encoded observations, most of them moved to existing galaxies."""
-        topic = settings_module.load().topics.observations
+        topic = now.topics.observations
         random = np.random.default_rng(seed)
         observations = itertools.islice(simulate(count, seed), count)
         messages = []

@@ -25,6 +25,7 @@ from schemas.events import Observation
 from streams import benchmark
 from streams.benchmark import QUICK, Report, Sending, Sizes, _Bench, plot, render
 from streams.names import STAGE_NAMES
+from streams.settings import Settings
 
 PUBLISHED = (
     "floor_rate",
@@ -255,7 +256,7 @@ def observations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Observ
     """Those of a run, with galaxies in the store at one place."""
     monkeypatch.chdir(tmp_path)
     codec = Codec()
-    sent = bench(tmp_path)._events(1_500, [Position(5.0, 5.0, 0.1)], seed=4)
+    sent = bench(tmp_path)._events(Settings(), 1_500, [Position(5.0, 5.0, 0.1)], seed=4)
     decoded = [codec.decode(each.value) for each in sent]
     assert all(isinstance(each, Observation) for each in decoded)
     return [each for each in decoded if isinstance(each, Observation)]
