@@ -216,8 +216,8 @@ def main() -> None:
     console = Console()
     # What is killed on purpose need not be lamented.
     logging.getLogger("streams").setLevel(logging.CRITICAL)
-    report = run(QUICK if arguments.quick else Sizes(), console)
     arguments.output.mkdir(parents=True, exist_ok=True)
+    report = run(QUICK if arguments.quick else Sizes(), console, arguments.output)
     file = arguments.output / "report.json"
     file.write_text(json.dumps(report.as_json(), indent=2) + "\n")
     plot(report, arguments.output / "report.png")
@@ -227,8 +227,8 @@ def main() -> None:
         sys.exit(f"the broker does not hold: {wrong}")
 
 
-def run(sizes: Sizes, console: Console) -> Report:
-    """Measure everything."""
+def run(sizes: Sizes, console: Console, output: Path) -> Report:
+    """Measure everything; the logs of the stages stay in a directory."""
     report = Report(machine=_machine(sizes))
     directory = Path(tempfile.mkdtemp(prefix="mmbroker-bench-"))
     try:
@@ -246,6 +246,8 @@ def run(sizes: Sizes, console: Console) -> Report:
             if sizes.backlog[0]:
                 bench.backlog()
     finally:
+        for log in directory.glob("*.log"):
+            shutil.copy(log, output)
         shutil.rmtree(directory, ignore_errors=True)
     return report
 
