@@ -21,6 +21,7 @@ from urllib.request import urlopen
 
 import numpy as np
 import psutil
+from confluent_kafka.admin import AdminClient
 
 from deploy.local import LocalStack
 from deploy.local.component import Component
@@ -234,10 +235,6 @@ class Killer:
     stack: LocalStack
     supervisor: int
 
-    def __post_init__(self) -> None:
-        # One that stays: making and ending clients while Kafka dies is when they are most fragile.
-        self._client = admin(self.settings.kafka)
-
     def kill(self, component: str, away_s: float = 0.0) -> Recovery:
         """Kill one component and wait until the broker has recovered from it.
 
@@ -323,24 +320,28 @@ class Killer:
     ) -> Recovery:
         """Wait until the stages that need a component go on, now that it is back, or in vain."""
         back = time.monotonic()
-        before = self._progress()
+        # One for all questions, but none from before: that may wait for answers of who has died.
+        client = admin(self.settings.kafka)
+        before = self._progress(client)
         until(
-            lambda: in_vain() or self._gone_on(before, needed_by),
+            lambda: in_vain() or self._gone_on(before, needed_by, client),
             RECOVERY_TIMEOUT_S,
             lambda: f"nothing goes on after {component}; is all traffic through?",
         )
         return Recovery(component, back - since, time.monotonic() - back, list(stayed_ready))
 
-    def _gone_on(self, before: Mapping[str, int], stages: Iterable[str]) -> bool:
-        progress = self._progress()
+    def _gone_on(
+        self, before: Mapping[str, int], stages: Iterable[str], client: AdminClient
+    ) -> bool:
+        progress = self._progress(client)
         return all(progress[stage] > before[stage] for stage in stages)
 
-    def _progress(self) -> dict[str, int]:
+    def _progress(self, client: AdminClient) -> dict[str, int]:
         """How many messages each stage has brought to its end."""
         deadline = time.monotonic() + RECOVERY_TIMEOUT_S
         while True:
             try:
-                build, score, publish = ledger_now(self.settings, self._client)
+                build, score, publish = ledger_now(self.settings, client)
             except InfrastructureError:
                 if time.monotonic() > deadline:
                     raise
