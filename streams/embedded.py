@@ -99,7 +99,7 @@ def ledger_now(settings: Settings, client: AdminClient | None = None) -> list[En
 
     Args:
         settings: how to reach Kafka and the store.
-        client: asks Kafka; by default a client of its own, which who asks often would make often.
+        client: asks Kafka; by default a new one every time.
 
     Raises:
         InfrastructureError: Kafka or the store cannot be reached.

@@ -12,15 +12,13 @@ from numpy.typing import NDArray
 
 from processors.calibration import Calibration
 from processors.fingerprint import build
-from processors.metrics import crps, paired_bootstrap
+from processors.metrics import Array, crps, mean_of_known, paired_bootstrap
 from processors.redshift import ConventionalRedshift
 from processors.scoring import REDSHIFT_TOLERANCE, mass_around_best
 from schemas.events import Observation, RedshiftPosterior
 
 from ..repository import WEIGHTS
 from ..simulator import Mix, galaxy_number, simulate, true_redshifts
-
-Array = NDArray[np.float64]
 
 GALAXIES = 3_000
 SEED = 2027
@@ -95,15 +93,11 @@ def _compared(
     ]
     figures: dict[str, Any] = {"n": len(truth)}
     for name, with_them, left_out in zip(("right", "crps"), *both, strict=True):
-        low, high = paired_bootstrap(_mean, with_them, left_out)
+        low, high = paired_bootstrap(mean_of_known, with_them, left_out)
         difference = float(np.mean(with_them - left_out))
         figures[name] = [float(with_them.mean()), float(left_out.mean())]
         figures[f"{name} difference"] = [difference, low, high]
     return figures
-
-
-def _mean(values: Array) -> Array:
-    return np.asarray(values.mean(axis=-1))
 
 
 def _bin(stated: np.ndarray[Any, Any], right: np.ndarray[Any, Any]) -> dict[str, Any]:
