@@ -59,8 +59,8 @@ _AT_ONCE = 16  # redshift nodes: bounds the memory; the tables of a node are rea
 
 _POINTS, _SHARES = np.polynomial.hermite_e.hermegauss(5)
 _SHARES /= _SHARES.sum()
-# From the mean upwards: each stands for a point on either side of it, the first twice for the mean.
-_POINTS, _SHARES = _POINTS[2:], _SHARES[2:] * [0.5, 1.0, 1.0]
+# From the mean upwards; the others stand for a point on either side of it.
+_POINTS, _SHARES = _POINTS[2:], _SHARES[2:]
 _SAFE_MARGIN = 5.0  # sigma below a limit at which it says nothing
 _MARGIN_STEP = 0.005
 _MARGINS: Array = np.arange(-12.0, _SAFE_MARGIN + 2 * _MARGIN_STEP, _MARGIN_STEP)
@@ -335,24 +335,26 @@ def _log_below(
         below: likelihood of having stayed below a limit, for ``_MARGINS``.
     """
     middle = math.exp(mean)
-    brightest = middle * math.exp(_POINTS[-1] * deviation)
-    safe = True
+    step, far_step = math.exp(_POINTS[1] * deviation), math.exp(_POINTS[2] * deviation)
     for band in limited:
-        flux = brightest * model[template, band, node]
-        safe = safe and _margin(flux, limit[band], error[band]) > _SAFE_MARGIN
-        if not safe:
+        flux = middle * far_step * model[template, band, node]
+        if not _margin(flux, limit[band], error[band]) > _SAFE_MARGIN:
             break
-    if safe:
+    else:
         return 0.0
-    total = 0.0
-    for index in range(len(_POINTS)):
-        factor = math.exp(_POINTS[index] * deviation)
-        brighter = fainter = 1.0
-        for band in limited:
-            flux = middle * model[template, band, node]
-            brighter *= _likelihood_below(flux * factor, limit[band], error[band], below)
-            fainter *= _likelihood_below(flux / factor, limit[band], error[band], below)
-        total += _SHARES[index] * (brighter + fainter)
+    # Written out: this is a large part of what scoring a galaxy with limits takes.
+    at_mean = brighter = fainter = brightest = faintest = 1.0
+    for band in limited:
+        flux = middle * model[template, band, node]
+        kept, noise = limit[band], error[band]
+        at_mean *= _likelihood_below(flux, kept, noise, below)
+        brighter *= _likelihood_below(flux * step, kept, noise, below)
+        fainter *= _likelihood_below(flux / step, kept, noise, below)
+        brightest *= _likelihood_below(flux * far_step, kept, noise, below)
+        faintest *= _likelihood_below(flux / far_step, kept, noise, below)
+    total = _SHARES[0] * at_mean
+    total += _SHARES[1] * (brighter + fainter)
+    total += _SHARES[2] * (brightest + faintest)
     return math.log(total + 1e-30)
 
 
