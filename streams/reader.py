@@ -36,9 +36,11 @@ LONGEST_PAUSE_S = 2.0
 FENCED_AGAIN_S = 30.0
 """Who is fenced twice within this time has a double that joins again and again as well."""
 
-LEFT_OUT_S = 10.0
-"""Who lost its partitions gets some again within this time, or its client does not get over the
-loss: after Kafka hung, librdkafka was seen to join for minutes without an end or an error."""
+LEFT_OUT_S = 5.0
+LONGEST_LEFT_OUT_S = 60.0
+"""Who lost its partitions gets some again within the shorter time, or its client does not get over
+the loss: after Kafka hung, librdkafka was seen to join for minutes without an end or an error.
+Where a new client gets none either, Kafka may still be away: each is given twice as long."""
 
 _AT_ONCE = 100  # messages taken from the client's queue before their size is looked at
 
@@ -81,6 +83,7 @@ class Reader:
         self._producer = DurableProducer(settings.kafka)
         self._gathered: list[Received] = []
         self._lost_at: float | None = None
+        self._patience_s = LEFT_OUT_S
 
     def run(self, stop: threading.Event) -> None:
         """Read until stopped; the batch in hand is finished, or left for whoever reads next.
@@ -99,7 +102,7 @@ class Reader:
                         f"another process reads as {self._instance}: {error}; end one, or give it "
                         "a name of its own with --instance"
                     ) from error
-                fenced_at = time.monotonic()
+                fenced_at = self._lost_at = time.monotonic()
                 log.warning("%s joins its group anew: %s", self.stage.name, error)
 
     def _read(self, stop: threading.Event) -> None:
@@ -114,11 +117,14 @@ class Reader:
             reading.close()
 
     def _left_out(self) -> bool:
-        """Whether the partitions were lost long ago: a new client joins then, this time only."""
-        if self._lost_at is None or time.monotonic() - self._lost_at < LEFT_OUT_S:
+        """Whether the partitions were lost long ago: a new client joins then."""
+        if self._lost_at is None or time.monotonic() - self._lost_at < self._patience_s:
             return False
-        self._lost_at = None
-        log.warning("%s joins its group anew: no partitions for %g s", self.stage.name, LEFT_OUT_S)
+        log.warning(
+            "%s joins its group anew: no partitions for %g s", self.stage.name, self._patience_s
+        )
+        self._lost_at = time.monotonic()
+        self._patience_s = min(2 * self._patience_s, LONGEST_LEFT_OUT_S)
         return True
 
     def _subscribed(self) -> Consumer:
@@ -147,7 +153,7 @@ class Reader:
 
     def _assigned(self, reading: Consumer, places: list[TopicPartition]) -> None:
         self._health.assigned = {(place.topic, place.partition) for place in places}
-        self._lost_at = None
+        self._lost_at, self._patience_s = None, LEFT_OUT_S
 
     def _revoked(self, reading: Consumer, places: list[TopicPartition]) -> None:
         self._health.assigned = frozenset()

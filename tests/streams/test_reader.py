@@ -101,7 +101,7 @@ def test_who_lost_its_partitions_and_gets_none_reads_on_with_a_new_client(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(reader_module, "LEFT_OUT_S", 0.0)
+    monkeypatch.setattr(reader_module, "LEFT_OUT_S", 0.5)
     settings, _ = settings_on(servers, tmp_path, "left-out")
     create_topics(settings.kafka, settings.topics.all())
     publish(settings)
@@ -114,7 +114,9 @@ def test_who_lost_its_partitions_and_gets_none_reads_on_with_a_new_client(
         wait_until(lambda: len(stage.given) == MESSAGES, "nothing is read at first")
         kafka.suspend()  # silence for longer than a session: the client gives its partitions up
         wait_until(lambda: not health.assigned, "the partitions are not lost")
-        wait_until(lambda: "no partitions for" in caplog.text, "the client is kept")
+        wait_until(
+            lambda: caplog.text.count("no partitions for") >= 2, "the client is kept, or the next"
+        )
         kafka.resume()
         publish(settings)
         wait_until(lambda: len(set(stage.given)) == 2 * MESSAGES, "nothing is read afterwards")
