@@ -51,7 +51,7 @@ def good_report() -> Report:
     untrue: dict[str, Any] = {"lost": [], "doubled": [], "not_quarantined": 0, "outcomes": {}}
     away = {name: {"seconds": 1.3, "stayed_ready": []} for name in ("kafka", "triton", "store")}
     return Report(
-        figures={name: 1.0 + number for number, name in enumerate(PUBLISHED)},
+        figures=dict.fromkeys(PUBLISHED, 1.1) | {"rate_100k": 1_000.0, "burst_p99_s": 5.0},
         stages=dict.fromkeys(STAGE_NAMES, 2_000.0),
         cpu_ms_per_observation={"kafka": 0.1, "triton": 0.02, "score-galaxies": 0.9},
         parts_ms_per_observation={"score-galaxies: redshift": 0.7},
@@ -152,6 +152,24 @@ def wrong_with(**reliability: Any) -> str:
 def test_what_was_lost_is_named() -> None:
     said = wrong_with(untrue={"lost": ["simulation-8-0000001-0"], "doubled": []})
     assert said == "untrue: {'lost': ['simulation-8-0000001-0']}"
+
+
+@pytest.mark.parametrize(
+    ("figure", "value", "said"),
+    [
+        ("rate_100k", 987.2, "rate_100k is 987.2, not at least 1,000"),
+        ("latency_p50_ms", 151.0, "latency_p50_ms is 151, not at most 150"),
+        ("latency_p99_ms", 1_203.0, "latency_p99_ms is 1,203, not at most 500"),
+        ("burst_p99_s", 5.2, "burst_p99_s is 5.2, not at most 5"),
+    ],
+)
+def test_a_target_that_is_missed_is_named(figure: str, value: float, said: str) -> None:
+    report = good_report()
+    report.figures[figure] = value
+    assert benchmark._wrong(report) == said
+    written = io.StringIO()
+    Console(file=written, width=120).print(render(report))
+    assert said.partition("not ")[2] in written.getvalue()
 
 
 def test_a_slow_recovery_is_named() -> None:
