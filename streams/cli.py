@@ -142,6 +142,7 @@ class Split(StrEnum):
     train = "train"
     validation = "validation"
     test = "test"
+    unseen = "unseen"
 
 
 HEADER: dict[str, Any] = {"rich_help_panel": "Spectra and maps: instead of what the header says"}
@@ -674,7 +675,13 @@ def evaluate_redshift(
     model: Annotated[
         RedshiftModel, typer.Option(help="Which estimates of ours.")
     ] = RedshiftModel.conventional,
-    split: Annotated[Split, typer.Option(help="Only that part of the training data.")] = Split.all,
+    split: Annotated[
+        Split,
+        typer.Option(
+            help="Only that part of the training data; unseen: only galaxies, of any table, that "
+            "redshifts were not learned from."
+        ),
+    ] = Split.all,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Write a plot to this PNG file.")] = None,
 ) -> None:

@@ -22,6 +22,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from models.learned_from import was_learned_from
 from models.redshift_baselines import (
     CONVENTIONAL,
     LOG_LINEAR,
@@ -32,7 +33,7 @@ from models.redshift_baselines import (
 )
 from models.refined import load_refined
 from models.templates import load_templates
-from models.training_data import TRAIN, VALIDATION, split_of
+from models.training_data import split_of
 from models.tune_redshift import Sample, cross_validate, fold_of, tune
 from processors import fingerprint, metrics
 from processors.calibration import fit_logistic
@@ -48,7 +49,8 @@ from processors.relations import SPEED_OF_LIGHT_KM_S
 from processors.scoring import REDSHIFT_TOLERANCE, mass_around_best
 from schemas.events import Fingerprint, Observation, RedshiftPosterior
 
-from .files.mapping import Mapping, MappingError, find_mapping, load_mapping
+from .files.fitting import fitting_mapping, without_absent
+from .files.mapping import MappingError, load_mapping
 from .files.tables import Row, read_table
 
 if TYPE_CHECKING:
@@ -79,6 +81,9 @@ EVERY_ROW = "every row"
 HIGH_REDSHIFT = 1.5
 
 SPLITS = ("train", "validation", "test")
+UNSEEN = "unseen"
+"""Galaxies that learned redshifts were not learned from, of any table, by their places."""
+
 _CATALOGUE_OF_MAPPING = {
     "goodsn": "GOODS-N",
     "cosmos_fir": "COSMOS",
@@ -86,10 +91,6 @@ _CATALOGUE_OF_MAPPING = {
     "spt": "SPT",
 }
 """Tables that something was trained on, as ``models.catalogues`` names their galaxies."""
-
-_LEARNED_PARTS = {"goodsn": (TRAIN, VALIDATION), "zcosmos": (TRAIN,)}
-"""By mapping the parts that redshifts learnt from: templates, stacks and trees from the training
-parts, in zCOSMOS templates alone; the refined redshift was chosen on the validation part."""
 
 MODELS = (CONVENTIONAL, REFINED, "both")
 
@@ -154,6 +155,8 @@ class Galaxies:
     """Method of each published redshift, as in the fingerprints."""
 
     problems: list[str]
+    notes: list[str]
+    """What the table does not have, of what its mapping names."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -169,6 +172,12 @@ class Evaluation:
     posteriors: list[RedshiftPosterior]
     problems: list[str]
     identity: str
+    mapping: str
+    """Name of the mapping."""
+
+    notes: list[str] = field(default_factory=list)
+    """What could not be compared, and why."""
+
     reasons: dict[str, list[str]] = field(default_factory=dict)
     """Why an estimate of each galaxy is the conventional one, or "", by learned estimator."""
 
@@ -295,7 +304,8 @@ def read_galaxies(table: str | Path, mapping: str | Path | None = None) -> Galax
 
     Args:
         table: path of the table.
-        mapping: name or path of its mapping; found by the table's name unless given.
+        mapping: name or path of its mapping; found by the table's name, else by its columns,
+            unless given.
 
     Raises:
         MappingError: the table cannot be read, or the mapping does not fit.
@@ -304,14 +314,15 @@ def read_galaxies(table: str | Path, mapping: str | Path | None = None) -> Galax
     path = Path(table)
     if not path.is_file():
         raise MappingError(f"{path}: there is no such file")
-    chosen: Mapping = find_mapping(path) if mapping is None else load_mapping(mapping)
-    if chosen.truth is None:
-        raise ValueError(f"{path}: mapping {chosen.name} has no [truth] with a redshift column")
+    whole = fitting_mapping(path) if mapping is None else load_mapping(mapping)
+    if whole.truth is None:
+        raise ValueError(f"{path}: mapping {whole.name} has no [truth] with a redshift column")
+    chosen, notes = without_absent(path, whole)
     rows = list(read_table(path, chosen))
     problems = [f"row {row.number}: {problem}" for row in rows for problem in row.problems]
     kept = [row for row in rows if row.observations and (row.true_redshift or 0.0) > 0.0]
     if not kept:
-        raise ValueError(f"{path}: no row has a positive {chosen.truth.redshift!r}")
+        raise ValueError(f"{path}: no row has a positive {whole.truth.redshift!r}")
     fingerprints: list[Fingerprint] = []
     for row in kept:
         usable, unusable = _usable(row)
@@ -338,6 +349,7 @@ def read_galaxies(table: str | Path, mapping: str | Path | None = None) -> Galax
         chosen.name,
         {name: one.method or name for name, one in chosen.published.items()},
         problems,
+        notes,
     )
 
 
@@ -373,20 +385,22 @@ def evaluate_redshift(
     """Compare our redshifts and the published ones of a table with spectroscopic ones.
 
     Every estimator is judged on the same galaxies: those that have all published redshifts that
-    the mapping names; ours once more on every row. A galaxy counts as faint unless 15 mJy or more
+    the table does; ours once more on every row. A galaxy counts as faint unless 15 mJy or more
     were measured at 500 um.
 
     Args:
         table: path of the table.
-        mapping: name or path of its mapping; found by the table's name unless given.
+        mapping: name or path of its mapping; found by the table's name, else by its columns,
+            unless given.
         model: which estimates of ours, one of ``MODELS``; beside the refined one stand stacks and
             trees, which it has to beat.
-        split: train, validation or test: the galaxies of that part of the training data alone.
+        split: train, validation or test: the galaxies of that part of the training data alone;
+            unseen: those, of any table, that redshifts were not learned from.
 
     Raises:
         MappingError: the table cannot be read, or the mapping does not fit.
-        ValueError: no row has a spectroscopic redshift, or none has all published redshifts; or
-            a part is asked for of a table that nothing was trained on.
+        ValueError: no row has a spectroscopic redshift; or no galaxy is in the part that is asked
+            for.
     """
     if model not in MODELS:
         raise ValueError(f"model {model!r} is none of {', '.join(MODELS)}")
@@ -394,13 +408,11 @@ def evaluate_redshift(
     chosen = np.ones(len(galaxies.truth), bool)
     if split != "all":
         chosen = _in_split(galaxies, split)
+        if not chosen.any():
+            raise ValueError(f"{table}: none of {len(chosen)} galaxies is {split}")
     fingerprints = [one for one, keep in zip(galaxies.fingerprints, chosen, strict=True) if keep]
-    published = {name: one.select(chosen) for name, one in galaxies.published.items()}
-    complete = np.ones(len(fingerprints), bool)
-    for stated in published.values():
-        complete &= np.isfinite(stated.redshift)
-    if not complete.any():
-        raise ValueError(f"{table}: no row has all of {', '.join(published)}")
+    stated = {name: one.select(chosen) for name, one in galaxies.published.items()}
+    published, complete, not_compared = _comparable(stated, len(fingerprints))
     truth, s500 = galaxies.truth[chosen], galaxies.s500_jy[chosen]
     estimator = ConventionalRedshift()
     posteriors = _ours(estimator, model, fingerprints, bool(published))
@@ -409,7 +421,8 @@ def evaluate_redshift(
         estimates |= _baselines(estimator, fingerprints, truth)
     for name, one in published.items():
         estimates[f"{PUBLISHED}{name}"] = one
-    for name, method in galaxies.methods.items():
+    for name in published:
+        method = galaxies.methods[name]
         alone = _of_posteriors(_recalibrated(fingerprints, method), truth)
         there = np.isfinite(published[name].redshift)
         estimates[f"{RECALIBRATED}{name}"] = alone.where(there)
@@ -430,6 +443,8 @@ def evaluate_redshift(
         estimates=estimates,
         posteriors=posteriors[REFINED if model != CONVENTIONAL else CONVENTIONAL],
         problems=galaxies.problems,
+        mapping=galaxies.mapping,
+        notes=galaxies.notes + not_compared,
         identity=estimator.identity,
         reasons={name: [_reason(one) for one in posteriors[name]] for name in learned},
         trained_on=int(_trained_on(galaxies)[chosen].sum()) if learned else 0,
@@ -462,7 +477,7 @@ def _ours(
             REFINED: (refined, False),
             REFINED_PHOTOMETRY: (refined, True),
         }
-        known = learned if model == REFINED else known | learned
+        known = ({FAR_INFRARED: known[FAR_INFRARED]} if model == REFINED else known) | learned
     without = [replace(one, photometric_redshifts=[]) for one in fingerprints]
     return {
         name: _estimate(estimator, without if withheld else fingerprints)
@@ -498,20 +513,46 @@ def _reason(posterior: RedshiftPosterior) -> str:
     return last.removeprefix(start) if last.startswith(start) else ""
 
 
+def _comparable(
+    published: dict[str, Estimates], count: int
+) -> tuple[dict[str, Estimates], NDArray[np.bool_], list[str]]:
+    """The published redshifts that some galaxies all have, the most frequent first.
+
+    Returns:
+        Those by name, which galaxies have all of them, and why the others are left out.
+    """
+    stated = {name: np.isfinite(one.redshift) for name, one in published.items()}
+    complete = np.ones(count, bool)
+    kept: dict[str, Estimates] = {}
+    left_out: list[str] = []
+    for name in sorted(stated, key=lambda each: -stated[each].sum()):
+        if (complete & stated[name]).any():
+            complete &= stated[name]
+            kept[name] = published[name]
+        elif stated[name].any():
+            left_out.append(f"no redshift {name}: no galaxy has it that has {', '.join(kept)} too")
+        else:
+            left_out.append(f"no redshift {name}: no galaxy has it")
+    return {name: kept[name] for name in published if name in kept}, complete, left_out
+
+
 def _trained_on(galaxies: Galaxies) -> NDArray[np.bool_]:
-    """Which galaxies are in parts that learned redshifts were fitted, trained or chosen on."""
-    if galaxies.mapping not in _LEARNED_PARTS:
-        return np.zeros(len(galaxies.truth), bool)
-    return np.isin(_parts(galaxies), _LEARNED_PARTS[galaxies.mapping])
+    """Which galaxies are among those that learned redshifts were fitted, trained or chosen on."""
+    return was_learned_from(
+        [one.right_ascension_deg for one in galaxies.fingerprints],
+        [one.declination_deg for one in galaxies.fingerprints],
+    )
 
 
 def _in_split(galaxies: Galaxies, split: str) -> NDArray[np.bool_]:
+    if split == UNSEEN:
+        return ~_trained_on(galaxies)
     if split not in SPLITS:
-        raise ValueError(f"split {split!r} is none of all, {', '.join(SPLITS)}")
+        raise ValueError(f"split {split!r} is none of all, {', '.join((*SPLITS, UNSEEN))}")
     if galaxies.mapping not in _CATALOGUE_OF_MAPPING:
         raise ValueError(
             f"nothing was trained on tables of mapping {galaxies.mapping!r}: "
-            f"no galaxy is in the {split} part"
+            f"no galaxy is in the {split} part; {UNSEEN} works with every table"
         )
     return np.asarray(_parts(galaxies) == SPLITS.index(split))
 
@@ -580,6 +621,8 @@ def render(evaluation: Evaluation) -> Group:
         "left out of the tuning are in processors/redshift/tuned.json.",
         f"[bold]{CAVEAT}[/bold]",
     ]
+    absent = "".join(f"; {each}" for each in evaluation.notes)
+    parts.append(f"Read with mapping {evaluation.mapping}{escape(absent)}.")
     if evaluation.trained_on:
         parts.append(f"[bold]{_trained_on_some(evaluation)}[/bold]")
     if evaluation.problems:
@@ -591,9 +634,9 @@ def render(evaluation: Evaluation) -> Group:
 
 def _trained_on_some(evaluation: Evaluation) -> str:
     return (
-        f"{evaluation.trained_on} of these {len(evaluation.truth)} galaxies are in the parts on "
-        "which templates, stacks, trees or the refined redshift were fitted, trained or chosen, "
-        "which flatters them: --split test leaves them out."
+        f"{evaluation.trained_on} of these {len(evaluation.truth)} galaxies, by their places, are "
+        "among those on which templates, stacks, trees or the refined redshift were fitted, "
+        f"trained or chosen, which flatters them: --split {UNSEEN} leaves them out."
     )
 
 
@@ -787,7 +830,7 @@ def tune_redshift(
         everything = np.ones(len(sample.truth), bool)
         estimates = {CONVENTIONAL: _of_posteriors(posteriors, sample.truth)}
         held = Evaluation(
-            sample.name, sample.truth, {"all": everything}, estimates, posteriors, [], ""
+            sample.name, sample.truth, {"all": everything}, estimates, posteriors, [], "", ""
         )
         figures[sample.name] = held.figures("all", CONVENTIONAL)
     final = tune(many, first, evaluations)

@@ -59,6 +59,11 @@ class Columns:
         for index, join in enumerate(mapping.join):
             self._join(f"join[{index}]", join)
 
+    @property
+    def names(self) -> list[str]:
+        """Of the columns, those of joined tables with their prefix."""
+        return list(self._columns)
+
     def _join(self, key: str, join: Join) -> None:
         path = self._path.parent / join.file
         other = _read(path, join.table, self._mapping.name)

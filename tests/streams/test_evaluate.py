@@ -186,7 +186,7 @@ def test_the_refined_redshift_is_judged_beside_the_conventional(shared_data: Pat
     text = io.StringIO()
     Console(file=text, width=400).print(render(evaluation))
     count = len(evaluation.truth)
-    assert f"{count} of these {count} galaxies are in the parts on which" in text.getvalue()
+    assert f"{count} of these {count} galaxies, by their places, are among those" in text.getvalue()
     assert "Trees: the published redshift with a learnt correction" in text.getvalue()
     assert f"{REFINED}: 0 of 496 are the conventional redshift" in text.getvalue()
 
