@@ -33,6 +33,12 @@ those whose posteriors had nearly the highest density at the truth in both."""
 
 TRUSTED = 8.0  # signal-to-noise ratio
 
+FEATURE = 2
+"""Bins on either side that a line, seen through a filter as wide as it, reaches to: an artefact in
+its place explains all of it, so that a line set beside the middle has to explain more than one."""
+
+_NEGLIGIBLE = -5.0  # ln of the odds at which an artefact no longer counts
+
 _ROW_STEP = 0.1
 _LARGEST_ROW = 60.0  # a signal-to-noise ratio of 5,000
 _PHASES = 8
@@ -54,9 +60,7 @@ class LineRatios:
         scatter = relations.LINE_RATIO_SCATTER_DEX * np.log(10)
         spread = np.exp(-0.5 * np.square((_LOG_EXPECTED[:, None] - _LOG_EXPECTED) / scatter))
         ratio = np.exp(np.maximum(exponent, -700)) @ (spread / spread.sum(axis=0))
-        artefact = _log_artefact(significance)[:, None]
-        table = np.logaddexp(np.log((1 - ABSENT) * ratio + ABSENT), artefact)
-        table = (table - np.logaddexp(0.0, artefact)).astype(np.float32)
+        table = np.log((1 - ABSENT) * ratio + ABSENT).astype(np.float32)
         columns = table.shape[1] // _PHASES
         by_phase = table[:, : columns * _PHASES].reshape(len(rows), columns, _PHASES)
         self._table = np.ascontiguousarray(by_phase.transpose(2, 0, 1))
@@ -79,21 +83,26 @@ class LineRatios:
         return _of(self._table, measured, inverse_variance)
 
 
-def _log_artefact(significance: Array) -> Array:
-    """The ln of how much more probable a measured flux is with an artefact than by noise alone."""
-    broad = -0.5 * np.square(significance / ARTEFACT_WIDTH) - np.log(ARTEFACT_WIDTH)
-    odds = np.log(ARTEFACTS / (1 - ARTEFACTS))
-    return np.asarray(odds + broad + 0.5 * np.square(np.minimum(np.abs(significance), 1e3)))
-
-
 def _trust(significance: Array) -> Array:
-    """What a line weighs, of what its noise alone would have it weigh.
+    """What a feature weighs, of what its noise alone would have it weigh.
 
     A very bright line departs from any template by more than its noise: beyond ``TRUSTED``, its
     weight grows only with the logarithm.
     """
     excess = np.maximum(significance / TRUSTED, 1)
     return np.asarray(np.square((1 + 0.25 * np.log(excess)) / excess))
+
+
+@njit(cache=True)
+def _log_artefact(significance: float) -> float:
+    """The ln of how much more probable a feature is with an artefact than by noise alone.
+
+    It weighs as much as a line of the same brightness would, see ``_trust``.
+    """
+    excess = max(significance / TRUSTED, 1.0)
+    weighed = significance * (1 + 0.25 * math.log(excess)) / excess
+    broad = -0.5 * (weighed / ARTEFACT_WIDTH) ** 2 - math.log(ARTEFACT_WIDTH)
+    return math.log(ARTEFACTS / (1 - ARTEFACTS)) + broad + 0.5 * weighed * weighed
 
 
 @njit(cache=True)
@@ -125,7 +134,22 @@ def _of(
         # Column of the first flux, counted in phases; it may lie outside.
         first = (LOG_FLUX[0] + math.log(root) - _LOG_EXPECTED[0]) * (_PHASES / STEP)
         _read(table, (place + _LARGEST_ROW) / _ROW_STEP, round(first), found[index])
+        artefact = _log_artefact(_peak(observed[index], measured, inverse_variance))
+        if artefact > _NEGLIGIBLE:
+            neither = np.logaddexp(0.0, artefact)
+            for flux in range(len(LOG_FLUX)):
+                found[index, flux] = np.logaddexp(found[index, flux], artefact) - neither
     return found, row
+
+
+@njit(cache=True)
+def _peak(place: int, measured: Array, inverse_variance: Array) -> float:
+    """The highest signal-to-noise ratio, without sign, of the feature that a bin is part of."""
+    highest = 0.0
+    for other in range(max(place - FEATURE, 0), min(place + FEATURE + 1, len(measured))):
+        square = measured[other] * measured[other] * inverse_variance[other]
+        highest = max(highest, square)
+    return math.sqrt(highest)
 
 
 @njit(cache=True)

@@ -69,6 +69,7 @@ COMB_IDENTITY = hashlib.blake2b(
             line_ratio.TRUSTED,
             line_ratio.ARTEFACTS,
             line_ratio.ARTEFACT_WIDTH,
+            line_ratio.FEATURE,
         ]
     ).encode(),
     digest_size=8,

@@ -432,6 +432,26 @@ def test_a_very_bright_line_is_not_taken_for_a_blend_of_two(
     assert sum(mode.probability for mode in blends) < 0.2
 
 
+@pytest.mark.parametrize("log_brightness", [11.3, 11.8, 12.3])
+def test_two_lines_place_a_galaxy_however_bright_they_are(
+    estimator: ConventionalRedshift, log_brightness: float
+) -> None:
+    redshifts = np.linspace(2.9, 3.1, 20)
+    posteriors = estimator.estimate(
+        [
+            spectrum(redshift, log_brightness, [(82, 120)], seed=seed)
+            for seed, redshift in enumerate(redshifts.tolist())
+        ]
+    )
+    intervals = [each.interval_68 for each in posteriors]
+    assert max(each.upper - each.lower for each in intervals) < 0.01
+    held = [
+        each.lower < redshift < each.upper
+        for each, redshift in zip(intervals, redshifts.tolist(), strict=True)
+    ]
+    assert sum(held) >= 15
+
+
 def test_a_spectrum_without_lines_identifies_nothing(estimator: ConventionalRedshift) -> None:
     blank = spectrum(2.5, 6.0, [(84, 115)])
     (estimated,) = estimator.estimate_fully([blank])
