@@ -266,7 +266,10 @@ def _features(galaxy: ScoredGalaxy) -> RenderableType:
     table = Table(title="features", title_justify="left")
     for name in ("kind", "name", "GHz", "mJy", "Jy km/s", "km/s", "S/N"):
         table.add_column(name, justify="left" if name in ("kind", "name") else "right")
-    for feature in galaxy.features:
+    # Lines by their significance, as they are; then the continuum as a spectrum is read.
+    lines = [each for each in galaxy.features if each.kind == "line"]
+    others = [each for each in galaxy.features if each.kind != "line"]
+    for feature in [*lines, *sorted(others, key=lambda each: each.frequency_hz)]:
         table.add_row(
             feature.kind,
             Text(feature.name),

@@ -83,7 +83,8 @@ def row(message: Read, columns: int | None = None) -> str:
 
     Args:
         message: the message.
-        columns: cut the line to so many; None leaves it whole.
+        columns: cut the line of a galaxy to so many; None leaves it whole, as others are, of which
+            nobody can say what matters most.
     """
     when = datetime.fromtimestamp(message.timestamp_ms / 1000, UTC)
     content = message.plain
@@ -112,7 +113,7 @@ def row(message: Read, columns: int | None = None) -> str:
             for key, each in content.items()
             if isinstance(each, str | int | float)
         ]
-        parts.append(" ".join(plain)[:MAX_ROW])
+        return "  ".join([*parts, " ".join(plain)[:MAX_ROW]])
     line = "  ".join(parts).rstrip()
     return line if columns is None or len(line) <= columns else line[: columns - 1] + "…"
 
