@@ -269,7 +269,7 @@ def _features(galaxy: ScoredGalaxy) -> RenderableType:
     # Lines by their significance, as they are; then the continuum as a spectrum is read.
     lines = [each for each in galaxy.features if each.kind == "line"]
     others = [each for each in galaxy.features if each.kind != "line"]
-    for feature in [*lines, *sorted(others, key=lambda each: each.frequency_hz)]:
+    for feature in [*lines, *sorted(others, key=lambda each: each.frequency_hz or 0.0)]:
         table.add_row(
             feature.kind,
             Text(feature.name),
