@@ -1,7 +1,8 @@
 """Published catalogues as observations: the real galaxies that networks are trained and tested on.
 
 The tables are not part of the project; each reader says which paper they come from. What is missing
-in a table stays missing, it is not a non-detection.
+in a table stays missing, it is not a non-detection. Up to 24 µm bands and wavelengths are those of
+the stream's mappings (``streams/files/mappings``), so that what is fitted here is met there.
 """
 
 from __future__ import annotations
@@ -95,13 +96,13 @@ _NO_STAR = 0.01  # redshift
 # times as bright as "24" at z = 2, where 24 µm sees the strongest aromatic band, and 0.85 times at
 # 1.2 < z < 1.5, where 16 µm does and 24 µm sees silicate absorption.
 _GOODS_NORTH_BANDS = (
-    ("K", "K", 2.15),
-    ("IRAC1", "IRAC1", 3.6),
-    ("IRAC2", "IRAC2", 4.5),
-    ("IRAC3", "IRAC3", 5.8),
-    ("IRAC4", "IRAC4", 8.0),
+    ("K", "K", 2.146),
+    ("IRAC1", "IRAC1", 3.550),
+    ("IRAC2", "IRAC2", 4.493),
+    ("IRAC3", "IRAC3", 5.731),
+    ("IRAC4", "IRAC4", 7.872),
     ("24", "IRS-16", 16.0),
-    ("16", "MIPS-24", 24.0),
+    ("16", "MIPS-24", 23.68),
     ("100", "PACS-100", 100.0),
     ("160", "PACS-160", 160.0),
     ("250", "SPIRE-250", 250.0),
@@ -112,7 +113,7 @@ _GOODS_NORTH_BANDS = (
     ("20cm", "VLA-1.4GHz", 214_137.0),
 )
 _COSMOS_BANDS = (
-    ("24", "MIPS-24", 24.0),
+    ("24", "MIPS-24", 23.68),
     ("70", "MIPS-70", 70.0),
     ("100", "PACS-100", 100.0),
     ("160", "PACS-160", 160.0),
@@ -123,16 +124,21 @@ _COSMOS_BANDS = (
     ("1point1mm", "AzTEC-1.1mm", 1100.0),
     ("1point2mm", "MAMBO-1.2mm", 1200.0),
 )
+# Pivot wavelengths of the filters, as the template library has them; of Subaru g and CFHT i, which
+# it has not, effective ones: Ilbert et al. 2009, ApJ 690 1236, table 1.
 _COSMOS_OPTICAL = (
-    ("u", "CFHT-u", 0.38),
-    ("b", "Subaru-B", 0.446),
-    ("v", "Subaru-V", 0.548),
-    ("g", "Subaru-g", 0.478),
-    ("r", "Subaru-r", 0.629),
-    ("i", "Subaru-i", 0.768),
-    ("z", "Subaru-z", 0.904),
-    ("j", "UKIRT-J", 1.25),
-    ("k", "CFHT-K", 2.15),
+    ("fuv", "GALEX-FUV", 0.1535),
+    ("nuv", "GALEX-NUV", 0.2301),
+    ("u", "CFHT-u", 0.3828),
+    ("b", "Subaru-B", 0.4448),
+    ("v", "Subaru-V", 0.5470),
+    ("g", "Subaru-g", 0.4728),
+    ("r", "Subaru-r", 0.6275),
+    ("ic", "CFHT-i", 0.7629),
+    ("i", "Subaru-i", 0.7671),
+    ("z", "Subaru-z", 0.9028),
+    ("j", "UKIRT-J", 1.250),
+    ("k", "CFHT-K", 2.157),
 )
 _SPT_BANDS = (
     ("ALMA-3mm", 2998.0),
@@ -216,7 +222,7 @@ def cosmos(folder: Path) -> list[RealGalaxy]:
 
 
 def zcosmos(folder: Path) -> list[RealGalaxy]:
-    """Galaxies of zCOSMOS-bright with optical photometry (Lilly et al. 2007, ApJS 172 70).
+    """Galaxies of zCOSMOS-bright, ultraviolet to near-infrared (Lilly et al. 2007, ApJS 172 70).
 
     Secure redshifts alone, classes 3 and 4, no stars; those of ``cosmos`` are left out.
     """

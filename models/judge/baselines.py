@@ -22,6 +22,7 @@ from ..templates import load_templates
 from ..training_data import TEST, VALIDATION, split_of
 from . import redshift_in_stream
 from .pages import (
+    CAVEAT,
     ERRORS,
     EXCHANGED,
     NO_TABLES,
@@ -186,7 +187,7 @@ def page(numbers: dict[str, Any]) -> str:
         ]
     text += [
         "![redshifts of photometry alone](baselines_photometry.png)",
-        "## zCOSMOS: the template fit alone, u to K, no far infrared",
+        "## zCOSMOS: the template fit alone, far ultraviolet to K, no far infrared",
     ]
     optical = {f"{name} part, n = {one['n']}": one for name, one in numbers["zcosmos"].items()}
     elsewhere = numbers["cosmos"]
@@ -214,8 +215,7 @@ def page(numbers: dict[str, Any]) -> str:
     exponents = ", ".join(f"{one:.2f}" for one in numbers["log_linear_exponents"])
     text += [
         "## Read with care",
-        "* Galaxies with spectroscopic redshifts are brighter in the optical than the sources this "
-        "system is for.\n"
+        f"* {CAVEAT}\n"
         "* The fourteen constants of the conventional redshift in force were tuned on all "
         "galaxies, those judged here included; the row *training constants* has them tuned on the "
         "training parts alone.\n"

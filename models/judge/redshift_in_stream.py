@@ -60,7 +60,7 @@ def where_nothing_is_published(
         f"{plain['mae'][0]:.4f}, and its 68 % intervals cover "
         f"{100 * fitted['coverage68'][0]:.0f} %. But elsewhere the template fit is not "
         f"calibrated: of {elsewhere[WITH_TEMPLATES]['n']} far-infrared sources of COSMOS, most "
-        f"with ten bands from u to 24 µm, its 68 % intervals cover {covers:.0f} % "
+        f"with 13 bands from the far ultraviolet to 24 µm, its 68 % intervals cover {covers:.0f} % "
         f"({low:.0f}–{high:.0f}), those of the conventional redshift "
         f"{100 * elsewhere[CONVENTIONAL]['coverage68'][0]:.0f} %; MAE is "
         f"{elsewhere[WITH_TEMPLATES]['mae'][0]:.4f} against "

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from models.catalogues import RealGalaxy, cosmos, goods_north, read_catalogues, spt
+from models.catalogues import RealGalaxy, cosmos, goods_north, read_catalogues, spt, zcosmos
+from models.template_library import load_library
 from processors.fingerprint import build
+from processors.redshift.templates import photometry
 from processors.validation import problems
+from schemas.events import Fingerprint
 from streams.files.tables import find_mapping, read_table
 
 
@@ -81,6 +86,58 @@ def test_catalogue_and_mapping_agree_on_the_exchanged_columns(shared_data: Path)
             for observations in (galaxy.observations, row.observations)
         )
         assert ours == pytest.approx(theirs)
+
+
+Measured = dict[str, np.ndarray]
+
+
+def measured_through(fingerprints: Sequence[Fingerprint]) -> list[Measured]:
+    """By filter of the templates, flux densities and errors in Jy, shape (2, bands), of each."""
+    library = load_library()
+    found = photometry(fingerprints, library.wavelength_um)
+    galaxies = []
+    for first, end in zip(found.start[:-1], found.start[1:], strict=True):
+        band, flux, error = (each[first:end] for each in (found.band, found.flux, found.error))
+        galaxies.append(
+            {
+                library.bands[one]: np.sort([flux[band == one], error[band == one]], axis=1)
+                for one in np.unique(band)
+            }
+        )
+    return galaxies
+
+
+@pytest.mark.parametrize(
+    ("table", "reader"),
+    [("goodsn.ecsv", goods_north), ("cosmos_fir.ecsv", cosmos), ("zcosmos.ecsv", zcosmos)],
+)
+def test_templates_see_the_same_whether_the_stream_reads_a_table_or_training_does(
+    shared_data: Path, table: str, reader: Callable[[Path], list[RealGalaxy]]
+) -> None:
+    path = shared_data / table
+    rows = {row.identifier: row for row in read_table(path, find_mapping(path))}
+    galaxies = reader(shared_data)
+    ours = measured_through([build(one.name, one.observations) for one in galaxies])
+    theirs = measured_through(
+        [build(one.name, rows[one.name.split()[1]].observations) for one in galaxies]
+    )
+    for galaxy, one, other in zip(galaxies, ours, theirs, strict=True):
+        assert one.keys() == other.keys(), galaxy.name
+        for band, values in one.items():
+            np.testing.assert_allclose(values, other[band], rtol=1e-3, err_msg=galaxy.name)
+
+
+def test_templates_see_cosmos_through_the_filters_that_were_used(shared_data: Path) -> None:
+    path = shared_data / "cosmos_fir.ecsv"
+    rows = [row for row in read_table(path, find_mapping(path)) if row.observations]
+    seen = measured_through([build(row.identifier, row.observations) for row in rows])
+    # Of Subaru g and CFHT i there is none: HSC g and Subaru i stand for them.
+    assert set().union(*seen) == {
+        *("galex_FUV", "galex_NUV", "cfht_megacam_us_9301", "subaru_suprimecam_B", "hsc_g"),
+        *("subaru_suprimecam_V", "subaru_suprimecam_rp", "subaru_suprimecam_ip"),
+        *("subaru_suprimecam_zp", "ukirt_wfcam_J", "cfht_wircam_Ks_8302", "spitzer_mips_24"),
+    }
+    assert max(len(one["subaru_suprimecam_ip"][0]) for one in seen if len(one) > 1) == 2
 
 
 def test_a_folder_without_tables_is_named(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from models.judge import (
     baselines,
     redshift,
     redshift_in_stream,
+    redshift_targets,
     simulated_estimates,
     simulated_spectra_redshifts,
 )
@@ -166,6 +167,49 @@ def test_conditions_fail_by_name() -> None:
     found = redshift.conditions(estimators)
     assert [one["holds"] for one in found] == [False, False, False]
     assert "of trees" in found[2]["found"]
+
+
+def test_what_the_mae_is_made_of_is_measured() -> None:
+    published = np.array([0.5, -0.4, *np.tile([0.02, -0.02], 49)])
+    found = redshift_targets.measured(published, published / 2, np.full(100, 0.1))
+    assert (found["n"], found["outliers"], found["mended"]) == (100, 2, 0)
+    assert found["share of MAE"] == pytest.approx(0.9 / (0.9 + 98 * 0.02), abs=1e-4)
+    assert found["others, refined"] == pytest.approx(found["others, published"] / 2)
+    assert found["others would need"] == pytest.approx(-0.2 * (0.9 + 1.96) / 1.96, abs=1e-4)
+    assert found["correlation"] == pytest.approx(1)
+
+
+def test_why_targets_are_met_or_missed_is_said_of_what_was_measured() -> None:
+    delta = np.array([0.5, -0.4, *np.tile([0.02, -0.02], 49)])
+    found = redshift_targets.measured(delta, np.where(np.abs(delta) > 0.45, 0.1, delta), delta)
+    trees = figures(0.04, refined_minus={"nmad": [-0.001, -0.01, 0.01]})
+    faint = {"trees": trees, "refined": figures(0.04)}
+    said = redshift_targets.section(found, faint, holds=False)
+    assert "does not fall by 20 %" in said
+    assert "the 2 outliers" in said
+    assert "1 of them is brought below 0.15" in said
+    assert "within its error" in said
+    faint["trees"] = figures(0.04, refined_minus={"nmad": [-0.01, -0.02, -0.001]})
+    assert "beyond its error" in redshift_targets.section(found, faint, holds=True)
+
+
+def test_fallbacks_are_said_in_a_sentence() -> None:
+    few, unlike = "conventional: too few near-infrared bands", "conventional: fluxes unlike"
+    given = {
+        "all": {"refined": figures(0.04)},
+        "photometry alone": {"refined": figures(0.04)},
+        "far infrared alone": {"refined": figures(0.04)},
+        "fallbacks": {
+            "with published": {},
+            "photometry alone": {few: 1},
+            "far infrared alone": {few: 2, unlike: 3},
+        },
+    }
+    assert redshift.fallen_back(given) == (
+        "The refined redshift is the conventional one for none of 9 with both published redshifts, "
+        "1 of 9 from photometry alone (too few near-infrared bands), 5 of 9 from the far infrared "
+        "alone (too few near-infrared bands 2, fluxes unlike 3)."
+    )
 
 
 def test_tables_set_the_lowest_error_in_bold_and_sign_differences() -> None:

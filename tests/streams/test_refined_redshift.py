@@ -59,7 +59,7 @@ def test_galaxies_carry_both_redshifts(galaxies: list[ScoredGalaxy]) -> None:
         assert "refined" not in galaxy.redshift.inputs
         used = [each for each in galaxy.models if each.role == "refined-redshift"]
         assert [each.name for each in used] == ["refined", COLOURS, GATE]
-        assert used[0].version == "3"
+        assert used[0].version == "4"
     assert one_refined(galaxies).refined_redshift_reason == ""
     assert one_not_refined(galaxies).refined_redshift_reason.startswith("conventional: ")
     refined = one_refined(galaxies).refined_redshift
@@ -91,7 +91,7 @@ def test_both_networks_are_switched_together_without_a_restart(
 ) -> None:
     endpoint = Endpoint(refining.settings, "score-galaxies")
     started = endpoint.scrape()["process_start_time_seconds", frozenset()]
-    training = {"name": "refined", "version": 4, "sha256": "0123"}
+    training = {"name": "refined", "version": 5, "sha256": "0123"}
     folder = documented(tmp_path, COLOURS, COLOURS, training=training)
     documented(tmp_path, GATE, GATE, training=training, sharpness=4.0)
     try:
@@ -109,7 +109,7 @@ def test_both_networks_are_switched_together_without_a_restart(
         found = [each.galaxy for each in new if each.galaxy is not None]
         for galaxy in (one_refined(found), one_not_refined(found)):
             used = [each for each in galaxy.models if each.role == "refined-redshift"]
-            assert [each.version for each in used] == ["4", "2", "2"]
+            assert [each.version for each in used] == ["5", "2", "2"]
         assert (
             refining.command("verify", one_refined(found).galaxy_id).stdout.count("identical") == 2
         )
