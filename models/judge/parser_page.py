@@ -259,13 +259,13 @@ def _blends(shapes: dict[str, Any]) -> str:
     table = shapes["above_10"]
     said = table[blended]
     count = max(sum(said), 1)
-    called = f"{said[blended]} are called so" if said[blended] else "none is called so"
+    bright = shapes["above_20"][blended]
     return (
-        f"Of {sum(said)} blends at S/N above 10 {called}: {100 * said[gaussian] / count:.0f} % are "
-        f"called {SHAPES[gaussian]}, {100 * said[horned] / count:.0f} % {SHAPES[horned]}; of "
-        f"{sum(shapes['above_20'][blended])} above 20 {shapes['above_20'][blended][blended]}. A "
-        "blend is two Gaussians that overlap. Of like heights they look as a double-horned line "
-        "does, of unlike ones as a Gaussian with a wing; and with "
+        f"Of {sum(said)} blends at S/N above 10 {said[blended] or 'none'} is called so: "
+        f"{100 * said[gaussian] / count:.0f} % are called {SHAPES[gaussian]}, "
+        f"{100 * said[horned] / count:.0f} % {SHAPES[horned]}. Of {sum(bright)} above 20 it is "
+        f"{bright[blended] or 'none'}. A blend is two Gaussians that overlap. Of like heights they "
+        "look as a double-horned line does, of unlike ones as a Gaussian with a wing; and with "
         f"{100 * SHAPE_SHARES[blended]:.0f} % of the simulated lines against "
         f"{100 * SHAPE_SHARES[horned]:.0f} and {100 * SHAPE_SHARES[gaussian]:.0f} % they are the "
         "rarest. A network that gives each shape its probability, trained with these shares, "

@@ -147,7 +147,7 @@ def _redshift_probability(numbers: Numbers) -> tuple[str, ...]:
         "are as many redshifts right as their stated probabilities say?",
         f"GOODS-N, COSMOS, SPT, real, {one['galaxies']:,} galaxies, which it was fitted on",
         f"stated {one['stated'][0]:.3f}, right {_figure(one['right'])}; Brier score out of fold "
-        f"{_figure(one['brier_out_of_fold'])}",
+        f"{_figure(one['brier_out_of_fold'])}; no condition had been written down",
         f"the posterior's own mass {one['brier_of_mass'][0]:.3f}; the share right "
         f"{one['brier_of_share'][0]:.3f}",
     )
