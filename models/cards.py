@@ -8,6 +8,7 @@ _PARSER = "models/reports/parser.md"
 _CRITIC = "models/reports/critic.md"
 _REDSHIFT = "models/reports/redshift.md"
 _BASELINES = "models/reports/baselines.md"
+_PROBABILITY = "models/reports/redshift_probability.md"
 
 _REFINED = (
     "trained in one field on galaxies with spectroscopic redshifts, which are brighter in the"
@@ -66,6 +67,15 @@ _ABOUT: dict[str, tuple[str, tuple[str, ...]]] = {
         (
             "fitted in one field, where redshifts are published: elsewhere intervals are narrow",
             "trees correct a published redshift, and say nothing without one",
+        ),
+    ),
+    "redshift_calibration": (
+        _PROBABILITY,
+        (
+            "fitted and measured on the same real galaxies, those of test parts among them",
+            "no real spectrum was among what it was fitted on",
+            "galaxies with spectroscopic redshifts are brighter in the optical than most",
+            "of redshifts in the middle, from 0.3 to 0.7, there are few: there it is known worst",
         ),
     ),
     "weak_lines": (

@@ -13,6 +13,7 @@ from scipy.stats import ks_2samp, rankdata
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from processors import vector
+from processors.relations import SPEED_OF_LIGHT_KM_S
 from schemas.events import Floats
 
 from .discrimination import area_under_curve
@@ -82,6 +83,29 @@ def correlations(genuine: Examples, drawn: Examples) -> float:
     """Mean |Δρ|."""
     first, second = rank_correlations(genuine), rank_correlations(drawn)
     return float(np.mean([abs(first[pair] - second[pair]) for pair in first] or [np.nan]))
+
+
+def spreads(genuine: Examples, drawn: Examples) -> list[dict[str, float | list[float]]]:
+    """Of each interval seen often enough how genuine and drawn fluxes are spread.
+
+    Returns:
+        Wavelength in µm as ``um``; standard deviation of the scaled fluxes as ``scatter`` and share
+        of those that are zero as ``not detected``, each of the genuine and of the drawn.
+    """
+    both = [fluxes(each) for each in (genuine, drawn)]
+    found: list[dict[str, float | list[float]]] = []
+    for interval, centre in enumerate(vector.BROADBAND_CENTRES_HZ.tolist()):
+        seen = np.isfinite(both[0][:, interval])
+        if seen.sum() >= LEAST_SEEN:
+            values = [each[seen, interval] for each in both]
+            found.append(
+                {
+                    "um": round(SPEED_OF_LIGHT_KM_S * 1e9 / centre, 3),
+                    "scatter": [round(float(each.std()), 4) for each in values],
+                    "not detected": [round(float((each <= 0).mean()), 4) for each in values],
+                }
+            )
+    return found
 
 
 def under_exchange(

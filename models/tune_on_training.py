@@ -21,14 +21,25 @@ from processors.redshift.tuned import packaged
 from .catalogues import RealGalaxy, cosmos, goods_north, spt
 from .repository import WEIGHTS
 from .training_data import TRAIN, split_of
-from .tune_redshift import Sample, tune
+from .tune_redshift import Sample, fold_of, tune
 
 DATA_VARIABLE = "MMBROKER_DATA"
 
 
 def training_samples(name: str, galaxies: Sequence[RealGalaxy]) -> list[Sample]:
     """The training part by number of published redshifts, and once more without any."""
-    chosen = [one for one in galaxies if one.spectroscopic_redshift and split_of(one.name) == TRAIN]
+    return samples_of(name, [one for one in galaxies if split_of(one.name) == TRAIN])
+
+
+def samples_of(name: str, galaxies: Sequence[RealGalaxy], folds: int = 1) -> list[Sample]:
+    """Those with spectroscopic redshifts by number of published ones, and once more without any.
+
+    Args:
+        name: of the table.
+        galaxies: of it.
+        folds: into which galaxies are put.
+    """
+    chosen = [one for one in galaxies if one.spectroscopic_redshift]
     built = [build(one.name, one.observations) for one in chosen]
     fingerprints = [
         replace(one, photometric_redshifts=independent(one.photometric_redshifts, dust=True))
@@ -36,7 +47,7 @@ def training_samples(name: str, galaxies: Sequence[RealGalaxy]) -> list[Sample]:
     ]
     truth = np.array([one.spectroscopic_redshift for one in chosen], float)
     count = np.array([len(one.photometric_redshifts) for one in fingerprints])
-    whole = Sample(name, fingerprints, truth, np.zeros(len(truth), np.int64))
+    whole = Sample(name, fingerprints, truth, fold_of([one.name for one in chosen], folds))
     parts = [whole.select(count == number) for number in range(count.max(initial=0), 0, -1)]
     without = [replace(one, photometric_redshifts=[]) for one in fingerprints]
     return [*parts, replace(whole, fingerprints=without)]

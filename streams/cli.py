@@ -720,7 +720,8 @@ def evaluate_calibrate(
 ) -> None:
     """Calibrate the probability that a redshift is right.
 
-    Writes models/weights/redshift_calibration.json.
+    Writes models/weights/redshift_calibration.json, whose card is then written by
+    python -m models.redshift_probability.
     """
     from . import evaluate
 

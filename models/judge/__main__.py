@@ -7,7 +7,16 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from . import baselines, critic, parser, redshift, simulator, summary, weak_lines
+from . import (
+    baselines,
+    critic,
+    parser,
+    redshift,
+    redshift_probability,
+    simulator,
+    summary,
+    weak_lines,
+)
 
 Report = Callable[[Path | None, Path], None]
 
@@ -16,6 +25,7 @@ REPORTS: dict[str, Report] = {
     "baselines": baselines.report,
     "critic": critic.report,
     "redshift": redshift.report,
+    "redshift_probability": redshift_probability.report,
     "parser": parser.report,
     "weak_lines": weak_lines.report,
 }

@@ -24,6 +24,7 @@ from models.sample_quality import (
     hot_deck,
     marginals,
     nearest_distance,
+    spreads,
     trees,
     two_sample_scores,
     under_exchange,
@@ -96,7 +97,10 @@ def report(tables: Path | None, output: Path) -> None:
     draw(numbers, history, output)
     card = json.loads((WEIGHTS / "critic.json").read_text())
     validation = judge(tables, WEIGHTS, PREVIOUS, VALIDATION).get("real")
-    (output / "critic.md").write_text(page(numbers, card, validation))
+    if validation is not None:
+        # What tells the draws is looked for here, where the test split need not be opened for it.
+        validation["spreads"] = spreads(*validation["shown"])
+    (output / "critic.md").write_text(page(numbers, card, validation, history))
     if validation is not None:
         numbers["real, validation"] = validation
     for group in numbers.values():
@@ -169,6 +173,7 @@ def _samples(ours: Judged, theirs: Judged, group: Group) -> dict[str, Any]:
         found[name]["version_2_minus_this"] = _figure(value, areas["version 2"] - areas[name])
     return {
         "galaxies": len(unseen),
+        "learnt": {"galaxies": len(learnt), "examples": len(group.learnt)},
         "samples": found,
         "null": {name: _figure(float(each.mean()), each) for name, each in null.items()},
         "shown": (unseen, shown),

@@ -47,8 +47,26 @@ _KINDS = (
 _WAVELENGTH_UM = SPEED_OF_LIGHT_KM_S * 1e9 / vector.BROADBAND_CENTRES_HZ
 
 
+WHY = {
+    "area against generated ones at least that of trees, within the interval": "presumably two "
+    "layers read less in tables than trees do",
+    f"two-sample test of the draws at most {SMALLEST_AREA:.2f}": "too few faint fluxes are drawn",
+    "two-sample test below that of hot deck": "which copies real galaxies",
+}
+"""Why conditions were missed, in short."""
+
+_NEAR_INFRARED_UM = (2.0, 8.5)
+"""Between which the draws are too much alike."""
+
+_FAR_INFRARED_UM = 100.0
+"""Where too few of them are not detected."""
+
+
 def page(
-    numbers: dict[str, Any], card: dict[str, Any], validation: dict[str, Any] | None = None
+    numbers: dict[str, Any],
+    card: dict[str, Any],
+    validation: dict[str, Any] | None = None,
+    history: Sequence[dict[str, float]] = (),
 ) -> str:
     """The page, in Markdown.
 
@@ -56,6 +74,7 @@ def page(
         numbers: of each group on the test split.
         card: of the critic that is judged.
         validation: of real galaxies on the validation split, where there are tables.
+        history: what was measured in each epoch of training.
     """
     recipe = card["recipe"]
     lines = [
@@ -77,6 +96,7 @@ def page(
     ]
     if "real" in numbers:
         lines += ["## Against the conditions", "", *_verdict(numbers["real"]), ""]
+        lines += _why_not(numbers["real"], validation, card, history)
         lines += ["## Which version is served", "", *_choice(validation, numbers["real"]), ""]
     else:
         lines += [
@@ -221,6 +241,95 @@ def _choice(validation: dict[str, Any] | None, test: dict[str, Any]) -> list[str
 def _verdict(real: dict[str, Any]) -> list[str]:
     rows = [(name, found, "met" if met else "**not met**") for name, found, met in conditions(real)]
     return _table(("condition", "found", ""), rows)
+
+
+def _why_not(
+    real: dict[str, Any],
+    validation: dict[str, Any] | None,
+    card: dict[str, Any],
+    history: Sequence[dict[str, float]],
+) -> list[str]:
+    """By how much conditions are missed, and why as far as it is known."""
+    reasons = [
+        _against_trees(real["trees"], card, history),
+        _told_draws(real, validation),
+        _against_hot_deck(real["samples"]),
+    ]
+    known = [each for each in reasons if each]
+    return ["What is missed, by how much, and why:", "", *known, ""] if known else []
+
+
+def _against_trees(
+    compared: dict[str, Any], card: dict[str, Any], history: Sequence[dict[str, float]]
+) -> str:
+    value, low, high = compared["generated"]["critic_minus_trees"]
+    if high >= 0:
+        return ""
+    recipe = card["recipe"]
+    together = recipe["simulated_epochs"] + recipe["real_epochs"]
+    alone = [row["auc_generated"] for row in history[together:] if "auc_generated" in row]
+    slowly = (
+        f" It learnt the draws slowly: alone, its area against them rose from {alone[0]:.2f} to "
+        f"{alone[-1]:.2f} in {recipe['frozen_epochs'] + recipe['further_epochs']:,} epochs (real "
+        "and simulated galaxies of the validation split)."
+        if alone
+        else ""
+    )
+    return (
+        f"* **Area against generated ones**: {-value:.3f} ({-high:.3f} to {-low:.3f}) below that "
+        "of trees trained on the same examples. Presumably a network of two layers reads less in a "
+        f"table of fluxes than trees do, which look at one flux at a time.{slowly} Neither a "
+        "larger critic nor one that learns from the draws of more generators was tried."
+    )
+
+
+def _told_draws(real: dict[str, Any], validation: dict[str, Any] | None) -> str:
+    beyond = real["samples"]["version 2"]["two_sample"][0] - SMALLEST_AREA
+    if beyond <= 0:
+        return ""
+    learnt = real["learnt"]
+    text = (
+        f"* **Two-sample test of the draws**: {beyond:.3f} above {SMALLEST_AREA:.2f}. The "
+        f"{learnt['galaxies']:,} real galaxies of the training split, each with up to "
+        f"{learnt['examples'] // learnt['galaxies'] - 1} parts of its observations beside it, are "
+        "few to learn from"
+    )
+    if validation is None or not validation.get("spreads"):
+        return text + "."
+    near = [
+        each["scatter"]
+        for each in validation["spreads"]
+        if _NEAR_INFRARED_UM[0] <= each["um"] <= _NEAR_INFRARED_UM[1]
+    ]
+    far = min(validation["spreads"], key=lambda each: abs(np.log(each["um"] / _FAR_INFRARED_UM)))
+    (least, most), (least_drawn, most_drawn) = (
+        (min(column), max(column)) for column in zip(*near, strict=True)
+    )
+    missing, missing_drawn = (100 * share for share in far["not detected"])
+    return (
+        f"{text}, and faint fluxes are missing. On the validation split draws from "
+        f"{_NEAR_INFRARED_UM[0]:.0f} to {_NEAR_INFRARED_UM[1]:.0f} µm scatter by {least_drawn:.1f} "
+        f"to {most_drawn:.1f} where real fluxes do by {least:.1f} to {most:.1f} (asinh of flux "
+        f"over depth), and at {far['um']:.0f} µm {missing_drawn:.0f} % of the draws are not "
+        f"detected where {missing:.0f} % of the real fluxes are not."
+    )
+
+
+def _against_hot_deck(samples: dict[str, Any]) -> str:
+    difference, low, high = samples["hot deck"]["version_2_minus_this"]
+    if high < 0:
+        return ""
+    copies = samples["hot deck"]["drawn_nearer"][0]
+    own = samples["version 2"]["drawn_nearer"][0]
+    return (
+        f"* **Two-sample test against the hot deck**: {difference:.3f} ({low:.3f} to {high:.3f}) "
+        "above it. The hot deck gives back the fluxes of a training galaxy, which have the right "
+        "colours and scatter because they are real; trees tell them only by not belonging to the "
+        "mask and redshift that were asked for. It learns by heart by construction: its draws are "
+        f"nearer to training galaxies than unseen galaxies are with a chance of {copies:.2f}, "
+        f"those of the generator with {own:.2f}. That the generator makes its own is what it pays "
+        "for."
+    )
 
 
 def _tables(group: dict[str, Any]) -> list[str]:

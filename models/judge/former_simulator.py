@@ -1,4 +1,4 @@
-"""Catalogues by the simulator of version 0.1.0, kept to be judged beside those of the present one.
+"""Catalogues by the first simulator, kept to be judged beside those of the present one.
 
 Made with ``models/simulator.py`` of commit a275aae: the photometry that ``simulate(60_000, 2026,
 Mix(1, 0, 0, 0, 0), observations_per_galaxy=1)`` yields, of each instrument the first sources, as
@@ -15,7 +15,9 @@ from schemas.events import Floats
 
 from ..surveys import Catalogue, Survey
 
-VERSION = "0.1.0"
+NAME = "the first simulator"
+"""What pages call it: the code's version was the same as that of the present one."""
+
 CATALOGUES = Path(__file__).with_name("former_simulator.npz")
 """By table: flux densities and errors in Jy, float32, shape (N, bands), NaN where missing, in the
 order of the survey's bands; true redshifts, float32, shape (N,)."""

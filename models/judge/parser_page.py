@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from processors.features import observed
+from processors.redshift.lines import EVIDENCE_WEIGHT
+
+from ..line_profiles import SHAPE_SHARES, SHAPES
 from .continuum_segments import GENERIC, MEDIAN, SEGMENTS
 from .line_purity import FEWEST_DETECTIONS
 from .pages import times
@@ -21,6 +25,7 @@ def page(numbers: dict[str, Any], real: bool) -> str:
     parts = [
         _head(numbers),
         _verdict(numbers),
+        _limits(),
         _lines(numbers),
         _purity(numbers),
         _measurements(numbers),
@@ -115,6 +120,20 @@ def _verdict(numbers: dict[str, Any]) -> str:
         f"| {what} | {found} | {'holds' if ok else '**fails**'} |" for what, found, ok in rows
     ]
     return "\n".join(table)
+
+
+def _limits() -> str:
+    """What the parser is not asked to read."""
+    low, high = (each / 1e9 for each in observed.FREQUENCIES_HZ)
+    return f"""## Where it says nothing
+
+A spectrum that reaches below {low:g} or above {high:g} GHz, has channels wider than
+{observed.WIDEST_CHANNEL_KM_S:g} km/s, or fewer than eight of them, gets no tree; nor does a map
+that fills less than {100 * observed.LEAST_OBSERVED:g} % of the network's square, has fewer than
+{observed.FEWEST_PIXELS_PER_BEAM:g} pixels across a beam, or no pixel above
+{observed.FAINTEST_PEAK:g} σ (`processors/features/observed.py`). The networks were trained within
+these limits alone, and what they would say beyond has not been judged: no tree is better than one
+that means nothing. Nothing on this page holds there."""
 
 
 def _lines(numbers: dict[str, Any]) -> str:
@@ -230,8 +249,29 @@ def _shapes(numbers: dict[str, Any]) -> str:
     rows = ["## Shapes", "", "Of found lines, S/N above 10:", ""]
     rows += _table(shapes["above_10"], shapes["names"])
     rows += ["", "S/N above 20:", "", *_table(shapes["above_20"], shapes["names"]), ""]
-    rows += ["![confusion](parser_confusion.png)"]
+    rows += ["![confusion](parser_confusion.png)", "", _blends(shapes)]
     return "\n".join(rows)
+
+
+def _blends(shapes: dict[str, Any]) -> str:
+    """What becomes of lines that are two, and why."""
+    gaussian, horned, blended = range(3)
+    table = shapes["above_10"]
+    said = table[blended]
+    count = max(sum(said), 1)
+    bright = shapes["above_20"][blended]
+    return (
+        f"Of {sum(said)} blends at S/N above 10 {said[blended] or 'none'} is called so: "
+        f"{100 * said[gaussian] / count:.0f} % are called {SHAPES[gaussian]}, "
+        f"{100 * said[horned] / count:.0f} % {SHAPES[horned]}. Of {sum(bright)} above 20 it is "
+        f"{bright[blended] or 'none'}. A blend is two Gaussians that overlap. Of like heights they "
+        "look as a double-horned line does, of unlike ones as a Gaussian with a wing; and with "
+        f"{100 * SHAPE_SHARES[blended]:.0f} % of the simulated lines against "
+        f"{100 * SHAPE_SHARES[horned]:.0f} and {100 * SHAPE_SHARES[gaussian]:.0f} % they are the "
+        "rarest. A network that gives each shape its probability, trained with these shares, "
+        "hardly ever finds a blend the most probable. Its probability stands in the tree; whether "
+        "a line is two galaxies has to be asked of that, or of the other lines."
+    )
 
 
 def _continuum(numbers: dict[str, Any]) -> str:
@@ -287,6 +327,14 @@ def _redshift(numbers: dict[str, Any]) -> str:
                 f"{'' if first else _interval(each['right_minus_comb'])} | {each['log']:.3f} | "
                 f"{'' if first else _interval(each['log_minus_comb'])} |"
             )
+    rows += [
+        "",
+        "**The stream does not use the parser's list.** Its redshifts come from the comb, with an"
+        f" exponent of {EVIDENCE_WEIGHT:g} on the comb's likelihood; no redshift, score or alert"
+        " depends on a feature tree. What is gained here is gained in the noise that the parser was"
+        " trained on, and no real spectrum has confirmed it; how sure the stream's redshifts would"
+        " be with the list has not been looked at, as it has for the comb.",
+    ]
     return "\n".join(rows)
 
 

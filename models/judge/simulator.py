@@ -74,7 +74,7 @@ class Comparison:
         judged: real sources of the part that is judged.
         training: real sources that the classifier learns from.
         simulated: the first half of them teaches the classifier, the second is judged.
-        former: the same by the simulator of version 0.1.0.
+        former: the same by the first simulator.
         parts: which parts of the table are judged.
     """
 
@@ -151,6 +151,7 @@ def judge(compared: Comparison) -> dict[str, Any]:
             name: dict(zip(compared.survey.bands, values, strict=True))
             for name, values in apart.items()
         },
+        "training part": _levels(compared),
         "share of sources with the band": {
             band: [float(shares[band_index]) for shares in both]
             for band_index, band in enumerate(compared.survey.bands)
@@ -165,6 +166,29 @@ def judge(compared: Comparison) -> dict[str, Any]:
         },
         "colours": _colours(compared),
     }
+
+
+def _levels(compared: Comparison) -> dict[str, Any]:
+    """How flux densities of the training part, by which the simulator was set, are distributed.
+
+    By band the percentiles of real and simulated ones in depths, and their Kolmogorov-Smirnov
+    distance: where the judged part is off, this tells in which direction, and whether it was known.
+    """
+    apart = distances(compared.training, compared.simulated)["flux density"]
+    found: dict[str, Any] = {"real": len(compared.training), "bands": {}}
+    for place, (band, distance) in enumerate(zip(compared.survey.bands, apart, strict=True)):
+        if distance is not None:
+            found["bands"][band] = {
+                "distance": distance.value,
+                **{
+                    name: np.sinh(np.nanpercentile(each.scaled[:, place], [16, 50, 84])).tolist()
+                    for name, each in (
+                        ("real", compared.training),
+                        ("simulated", compared.simulated),
+                    )
+                },
+            }
+    return found
 
 
 def _compare(

@@ -14,7 +14,7 @@ from schemas.events import Floats
 
 from ..population import KINDS, Population
 from ..surveys import CANDELS, WEBB
-from .former_simulator import VERSION
+from .former_simulator import NAME
 from .two_sample import VIEWS, Interval, colour
 from .two_sample import correlations as rank_correlations
 
@@ -63,7 +63,7 @@ def two_samples(tables: dict[str, dict[str, Any]], output: Path) -> None:
         if halves[VIEWS[0]] is not None:
             _bars(axis, place, halves, REAL, "halves of the real table")
         former = numbers["area of the former simulator"]
-        _bars(axis, place - 0.12, former, OLD, f"simulated by version {VERSION}")
+        _bars(axis, place - 0.12, former, OLD, f"simulated by {NAME}")
         axis.axhline(0.5, c="grey", lw=0.6)
         axis.set_xticks(place, VIEWS, fontsize=7)
         axis.set_title(f"{name}: {numbers['real']} real sources")

@@ -9,7 +9,10 @@ from typing import Any
 
 from ..redshift_figures import ALONE, REFINED
 from .critic_page import SMALLEST_AREA
+from .critic_page import WHY as CRITIC_WHY
 from .critic_page import conditions as critic_conditions
+from .simulator_page import USABLE, WHY_OFF
+from .weak_lines_page import missed_in_short as line_conditions
 
 NAME = "README.md"
 Numbers = dict[str, Any]
@@ -68,7 +71,13 @@ def _simulator(numbers: Numbers) -> tuple[str, ...]:
     return (
         "can trees tell simulated catalogues from real ones (0.5: they cannot)?",
         "; ".join(f"{name}, {one['real']} galaxies" for name, one in tables.items()),
-        "by their fluxes: " + "; ".join(f"{name} {_area(each)}" for name, each in areas.items()),
+        "by their fluxes: "
+        + "; ".join(f"{name} {_area(each)}" for name, each in areas.items())
+        + "".join(
+            f"; {name} is off: {WHY_OFF[name]}"
+            for name, each in areas.items()
+            if each["value"] >= USABLE and name in WHY_OFF
+        ),
         "the first simulator: "
         + "; ".join(f"{name} {each['value']:.2f}" for name, each in former.items()),
     )
@@ -93,14 +102,22 @@ def _baselines(numbers: Numbers) -> tuple[str, ...]:
 def _critic(numbers: Numbers) -> tuple[str, ...]:
     real = numbers["real"]
     kinds, trees = real["critic"]["version 2"]["kinds"], real["trees"]
-    met = [ok for _, _, ok in critic_conditions(real)]
+    conditions = critic_conditions(real)
+    met = [ok for _, _, ok in conditions]
+    missed = _missed(
+        [
+            f"{name} ({CRITIC_WHY[name]})" if name in CRITIC_WHY else name
+            for name, _, ok in conditions
+            if not ok
+        ]
+    )
     return (
         "does the critic tell real fingerprints from others, and are the generator's draws like "
         "real ones?",
         f"GOODS-N, COSMOS, SPT, real, test part, {real['galaxies']} galaxies",
         f"area against corrupted ones {_figure(kinds['corrupted']['area'], 2)}, against the "
         f"generator's {_figure(kinds['generated']['area'], 2)}; trees tell its draws with "
-        f"{_figure(real['samples']['version 2']['two_sample'], 2)}; {_met(met)}",
+        f"{_figure(real['samples']['version 2']['two_sample'], 2)}; {_met(met)}{missed}",
         f"trees {trees['corrupted']['area'][0]:.2f} and {trees['generated']['area'][0]:.2f}; hot "
         f"deck {real['samples']['hot deck']['two_sample'][0]:.2f}, and {SMALLEST_AREA:.2f}",
     )
@@ -119,8 +136,20 @@ def _redshift(numbers: Numbers) -> tuple[str, ...]:
         f"GOODS-N, real, test part, {_count(faint)} galaxies of S500 < 15 mJy",
         f"MAE {_figure(refined['mae'])}, 68 % intervals cover "
         f"{100 * refined['coverage68'][0]:.0f} %; {_met([one['holds'] for one in conditions])}"
-        + (f", not: {missed}" if missed else ""),
+        + (f", not: {missed}{_mended(faint)}" if missed else ""),
         f"best published {_published(faint)}; {best} {_figure(others[best]['mae'])}",
+    )
+
+
+def _redshift_probability(numbers: Numbers) -> tuple[str, ...]:
+    one = numbers["groups"]["all"]
+    return (
+        "are as many redshifts right as their stated probabilities say?",
+        f"GOODS-N, COSMOS, SPT, real, {one['galaxies']:,} galaxies, which it was fitted on",
+        f"stated {one['stated'][0]:.3f}, right {_figure(one['right'])}; Brier score out of fold "
+        f"{_figure(one['brier_out_of_fold'])}; no condition had been written down",
+        f"the posterior's own mass {one['brier_of_mass'][0]:.3f}; the share right "
+        f"{one['brier_of_share'][0]:.3f}",
     )
 
 
@@ -152,7 +181,7 @@ def _weak_lines(numbers: Numbers) -> tuple[str, ...]:
         f"galaxies; {each['lines']} of {each['galaxies']}, each left out",
         f"r {test['pearson_r'][0]:.3f} and {each['pearson_r'][0]:.3f}; RMS "
         f"{_figure(test['rms_dex'], 2)} and {_figure(each['rms_dex'], 2)} dex; skill "
-        f"{' and '.join(skills)}",
+        f"{' and '.join(skills)}{_missed(line_conditions(test), '; not met')}",
         f"mean of constant ratios: RMS {test['skill'][rival]['rms_dex']:.2f} and "
         f"{each['skill'][rival]['rms_dex']:.2f} dex",
     )
@@ -163,6 +192,7 @@ ROWS: dict[str, Callable[[Numbers], tuple[str, ...]]] = {
     "baselines": _baselines,
     "critic": _critic,
     "redshift": _redshift,
+    "redshift_probability": _redshift_probability,
     "weak_lines": _weak_lines,
     "parser": _parser,
 }
@@ -184,6 +214,21 @@ def _published(faint: Numbers) -> str:
 
 def _count(faint: Numbers) -> int:
     return int(next(iter(faint.values()))["n"])
+
+
+def _mended(faint: Numbers) -> str:
+    """How many outliers are mended, on which the error depends."""
+    count = _count(faint)
+    published = min(
+        (one for name, one in faint.items() if name.startswith("published")),
+        key=lambda one: one["mae"][0],
+    )
+    before, after = (round(count * one["outliers"][0]) for one in (published, faint[REFINED]))
+    return f"; of {before} outliers, which decide, {before - after} is mended"
+
+
+def _missed(reasons: list[str], head: str = ", not") -> str:
+    return f"{head}: {'; '.join(reasons)}" if reasons else ""
 
 
 def _met(conditions: list[bool]) -> str:

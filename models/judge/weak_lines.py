@@ -110,7 +110,14 @@ def _simulated(model: LineRecovery, baselines: Baselines) -> dict[str, Any]:
             chosen = (ratio >= low) & (ratio < high) & (besides > 0)
             name = f"{low:g}–{high:g}" if high < 1e3 else f"over {low:g}"
             numbers = figures(rows, found, chosen)
-            if not mask:
+            if mask:
+                error = {each: (v - rows.truth)[chosen] for each, v in found.baselines.items()}
+                numbers["bias_dex of baselines"] = {
+                    each: round(float(np.nanmean(values)), 3)
+                    for each, values in error.items()
+                    if np.isfinite(values).any()
+                }
+            else:
                 numbers["flux"] = _flux_skill(model, rows, simulated.true_flux, chosen)
             result.setdefault(name, {})[kind] = numbers
     return result

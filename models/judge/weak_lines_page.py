@@ -7,7 +7,12 @@ from typing import Any
 
 from processors.line_measurement import LINES
 
-from ..line_baselines import BASELINES, CONSTANT_ALL
+from ..line_baselines import (
+    BASELINES,
+    CONSTANT_ALL,
+    INFRARED_PUBLISHED,
+    INFRARED_REFITTED,
+)
 from ..line_tables import DETECTED
 from .pages import times
 
@@ -18,6 +23,10 @@ CHOSEN, NETWORK = "joint normal distribution", "encoder and generator"
 
 SUBSETS = ("all", "z > 0.1", "z < 0.1")
 """Of the masked lines, by which candidates are compared."""
+
+_LEAST_R = 0.85
+_COVERAGE = {68: (63, 73), 95: (92, 98)}
+"""Conditions of the protocol: Pearson's r, and what percentage intervals have to cover."""
 
 
 def page(results: Results, card: Results, real: bool) -> str:
@@ -141,8 +150,43 @@ def _real_part(results: Results, card: Results) -> str:
     return "\n".join([head, "", rest[0], "", *rest[1:]])
 
 
+def _missed(figures: Results) -> dict[str, str]:
+    """By baseline what the interval of the skill over it says, where that is not above zero."""
+    return {
+        name: _numbers(each["skill"])
+        for name, each in figures["skill"].items()
+        if each["skill"][1] <= 0
+    }
+
+
+def missed_in_short(test: Results) -> list[str]:
+    """What the test part misses of the conditions, and why, in half a sentence each."""
+    missed, excess = _missed(test), _excess(test)
+    found = []
+    if missed:
+        found.append(
+            f"on the test part skill over {len(missed)} of {len(test['skill'])} baselines by its "
+            f"interval, {test['galaxies']} galaxies being few"
+        )
+    if excess:
+        found.append(f"coverage there ({excess[0]}: its galaxies are easy)")
+    return found
+
+
+def _excess(figures: Results) -> list[str]:
+    """By how much intervals cover too much or too little, where they do."""
+    found = []
+    for share, (least, most) in _COVERAGE.items():
+        covered = 100 * figures[f"coverage_{share}"][0]
+        if not least <= round(covered, 1) <= most:
+            beyond = covered - most if covered > most else covered - least
+            text = f"{share} % intervals cover {covered:.0f} %, {abs(beyond):.1f} % too "
+            found.append(text + ("many" if beyond > 0 else "few"))
+    return found
+
+
 def _verdict(results: Results) -> list[str]:
-    """What of the conditions of the protocol is met."""
+    """What of the conditions of the protocol is met, and why not what is not."""
     rows = ["| condition | test | each left out |", "|---|---|---|"]
 
     def cells(passes: Callable[[Results], bool]) -> str:
@@ -152,19 +196,46 @@ def _verdict(results: Results) -> list[str]:
         )
 
     def skills(one: Results) -> bool:
-        return all(each["skill"][1] > 0 for each in one["all"]["skill"].values())
+        return not _missed(one["all"])
 
     def covers(one: Results) -> bool:
-        low, high = one["all"]["coverage_68"][0], one["all"]["coverage_95"][0]
-        return bool(0.63 <= low <= 0.73 and 0.92 <= high <= 0.98)
+        return not _excess(one["all"])
 
     def correlates(one: Results) -> bool:
-        return all(one[each]["pearson_r"][0] >= 0.85 for each in ("all", "z > 0.1"))
+        return all(one[each]["pearson_r"][0] >= _LEAST_R for each in ("all", "z > 0.1"))
 
-    rows.append(f"| r ≥ 0.85, all and z > 0.1 | {cells(correlates)} |")
+    limits = ", ".join(
+        f"{share} % covers {least}–{most} %" for share, (least, most) in _COVERAGE.items()
+    )
+    rows.append(f"| r ≥ {_LEAST_R}, all and z > 0.1 | {cells(correlates)} |")
     rows.append(f"| skill over every baseline, interval above zero | {cells(skills)} |")
-    rows.append(f"| 68 % covers 63–73 %, 95 % covers 92–98 % | {cells(covers)} |")
-    return rows
+    rows.append(f"| {limits} | {cells(covers)} |")
+    return [*rows, *_why_not(results)]
+
+
+def _why_not(results: Results) -> list[str]:
+    """What the test part misses, by how much, and why."""
+    test, each = results["test"]["all"], results["leave_one_galaxy_out"]["all"]
+    missed, excess = _missed(test), _excess(test)
+    lines = []
+    if missed:
+        names = "; ".join(f"{name} {skill}" for name, skill in missed.items())
+        others = ", ".join(f"{each['skill'][name]['skill'][0]:.2f}" for name in missed)
+        lines.append(
+            f"* **Skill**, not met on the test part over {len(missed)} of {len(test['skill'])} "
+            f"baselines: {names}. The skill itself is above what it is with each galaxy left out "
+            f"({others}), where the condition is met; it is the interval that reaches below zero. "
+            f"It is that of {test['galaxies']} galaxies; presumably a regression loses most in a "
+            "few of them, and resamples without these show no gain."
+        )
+    if excess:
+        lines.append(
+            f"* **Coverage**, not met on the test part: {'; '.join(excess)}. The test galaxies "
+            f"happen to be easy, with an RMS of e of {test['rms_dex'][0]:.2f} dex where it is "
+            f"{each['rms_dex'][0]:.2f} with each left out. Widths were set in cross-validation on "
+            "the other parts, and suit those."
+        )
+    return ["", "What is missed, by how much, and why:", "", *lines] if lines else []
 
 
 def _by_line(by_line: dict[str, Any]) -> str:
@@ -252,11 +323,84 @@ def _simulated_part(simulated: Results, galaxies: int, seed: int) -> str:
         [
             *lines,
             "",
+            *_simulated_verdict(simulated),
+            "",
             *_over_baselines(simulated),
             "",
             "![Simulated spectra](weak_lines_simulated.png)",
         ]
     )
+
+
+def _simulated_verdict(simulated: Results) -> list[str]:
+    """The conditions held against simulated lines that are masked, and why they fail."""
+    masked_ones = {name: both["masked"] for name, both in simulated.items()}
+    lines = [
+        "The protocol asks its conditions of real galaxies. Held against simulated lines that are "
+        "masked:",
+        "",
+        f"| S/N | r ≥ {_LEAST_R} | skill over every baseline, interval above zero | coverage "
+        "| mean e |",
+        "|---|---|---|---|---|",
+    ]
+    for name, one in masked_ones.items():
+        below = [f"{baseline} {skill}" for baseline, skill in _missed(one).items()]
+        excess = _excess(one)
+        cells = [
+            name,
+            "met" if one["pearson_r"][0] >= _LEAST_R else f"**not met**: {one['pearson_r'][0]:.2f}",
+            f"**not met**: {'; '.join(below)}" if below else "met",
+            f"**not met**: {'; '.join(excess)}" if excess else "met",
+            _numbers(one["bias_dex"]),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    count = sum(one["lines"] for one in masked_ones.values())
+
+    def overall(key: str) -> float:
+        total = sum(one["lines"] * one[key][0] for one in masked_ones.values())
+        return float(total / count)
+
+    def of_baseline(name: str) -> float:
+        total = sum(
+            one["lines"] * one["bias_dex of baselines"][name] for one in masked_ones.values()
+        )
+        return float(total / count)
+
+    (faintest, faint), (brightest, bright) = list(masked_ones.items())[:: len(masked_ones) - 1]
+    shares = [(one["bias_dex"][0] / one["rms_dex"][0]) ** 2 for one in (faint, bright)]
+    text = (
+        "Why: the rows are by the *true* S/N of the line that is asked for, which no estimator is "
+        "told. Lines that are faint for their galaxy gather in the first rows and bright ones in "
+        "the last, so that estimates are too high there and too low here. Mean e is "
+        f"{_signed(faint['bias_dex'][0])} dex at S/N {faintest}, {100 * shares[0]:.0f} % of the "
+        f"mean square of e, and {_signed(bright['bias_dex'][0])} dex, {100 * shares[1]:.0f} %, "
+        f"{brightest}; over all {count:,} lines it is {_signed(overall('bias_dex'))}. Intervals "
+        "that are right for any line of a galaxy are too narrow for one chosen by its faintness. "
+        "The rest is that simulated ladders differ from real ones, by which widths were set: over "
+        f"all lines 68 % intervals cover {100 * overall('coverage_68'):.0f} %, 95 % ones "
+        f"{100 * overall('coverage_95'):.0f} %."
+    )
+    biases = bright["bias_dex of baselines"]
+    if CONSTANT_ALL in biases and INFRARED_REFITTED in biases:
+        text += (
+            f" Bright lines ({brightest}) are recovered worse than by constant ratios, presumably "
+            "because the estimator also weighs the infrared luminosity, by which alone (relation "
+            f"refitted) they would come out with a mean e of {_signed(biases[INFRARED_REFITTED])}. "
+            f"Constant ratios to all lines have {_signed(biases[CONSTANT_ALL])} there: they are "
+            f"{_signed(of_baseline(CONSTANT_ALL))} dex off over all lines, which happens to make "
+            "up for the choice of bright ones."
+        )
+    if INFRARED_PUBLISHED in faint["bias_dex of baselines"]:
+        text += (
+            " Of faint lines the published relation of L_IR and CO knows best, with a mean e of "
+            f"{_signed(faint['bias_dex of baselines'][INFRARED_PUBLISHED])} at S/N {faintest}, "
+            "because the simulated galaxies are made by it."
+        )
+    return [*lines, "", text]
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−")
 
 
 def _over_baselines(simulated: Results) -> list[str]:
