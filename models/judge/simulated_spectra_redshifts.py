@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from processors.calibration import Calibration
 from processors.fingerprint import build
-from processors.metrics import Array, crps, mean_of_known, paired_bootstrap
+from processors.metrics import Array, covered, crps, mean_of_known, paired_bootstrap
 from processors.redshift import ConventionalRedshift
 from processors.scoring import REDSHIFT_TOLERANCE, mass_around_best
 from schemas.events import Observation, RedshiftPosterior
@@ -53,6 +53,12 @@ def judged() -> dict[str, Any]:
     stated = calibration.apply(np.array([mass_around_best(each) for each in posteriors]))
     true = truth[list(with_spectra)].astype(np.float64)
     right = _right(posteriors, true)
+    intervals = [each.interval_68 for each in posteriors]
+    held = covered(
+        np.array([each.lower for each in intervals]),
+        np.array([each.upper for each in intervals]),
+        true,
+    )
     bins = np.digitize(stated, EDGES[1:-1])
     without = {
         place: [one for one in many if one.spectrum is None]
@@ -64,7 +70,10 @@ def judged() -> dict[str, Any]:
         "seed": SEED,
         "n": len(true),
         "brier": float(np.mean((stated - right) ** 2)),
-        "bins": [_bin(stated[bins == k], right[bins == k]) for k in range(len(EDGES) - 1)],
+        "bins": [
+            _bin(*(values[bins == k] for values in (stated, right, held)))
+            for k in range(len(EDGES) - 1)
+        ],
         "spectra left out": _compared(
             [posteriors[place] for place in places], left_out, true[places]
         ),
@@ -100,17 +109,27 @@ def _compared(
     return figures
 
 
-def _bin(stated: np.ndarray[Any, Any], right: np.ndarray[Any, Any]) -> dict[str, Any]:
-    """Of galaxies with similar probabilities; the interval is a Wilson one of 95 %."""
-    count = len(stated)
-    if not count:
+def _bin(stated: Array, right: Array, held: Array) -> dict[str, Any]:
+    """Of galaxies with similar probabilities; intervals are Wilson ones of 95 %.
+
+    Args:
+        stated: probabilities.
+        right: whether the redshift is, 0 or 1.
+        held: whether the 68 % interval holds the truth, 0 or 1.
+    """
+    if not len(stated):
         return {"n": 0}
-    low, high = binom_conf_interval(int(right.sum()), count, 0.95, interval="wilson")
     return {
-        "n": count,
+        "n": len(stated),
         "stated": float(stated.mean()),
-        "right": [float(right.mean()), float(low), float(high)],
+        "right": _share(right),
+        "held": _share(held),
     }
+
+
+def _share(found: Array) -> list[float]:
+    low, high = binom_conf_interval(int(found.sum()), len(found), 0.95, interval="wilson")
+    return [float(found.mean()), float(low), float(high)]
 
 
 def section(figures: dict[str, Any]) -> list[str]:
@@ -119,12 +138,18 @@ def section(figures: dict[str, Any]) -> list[str]:
     Args:
         figures: those of ``judged``.
     """
-    rows = ["| probability | galaxies | stated | right |", "|---|---|---|---|"]
+    rows = [
+        "| probability | galaxies | stated | right | within the 68 % interval |",
+        "|---|---|---|---|---|",
+    ]
     for low, high, one in zip(EDGES[:-1], EDGES[1:], figures["bins"], strict=True):
-        cells = [f"{low:g} to {high:g}", str(one["n"]), "–", "–"]
+        cells = [f"{low:g} to {high:g}", str(one["n"]), "–", "–", "–"]
         if one["n"]:
-            middle, least, most = (100 * each for each in one["right"])
-            cells[2:] = f"{100 * one['stated']:.0f} %", f"{middle:.0f} % ({least:.0f}–{most:.0f})"
+            shares = [[100 * each for each in one[name]] for name in ("right", "held")]
+            cells[2:] = [
+                f"{100 * one['stated']:.0f} %",
+                *(f"{middle:.0f} % ({least:.0f}–{most:.0f})" for middle, least, most in shares),
+            ]
         rows.append("| " + " | ".join(cells) + " |")
     beside = figures["spectra left out"]
     gain, least, most = (100 * each for each in beside["right difference"])
