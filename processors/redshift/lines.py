@@ -70,6 +70,7 @@ COMB_IDENTITY = hashlib.blake2b(
             line_ratio.ARTEFACTS,
             line_ratio.ARTEFACT_WIDTH,
             line_ratio.FEATURE,
+            "both bins that a trial redshift reaches",
         ]
     ).encode(),
     digest_size=8,
@@ -323,8 +324,15 @@ class Comb:
             np.rint(log_flux / STEP), 0, len(LOG_FLUX) - len(_BRIGHTNESS)
         ).astype(int)
         """Column of the table of fluxes for the faintest brightness, shape (FINE_POINTS, lines)."""
-        self._bin = np.floor((np.log(_REST_HZ) - FINE[0] - LOG_EDGES[0]) / LOG_STEP).astype(int)
+        place = (np.log(_REST_HZ) - FINE[0] - LOG_EDGES[0]) / LOG_STEP - 0.5
+        self._bin = np.rint(place).astype(int)
         """Bin of each line at the first trial redshift, one lower with the next; shape (lines,)."""
+        self._beside = np.where(place < self._bin, -1, 1)
+        """Whether the next bin but one is above or below, shape (lines,)."""
+        share = np.maximum(np.abs(place - self._bin), 1e-3)
+        self._log_shares = np.log([1 - share, share]).T.astype(np.float32)
+        """The ln of how much of what a trial redshift stands for sees each line in the one and in
+        the other, shape (lines, 2)."""
         self._ratios = LineRatios()
 
     def log_likelihood(
@@ -353,6 +361,8 @@ class Comb:
             log_ratio,
             row,
             self._bin - observed.first_bin,
+            self._beside,
+            self._log_shares,
             self._column,
             _log_brightness_prior(log_luminosity, variance),
             joint,
@@ -370,6 +380,8 @@ def _sum_over_lines(
     log_ratio: Array32,
     row: NDArray[np.int64],
     line_bin: NDArray[np.int64],
+    line_beside: NDArray[np.int64],
+    log_shares: Array32,
     column: NDArray[np.int64],
     log_prior: Array32,
     joint: Array32,
@@ -382,6 +394,8 @@ def _sum_over_lines(
         log_ratio: of each observed bin, shape (observed bins, fluxes).
         row: row in that of each bin of the spectrum, -1 where it was not observed; shape (bins,).
         line_bin: bin of each line at the first trial redshift, ascending, shape (lines,).
+        line_beside: 1 or -1, where the other bin is that a line is nearest to, shape (lines,).
+        log_shares: the ln of how much of a trial sees a line in either, shape (lines, 2).
         column: column in ``log_ratio`` of the faintest brightness, shape (FINE_POINTS, lines).
         log_prior: of each brightness, shape (NODES, brightnesses).
         joint: set to the sums less the largest, a row for each covered trial, shape (FINE_POINTS,
@@ -393,6 +407,7 @@ def _sum_over_lines(
         Number of covered trials.
     """
     brightnesses = joint.shape[1]
+    last = np.empty(brightnesses, np.float32)  # what the line before added
     count = first_line = stop_line = 0
     for trial in range(len(covered)):
         # The lines that fall on the spectrum.
@@ -402,27 +417,35 @@ def _sum_over_lines(
             stop_line += 1
         found = False
         total = joint[count]
-        blend = -1, 0  # row and column of the line before, where both see the same photons
+        before = False  # whether there is a line before that may see the same photons
         for line in range(first_line, stop_line):
-            seen = row[line_bin[line] - trial]
+            near = line_bin[line] - trial
+            far = near + line_beside[line]
+            seen, beside = row[near], row[far] if 0 <= far < len(row) else -1
             if seen < 0:
-                blend = -1, 0
+                before = False
                 continue
             if not found:
                 _interpolate(log_prior, trial, total)
                 found = True
             # Slices, since indices that might be negative keep the loops from being vectorised.
-            first = column[trial, line]
-            added = log_ratio[seen, first : first + brightnesses]
-            if _BLENDED[line] and blend[0] >= 0:
+            first, shares = column[trial, line], log_shares[line]
+            one = log_ratio[seen, first : first + brightnesses]
+            other = log_ratio[max(beside, 0), first : first + brightnesses]
+            if beside < 0:
+                other = one
+            if _BLENDED[line] and before:
                 # Of two lines of a blend the better one counts.
-                other = log_ratio[blend[0], blend[1] : blend[1] + brightnesses]
                 for index in range(brightnesses):
-                    total[index] += max(added[index] - other[index], np.float32(0))
+                    added = max(one[index] + shares[0], other[index] + shares[1])
+                    total[index] += max(added - last[index], np.float32(0))
+                    last[index] = added
             else:
                 for index in range(brightnesses):
-                    total[index] += added[index]
-            blend = seen, first
+                    added = max(one[index] + shares[0], other[index] + shares[1])
+                    total[index] += added
+                    last[index] = added
+            before = True
         if found:
             covered[count] = trial
             # Every fourth is near enough to the largest to keep the exponentials in range.

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from processors import relations
 from processors.fingerprint import empty
-from processors.frequency_grid import BINS, CENTRES_HZ
+from processors.frequency_grid import BINS, CENTRES_HZ, LOG_STEP
 from processors.redshift import ConventionalRedshift, dust, features_of, lines, luminosity
 from processors.redshift.grids import NODES
 from processors.redshift.tuned import Tuned, packaged
@@ -450,6 +450,23 @@ def test_two_lines_place_a_galaxy_however_bright_they_are(
         for each, redshift in zip(intervals, redshifts.tolist(), strict=True)
     ]
     assert sum(held) >= 15
+
+
+@pytest.mark.parametrize("middle", [3.0, 4.2, 5.2])
+def test_redshifts_from_lines_are_wrong_by_no_more_one_way_than_the_other(
+    estimator: ConventionalRedshift, middle: float
+) -> None:
+    """Whichever lines tell them, and wherever these are within their bins."""
+    redshifts = np.linspace(middle - 0.1, middle + 0.1, 24)
+    posteriors = estimator.estimate(
+        [
+            spectrum(redshift, 11.5, [(82, 120)], seed=seed)
+            for seed, redshift in enumerate(redshifts.tolist())
+        ]
+    )
+    wrong = (np.array([each.best for each in posteriors]) - redshifts) / (1 + redshifts)
+    assert abs(wrong.mean()) < 0.25 * LOG_STEP
+    assert np.abs(wrong).max() < 0.75 * LOG_STEP
 
 
 def test_a_spectrum_without_lines_identifies_nothing(estimator: ConventionalRedshift) -> None:
