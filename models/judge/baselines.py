@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from processors import metrics
 from processors.redshift import ConventionalRedshift
 from processors.redshift.grids import COARSE
-from processors.redshift.templates import photometry
+from processors.redshift.templates import TemplateFit
 
-from ..catalogues import goods_north, zcosmos
+from ..catalogues import goods_north
+from ..eazy_reference import eazy_estimates, unfitted_parts
 from ..redshift_baselines import CONVENTIONAL, WITH_TEMPLATES, load_baselines
 from ..redshift_figures import ALONE, TEMPLATES_MINUS, TEMPLATES_MINUS_ALONE, judged_part
 from ..redshift_held_out import FOLDS
-from ..redshift_sample import Estimate, sample_of
+from ..redshift_sample import Estimate, judge, sample_of
 from ..templates import load_templates
-from ..training_data import TEST, VALIDATION, split_of
+from ..training_data import TEST, VALIDATION
 from . import redshift_in_stream
 from .pages import (
     CAVEAT,
@@ -35,6 +35,7 @@ from .pages import (
 NAME = "baselines"
 _TITLE = "# Conventional redshifts at full strength"
 _PARTS = {"validation": VALIDATION, "test": TEST}
+TEMPLATE_FIT, EAZY = "template fit", "EAZY"
 
 
 def report(tables: Path | None, output: Path) -> None:
@@ -60,7 +61,7 @@ def report(tables: Path | None, output: Path) -> None:
         "log_linear_exponents": baselines.fitted.exponents.round(3).tolist(),
         "parts": figures,
         "rule": rule(figures),
-        "zcosmos": zcosmos_figures(tables, conventional),
+        "template fit": template_figures(tables, load_templates()),
         "cosmos": redshift_in_stream.cosmos_figures(tables, conventional),
     }
     (output / f"{NAME}.json").write_text(json.dumps(numbers, indent=1) + "\n")
@@ -79,29 +80,16 @@ def report(tables: Path | None, output: Path) -> None:
     (output / f"{NAME}.md").write_text(page(numbers))
 
 
-def zcosmos_figures(tables: Path, conventional: ConventionalRedshift) -> dict[str, Any]:
-    """The template fit on the parts of zCOSMOS that it was not fitted on."""
-    fit = conventional.template_fit
-    assert fit is not None
-    galaxies = zcosmos(tables)
+def template_figures(tables: Path, fit: TemplateFit) -> dict[str, Any]:
+    """The template fit, and EAZY on the same fluxes, where templates were not fitted to."""
+    given = unfitted_parts(tables, fit.templates)
+    by_eazy = eazy_estimates(given)
     found = {}
-    for name, part in _PARTS.items():
-        chosen = [one for one in galaxies if split_of(one.name) == part]
-        sample = sample_of(chosen, conventional)
-        measured = photometry(sample.fingerprints, fit.templates.wavelength_um)
-        enough = measured.count >= 4
-        estimate = Estimate.of_densities(fit.log_posterior(measured)[enough], sample.truth[enough])
-        values = estimate.values(sample.truth[enough], np.ones(enough.sum(), bool))
-        found[name] = {
-            "n": int(enough.sum()),
-            **{
-                key: [
-                    round(float(each), 4)
-                    for each in (measure(values[key]), *metrics.bootstrap(measure, values[key]))
-                ]
-                for key, measure in metrics.MEASURES.items()
-            },
-        }
+    for name, part in given.items():
+        own = Estimate.of_densities(fit.log_posterior(part.measured), part.truth)
+        every = {"every": np.ones(len(part.truth), bool)}
+        estimates = {TEMPLATE_FIT: own, EAZY: by_eazy[name]}
+        found[name] = judge(estimates, part.truth, every, TEMPLATE_FIT)["every"]
     return found
 
 
@@ -187,12 +175,23 @@ def page(numbers: dict[str, Any]) -> str:
         ]
     text += [
         "![redshifts of photometry alone](baselines_photometry.png)",
-        "## zCOSMOS: the template fit alone, far ultraviolet to K, no far infrared",
+        "## The template fit alone, beside EAZY",
+        "Galaxies that templates were not fitted to, with four bands or more: from K to 24 µm in "
+        "GOODS-N, from the far ultraviolet to K in zCOSMOS (Lilly et al. 2007, secure redshifts); "
+        "no far infrared, nothing published. EAZY (Brammer et al. 2008) combines its twelve "
+        "templates freely, where the template fit takes one of "
+        f"{len(load_templates().templates.names)} at a time; both have the same fluxes, errors of "
+        "templates and prior by magnitude, which were fitted for the latter.",
     ]
-    optical = {f"{name} part, n = {one['n']}": one for name, one in numbers["zcosmos"].items()}
+    for name, one in numbers["template fit"].items():
+        text += [
+            f"### {name}, n = {one[EAZY]['n']}",
+            figures_table(one),
+            "Template fit minus EAZY:",
+            differences_table(one),
+        ]
     elsewhere = numbers["cosmos"]
     text += [
-        figures_table(optical, bold=False),
         f"## COSMOS: far-infrared sources, nothing published, n = {elsewhere[CONVENTIONAL]['n']}",
         "Secure spectroscopic redshifts alone; neither templates nor stacks were fitted to any of "
         "them, the fourteen constants were.",
