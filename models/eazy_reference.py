@@ -1,8 +1,8 @@
 """EAZY itself on the same fluxes, to hold the template fit against: ``eazy_reference.npz``.
 
 EAZY (Brammer, van Dokkum & Coppi 2008, ApJ 686 1503) combines its twelve templates freely at each
-redshift, which takes hundreds of times longer than the fit of ``processors.redshift.templates``,
-for which a galaxy is like one of many. It gets what was learnt for the other: the errors of
+redshift, which takes a hundred times as long as the fit of ``processors.redshift.templates``, for
+which a galaxy is like one of many. It gets what was learnt for the other: the errors of
 templates and the prior by magnitude, of which its packages have none.
 
     pip install --no-deps eazy peakutils astro-sedpy dust_extinction

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from schemas.events import ScoredGalaxy
+from schemas.events import Interval, ScoredGalaxy
 
 from .errors import InfrastructureError
 from .settings import Settings
@@ -113,6 +113,10 @@ COLUMNS = (
 """The table's columns. That of the lines gives way, the others keep their width."""
 
 
+_NARROW = 0.05
+"""Redshift intervals less wide than this are those of lines, nearly even about the best."""
+
+
 def _row(rank: int, galaxy: ScoredGalaxy) -> list[str]:
     """A cell for each of the columns."""
     interval = galaxy.redshift.interval_68
@@ -125,12 +129,20 @@ def _row(rank: int, galaxy: ScoredGalaxy) -> list[str]:
         f"{galaxy.right_ascension_deg:.4f}",
         f"{galaxy.declination_deg:+.4f}",
         f"{galaxy.redshift.best:.3f}",
-        f"{interval.lower:.2f}-{interval.upper:.2f}",
+        _between(interval),
         " ".join(modes[0].lines) if modes else "",
         "absent" if genuine is None else f"{genuine:.2f}",
         f"{galaxy.hyperscore:.2f}",
         f"{galaxy.probability:.3f}",
     ]
+
+
+def _between(interval: Interval) -> str:
+    """Both ends with two decimals, or half the width with three where that says more."""
+    width = interval.upper - interval.lower
+    if width >= _NARROW:
+        return f"{interval.lower:.2f}-{interval.upper:.2f}"
+    return f"±{width / 2:.3f}"
 
 
 def collect(settings: Settings) -> Standings:
