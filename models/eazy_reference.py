@@ -37,7 +37,7 @@ from processors.redshift.templates import (
     photometry,
 )
 
-from .catalogues import goods_north, zcosmos
+from .catalogues import DATA_VARIABLE, goods_north, zcosmos
 from .packaged import read_packaged, write_packaged
 from .redshift_sample import Estimate
 from .repository import WEIGHTS
@@ -246,7 +246,7 @@ def _quiet() -> Iterator[None]:
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
-    stated = os.environ.get("MMBROKER_DATA")
+    stated = os.environ.get(DATA_VARIABLE)
     parser.add_argument("archives", type=Path, help="folder with the downloaded archives")
     parser.add_argument("--data", type=Path, default=Path(stated) if stated else None)
     options = parser.parse_args(arguments)

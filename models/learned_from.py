@@ -17,7 +17,7 @@ from astropy import units
 from astropy.coordinates import SkyCoord
 from numpy.typing import NDArray
 
-from .catalogues import RealGalaxy, goods_north, zcosmos
+from .catalogues import DATA_VARIABLE, RealGalaxy, goods_north, zcosmos
 from .packaged import read_packaged, write_packaged
 from .repository import WEIGHTS
 from .training_data import TRAIN, VALIDATION, split_of
@@ -86,7 +86,7 @@ def write(folder: Path, output: Path) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
-    stated = os.environ.get("MMBROKER_DATA")
+    stated = os.environ.get(DATA_VARIABLE)
     parser.add_argument("--data", type=Path, default=Path(stated) if stated else None)
     parser.add_argument("--output", type=Path, default=WEIGHTS, help="folder for weights")
     options = parser.parse_args(arguments)

@@ -30,9 +30,9 @@ from schemas import __version__
 from schemas.events import Floats
 
 from .cards import about
-from .catalogues import COSMOS, RealGalaxy, cosmos, goods_north, spt
+from .catalogues import COSMOS, DATA_VARIABLE, RealGalaxy, cosmos, goods_north, spt
 from .repository import WEIGHTS
-from .tune_on_training import DATA_VARIABLE, samples_of
+from .tune_on_training import samples_of
 from .tune_redshift import Sample
 
 NAME = "redshift_calibration"

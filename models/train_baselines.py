@@ -24,7 +24,7 @@ from processors.redshift.grids import Array
 from schemas import __version__
 
 from .cards import about
-from .catalogues import goods_north
+from .catalogues import DATA_VARIABLE, goods_north
 from .redshift_baselines import (
     NAME,
     Fitted,
@@ -39,8 +39,6 @@ from .redshift_trees import Trees
 from .templates import load_templates
 from .train_templates import Examples, Recipe
 from .training_data import TRAIN
-
-DATA_VARIABLE = "MMBROKER_DATA"
 
 TREES = {
     "loss": "absolute_error",

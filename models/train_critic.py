@@ -28,13 +28,13 @@ from schemas import __version__
 from . import onnx_export
 from .adversarial import Trainer
 from .cards import about
+from .catalogues import DATA_VARIABLE
 from .critic_measures import calibrate, measure, not_genuine
 from .critic_recipes import RECIPES, Recipe
 from .exported import WEIGHTS, ExportedNetworks
 from .networks import NOISE
 from .training_data import TEST, VALIDATION, Examples, real_examples, simulated_examples
 
-DATA_VARIABLE = "MMBROKER_DATA"
 VERSION = 2
 CURVES = "critic_curves.json"
 SPLITS = ("train", "validation", "test")

@@ -30,7 +30,7 @@ from processors.redshift.refined_networks import COMPONENTS
 from schemas import __version__
 
 from .cards import about
-from .catalogues import goods_north
+from .catalogues import DATA_VARIABLE, goods_north
 from .redshift_baselines import load_baselines
 from .redshift_figures import judged_part, render
 from .redshift_sample import (
@@ -44,7 +44,6 @@ from .redshift_sample import (
 from .templates import load_templates
 from .training_data import TEST, TRAIN, VALIDATION
 
-DATA_VARIABLE = "MMBROKER_DATA"
 _SPLITS = ("train", "validation", "test")
 
 

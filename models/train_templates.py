@@ -38,13 +38,12 @@ from schemas import __version__
 from schemas.events import Fingerprint
 
 from .cards import about
-from .catalogues import RealGalaxy, goods_north, zcosmos
+from .catalogues import DATA_VARIABLE, RealGalaxy, goods_north, zcosmos
 from .template_library import Library, load_library
 from .templates import save_templates
 from .training_data import TRAIN, split_of
 
 Indices = NDArray[np.int64]
-DATA_VARIABLE = "MMBROKER_DATA"
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from processors.line_recovery import LineRecovery
 from schemas import __version__
 
 from .cards import about
+from .catalogues import DATA_VARIABLE
 from .line_baselines import Baselines, Masked, masked
 from .line_distribution import PARAMETERS, fit
 from .line_metrics import (
@@ -41,7 +42,6 @@ from .training_data import TEST
 if TYPE_CHECKING:
     from .weak_lines_network import Recipe
 
-DATA_VARIABLE = "MMBROKER_DATA"
 FOLDS = 10
 SEED = 0
 

@@ -18,12 +18,10 @@ from processors.fingerprint import build
 from processors.redshift.published import independent
 from processors.redshift.tuned import packaged
 
-from .catalogues import RealGalaxy, cosmos, goods_north, spt
+from .catalogues import DATA_VARIABLE, RealGalaxy, cosmos, goods_north, spt
 from .repository import WEIGHTS
 from .training_data import TRAIN, split_of
 from .tune_redshift import Sample, fold_of, tune
-
-DATA_VARIABLE = "MMBROKER_DATA"
 
 
 def training_samples(name: str, galaxies: Sequence[RealGalaxy]) -> list[Sample]:

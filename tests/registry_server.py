@@ -84,7 +84,10 @@ def installed() -> Path:
             with TemporaryDirectory(dir=directory.parent) as building:
                 unpacked = Path(building) / "unpacked"
                 with tarfile.open(_download(Path(building))) as archive:
-                    archive.extractall(unpacked, filter="data")
+                    # Python before 3.11.4 knows no filters.
+                    if hasattr(tarfile, "data_filter"):
+                        archive.extraction_filter = tarfile.data_filter
+                    archive.extractall(unpacked)
                 unpacked.rename(directory)
     return directory
 

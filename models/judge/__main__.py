@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from ..catalogues import DATA_VARIABLE
 from . import (
     baselines,
     critic,
@@ -41,7 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
     options.add_argument(
         "--data",
         type=Path,
-        default=os.environ.get("MMBROKER_DATA") or None,
+        default=os.environ.get(DATA_VARIABLE) or None,
         help="folder of the real tables; without it, only what is simulated is judged",
     )
     options.add_argument(

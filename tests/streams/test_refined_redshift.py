@@ -25,7 +25,7 @@ from streams.refining import Refining
 from streams.settings import Settings
 from streams.store import LMDBStore
 
-from ..conftest import Broker
+from ..conftest import Broker, wait_until
 from ..endpoint import Endpoint, by_label, samples
 from ..networks import documented
 
@@ -148,9 +148,15 @@ def test_check_and_metrics_tell_of_the_networks(refining: Broker) -> None:
     said = " ".join(refining.command("check").stdout.split())
     for model in (COLOURS, GATE):
         assert f"model {model} version 1 in force" in said
-    scrape = Endpoint(refining.settings, "score-galaxies").scrape()
-    versions = by_label(scrape, "mmbroker_model_version", "model")
-    assert (versions[COLOURS], versions[GATE]) == (1, 1)
+    endpoint = Endpoint(refining.settings, "score-galaxies")
+
+    def both_are_the_first() -> bool:
+        versions = by_label(endpoint.scrape(), "mmbroker_model_version", "model")
+        return (versions[COLOURS], versions[GATE]) == (1, 1)
+
+    # A stage looks every few seconds, and with every batch.
+    wait_until(both_are_the_first, "another version is said to be in force")
+    scrape = endpoint.scrape()
     asked = by_label(scrape, "mmbroker_triton_request_seconds_count", "model")
     assert min(asked[COLOURS], asked[GATE]) > 0
     parts = by_label(scrape, "mmbroker_batch_part_seconds_total", "part")
