@@ -43,6 +43,7 @@ PATCH_INPUTS = 2 * len(_FREQUENCY_SCALES) + 2 + len(FILTER_WIDTHS_KM_S) + 3
 median, robust scatter of the filters and of the channels, correlation of neighbours."""
 
 _WIDEST_GAP = 2 * PATCH  # channels that are filled in, rather than skipped
+_ALIKE = 0.01  # by which channels of one width may differ: their frequencies are rounded
 _LEAST_PADDING = 4  # channels between stretches, the reach of the network's first layers
 
 
@@ -213,7 +214,9 @@ def _layout(frequency: Array) -> tuple[Integers, Array, Integers, int]:
         for index in range(first, stop):
             last = steps[index - first] // group
             place[index] = offset + last
-            spacing[index] = step * group
+            # Channels of equal width in velocity become wider in Hz; others are told alike.
+            alike = abs(spacing[index] - step) < _ALIKE * step
+            spacing[index] = (step if alike else spacing[index]) * group
             stretch[index] = number
         offset += -(-(last + 1 + _LEAST_PADDING) // PATCH) * PATCH
         number += 1

@@ -110,6 +110,20 @@ def test_narrow_channels_are_averaged_and_wide_ones_are_not() -> None:
     assert (wide.weight > 0).sum() == 500
 
 
+@pytest.mark.parametrize("channel_km_s", [6.0, 40.0, 100.0])
+def test_channels_of_one_width_in_velocity_are_known_by_it_over_the_whole_band(
+    channel_km_s: float,
+) -> None:
+    """In Hz they are a third wider at 115 than at 84 GHz."""
+    step = channel_km_s / C
+    frequency = np.exp(np.arange(np.log(84.2e9), np.log(114.9e9), step))
+    patches = patches_of(frequency, np.zeros(len(frequency)), np.full(len(frequency), 1e-3))
+    seen = patches.weight > 0
+    group = np.round(len(frequency) / seen.sum())
+    assert patches.width_km_s[seen] == pytest.approx(group * channel_km_s, rel=0.02)
+    assert len(np.unique(patches.stretch[seen])) == 1
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
