@@ -83,14 +83,15 @@ class LineRatios:
         return _of(self._table, measured, inverse_variance)
 
 
-def _trust(significance: Array) -> Array:
+@njit(cache=True)
+def _trust(significance):  # type: ignore[no-untyped-def]
     """What a feature weighs, of what its noise alone would have it weigh.
 
     A very bright line departs from any template by more than its noise: beyond ``TRUSTED``, its
     weight grows only with the logarithm.
     """
-    excess = np.maximum(significance / TRUSTED, 1)
-    return np.asarray(np.square((1 + 0.25 * np.log(excess)) / excess))
+    excess = np.maximum(significance / TRUSTED, 1.0)
+    return np.square((1 + 0.25 * np.log(excess)) / excess)
 
 
 @njit(cache=True)
@@ -99,10 +100,9 @@ def _log_artefact(significance: float) -> float:
 
     It weighs as much as a line of the same brightness would, see ``_trust``.
     """
-    excess = max(significance / TRUSTED, 1.0)
-    weighed = significance * (1 + 0.25 * math.log(excess)) / excess
-    broad = -0.5 * (weighed / ARTEFACT_WIDTH) ** 2 - math.log(ARTEFACT_WIDTH)
-    return math.log(ARTEFACTS / (1 - ARTEFACTS)) + broad + 0.5 * weighed * weighed
+    square = significance * significance * _trust(significance)
+    odds = math.log(ARTEFACTS / (1 - ARTEFACTS)) - math.log(ARTEFACT_WIDTH)
+    return float(odds + 0.5 * square * (1 - 1 / ARTEFACT_WIDTH**2))
 
 
 @njit(cache=True)

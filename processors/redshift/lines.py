@@ -328,7 +328,7 @@ class Comb:
         self._bin = np.rint(place).astype(int)
         """Bin of each line at the first trial redshift, one lower with the next; shape (lines,)."""
         self._beside = np.where(place < self._bin, -1, 1)
-        """Whether the next bin but one is above or below, shape (lines,)."""
+        """1 or -1: on which side the other bin is that each line is nearest to, shape (lines,)."""
         share = np.maximum(np.abs(place - self._bin), 1e-3)
         self._log_shares = np.log([1 - share, share]).T.astype(np.float32)
         """The ln of how much of what a trial redshift stands for sees each line in the one and in
