@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
 from .settings import Settings, SettingsError
-from .store import LMDBStore, StoreError, damage
+from .store import LMDBStore, Store, StoreError, damage, open_store
 
 POLL_S = 0.1
 
@@ -67,7 +67,7 @@ def back_up(settings: Settings, target: Path, progress: bool = True) -> Backup:
         raise SettingsError(f"{target}: there is no directory {target.absolute().parent}")
     if not settings.store_directory.is_dir():
         raise SettingsError(f"there is no store in {settings.store_directory}")
-    store = LMDBStore(settings.store_directory)
+    store = open_store(settings)
     part = target.with_name(f"{target.name}.part{os.getpid()}")
     try:
         part.mkdir()
@@ -87,7 +87,7 @@ def back_up(settings: Settings, target: Path, progress: bool = True) -> Backup:
     return _described(target)
 
 
-def _copy(store: LMDBStore, target: Path, progress: bool) -> None:
+def _copy(store: Store, target: Path, progress: bool) -> None:
     """Copy while showing how far it has come; the copy is at most as large as the store."""
     failures: list[BaseException] = []
 

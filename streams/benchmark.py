@@ -77,7 +77,7 @@ from .reliability import (
 )
 from .score_galaxies import RANKING
 from .settings import Settings, Workers
-from .store import Archived, LMDBStore
+from .store import Archived, LMDBStore, open_store
 from .subscribe import read
 from .topics import Topics, observation_key
 
@@ -564,7 +564,7 @@ class _Bench:
         """
         templates = _templates(now, self._codec) if count else []
         random = np.random.default_rng(0)
-        store = LMDBStore(now.store_directory)
+        store = open_store(now)
         places = []
         for first in range(0, count, 5000):
             ranked: dict[str, tuple[int, int | None]] = {}

@@ -17,7 +17,7 @@ from .parsing import make_parsers
 from .registry import make_codec
 from .scorer import Scorers, make_critic, make_refined_networks
 from .settings import Settings
-from .store import REMEDY, LMDBStore, StoreDamagedError, damage
+from .store import REMEDY, StoreDamagedError, damage, open_store
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def _triton(settings: Settings) -> str:
         models += make_refined_networks(settings)
     if not models:
         return "no model is configured: no critic's output, feature trees and refined redshifts"
-    with closing(LMDBStore(settings.store_directory)) as store, store.reading() as reading:
+    with closing(open_store(settings)) as store, store.reading() as reading:
         in_force = [reading.model_version(model.model) for model in models]
     each = [_in_force(*pair) for pair in zip(models, in_force, strict=True)]
     return f"{settings.triton.url}, {'; '.join(each)}"
@@ -131,7 +131,7 @@ def _in_force(model: Model, number: int) -> str:
 
 
 def _store(settings: Settings) -> str:
-    with closing(LMDBStore(settings.store_directory)) as store, store.reading() as reading:
+    with closing(open_store(settings)) as store, store.reading() as reading:
         galaxies = reading.galaxies()
         size = store.size_bytes() / 1e6
     found = damage(settings.store_directory)
@@ -143,7 +143,7 @@ def _store(settings: Settings) -> str:
 
 
 def _ledger(settings: Settings) -> str:
-    with closing(LMDBStore(settings.store_directory)) as store, store.reading() as reading:
+    with closing(open_store(settings)) as store, store.reading() as reading:
         entries = ledger(settings, reading)
     gone = [f"{each.expired:,} of {each.stage}" for each in entries if each.expired]
     if gone:

@@ -740,10 +740,10 @@ def _settings() -> Settings:
 
 @contextmanager
 def _reading() -> Iterator[tuple[Settings, Any]]:
-    from .store import LMDBStore
+    from .store import open_store
 
     settings = _settings()
-    store = LMDBStore(settings.store_directory)
+    store = open_store(settings)
     try:
         with store.reading() as reading:
             yield settings, reading

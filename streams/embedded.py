@@ -19,7 +19,7 @@ from .kafka import committed_offsets, existing_topics
 from .ledger import Entry, end_offsets
 from .names import BUILD_FINGERPRINTS
 from .settings import Settings
-from .store import LMDBStore
+from .store import open_store
 from .supervise import SUPERVISOR_VARIABLE
 
 START_TIMEOUT_S = 60.0
@@ -104,7 +104,7 @@ def ledger_now(settings: Settings, client: AdminClient | None = None) -> list[En
     Raises:
         InfrastructureError: Kafka or the store cannot be reached.
     """
-    with closing(LMDBStore(settings.store_directory)) as store, store.reading() as reading:
+    with closing(open_store(settings)) as store, store.reading() as reading:
         return ledger.ledger(settings, reading, client=client)
 
 
@@ -150,7 +150,7 @@ class Settled:
 
 def counts_now(settings: Settings) -> Counts:
     """What became of how many events, as the store has it; asks nothing of Kafka."""
-    with closing(LMDBStore(settings.store_directory)) as store, store.reading() as reading:
+    with closing(open_store(settings)) as store, store.reading() as reading:
         return reading.counts()
 
 

@@ -31,7 +31,7 @@ from .score_galaxies import ScoreGalaxies
 from .scorer import Scorers, make_critic, make_refined
 from .serving import version_that_scored, versions_that_refined
 from .settings import Settings, SettingsError
-from .store import LMDBStore, Reading
+from .store import Reading, Store, open_store
 from .subscribe import read
 
 PROVENANCE_SHOWN = 5
@@ -83,7 +83,7 @@ def verify(settings: Settings, galaxy_id: str) -> Iterator[Comparison]:
         InfrastructureError: Kafka, the schema registry, Triton or the store is away.
     """
     codec = make_codec(settings)
-    store = LMDBStore(settings.store_directory)
+    store = open_store(settings)
     try:
         with store.reading() as reading:
             encoded = reading.fingerprint(galaxy_id)
@@ -129,7 +129,7 @@ def _rebuilt(
 
 
 def _scored_again(
-    settings: Settings, store: LMDBStore, codec: Codec, score: ScoredGalaxy, encoded: bytes
+    settings: Settings, store: Store, codec: Codec, score: ScoredGalaxy, encoded: bytes
 ) -> ScoredGalaxy:
     """The score of a fingerprint by the models that made a score, as far as they are served."""
     critic = make_critic(settings)

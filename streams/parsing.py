@@ -20,7 +20,7 @@ from .errors import InfrastructureError
 from .in_force import require_served, version_in_force
 from .metrics import StageMetrics
 from .settings import Settings
-from .store import LMDBStore, Store
+from .store import Store, open_store
 
 
 class Parsing:
@@ -94,7 +94,7 @@ def parse_at_once(
     Raises:
         InfrastructureError: Triton does not answer, or does not serve a version in force.
     """
-    with closing(LMDBStore(settings.store_directory)) as store:
+    with closing(open_store(settings)) as store:
         trees = Parsing(make_parsers(settings), store, StageMetrics("parse")).trees(observations)
     return {tree.observation_id: tree for found in trees for tree in found}
 

@@ -299,7 +299,7 @@ def _corrections(items: Iterable[Item], settings: Settings) -> Iterator[Item]:
     """
     # Only here: a survey's own pipeline has no store.
     from .correct import NotCorrectableError, correction
-    from .store import LMDBStore
+    from .store import open_store
 
     directory = settings.store_directory
     if not directory.is_dir():
@@ -308,7 +308,7 @@ def _corrections(items: Iterable[Item], settings: Settings) -> Iterator[Item]:
             "their data_directory"
         )
     codec = make_codec(settings)
-    with closing(LMDBStore(directory)) as store:
+    with closing(open_store(settings)) as store:
         for file, row, observation, told in items:
             if observation is None:
                 yield file, row, None, told

@@ -42,7 +42,7 @@ from .names import BUILD_FINGERPRINTS, SCORE_GALAXIES, STAGE_NAMES
 from .parsing import parse_at_once
 from .publish import Publisher
 from .settings import Settings
-from .store import LMDBStore
+from .store import open_store
 from .subscribe import Read, read
 from .topics import observation_key
 
@@ -298,7 +298,7 @@ class Killer:
             TimeoutError: they do not recover.
         """
         locked = time.monotonic()
-        with closing(LMDBStore(self.settings.store_directory)) as store, store.writing():
+        with closing(open_store(self.settings)) as store, store.writing():
             send_again(self.settings)  # who has nothing to write is ready, and right
             time.sleep(away_s)
             stayed_ready = ready(self.settings, STAGE_NAMES)
@@ -590,7 +590,7 @@ def _compared(fingerprint: Fingerprint) -> dict[str, Any]:
 
 
 def _unlike_store(settings: Settings, published: dict[str, Read]) -> list[str]:
-    with closing(LMDBStore(settings.store_directory)) as store, store.reading() as reading:
+    with closing(open_store(settings)) as store, store.reading() as reading:
         stored = {each: reading.fingerprint(each) for each in reading.galaxy_ids()}
     return [
         galaxy_id
@@ -618,7 +618,7 @@ def _compare_alerts(settings: Settings, stream: str, found: Untrue) -> None:
         for alert_id, said in contents.items()
         if said["supersedes"] is not None and said["supersedes"] not in contents
     ]
-    with closing(LMDBStore(settings.store_directory)) as store, store.reading() as reading:
+    with closing(open_store(settings)) as store, store.reading() as reading:
         remembered = {name: each.alert_id for name, each in reading.last_alerts(stream)}
     sent = {name: alert.alert_id for name, alert in last.items()}
     found.unlike_alert += [

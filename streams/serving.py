@@ -22,7 +22,7 @@ from models.triton import Model, Version
 from schemas.events import ModelUsed
 
 from .settings import Settings, SettingsError
-from .store import FIRST_VERSION, LMDBStore
+from .store import FIRST_VERSION, Store, open_store
 
 LOCK = "models.lock"
 SHA256_SHOWN = 12
@@ -349,5 +349,5 @@ def _repository(settings: Settings) -> Path:
     return directory
 
 
-def _store(settings: Settings) -> closing[LMDBStore]:
-    return closing(LMDBStore(settings.store_directory))
+def _store(settings: Settings) -> closing[Store]:
+    return closing(open_store(settings))

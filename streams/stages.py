@@ -8,7 +8,7 @@ from .names import STAGE_NAMES
 from .registry import make_codec
 from .settings import Settings
 from .stage import Stage
-from .store import LMDBStore
+from .store import open_store
 
 
 def _build_fingerprints(settings: Settings) -> Stage:
@@ -16,7 +16,7 @@ def _build_fingerprints(settings: Settings) -> Stage:
     from .parsing import make_parsers
 
     return BuildFingerprints(
-        LMDBStore(settings.store_directory),
+        open_store(settings),
         settings.topics,
         make_codec(settings),
         make_parsers(settings),
@@ -30,7 +30,7 @@ def _score_galaxies(settings: Settings) -> Stage:
     scorers = Scorers(settings)
     refined = settings.triton.refined_redshift
     return ScoreGalaxies(
-        LMDBStore(settings.store_directory),
+        open_store(settings),
         settings.topics,
         make_codec(settings),
         scorers,
@@ -42,7 +42,7 @@ def _score_galaxies(settings: Settings) -> Stage:
 def _publish_alerts(settings: Settings) -> Stage:
     from .publish_alerts import PublishAlerts
 
-    return PublishAlerts(LMDBStore(settings.store_directory), settings.topics, make_codec(settings))
+    return PublishAlerts(open_store(settings), settings.topics, make_codec(settings))
 
 
 STAGES: dict[str, Callable[[Settings], Stage]] = dict(

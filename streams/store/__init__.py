@@ -4,6 +4,7 @@ Everything is reached through transactions: a ``Reading`` sees one moment, a ``W
 wholly or not at all and is durable when it is done. Several processes may hold the same store.
 """
 
+from ..settings import Settings
 from .interface import (
     FIRST_VERSION,
     Archived,
@@ -32,4 +33,15 @@ __all__ = [
     "Writing",
     "damage",
     "exclusive",
+    "open_store",
 ]
+
+
+def open_store(settings: Settings) -> Store:
+    """The store that the settings name; made when it is missing.
+
+    Raises:
+        StoreDamagedError: what is there is not a whole store, or one of another layout.
+        StoreError: it cannot be used.
+    """
+    return LMDBStore(settings.store_directory)

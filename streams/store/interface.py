@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, Protocol
 
 from processors.alerts import LastAlert
@@ -197,6 +198,14 @@ class Store(Protocol):
 
     def size_bytes(self) -> int:
         """Space in use."""
+        ...
+
+    def copy(self, target: Path) -> None:
+        """Copy the store as it is at this moment into an empty directory, while it is in use.
+
+        Raises:
+            StoreError: it cannot be read, or the copy not written.
+        """
         ...
 
     def close(self) -> None:

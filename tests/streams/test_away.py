@@ -18,7 +18,7 @@ from streams.reliability import (
     untrue,
 )
 from streams.settings import StageSettings
-from streams.store import LMDBStore
+from streams.store import open_store
 
 from ..conftest import AS_SHIPPED, broker_on
 from ..endpoint import Endpoint
@@ -58,7 +58,7 @@ def test_what_is_away_for_longer_than_every_timeout_costs_nothing(
             for stage in stages:
                 stage.wait(200)
 
-            store = LMDBStore(settings.store_directory)
+            store = open_store(settings)
             with store.writing():  # no other process can write meanwhile
                 stages[0].wait(503, "now in: store")
                 send_again(settings)

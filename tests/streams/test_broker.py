@@ -81,10 +81,10 @@ def test_what_is_malformed_is_quarantined_with_its_bytes_and_a_reason(filled: Br
 
 
 def test_the_compacted_topic_is_the_store(filled: Broker) -> None:
-    from streams.store import LMDBStore
+    from streams.store import open_store
 
     published = newest(filled.read("fingerprints"))
-    store = LMDBStore(filled.settings.store_directory)
+    store = open_store(filled.settings)
     with store.reading() as reading:
         stored = {galaxy: reading.fingerprint(galaxy) for galaxy in reading.galaxy_ids()}
     store.close()
@@ -199,11 +199,11 @@ def test_a_galaxy_can_be_explained_and_verified_bit_for_bit(filled: Broker) -> N
 def test_a_tampered_archive_does_not_verify(
     filled: Broker, observations: list[Observation]
 ) -> None:
-    from streams.store import LMDBStore
+    from streams.store import open_store
 
     chosen = next(each for each in observations if each.photometry is not None)
     hashed = observation_hash(chosen.observation_id)
-    store = LMDBStore(filled.settings.store_directory)
+    store = open_store(filled.settings)
     with store.writing() as writing:
         archived = writing.archived(hashed)
         assert archived is not None

@@ -30,7 +30,7 @@ from streams.reliability import (
     untrue,
 )
 from streams.settings import Settings, TritonSettings
-from streams.store import LMDBStore
+from streams.store import open_store
 
 from ..conftest import AS_SHIPPED, Broker, broker_on
 
@@ -102,7 +102,7 @@ def test_what_is_untrue_would_be_found(broker: Broker, traffic: Traffic) -> None
     broker.settle(traffic.sent + 2)
     for each in missing:
         traffic.distinct[each.observation_id] = each
-    store = LMDBStore(settings.store_directory)
+    store = open_store(settings)
     with store.writing() as writing:
         galaxy_id = next(writing.galaxy_ids())
         writing.put_fingerprint(galaxy_id, 1000, b"other")

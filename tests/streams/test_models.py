@@ -26,7 +26,7 @@ from streams.explain import verify
 from streams.messages import now_ms
 from streams.scorer import make_critic
 from streams.serving import version_that_scored
-from streams.store import FIRST_VERSION, LMDBStore
+from streams.store import FIRST_VERSION, LMDBStore, open_store
 
 from ..conftest import Broker
 from ..endpoint import Endpoint, by_label
@@ -245,7 +245,7 @@ def test_a_version_in_force_that_is_not_served_is_waited_for(judged: Broker) -> 
     broker = judged
     served = max(each["version"] for each in listed(broker))
     endpoint = Endpoint(broker.settings, "score-galaxies")
-    store = LMDBStore(broker.settings.store_directory)
+    store = open_store(broker.settings)
     try:
         with store.writing() as writing:
             writing.use_model(JUDGE, 9)

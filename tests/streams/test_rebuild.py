@@ -26,7 +26,7 @@ from streams.explain import verify
 from streams.kafka import DurableProducer, admin
 from streams.ledger import end_offsets
 from streams.messages import Outgoing
-from streams.store import LMDBStore, Reading, StoreError, exclusive
+from streams.store import LMDBStore, Reading, StoreError, exclusive, open_store
 
 from ..conftest import Broker, wait_until
 
@@ -308,7 +308,7 @@ def expired(make_broker: Callable[..., Broker]) -> tuple[Broker, Path]:
 
 
 def use_model(broker: Broker, model: str, version: int) -> None:
-    store = LMDBStore(broker.settings.store_directory)
+    store = open_store(broker.settings)
     try:
         with store.writing() as writing:
             writing.use_model(model, version)
@@ -484,7 +484,7 @@ def test_there_is_no_rebuilding_while_the_stages_run(busy: Broker) -> None:
 def test_there_is_no_rebuilding_while_a_stage_runs_by_itself(
     eventful: Broker, rebuilt: Case
 ) -> None:
-    store = LMDBStore(eventful.settings.store_directory)
+    store = open_store(eventful.settings)
     try:
         refused = eventful.command("rebuild", "--replace", check=False)
         assert refused.returncode == 1

@@ -23,7 +23,7 @@ from streams.metrics import StageMetrics
 from streams.names import SCORE_GALAXIES
 from streams.refining import Refining
 from streams.settings import Settings
-from streams.store import LMDBStore
+from streams.store import LMDBStore, open_store
 
 from ..conftest import Broker, wait_until
 from ..endpoint import Endpoint, by_label, samples
@@ -205,7 +205,7 @@ def test_a_network_in_force_whose_card_cannot_be_used_is_waited_for(
 
 def use_unasked(settings: Settings, model: str, version: int) -> None:
     """Put a version in force without a look at it."""
-    with closing(LMDBStore(settings.store_directory)) as store, store.writing() as writing:
+    with closing(open_store(settings)) as store, store.writing() as writing:
         writing.use_model(model, version)
 
 
