@@ -38,7 +38,7 @@ $(VENV)/installed-train: $(VENV)/installed
 	@touch $@
 
 install: $(VENV)/installed ## install the mmbroker command into .venv, and the local servers
-	@$(BIN)/python -m deploy.local install
+	@$(BIN)/python -m mmbroker.deploy.local install
 
 demo: $(VENV)/installed ## publish the demo sample and watch it ranked; ONCE=1 ends by itself
 	@$(BIN)/mmbroker demo $(if $(ONCE),--once)
@@ -52,13 +52,13 @@ lint: $(VENV)/installed-test ## check style, format and types
 	@$(BIN)/mypy
 
 model: $(VENV)/installed-train ## train the critic again and write its weights
-	@$(BIN)/python -m models.train_critic $(ARGS)
+	@$(BIN)/python -m mmbroker.models.critic.train $(ARGS)
 
 reports: $(VENV)/installed-train ## judge the learned models again; MMBROKER_DATA=FOLDER of real tables, or the simulated part alone
-	@$(BIN)/python -m models.judge $(ARGS)
+	@$(BIN)/python -m mmbroker.models.report $(ARGS)
 
 bench: $(VENV)/installed ## measure rates and latencies; QUICK=1 for under five minutes
-	@$(BIN)/python -m streams.benchmark $(if $(QUICK),--quick)
+	@$(BIN)/python -m mmbroker.streams.proving.benchmark $(if $(QUICK),--quick)
 
 clean: ## stop the local stack and forget its data; the virtual environment stays
 	@test ! -x $(BIN)/mmbroker || $(BIN)/mmbroker stack down

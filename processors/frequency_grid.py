@@ -10,9 +10,8 @@ import math
 
 import numpy as np
 
-from schemas.events import CHUNK_BINS, Floats
-
-from .relations import SPEED_OF_LIGHT_KM_S
+from mmbroker.processors.relations import SPEED_OF_LIGHT_KM_S
+from mmbroker.schemas.events import CHUNK_BINS, Floats
 
 BIN_WIDTH_KM_S = 250.0
 LOG_STEP = BIN_WIDTH_KM_S / SPEED_OF_LIGHT_KM_S

@@ -4,10 +4,11 @@ What galaxies and instruments in general are like, as papers have it, is stated 
 numbers stand elsewhere:
 
 * what describes one survey or one table, with its source or marked as assumed: bands, depths,
-  noise, beams and tunings, limits of samples and errors of redshifts in ``models.surveys``,
-  ``models.spectrum_surveys``, ``models.map_surveys``, ``models.spectral_axes`` and
-  ``models.simulator``; columns and their meaning in ``models.catalogues`` and
-  ``models.line_tables``;
+  noise, beams and tunings, limits of samples and errors of redshifts in
+  ``models.simulation.catalogue_surveys``, ``models.simulation.spectrum_surveys``,
+  ``models.simulation.map_surveys``, ``models.simulation.spectral_axes`` and
+  ``models.simulation.observations``; columns and their meaning in ``models.real_data.catalogues``
+  and ``models.real_data.line_tables``;
 * what is assumed where no paper gives a number, or was set on training data: where it is used, as a
   constant that says so;
 * what was fitted: ``processors/redshift/tuned.json`` and ``models/weights``;

@@ -17,13 +17,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from schemas.events import Floats
-
-from .relations import (
+from mmbroker.processors.relations import (
     ARCSEC_PER_RADIAN,
     ASTROMETRIC_FLOOR_ARCSEC,
     GALAXY_SURFACE_DENSITY_PER_ARCSEC2,
 )
+from mmbroker.schemas.events import Floats
 
 SEARCH_SIGMAS = 5.0
 """Candidates within so many combined sigma are considered; beyond, LR is below 1e-4."""

@@ -15,7 +15,9 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from schemas.events import (
+from mmbroker.processors.frequency_grid import CHUNKS
+from mmbroker.processors.sky import MAX_POSITION_ERROR_ARCSEC
+from mmbroker.schemas.events import (
     Acquisition,
     BandMeasurement,
     BandStatistics,
@@ -33,9 +35,6 @@ from schemas.events import (
     Spectrum,
     TimeScale,
 )
-
-from .frequency_grid import CHUNKS
-from .sky import MAX_POSITION_ERROR_ARCSEC
 
 LEAST_POSITION_ERROR_ARCSEC = 1e-6
 """A microarcsecond, better than any interferometer; keeps inverse variances finite."""

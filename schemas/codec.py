@@ -32,8 +32,16 @@ from typing import Any, Literal, TypeVar
 import fastavro
 from fastavro.schema import to_parsing_canonical_form
 
-from .events import EVENT_TYPES, Alert, AlertHead, Event, Quarantine, Score, ScoredGalaxy
-from .records import Record, from_record, to_record, to_rows
+from mmbroker.schemas.events import (
+    EVENT_TYPES,
+    Alert,
+    AlertHead,
+    Event,
+    Quarantine,
+    Score,
+    ScoredGalaxy,
+)
+from mmbroker.schemas.records import Record, from_record, to_record, to_rows
 
 Framing = Literal["confluent", "container", "json"]
 E = TypeVar("E", bound=Event)

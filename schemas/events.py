@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .records import Table, Wire
+from mmbroker.schemas.records import Table, Wire
 
 Floats = NDArray[np.floating[Any]]
 

@@ -34,12 +34,11 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as UnreadableError
 
-from deploy.local import LocalStack, StackError
-from processors.alerts import AlertStream
-from processors.hyperscore import Form
-
-from .topics import Topics
-from .wording import fault, meant
+from mmbroker.deploy.local import LocalStack, StackError
+from mmbroker.processors.alerts.decide import AlertStream
+from mmbroker.processors.scoring.hyperscore import Form
+from mmbroker.schemas.wording import fault, meant
+from mmbroker.streams.topics import Topics
 
 DATA_DIRECTORY = Path(".mmbroker")
 PREFIX = "MMBROKER_"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from processors.alerts import AlertStream
-from processors.sky import publishing_cell
-from schemas.events import Observation
+from mmbroker.processors.alerts.decide import AlertStream
+from mmbroker.processors.sky import publishing_cell
+from mmbroker.schemas.events import Observation
+from mmbroker.streams.names import BUILD_FINGERPRINTS, PUBLISH_ALERTS, SCORE_GALAXIES
 
 DAY_MS = 24 * 3600 * 1000
 LARGEST_MESSAGE_BYTES = 16 * 2**20
@@ -105,3 +106,12 @@ def observation_key(observation: Observation) -> bytes:
     """Key of an observation: its sky cell, so that neighbours mostly share a partition."""
     cell = publishing_cell(observation.right_ascension_deg, observation.declination_deg)
     return str(cell).encode()
+
+
+def flow(topics: Topics) -> list[tuple[str, str]]:
+    """The stages with the topic that each reads, in the order of the flow."""
+    return [
+        (BUILD_FINGERPRINTS, topics.observations),
+        (SCORE_GALAXIES, topics.fingerprints),
+        (PUBLISH_ALERTS, topics.scored),
+    ]

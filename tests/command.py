@@ -15,11 +15,17 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import IO
 
-from streams import cli
+from mmbroker.streams.cli import main as cli
 
 _FORKING = multiprocessing.get_context("forkserver")
 _FORKING.set_forkserver_preload(
-    ["streams.cli", "streams.explain", "streams.rebuild", "streams.check", "streams.serving"]
+    [
+        "mmbroker.streams.cli.main",
+        "mmbroker.streams.subscribing.explain",
+        "mmbroker.streams.operating.rebuild",
+        "mmbroker.streams.operating.check",
+        "mmbroker.streams.operating.model_versions",
+    ]
 )
 
 

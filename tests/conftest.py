@@ -15,18 +15,17 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from deploy.local import LocalStack
-from models.repository import provide
-from processors.fingerprint import empty
-from schemas.codec import Codec
-from schemas.events import Fingerprint, Observation, ScoredGalaxy
-from streams.embedded import Settled, ledger_now, stages_running
-from streams.ledger import Entry
-from streams.publish import Publisher
-from streams.settings import Settings, StageSettings, load
-from streams.subscribe import Read, read
-
-from .command import run_command
+from mmbroker.deploy.local import LocalStack
+from mmbroker.models.serving.repository import provide
+from mmbroker.processors.fingerprint.merge import empty
+from mmbroker.schemas.codec import Codec
+from mmbroker.schemas.events import Fingerprint, Observation, ScoredGalaxy
+from mmbroker.streams.operating.ledger import Entry
+from mmbroker.streams.proving.embedded import Settled, ledger_now, stages_running
+from mmbroker.streams.publishing.publisher import Publisher
+from mmbroker.streams.settings import Settings, StageSettings, load
+from mmbroker.streams.subscribing.read import Read, read
+from tests.command import run_command
 
 DATA_VARIABLE = "MMBROKER_DATA"
 REPOSITORY = Path(__file__).parents[1]

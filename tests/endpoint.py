@@ -10,10 +10,9 @@ from dataclasses import dataclass
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from streams.health import DIRECTORY
-from streams.settings import Settings
-
-from .conftest import wait_until
+from mmbroker.streams.running.health import DIRECTORY
+from mmbroker.streams.settings import Settings
+from tests.conftest import wait_until
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from deploy.local import LocalStack
-from models import triton
-from models.repository import WEIGHTS
-from processors.calibration import Calibration
+from mmbroker.deploy.local import LocalStack
+from mmbroker.models.packaged.networks import WEIGHTS
+from mmbroker.models.serving import triton
+from mmbroker.processors.scoring.calibration import Calibration
 
 # Numbers of fields in the messages of onnx.proto that lead to the weights.
 MODEL_GRAPH, GRAPH_INITIALIZER, TENSOR_NAME, TENSOR_RAW_DATA = 7, 5, 8, 9

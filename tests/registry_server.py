@@ -15,8 +15,8 @@ from jgo.config import GlobalSettings
 from jgo.constants import MAVEN_CENTRAL_URL
 from jgo.maven import MavenContext
 
-from deploy.local.component import Component
-from deploy.local.install import cache_directory
+from mmbroker.deploy.local.component import Component
+from mmbroker.deploy.local.install import cache_directory
 
 VERSION = "3.3.3"
 SHA256 = "8bc6751c76d963734224b01d5e7f84ccb3cb61c87d3bd77c36c35f10a5cbed63"

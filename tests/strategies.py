@@ -6,8 +6,8 @@ import numpy as np
 from astropy.wcs import WCS
 from hypothesis import strategies as st
 
-from processors.fingerprint import observation_hashes
-from schemas.events import (
+from mmbroker.processors.fingerprint.merge import observation_hashes
+from mmbroker.schemas.events import (
     Acquisition,
     BandMeasurement,
     ContinuumMap,

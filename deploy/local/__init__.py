@@ -3,8 +3,8 @@
 Both run from Python packages alone: no Docker, no Java on the machine.
 """
 
-from deploy.local.errors import StackError
-from deploy.local.stack import ComponentStatus, LocalStack, StackStatus
-from deploy.local.state import Ports
+from mmbroker.deploy.local.errors import StackError
+from mmbroker.deploy.local.stack import ComponentStatus, LocalStack, StackStatus
+from mmbroker.deploy.local.state import Ports
 
 __all__ = ["ComponentStatus", "LocalStack", "Ports", "StackError", "StackStatus"]

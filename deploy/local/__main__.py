@@ -1,4 +1,7 @@
-"""`python -m deploy.local install`: install ahead of time what the local stack runs from."""
+"""Installs ahead of time what the local stack runs from.
+
+`python -m mmbroker.deploy.local install`
+"""
 
 import argparse
 import sys
@@ -6,13 +9,13 @@ from functools import partial
 
 from rich.console import Console
 
-from deploy.local.errors import StackError
-from deploy.local.install import cache_directory, install_kafka, install_triton
+from mmbroker.deploy.local.errors import StackError
+from mmbroker.deploy.local.install import cache_directory, install_kafka, install_triton
 
 
 def main() -> int:
     """Run the command line and return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m deploy.local", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m mmbroker.deploy.local", description=__doc__)
     commands = parser.add_subparsers(required=True)
     install = commands.add_parser("install", help="install Kafka and Triton for this user")
     install.add_argument("--without-triton", action="store_true", help="install Kafka only")

@@ -16,8 +16,8 @@ from functools import cached_property
 from logging import Logger
 from pathlib import Path
 
-from deploy.local.certificates import AUTHORITY, ensure_certificates, write_private
-from deploy.local.errors import StackError
+from mmbroker.deploy.local.certificates import AUTHORITY, ensure_certificates, write_private
+from mmbroker.deploy.local.errors import StackError
 
 NODE, ADMIN, BROKER, READER = "node", "admin", "mmbroker", "reader"
 MECHANISM = "SCRAM-SHA-512"

@@ -8,9 +8,9 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import ClassVar
 
-from deploy.local import processes
-from deploy.local.errors import StackError
-from deploy.local.processes import ProcessRecord
+from mmbroker.deploy.local import processes
+from mmbroker.deploy.local.errors import StackError
+from mmbroker.deploy.local.processes import ProcessRecord
 
 Changing = Callable[[], AbstractContextManager[None]]
 

@@ -23,7 +23,7 @@ from pathlib import Path
 import filelock
 import platformdirs
 
-from deploy.local.errors import StackError
+from mmbroker.deploy.local.errors import StackError
 
 KAFKA_VERSION = "4.4.0"
 KAFKA_ARTIFACTS = (

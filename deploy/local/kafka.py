@@ -8,10 +8,10 @@ import uuid
 from contextlib import nullcontext
 from pathlib import Path
 
-from deploy.local.access import Access, ClientConfig
-from deploy.local.component import Changing, Component
-from deploy.local.errors import StackError
-from deploy.local.install import install_kafka
+from mmbroker.deploy.local.access import Access, ClientConfig
+from mmbroker.deploy.local.component import Changing, Component
+from mmbroker.deploy.local.errors import StackError
+from mmbroker.deploy.local.install import install_kafka
 
 _MESSAGE_BYTES = 16 * 1024 * 1024
 _HOST = "127.0.0.1"
@@ -43,7 +43,7 @@ _INTERNAL_TOPICS: dict[str, object] = {
 }
 
 # Refused connections are expected while waiting, and a client would print every one of them.
-_SILENT = logging.getLogger("deploy.local.kafka.waiting")
+_SILENT = logging.getLogger("mmbroker.deploy.local.kafka.waiting")
 _SILENT.disabled = True
 
 

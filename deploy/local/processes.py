@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from deploy.local.errors import StackError
+from mmbroker.deploy.local.errors import StackError
 
 #: Environment variable naming the stack's directory in every process of a stack and in their
 #: children, so that what a crash left behind is found even if nobody noted its pid.

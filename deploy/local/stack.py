@@ -17,15 +17,15 @@ import filelock
 import psutil
 from rich.console import Console
 
-from deploy.local import processes
-from deploy.local.access import BROKER, Access
-from deploy.local.component import Component
-from deploy.local.errors import StackError
-from deploy.local.install import install_kafka, install_triton
-from deploy.local.kafka import Kafka
-from deploy.local.processes import ProcessRecord
-from deploy.local.state import Ports, State
-from deploy.local.triton import Triton
+from mmbroker.deploy.local import processes
+from mmbroker.deploy.local.access import BROKER, Access
+from mmbroker.deploy.local.component import Component
+from mmbroker.deploy.local.errors import StackError
+from mmbroker.deploy.local.install import install_kafka, install_triton
+from mmbroker.deploy.local.kafka import Kafka
+from mmbroker.deploy.local.processes import ProcessRecord
+from mmbroker.deploy.local.state import Ports, State
+from mmbroker.deploy.local.triton import Triton
 
 DEFAULT_DIRECTORY = Path(".mmbroker/stack")
 
@@ -406,9 +406,15 @@ class LocalStack:
         return {component.name: component for component in components}
 
     def _start_watchdog(self, owner: ProcessRecord) -> ProcessRecord:
-        source = Path(__file__).parents[2]  # importable also where it is not installed
+        source = Path(__file__).parents[3]  # importable also where it is not installed
         return processes.spawn(
-            [sys.executable, "-m", "deploy.local.watchdog", str(owner.pid), self.directory],
+            [
+                sys.executable,
+                "-m",
+                "mmbroker.deploy.local.watchdog",
+                str(owner.pid),
+                self.directory,
+            ],
             self.directory,
             self.directory / "watchdog.log",
             {**os.environ, "PYTHONPATH": str(source)},

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Self
 
-from deploy.local.processes import ProcessRecord
+from mmbroker.deploy.local.processes import ProcessRecord
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ import re
 from contextlib import nullcontext
 from pathlib import Path
 
-from deploy.local.component import Changing, Component
-from deploy.local.install import install_triton
+from mmbroker.deploy.local.component import Changing, Component
+from mmbroker.deploy.local.install import install_triton
 
 _HOST = "127.0.0.1"
 _SHARED_MEMORY = Path("/dev/shm")

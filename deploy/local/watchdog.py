@@ -1,8 +1,8 @@
 """Ends a stack when the process it belongs to is gone, however that ended.
 
-`python -m deploy.local.watchdog PID DIRECTORY` waits for the process and then kills every process
-of the stack in the directory. Servers that ask the kernel to die with their parent would not do: it
-takes the end of the thread that started them for the end of the process.
+`python -m mmbroker.deploy.local.watchdog PID DIRECTORY` waits for the process and then kills every
+process of the stack in the directory. Servers that ask the kernel to die with their parent would
+not do: it takes the end of the thread that started them for the end of the process.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from deploy.local.processes import kill_marked
+from mmbroker.deploy.local.processes import kill_marked
 
 
 def watch(pid: int, directory: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from ..relations import SPEED_OF_LIGHT_KM_S
+from mmbroker.processors.relations import SPEED_OF_LIGHT_KM_S
 
 Array = NDArray[np.float64]
 

@@ -15,9 +15,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from .. import relations
-from .patches import Array, Patches
-from .tree import Identification, SpectralLine
+from mmbroker.processors import relations
+from mmbroker.processors.features.patches import Array, Patches
+from mmbroker.processors.features.tree import Identification, SpectralLine
 
 _NAMES = tuple(relations.LINES_HZ)
 _REST_HZ = np.array([relations.LINES_HZ[name] for name in _NAMES])

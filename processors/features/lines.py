@@ -11,9 +11,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from ..relations import SPEED_OF_LIGHT_KM_S
-from .patches import Array, Array32, Patches
-from .tree import SHAPES, ContinuumSegment, SpectralLine
+from mmbroker.processors.features.patches import Array, Array32, Patches
+from mmbroker.processors.features.tree import SHAPES, ContinuumSegment, SpectralLine
+from mmbroker.processors.relations import SPEED_OF_LIGHT_KM_S
 
 PRESENCE, COVERED, OFFSET, WIDTH, FLUX, SHAPE = 0, 1, 2, 4, 6, 8
 OUTPUTS = SHAPE + len(SHAPES)

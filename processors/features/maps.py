@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from schemas.events import Floats
-
-from .patches import Array32
-from .tree import MORPHOLOGIES, MapComponent, Morphology
+from mmbroker.processors.features.patches import Array32
+from mmbroker.processors.features.tree import MORPHOLOGIES, MapComponent, Morphology
+from mmbroker.schemas.events import Floats
 
 SIDE = 36
 PIXELS_PER_BEAM = 3.0

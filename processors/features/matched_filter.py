@@ -12,9 +12,9 @@ import math
 
 import numpy as np
 
-from ..relations import SPEED_OF_LIGHT_KM_S
-from .patches import Array, Patches, filter_signal_to_noise
-from .tree import SHAPES, SpectralLine
+from mmbroker.processors.features.patches import Array, Patches, filter_signal_to_noise
+from mmbroker.processors.features.tree import SHAPES, SpectralLine
+from mmbroker.processors.relations import SPEED_OF_LIGHT_KM_S
 
 WIDTHS_KM_S: Array = np.geomspace(80.0, 1400.0, 9)
 

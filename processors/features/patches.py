@@ -15,10 +15,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from schemas.events import Floats
-
-from ..relations import SPEED_OF_LIGHT_KM_S
-from .continuum import robust_scatter, subtract_continuum
+from mmbroker.processors.features.continuum import robust_scatter, subtract_continuum
+from mmbroker.processors.relations import SPEED_OF_LIGHT_KM_S
+from mmbroker.schemas.events import Floats
 
 Array = NDArray[np.float64]
 Array32 = NDArray[np.float32]

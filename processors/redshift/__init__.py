@@ -1,5 +1,6 @@
 """The conventional redshift of a fingerprint."""
 
-from .estimator import ConventionalRedshift, Estimated, features_of
+from mmbroker.processors.redshift.estimator import ConventionalRedshift, Estimated
+from mmbroker.processors.scoring.features import features_of
 
 __all__ = ["ConventionalRedshift", "Estimated", "features_of"]

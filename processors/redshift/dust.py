@@ -21,10 +21,10 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.special import log_ndtr
 
-from .. import relations
-from . import luminosity
-from .grids import NODES, Array, Array32
-from .tuned import Tuned
+from mmbroker.processors import relations
+from mmbroker.processors.redshift import luminosity
+from mmbroker.processors.redshift.grids import NODES, Array, Array32
+from mmbroker.processors.redshift.tuned import Tuned
 
 LOWEST_FREQUENCY_HZ = 60e9
 HIGHEST_FREQUENCY_HZ = 5e12

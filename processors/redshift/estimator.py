@@ -11,59 +11,34 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
-from schemas.events import (
-    Feature,
+from mmbroker.processors.redshift import comb, dust, grids, published, radio, spectral_lines
+from mmbroker.processors.redshift.dust import Dust
+from mmbroker.processors.redshift.evidence import Evidence, _gather, _inputs, filled
+from mmbroker.processors.redshift.grids import (
+    COARSE,
+    FINE,
+    NODES,
+    NODES_TO_COARSE,
+    PUBLISHED,
+    Array,
+)
+from mmbroker.processors.redshift.posterior import (
+    _FINE_EDGES,
+    _cumulative,
+    _identify,
+    _most_likely_right,
+    _normalised,
+    _posterior,
+    _quantiles,
+    posteriors_of,
+)
+from mmbroker.processors.redshift.templates import TemplateFit
+from mmbroker.processors.redshift.tuned import Tuned, packaged
+from mmbroker.schemas.events import (
     Fingerprint,
-    Interval,
-    LineIdentification,
-    PublishedRedshift,
     RedshiftPosterior,
 )
-
-from . import dust, grids, lines, published, radio
-from .dust import Dust
-from .grids import COARSE, FINE, NODES, NODES_TO_COARSE, PUBLISHED, Array
-from .templates import FittedTemplates, TemplateFit
-from .tuned import Tuned, packaged
-
-_MODE_BINS = 4  # fine cells on either side of a line identification: 1000 km/s
-_LEAST_MODE = 0.005
-
-
-@dataclass(frozen=True, slots=True)
-class _Bands:
-    """Continuum of a batch by distinct frequency; arrays have shape (galaxies, bands)."""
-
-    log_frequency: Array
-    flux: Array
-    weight: Array
-    limit: Array
-    limit_error: Array
-
-    def between(self, lowest_hz: float, highest_hz: float) -> _Bands:
-        frequency = np.exp(self.log_frequency)
-        inside = (frequency > lowest_hz) & (frequency <= highest_hz)
-        return _Bands(
-            self.log_frequency[inside],
-            *(array[:, inside] for array in (self.flux, self.weight, self.limit, self.limit_error)),
-        )
-
-    def with_limits_as_zero(self) -> _Bands:
-        """Upper limits replaced by a flux density of zero with the noise behind the limit."""
-        limited = np.isfinite(self.limit)
-        weight = np.where(limited, self.limit_error**-2.0, self.weight)
-        flux = np.where(limited, 0.0, self.flux)
-        none = np.full_like(self.limit, np.nan)
-        return _Bands(self.log_frequency, flux, weight, none, self.limit_error)
-
-    @property
-    def present(self) -> NDArray[np.bool_]:
-        """Which galaxies have a measurement or a limit."""
-        used = (self.weight > 0) | np.isfinite(self.limit)
-        return np.asarray(np.any(used, axis=1))
-
 
 _FINE_ROWS = 64  # galaxies with spectra at a time: bounds the memory
 
@@ -81,62 +56,10 @@ class Estimated:
     """
 
     posterior: RedshiftPosterior
-    found: list[lines.Line]
-    spectrum: lines.Residual | None
+    found: list[spectral_lines.Line]
+    spectrum: spectral_lines.Residual | None
     log_infrared: float
     infrared_error_dex: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Evidence:
-    """What is known of the redshifts of N galaxies, lines left out.
-
-    Attributes:
-        log_continuum: the ln of prior, dust and radio, float64, shape (N, COARSE).
-        log_published: the ln of the likelihood of the published redshifts, shape (N, COARSE).
-        stated: the published redshifts that count, of each galaxy.
-        far_infrared: which have far-infrared photometry, shape (N,).
-        dust_posterior: of the dust continuum.
-        observed: which of dust, radio and lines there are of each galaxy.
-        tuned: the constants that went into it.
-        templates: what the template fit says; None without one.
-    """
-
-    log_continuum: Array
-    log_published: Array
-    stated: list[list[PublishedRedshift]]
-    far_infrared: NDArray[np.bool_]
-    dust_posterior: dust.DustPosterior
-    observed: list[list[str]]
-    tuned: Tuned
-    templates: FittedTemplates | None = None
-
-    @property
-    def published(self) -> NDArray[np.bool_]:
-        """Which galaxies have a published redshift that counts, shape (N,)."""
-        return np.array([bool(many) for many in self.stated], bool)
-
-    def select(self, rows: Sequence[int]) -> Evidence:
-        """That of some of the galaxies, templates left out."""
-        return Evidence(
-            log_continuum=self.log_continuum[rows],
-            log_published=self.log_published[rows],
-            stated=[self.stated[row] for row in rows],
-            far_infrared=self.far_infrared[rows],
-            dust_posterior=self.dust_posterior.select(rows),
-            observed=[self.observed[row] for row in rows],
-            tuned=self.tuned,
-        )
-
-
-ROWS = 8
-"""Matrices are filled up to a multiple of so many rows: linear algebra takes other ways, with other
-rounding, for single rows, and a result shall not depend on the batch that it was computed in."""
-
-
-def filled(count: int) -> NDArray[np.int64]:
-    """Which of some rows, one after the other and then from the first again, fill them up."""
-    return np.arange(count + -count % ROWS) % count
 
 
 class ConventionalRedshift:
@@ -151,7 +74,7 @@ class ConventionalRedshift:
         self._tuned = packaged() if tuned is None else tuned
         self.template_fit = template_fit
         self._dust = Dust(self._tuned)
-        self._comb = lines.Comb()
+        self._comb = comb.Comb()
         nothing = np.zeros((1, 0))
         self._prior = self._dust.posterior(
             np.zeros(0), nothing, nothing, np.full((1, 0), np.nan), nothing
@@ -193,7 +116,9 @@ class ConventionalRedshift:
             evidence = self.evidence(fingerprints)
         log_posterior, dust_posterior = self.combined(evidence), evidence.dust_posterior
         inputs = self.inputs(evidence)
-        found: dict[int, tuple[RedshiftPosterior, list[lines.Line], lines.Residual | None]] = {}
+        found: dict[
+            int, tuple[RedshiftPosterior, list[spectral_lines.Line], spectral_lines.Residual | None]
+        ] = {}
         plain = [row for row, one in enumerate(fingerprints) if not len(one.chunk_index)]
         without_lines = posteriors_of(log_posterior[plain], [inputs[row] for row in plain])
         for row, posterior in zip(plain, without_lines, strict=True):
@@ -201,7 +126,7 @@ class ConventionalRedshift:
         spectra = [row for row, one in enumerate(fingerprints) if len(one.chunk_index)]
         for first in range(0, len(spectra), _FINE_ROWS):
             rows = spectra[first : first + _FINE_ROWS]
-            observed = [lines.residual(fingerprints[row]) for row in rows]
+            observed = [spectral_lines.residual(fingerprints[row]) for row in rows]
             with_lines = self._with_lines(
                 observed, log_posterior[rows], dust_posterior, rows, [inputs[row] for row in rows]
             )
@@ -350,26 +275,26 @@ class ConventionalRedshift:
 
     def _with_lines(
         self,
-        spectra: Sequence[lines.Residual],
+        spectra: Sequence[spectral_lines.Residual],
         log_coarse: Array,
         dust_posterior: dust.DustPosterior,
         rows: Sequence[int],
         inputs: Sequence[list[str]],
-    ) -> list[tuple[RedshiftPosterior, list[lines.Line]]]:
+    ) -> list[tuple[RedshiftPosterior, list[spectral_lines.Line]]]:
         """Posteriors of galaxies with spectra; ``rows`` are theirs in ``dust_posterior``."""
         # Taken, not indexed, which would lay it out column by column and sum it in another order.
         log_fine = np.take(log_coarse, _COARSE_CELL, axis=1) * (1 - _COARSE_FRACTION)
         log_fine += np.take(log_coarse, _COARSE_CELL + 1, axis=1) * _COARSE_FRACTION
         found = []
         for place, (row, observed) in enumerate(zip(rows, spectra, strict=True)):
-            copies = lines.filtered(observed)
+            copies = spectral_lines.filtered(observed)
             luminosity = variance = None
             if "dust" in inputs[place]:
                 luminosity = dust_posterior.log_luminosity[row]
                 variance = dust_posterior.log_luminosity_variance[row]
             by_lines = self._comb.log_likelihood(observed, copies, luminosity, variance)
-            log_fine[place] += lines.EVIDENCE_WEIGHT * by_lines
-            found.append(lines.significant(observed, copies))
+            log_fine[place] += comb.EVIDENCE_WEIGHT * by_lines
+            found.append(spectral_lines.significant(observed, copies))
         probability = _normalised(log_fine)
         cumulative = _cumulative(probability)
         quantiles = _quantiles(cumulative, _FINE_EDGES)
@@ -395,21 +320,6 @@ def _identity(tuned: Tuned, template_fit: TemplateFit | None) -> str:
     return hashlib.blake2b(text, digest_size=8).hexdigest()
 
 
-def posteriors_of(log_posterior: Array, inputs: Sequence[Sequence[str]]) -> list[RedshiftPosterior]:
-    """Posteriors without lines from the ln of unnormalised densities.
-
-    Args:
-        log_posterior: per unit of ln(1 + z), shape (galaxies, COARSE).
-        inputs: what each rests on, a list for each galaxy.
-    """
-    probability = _normalised(log_posterior)
-    quantiles = _quantiles(_cumulative(probability), _COARSE_EDGES)
-    cells = probability.reshape(-1, len(PUBLISHED), grids.COARSE_PER_CELL).sum(axis=2)
-    return [
-        _posterior(quantiles[row], cells[row], [], list(used)) for row, used in enumerate(inputs)
-    ]
-
-
 def _infrared(
     dust_posterior: dust.DustPosterior,
     posteriors: Sequence[RedshiftPosterior],
@@ -427,209 +337,7 @@ def _infrared(
     ]
 
 
-def features_of(fingerprint: Fingerprint, estimated: Estimated) -> list[Feature]:
-    """What stands out in a fingerprint: significant lines, then continuum."""
-    found = _line_features(estimated.found, estimated.posterior)
-    return [*found, *_continuum_features(fingerprint)]
-
-
-def _line_features(found: list[lines.Line], posterior: RedshiftPosterior) -> list[Feature]:
-    named: dict[float, str] = {}
-    if posterior.identifications:
-        best = min(posterior.identifications, key=lambda mode: abs(mode.redshift - posterior.best))
-        named = dict(zip(best.observed_frequencies_hz, best.lines, strict=True))
-    return [
-        Feature(
-            kind="line",
-            name=named.get(line.frequency_hz, "unidentified"),
-            frequency_hz=line.frequency_hz,
-            flux_density_jy=line.peak_jy,
-            line_flux_jy_km_s=line.flux_jy_km_s,
-            line_width_km_s=line.width_km_s,
-            signal_to_noise=line.signal_to_noise,
-        )
-        for line in found
-    ]
-
-
-def _continuum_features(fingerprint: Fingerprint) -> list[Feature]:
-    """One feature for each band and map."""
-    found = [
-        _continuum(band.band, band.frequency_hz, band.weight, band.weighted_flux)
-        for band in fingerprint.bands
-        if band.weight > 0
-    ]
-    for image in fingerprint.maps:
-        if image.weight > 0:
-            frequency = image.weighted_frequency / image.weight
-            name = f"map at {frequency / 1e9:.1f} GHz"
-            found.append(_continuum(name, frequency, image.weight, image.weighted_flux))
-    return found
-
-
-def _continuum(name: str, frequency_hz: float, weight: float, weighted_flux: float) -> Feature:
-    return Feature(
-        kind="continuum",
-        name=name,
-        frequency_hz=frequency_hz,
-        flux_density_jy=weighted_flux / weight,
-        signal_to_noise=weighted_flux / weight**0.5,
-    )
-
-
-def _gather(fingerprints: Sequence[Fingerprint]) -> _Bands:
-    """Bands and maps of a batch, to the far infrared, on the set of their distinct frequencies."""
-    rows: list[int] = []
-    values: list[tuple[float, float, float, float, float]] = []
-    nan = float("nan")
-    for row, one in enumerate(fingerprints):
-        for band in one.bands:
-            if band.frequency_hz > dust.HIGHEST_FREQUENCY_HZ:
-                continue
-            limited = band.weight <= 0 and band.upper_limit_jy is not None
-            limit = band.upper_limit_jy if limited and band.upper_limit_jy is not None else nan
-            error = band.upper_limit_error_jy or (limit / 3 if limited else 1.0)
-            rows.append(row)
-            values.append((band.frequency_hz, band.weight, band.weighted_flux, limit, error))
-        for image in one.maps:
-            if image.weight <= 0:
-                continue
-            rows.append(row)
-            frequency = image.weighted_frequency / image.weight
-            values.append((frequency, image.weight, image.weighted_flux, nan, 1.0))
-    table = np.array(values, dtype=float).reshape(-1, 5)
-    log_frequency, column = np.unique(np.log(table[:, 0]), return_inverse=True)
-    shape = (len(fingerprints), len(log_frequency))
-    weight = np.zeros(shape)
-    total = np.zeros(shape)
-    limit_array = np.full(shape, nan)
-    limit_error = np.ones(shape)
-    index = (np.array(rows, dtype=int), column)
-    np.add.at(weight, index, table[:, 1])
-    np.add.at(total, index, table[:, 2])
-    limited = np.isfinite(table[:, 3])
-    which = (index[0][limited], index[1][limited])
-    limit_array[which] = table[limited, 3]
-    limit_error[which] = table[limited, 4]
-    return _Bands(
-        log_frequency,
-        np.divide(total, weight, out=np.zeros(shape), where=weight > 0),
-        weight,
-        limit_array,
-        limit_error,
-    )
-
-
-def _inputs(fingerprint: Fingerprint, far_infrared: bool, radio_present: bool) -> list[str]:
-    named = {
-        "dust": far_infrared,
-        "radio": radio_present,
-        "lines": bool(len(fingerprint.chunk_index)),
-    }
-    return [name for name, used in named.items() if used]
-
-
-def _normalised(log_posterior: Array) -> Array:
-    probability = np.exp(log_posterior - log_posterior.max(axis=1, keepdims=True))
-    return np.asarray(probability / probability.sum(axis=1, keepdims=True))
-
-
-def _edges(grid: Array) -> Array:
-    step = grid[1] - grid[0]
-    return np.asarray(np.maximum(np.concatenate([grid - step / 2, [grid[-1] + step / 2]]), 0.0))
-
-
-_FINE_EDGES, _COARSE_EDGES = _edges(FINE), _edges(COARSE)
 _COARSE_PLACE: Array = np.clip((FINE - COARSE[0]) / (COARSE[1] - COARSE[0]), 0, len(COARSE) - 1)
 _COARSE_CELL = np.minimum(_COARSE_PLACE.astype(int), len(COARSE) - 2)
 _COARSE_FRACTION: Array = _COARSE_PLACE - _COARSE_CELL
 """Where the fine grid stands between two points of the coarse one."""
-_PUBLISHED_REDSHIFT = np.expm1(PUBLISHED).astype(np.float32)
-
-_NEAR = 0.05
-"""Redshifts within so much of 1 + z are near each other."""
-
-_LEVELS: Array = np.array([0.025, 0.16, 0.5, 0.84, 0.975])
-
-
-def _cumulative(probability: Array) -> Array:
-    """Probability below each edge of the grid's cells, shape (galaxies, cells + 1)."""
-    cumulative = np.zeros((len(probability), probability.shape[1] + 1))
-    np.cumsum(probability, axis=1, out=cumulative[:, 1:])
-    return cumulative
-
-
-def _quantiles(cumulative: Array, edges: Array) -> Array:
-    """Redshifts at ``_LEVELS`` of the cumulative probability, shape (galaxies, 5)."""
-    right = [np.searchsorted(row, _LEVELS) for row in cumulative]
-    cell = np.array(right, int).reshape(-1, len(_LEVELS)) - 1
-    cell = np.clip(cell, 0, cumulative.shape[1] - 2)
-    before = np.take_along_axis(cumulative, cell, axis=1)
-    inside = np.take_along_axis(cumulative, cell + 1, axis=1) - before
-    fraction = np.clip((_LEVELS - before) / np.maximum(inside, 1e-300), 0, 1)
-    return np.asarray(np.expm1(edges[cell] + fraction * (edges[cell + 1] - edges[cell])))
-
-
-def _posterior(
-    quantiles: Array,
-    cells: Array,
-    modes: list[LineIdentification],
-    inputs: list[str],
-) -> RedshiftPosterior:
-    low95, low68, median, high68, high95 = (float(value) for value in quantiles)
-    return RedshiftPosterior(
-        best=median,
-        interval_68=Interval(low68, high68),
-        interval_95=Interval(low95, high95),
-        grid_redshift=_PUBLISHED_REDSHIFT,
-        grid_probability=cells.astype(np.float32),
-        identifications=modes,
-        inputs=inputs,
-    )
-
-
-def _most_likely_right(cumulative: Array, posterior: RedshiftPosterior) -> float:
-    """Of the median and the identified modes, the redshift with most probability within 5 %.
-
-    Lines make separate narrow modes, and the median may lie between them, where no galaxy is.
-    """
-    if not posterior.identifications:
-        return posterior.best
-    trials = np.array([posterior.best, *(mode.redshift for mode in posterior.identifications)])
-    low_high = np.log1p(trials) - np.log([[1 + _NEAR], [1 - _NEAR]])
-    below, upto = np.interp(low_high, _FINE_EDGES, cumulative)
-    return float(trials[np.argmax(upto - below)])
-
-
-def _identify(
-    probability: Array, cumulative: Array, found: list[lines.Line]
-) -> list[LineIdentification]:
-    """Modes of the posterior at which lines of the comb fall on significant features."""
-    if not found:
-        return []
-    step = FINE[1] - FINE[0]
-    cells = np.unique(np.rint(lines.candidate_redshifts(found) / step).astype(int))
-    starts = np.maximum(cells - _MODE_BINS, 0)
-    stops = np.minimum(cells + _MODE_BINS + 1, len(probability))
-    inside = cumulative[stops] - cumulative[starts]
-    modes: list[LineIdentification] = []
-    taken = np.zeros(len(probability), bool)
-    for order in np.argsort(-inside):
-        if inside[order] < _LEAST_MODE:
-            break
-        mode = slice(int(starts[order]), int(stops[order]))
-        if taken[mode].any():
-            continue
-        taken[mode] = True
-        share = probability[mode]
-        redshift = float(np.expm1(np.sum(share * FINE[mode]) / share.sum()))
-        named = lines.names_at(redshift, found)
-        modes.append(
-            LineIdentification(
-                redshift=redshift,
-                probability=float(min(share.sum(), 1.0)),
-                lines=[name for name, _ in named],
-                observed_frequencies_hz=[frequency for _, frequency in named],
-            )
-        )
-    return modes

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..frequency_grid import LOG_STEP
+from mmbroker.processors.frequency_grid import LOG_STEP
 
 Array = NDArray[np.float64]
 Array32 = NDArray[np.float32]

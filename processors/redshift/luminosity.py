@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from astropy.cosmology import Planck18
 
-from .. import relations
-from .grids import NODES, Array
+from mmbroker.processors import relations
+from mmbroker.processors.redshift.grids import NODES, Array
 
 LOG_STEP = 0.1
 LOG_LUMINOSITY: Array = np.arange(np.log(1e8), np.log(3e15), LOG_STEP)

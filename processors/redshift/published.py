@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import gammaln
 
-from schemas.events import PublishedRedshift
-
-from .grids import COARSE, Array
-from .tuned import Tuned
+from mmbroker.processors.redshift.grids import COARSE, Array
+from mmbroker.processors.redshift.tuned import Tuned
+from mmbroker.schemas.events import PublishedRedshift
 
 _STEP = float(COARSE[1] - COARSE[0])
 _SPAN = float(COARSE[-1] - COARSE[0] + _STEP)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from astropy import units as u
 
-from .. import relations
-from . import luminosity
-from .dust import DustPosterior
-from .grids import NODES, Array
-from .tuned import Tuned
+from mmbroker.processors import relations
+from mmbroker.processors.redshift import luminosity
+from mmbroker.processors.redshift.dust import DustPosterior
+from mmbroker.processors.redshift.grids import NODES, Array
+from mmbroker.processors.redshift.tuned import Tuned
 
 HIGHEST_FREQUENCY_HZ = 10e9
 """Above it free-free emission and dust take over."""

@@ -26,12 +26,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.events import Fingerprint, PublishedRedshift, RedshiftPosterior
-
-from .. import vector
-from .estimator import ConventionalRedshift, Evidence, filled, posteriors_of
-from .grids import COARSE, Array, Array32
-from .refined_networks import WITH_PUBLISHED, Networks, NumpyNetworks
+from mmbroker.processors.fingerprint import vector
+from mmbroker.processors.redshift.estimator import ConventionalRedshift
+from mmbroker.processors.redshift.evidence import Evidence, filled
+from mmbroker.processors.redshift.grids import COARSE, Array, Array32
+from mmbroker.processors.redshift.posterior import posteriors_of
+from mmbroker.processors.redshift.refined_networks import WITH_PUBLISHED, Networks, NumpyNetworks
+from mmbroker.schemas.events import Fingerprint, PublishedRedshift, RedshiftPosterior
 
 REFINED = "refined"
 """Among the inputs of a posterior that the networks made."""
@@ -79,7 +80,8 @@ class Inputs:
     """What is known of N galaxies; densities are logarithms, normalised or not, on COARSE."""
 
     values: Array32
-    """Scaled broadband flux densities, shape (N, intervals), see ``processors.vector``."""
+    """Scaled broadband flux densities, shape (N, intervals), see
+    ``processors.fingerprint.vector``."""
 
     mask: Array32
     """1 where there is one, shape (N, intervals)."""
@@ -331,7 +333,7 @@ class Refined:
     """Learned redshift posteriors of fingerprints.
 
     Args:
-        weights: arrays by name, as ``models.train_refined`` writes them.
+        weights: arrays by name, as ``models.redshift.refined.train`` writes them.
         conventional: the estimate that this one rests on; without templates it falls back on it.
         networks: those of the weights; None for computing them here.
 
@@ -349,7 +351,7 @@ class Refined:
         if trained_with != conventional.identity:
             raise ValueError(
                 f"the refined redshift was trained with constants {trained_with}, "
-                f"not {conventional.identity}: python -m models.train_refined"
+                f"not {conventional.identity}: python -m mmbroker.models.redshift.refined.train"
             )
         self._weights = weights
         self._conventional = conventional

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .grids import Array, Array32
+from mmbroker.processors.redshift.grids import Array, Array32
 
 COMPONENTS = (
     "published, narrow",
@@ -56,7 +56,7 @@ class NumpyNetworks:
     """Networks computed here.
 
     Args:
-        weights: of the members' layers, by name, as ``models.train_refined`` writes them.
+        weights: of the members' layers, by name, as ``models.redshift.refined.train`` writes them.
     """
 
     def __init__(self, weights: Mapping[str, NDArray[Any]]) -> None:

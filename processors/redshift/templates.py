@@ -1,11 +1,11 @@
 """Template fitting from the ultraviolet to 24 um: which galaxies, at which redshift, look so.
 
 A template is the spectrum of a kind of galaxy, and its fluxes through the bands are tabulated over
-redshift (``models.template_library``). Each is fitted with a free amplitude; the posterior sums
-over templates by how common they are. Templates are not perfect: a fraction of the flux, which
-depends on the rest wavelength, is added to the errors, as the template error function of EAZY does
-(Brammer, van Dokkum & Coppi 2008, ApJ 686 1503). The prior of redshift depends on the magnitude
-near 2.2 um, in the form of Benítez (2000, ApJ 536 571).
+redshift (``models.redshift.templates.library``). Each is fitted with a free amplitude; the
+posterior sums over templates by how common they are. Templates are not perfect: a fraction of the
+flux, which depends on the rest wavelength, is added to the errors, as the template error function
+of EAZY does (Brammer, van Dokkum & Coppi 2008, ApJ 686 1503). The prior of redshift depends on the
+magnitude near 2.2 um, in the form of Benítez (2000, ApJ 536 571).
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from schemas.events import Fingerprint
-
-from .. import relations
-from .grids import COARSE, PUBLISHED, Array, Array32
+from mmbroker.processors import relations
+from mmbroker.processors.redshift.grids import COARSE, PUBLISHED, Array, Array32
+from mmbroker.schemas.events import Fingerprint
 
 GRID: Array = PUBLISHED
 """ln(1 + z) of the table of fluxes, shape (points,)."""

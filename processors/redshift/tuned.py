@@ -9,7 +9,7 @@ from importlib import resources
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """Constants tuned by cross-validation over galaxies; see ``models.tune_redshift``.
+    """Constants tuned by cross-validation over galaxies; see ``models.redshift.conventional.tune``.
 
     All widths of published redshifts are in ln(1 + z).
     """

@@ -4,8 +4,8 @@ Everything is reached through transactions: a ``Reading`` sees one moment, a ``W
 wholly or not at all and is durable when it is done. Several processes may hold the same store.
 """
 
-from ..settings import Settings
-from .interface import (
+from mmbroker.streams.settings import Settings
+from mmbroker.streams.store.interface import (
     FIRST_VERSION,
     Archived,
     Reading,
@@ -16,7 +16,7 @@ from .interface import (
     StoreError,
     Writing,
 )
-from .lmdb import FILE, REMEDY, LMDBStore, damage, exclusive
+from mmbroker.streams.store.lmdb import FILE, REMEDY, LMDBStore, damage, exclusive
 
 __all__ = [
     "FILE",

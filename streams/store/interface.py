@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from processors.alerts import LastAlert
-from processors.ranking import Histogram
-from processors.sky import Neighbour, Position
-from schemas.events import Source
-
-from ..errors import InfrastructureError
+from mmbroker.processors.alerts.decide import LastAlert
+from mmbroker.processors.scoring.ranking import Histogram
+from mmbroker.processors.sky import Neighbour, Position
+from mmbroker.schemas.events import Source
+from mmbroker.streams.errors import InfrastructureError
 
 Status = Literal["merged", "replaced", "awaited"]
 """``merged``: in its galaxy's fingerprint. ``replaced``: was, until it was corrected or withdrawn.

@@ -26,13 +26,12 @@ from typing import Any
 import lmdb
 import numpy as np
 
-from processors import ranking
-from processors.alerts import LastAlert
-from processors.sky import Neighbour, Place, Position, place_of, strips_to_search
-from schemas.events import Source
-from schemas.records import to_record
-
-from .interface import (
+from mmbroker.processors.alerts.decide import LastAlert
+from mmbroker.processors.scoring import ranking
+from mmbroker.processors.sky import Neighbour, Place, Position, place_of, strips_to_search
+from mmbroker.schemas.events import Source
+from mmbroker.schemas.records import to_record
+from mmbroker.streams.store.interface import (
     FIRST_VERSION,
     Archived,
     StoreBrokenError,
@@ -217,7 +216,7 @@ def damage(directory: Path) -> str | None:
     Others may use it meanwhile.
     """
     result = subprocess.run(
-        [sys.executable, "-m", "streams.store.read_through", str(directory)],
+        [sys.executable, "-m", "mmbroker.streams.store.read_through", str(directory)],
         capture_output=True,
         text=True,
         check=False,

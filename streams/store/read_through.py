@@ -1,6 +1,7 @@
-"""Reads every page of a store that is in use: ``python -m streams.store.read_through DIRECTORY``.
+"""Reads every page of a store that is in use.
 
-Where the file has been cut short, that kills the process, so it is one of its own.
+``python -m mmbroker.streams.store.read_through DIRECTORY``. Where the file has
+been cut short, that kills the process, so it is one of its own.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from pathlib import Path
 
 import lmdb
 
-from .interface import StoreError
-from .lmdb import TABLES, open_environment
+from mmbroker.streams.store.interface import StoreError
+from mmbroker.streams.store.lmdb import TABLES, open_environment
 
 
 def read_through(directory: Path) -> None:

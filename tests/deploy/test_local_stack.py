@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from tritonclient.grpc import InferenceServerClient, InferInput
 
-from deploy.local import LocalStack, Ports, StackError, install, processes
+from mmbroker.deploy.local import LocalStack, Ports, StackError, install, processes
 
 ROOT = Path(__file__).parents[2]
 
@@ -307,9 +307,11 @@ def test_stack_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
 
 
 def run_python(body: str) -> subprocess.Popen[str]:
-    source = f"import time\nfrom pathlib import Path\nfrom deploy.local import LocalStack\n{body}"
+    imports = (
+        "import time\nfrom pathlib import Path\nfrom mmbroker.deploy.local import LocalStack\n"
+    )
     return subprocess.Popen(
-        [sys.executable, "-c", source],
+        [sys.executable, "-c", imports + body],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,

@@ -22,9 +22,9 @@ from confluent_kafka.admin import (
 from cryptography import x509
 from cryptography.x509 import verification
 
-from deploy.local import LocalStack, StackError
-from deploy.local.access import Access, ClientConfig
-from deploy.local.certificates import ensure_certificates, make_certificates
+from mmbroker.deploy.local import LocalStack, StackError
+from mmbroker.deploy.local.access import Access, ClientConfig
+from mmbroker.deploy.local.certificates import ensure_certificates, make_certificates
 
 SILENT = logging.getLogger(__name__)
 SILENT.disabled = True

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from processors import relations
-from processors.sky import (
+from mmbroker.processors import relations
+from mmbroker.processors.sky import (
     MAX_POSITION_ERROR_ARCSEC,
     SEARCH_SIGMAS,
     Neighbour,

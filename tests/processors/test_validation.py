@@ -10,8 +10,8 @@ from astropy.wcs import WCS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.validation import InvalidObservation, problems
-from schemas.events import (
+from mmbroker.processors.validation import InvalidObservation, problems
+from mmbroker.schemas.events import (
     Acquisition,
     BandMeasurement,
     ContinuumMap,

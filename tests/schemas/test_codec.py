@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.codec import (
+from mmbroker.schemas.codec import (
     MAX_EVENT_BYTES,
     Codec,
     Framing,
@@ -24,7 +24,7 @@ from schemas.codec import (
     manifest,
     readable,
 )
-from schemas.events import (
+from mmbroker.schemas.events import (
     Alert,
     AlertHead,
     Event,
@@ -34,9 +34,8 @@ from schemas.events import (
     Score,
     ScoredGalaxy,
 )
-from schemas.records import from_record, to_record
-
-from ..strategies import observations
+from mmbroker.schemas.records import from_record, to_record
+from tests.strategies import observations
 
 SAMPLES = Path(__file__).parent / "samples"
 codec = Codec()
@@ -254,7 +253,7 @@ def test_an_event_that_does_not_fit_its_schema_cannot_be_encoded() -> None:
 
 
 def test_arrays_are_little_endian_on_the_wire() -> None:
-    from schemas.events import Spectrum
+    from mmbroker.schemas.events import Spectrum
 
     spectrum = Spectrum(np.array([1.0, 2.0], ">f8"), "LSRK", np.zeros(2, ">f4"), np.ones(2, ">f4"))
     assert to_record(spectrum)["frequency_hz"] == np.array([1.0, 2.0], "<f8").tobytes()

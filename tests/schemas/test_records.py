@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.records import Table, from_record, to_record, to_rows
+from mmbroker.schemas.records import Table, from_record, to_record, to_rows
 
 
 @dataclass(slots=True)

@@ -9,11 +9,11 @@ from collections.abc import Callable
 
 import pytest
 
-from models.simulator import simulate
-from processors import fingerprint as fingerprints
-from processors.contribution import observation_hash
-from schemas.codec import Codec
-from schemas.events import (
+from mmbroker.models.simulation.observations import simulate
+from mmbroker.processors.fingerprint import merge as fingerprints
+from mmbroker.processors.fingerprint.contribution import observation_hash
+from mmbroker.schemas.codec import Codec
+from mmbroker.schemas.events import (
     Alert,
     BandMeasurement,
     Fingerprint,
@@ -23,11 +23,10 @@ from schemas.events import (
     Quarantine,
     ScoredGalaxy,
 )
-from schemas.records import to_record, to_rows
-from streams.parsing import parse_at_once
-from streams.subscribe import Read
-
-from ..conftest import Broker
+from mmbroker.schemas.records import to_record, to_rows
+from mmbroker.streams.proving.truth import parse_at_once
+from mmbroker.streams.subscribing.read import Read
+from tests.conftest import Broker
 
 pytestmark = pytest.mark.slow
 GALAXIES = 60
@@ -81,7 +80,7 @@ def test_what_is_malformed_is_quarantined_with_its_bytes_and_a_reason(filled: Br
 
 
 def test_the_compacted_topic_is_the_store(filled: Broker) -> None:
-    from streams.store import open_store
+    from mmbroker.streams.store import open_store
 
     published = newest(filled.read("fingerprints"))
     store = open_store(filled.settings)
@@ -199,7 +198,7 @@ def test_a_galaxy_can_be_explained_and_verified_bit_for_bit(filled: Broker) -> N
 def test_a_tampered_archive_does_not_verify(
     filled: Broker, observations: list[Observation]
 ) -> None:
-    from streams.store import open_store
+    from mmbroker.streams.store import open_store
 
     chosen = next(each for each in observations if each.photometry is not None)
     hashed = observation_hash(chosen.observation_id)

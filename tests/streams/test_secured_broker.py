@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import LocalStack
-from deploy.local.certificates import make_certificates
-from models.simulator import simulate
-from streams.kafka import KafkaUnavailableError, existing_topics, require_group
-from streams.publish import Publisher, PublishingError
-from streams.refusal import refusal
-from streams.settings import KafkaSettings, Settings, SettingsError, load
-from streams.subscribe import read
+from mmbroker.deploy.local import LocalStack
+from mmbroker.deploy.local.certificates import make_certificates
+from mmbroker.models.simulation.observations import simulate
+from mmbroker.streams.kafka.client import KafkaUnavailableError, existing_topics, require_group
+from mmbroker.streams.kafka.refusal import refusal
+from mmbroker.streams.publishing.publisher import Publisher, PublishingError
+from mmbroker.streams.settings import KafkaSettings, Settings, SettingsError, load
+from mmbroker.streams.subscribing.read import read
 from tests.conftest import Broker
 
 STREAM = '[[alert_streams]]\nname = "anything"\n'
@@ -56,7 +56,7 @@ def fail_together(commands: list[tuple[str, dict[str, str]]]) -> list[str]:
     """Run commands at the same time; each has to end with one line, which is returned."""
     running = [
         subprocess.Popen(
-            [sys.executable, "-m", "streams.cli", *command.split()],
+            [sys.executable, "-m", "mmbroker", *command.split()],
             env={**environment, "COLUMNS": "500"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -294,7 +294,7 @@ def test_the_stack_prints_its_variables_for_a_shell(
     (tmp_path / "stack").symlink_to(secured_stack.directory)
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("MMBROKER_")}
     environment = {**inherited, "MMBROKER_DATA_DIRECTORY": str(tmp_path)}
-    command = f"{sys.executable} -m streams.cli stack environment --user reader"
+    command = f"{sys.executable} -m mmbroker stack environment --user reader"
     script = f'eval "$({command})" && env'
     shown = subprocess.run(
         ["sh", "-c", script], env=environment, capture_output=True, text=True, check=True

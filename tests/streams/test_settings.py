@@ -10,9 +10,9 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
-from deploy.local import LocalStack
-from streams.kafka import KafkaUnavailableError, existing_topics
-from streams.settings import SettingsError, load
+from mmbroker.deploy.local import LocalStack
+from mmbroker.streams.kafka.client import KafkaUnavailableError, existing_topics
+from mmbroker.streams.settings import SettingsError, load
 
 
 @pytest.fixture(autouse=True)
@@ -175,7 +175,7 @@ def test_another_kafka_is_waited_for_and_that_is_said(caplog: pytest.LogCaptureF
     write('[kafka]\nbootstrap_servers = "127.0.0.1:9092"\n')
     client = Absent()
     with (
-        caplog.at_level(logging.INFO, "streams.kafka"),
+        caplog.at_level(logging.INFO, "mmbroker.streams.kafka.client"),
         pytest.raises(KafkaUnavailableError, match="9092: Kafka cannot be reached") as error,
     ):
         existing_topics(load().kafka, client)

@@ -1,0 +1,1 @@
+"""The demo sample, and how it was made."""

@@ -1,0 +1,1 @@
+"""The network that judges fingerprints: a conditional WGAN-GP."""

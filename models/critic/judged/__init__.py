@@ -1,0 +1,1 @@
+"""The critic judged: figures and page."""

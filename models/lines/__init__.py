@@ -1,0 +1,1 @@
+"""Lines that were not measured, recovered from those that were."""

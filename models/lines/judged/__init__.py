@@ -1,0 +1,1 @@
+"""Recovered lines judged."""

@@ -1,0 +1,243 @@
+"""Fit the joint distribution of line luminosities, and compare it with the other candidate.
+
+Everything is chosen by cross-validation over galaxies of the training and validation parts; the
+test part is opened only when told to. The network, the other candidate, needs torch; the rest does
+not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import track
+
+from mmbroker.models.lines.baselines import Baselines, Masked, masked
+from mmbroker.models.lines.distribution import PARAMETERS, fit
+from mmbroker.models.lines.metrics import (
+    NORMAL_95,
+    Fitter,
+    Predictions,
+    figures,
+    held_out,
+    log_score,
+    predict,
+)
+from mmbroker.models.packaged.cards import about
+from mmbroker.models.packaged.networks import WEIGHTS
+from mmbroker.models.real_data.catalogues import DATA_VARIABLE
+from mmbroker.models.real_data.line_tables import LineSample, read_lines
+from mmbroker.models.real_data.split import TEST
+from mmbroker.processors.lines.joint import LineRecovery
+from mmbroker.processors.lines.measure import LINES
+from mmbroker.schemas import __version__
+
+if TYPE_CHECKING:
+    from mmbroker.models.lines.network import Recipe
+
+FOLDS = 10
+SEED = 0
+
+Array = NDArray[np.float64]
+
+
+def cross_validation_folds(sample: LineSample) -> NDArray[np.int64]:
+    """Fold of each galaxy."""
+    return np.random.default_rng(SEED).permutation(len(sample)) % FOLDS
+
+
+def normal_fitter(start: Array | None, widths: tuple[float, float] | None = None) -> Fitter:
+    """Fits the joint normal distribution.
+
+    Args:
+        start: parameters to begin with.
+        widths: half of the 68 and 95 % intervals, in standard deviations.
+    """
+
+    def fitter(sample: LineSample) -> LineRecovery:
+        weights, _ = fit(sample, start)
+        return LineRecovery(weights if widths is None else with_widths(weights, widths))
+
+    return fitter
+
+
+def with_widths(
+    weights: dict[str, NDArray[Any]], widths: tuple[float, float]
+) -> dict[str, NDArray[Any]]:
+    """The weights with intervals of so many standard deviations."""
+    return weights | {"width_68": np.array(widths[0]), "width_95": np.array(widths[1])}
+
+
+def calibrated_widths(rows: Masked, found: Predictions) -> tuple[float, float]:
+    """Standard deviations in half of the 68 and 95 % intervals that cover 68 and 95 %.
+
+    Args:
+        rows: masked lines.
+        found: predicted with intervals of 1 and 1.96 standard deviations.
+    """
+    chosen = with_others(rows)
+    error = np.abs(found.value - rows.truth)[chosen]
+    spread, noise = found.half_width_68[chosen], rows.truth_error[chosen]
+
+    def narrowest(times: float, share: float) -> float:
+        widths = times * np.geomspace(0.1, 10.0, 1000)
+        half = np.hypot(widths[:, None] * spread, times * noise)
+        return float(widths[np.argmax((error <= half).mean(axis=1) >= share)])
+
+    return narrowest(1.0, 0.6827), narrowest(NORMAL_95, 0.95)
+
+
+def with_others(rows: Masked) -> NDArray[np.bool_]:
+    """Lines of galaxies with another line."""
+    return np.asarray(rows.others > 0)
+
+
+def subsets(rows: Masked) -> dict[str, NDArray[np.bool_]]:
+    """What is judged apart: by name, which of the masked lines."""
+    distant = rows.sample.redshift > 0.1
+    many = with_others(rows)
+    alone = ~many & np.isfinite(rows.sample.infrared_error)
+    return {
+        "all": many,
+        "z > 0.1": many & distant,
+        "z < 0.1": many & ~distant,
+        "no other line, L_IR and z alone": alone,
+    }
+
+
+def judged(rows: Masked, found: Predictions) -> dict[str, Any]:
+    """Figures of every subset that has lines, and of each line by itself."""
+    result = {
+        name: figures(rows, found, chosen)
+        for name, chosen in subsets(rows).items()
+        if chosen.sum() > 2
+    }
+    many = with_others(rows)
+    by_line = {
+        name: figures(rows, found, many & (rows.line == place))
+        for place, name in enumerate(LINES)
+        if (many & (rows.line == place)).sum() > 2
+    }
+    return result | {"by line": by_line}
+
+
+def leave_one_galaxy_out(
+    sample: LineSample, start: Array, widths: tuple[float, float]
+) -> tuple[Masked, Predictions]:
+    """Every masked line of a sample by what was fitted to all other galaxies."""
+    rows = masked(sample)
+    # Lines of galaxies that nothing else is known of are not judged.
+    judgeable = with_others(rows) | np.isfinite(rows.sample.infrared_error)
+    rows = rows.select(np.flatnonzero(judgeable))
+    done = track(np.unique(rows.galaxy), "leaving out each galaxy")
+    fitter, steps = normal_fitter(start, widths), iter(done)
+
+    def with_progress(training: LineSample) -> LineRecovery:
+        next(steps, None)
+        return fitter(training)
+
+    return rows, held_out(sample, rows, np.arange(len(sample)), with_progress)
+
+
+def cross_validation(
+    sample: LineSample, start: Array, widths: tuple[float, float]
+) -> dict[str, Any]:
+    """Cross-validation of the joint normal distribution.
+
+    Args:
+        sample: galaxies of the training and validation parts.
+        start: parameters to begin each fit with.
+        widths: half of the 68 and 95 % intervals, in standard deviations; the log score is without.
+    """
+    rows, fold = masked(sample), cross_validation_folds(sample)
+    raw = held_out(sample, rows, fold, normal_fitter(start))
+    found = held_out(sample, rows, fold, normal_fitter(start, widths))
+    return {"log_score": _scores(rows, raw), **judged(rows, found)}
+
+
+def cross_validation_of_network(sample: LineSample, recipe: Recipe | None = None) -> dict[str, Any]:
+    """Cross-validation of the encoder and generator, for which they are trained anew.
+
+    Args:
+        sample: galaxies of the training and validation parts.
+        recipe: how to train; the standard one by default.
+    """
+    import torch
+
+    from mmbroker.models.lines import network
+
+    # Matrices this small gain nothing from threads, which wait for each other on a busy machine.
+    torch.set_num_threads(1)
+    recipe = recipe or network.Recipe()
+    members = network.pretrained(recipe)
+    rows, fold = masked(sample), cross_validation_folds(sample)
+    found = held_out(sample, rows, fold, lambda part: network.fine_tuned(members, part, recipe))
+    return {"log_score": _scores(rows, found), **judged(rows, found)}
+
+
+def _scores(rows: Masked, found: Predictions) -> dict[str, float]:
+    return {
+        name: round(log_score(rows, found, chosen), 3)
+        for name, chosen in subsets(rows).items()
+        if chosen.any()
+    }
+
+
+def write(folder: Path, weights: dict[str, Any], card: dict[str, Any]) -> None:
+    """Write weak_lines.npz and its card weak_lines.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "weak_lines.npz"
+    np.savez(path, **weights)
+    stated = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), **card}
+    (folder / "weak_lines.json").write_text(json.dumps(stated, indent=1, ensure_ascii=False) + "\n")
+
+
+def main() -> None:
+    """Fit, compare, calibrate, and write the weights with their card."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    data = os.environ.get(DATA_VARIABLE)
+    parser.add_argument("--data", type=Path, default=data, required=data is None)
+    parser.add_argument("--output", type=Path, default=WEIGHTS)
+    parser.add_argument("--network", action="store_true", help="compare with the network")
+    parser.add_argument("--open-test", action="store_true", help="judge on the test part, once")
+    arguments = parser.parse_args()
+
+    everything = read_lines(arguments.data)
+    known = everything.select(everything.split != TEST)
+    weights, theta = fit(known)
+    rows, fold = masked(known), cross_validation_folds(known)
+    raw = held_out(known, rows, fold, normal_fitter(theta))
+    widths = calibrated_widths(rows, raw)
+    weights = with_widths(weights, widths)
+    card: dict[str, Any] = {
+        "name": "weak_lines",
+        "code_version": __version__,
+        "fitted_to": "DIGAME (T. Greve) and Yang et al. 2017, training and validation parts",
+        "galaxies": len(known),
+        "lines": int(known.detected.sum()),
+        "scatter": {name: round(float(x), 3) for name, x in zip(PARAMETERS, theta, strict=True)},
+        "widths": [round(each, 3) for each in widths],
+        **about("weak_lines"),
+        "test_openings": 0,
+        "cross_validation": cross_validation(known, theta, widths),
+    }
+    if arguments.network:
+        card["cross_validation_of_network"] = cross_validation_of_network(known)
+    if arguments.open_test:
+        card["test_openings"] = 1
+        test_rows = masked(everything.select(everything.split == TEST))
+        judgement = predict(LineRecovery(weights), Baselines(known), test_rows)
+        card["test"] = judged(test_rows, judgement)
+        card["leave_one_galaxy_out"] = judged(*leave_one_galaxy_out(everything, theta, widths))
+    write(arguments.output, weights, card)
+    print(json.dumps(card["cross_validation"]["log_score"]))
+
+
+if __name__ == "__main__":
+    main()

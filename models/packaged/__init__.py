@@ -1,0 +1,1 @@
+"""The packaged weights: arrays, networks, and the cards beside them."""

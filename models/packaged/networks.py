@@ -1,0 +1,131 @@
+"""Networks with their cards: what is beside the weights, and which model it is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from mmbroker.processors.scoring.calibration import Calibration
+
+Card = dict[str, Any]
+Tensors = dict[str, tuple[str, list[int]]]
+"""Data type in Triton's words and shape without the batch, -1 where it varies, by name."""
+
+WEIGHTS = Path(__file__).parents[1] / "weights"
+PACKAGED = ("critic", "generator", "parser", "map_parser", "refined_colours", "refined_gate")
+"""The models of ``WEIGHTS`` that Triton serves."""
+
+CALIBRATION_ID = "calibration_id"
+
+MAX_BATCH_SIZE = 1024
+"""Most rows that run together, unless ``max_batch_size`` on the card says less."""
+
+PROBE_SIZE = 8
+
+DATA_TYPES = (
+    "BOOL", "UINT8", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64",
+)  # fmt: skip
+
+
+def identity(card: Card) -> tuple[str, str]:
+    """What makes a version: SHA-256 of the network and the id of its calibration, or ``""``."""
+    return card["sha256"], str(card.get("calibration", {}).get(CALIBRATION_ID, ""))
+
+
+def probe_shapes(card: Card) -> dict[str, list[int]]:
+    """Shape of each input, without the batch, in a request that tries a version.
+
+    Where one varies the input's ``probe`` says what goes together; without it, sizes are 8.
+    """
+    return {
+        name: given["probe"]
+        if isinstance(given, dict) and "probe" in given
+        else [PROBE_SIZE if size < 0 else size for size in _tensor(name, given)[1]]
+        for name, given in card["inputs"].items()
+    }
+
+
+def read_model(folder: Path, model: str) -> tuple[Path, Card]:
+    """A network and its card, with the calibration in it, which belong together.
+
+    Raises:
+        FileNotFoundError: one is missing.
+        ValueError: they do not belong together, or the card is none.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", model):
+        raise ValueError(f"model {model!r}: use lower-case letters, digits and underscores")
+    network, path = folder / f"{model}.onnx", folder / f"{model}.json"
+    for each in (network, path):
+        if not each.is_file():
+            raise FileNotFoundError(
+                f"{each} is missing: a model is NAME.onnx and its card NAME.json"
+            )
+    try:
+        card: Card = json.loads(path.read_text())
+        stated, name = card["sha256"], card["name"]
+        missing = {"code_version", "trained_on"} - card.keys()
+        tensors_of(card)
+        if not isinstance(card.get("calibration", {}), dict):
+            raise TypeError(f"calibration {card['calibration']!r} is no object")
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{path} is not the card of a model: {error!r}") from error
+    if missing:
+        raise ValueError(f"{path} is not the card of a model: {', '.join(sorted(missing))} missing")
+    if name != model:
+        raise ValueError(f"{path} is the card of model {name!r}, not of {model!r}")
+    found = hashlib.sha256(network.read_bytes()).hexdigest()
+    if stated != found:
+        raise ValueError(f"SHA-256 of {network} is {found}, its card says {stated}")
+    return network, _with_calibration(folder, model, card)
+
+
+def _with_calibration(folder: Path, model: str, card: Card) -> Card:
+    path = folder / f"{model}_calibration.json"
+    if path.is_file():
+        text = path.read_text()
+        Calibration.from_json(text)
+        card = {**card, "calibration": json.loads(text)}
+    elif CALIBRATION_ID not in card.get("calibration", {CALIBRATION_ID: ""}):
+        # One on the card has its content for an id: calibrated anew it is another version.
+        content = json.dumps(card["calibration"], sort_keys=True).encode()
+        digest = hashlib.blake2b(content, digest_size=8).hexdigest()
+        card = {**card, "calibration": {**card["calibration"], CALIBRATION_ID: digest}}
+    stated = card.get(CALIBRATION_ID) or None
+    found = card.get("calibration", {}).get(CALIBRATION_ID)
+    if stated is not None and found is None:
+        raise FileNotFoundError(f"{path} is missing: the card names calibration {stated}")
+    if stated not in (None, found):
+        raise ValueError(f"{path} is calibration {found}, the card names {stated}")
+    return card
+
+
+def tensors_of(card: Card) -> dict[str, Tensors]:
+    """Inputs and outputs on a card.
+
+    Each is a shape without the batch, then of FP32, or an object with ``shape``, ``dtype`` and
+    perhaps ``probe``, see ``probe_shapes``.
+
+    Raises:
+        LookupError, TypeError, ValueError: they are not on it as they should be.
+    """
+    return {
+        direction: {name: _tensor(name, given) for name, given in card[direction].items()}
+        for direction in ("inputs", "outputs")
+    }
+
+
+def most_rows(card: Card) -> int:
+    """Most rows of a request."""
+    return int(card.get("max_batch_size", MAX_BATCH_SIZE))
+
+
+def _tensor(name: str, given: Any) -> tuple[str, list[int]]:
+    shape, dtype = (given["shape"], given["dtype"]) if isinstance(given, dict) else (given, "FP32")
+    if dtype not in DATA_TYPES:
+        raise ValueError(f"data type {dtype!r} of {name!r} is none of {', '.join(DATA_TYPES)}")
+    if not shape or not all(isinstance(size, int) and (size > 0 or size == -1) for size in shape):
+        raise ValueError(f"shape {shape} of {name!r} is not of positive numbers and -1")
+    return dtype, list(shape)

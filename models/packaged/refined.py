@@ -1,0 +1,193 @@
+"""The packaged weights of the learned redshift, and what of them stands on its networks' cards."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmbroker.models.packaged.arrays import read_packaged
+from mmbroker.models.packaged.networks import WEIGHTS, Card, tensors_of
+from mmbroker.models.packaged.templates import load_templates
+from mmbroker.processors.fingerprint import vector
+from mmbroker.processors.redshift import ConventionalRedshift
+from mmbroker.processors.redshift.refined import Refined
+
+COLOURS, GATE = "refined_colours", "refined_gate"
+"""Names of its networks in ONNX, also on Triton."""
+
+REFINED_ROLE = "refined-redshift"
+"""What a model that has a part in it made, see ``ModelUsed``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """A field of a network's card.
+
+    Args:
+        dtype: of the numbers.
+        for_each_flux: whether there is one for each flux that the colours' network reads.
+        above: all are greater; with ``below`` this leaves finite ones alone.
+        below: all are less.
+    """
+
+    dtype: type[np.generic]
+    for_each_flux: bool = False
+    above: float = -math.inf
+    below: float = math.inf
+
+    def read(self, said: Any, fluxes: int) -> NDArray[Any]:
+        """The field as an array, shape (fluxes,) or ().
+
+        Args:
+            said: what the card says, from JSON.
+            fluxes: how many the network reads.
+
+        Raises:
+            ValueError: it does not say such numbers; the message says what was wanted.
+        """
+        whole = issubclass(self.dtype, np.integer)
+        try:
+            given = np.array(said)
+        except (ValueError, OverflowError):  # lists of several lengths, endless numbers
+            given = np.array(None)
+        shape = (fluxes,) if self.for_each_flux else ()
+        if given.dtype.kind in ("i" if whole else "if") and given.shape == shape:
+            with np.errstate(over="ignore"):
+                found = given.astype(self.dtype)
+            if ((found > self.above) & (found < self.below)).all():
+                return found
+        wanted = "one whole number" if whole else "one finite number"
+        wanted += f" above {self.above:g}" if math.isfinite(self.above) else ""
+        wanted += f" and below {self.below:g}" if math.isfinite(self.below) else ""
+        raise ValueError(f"{wanted} for each of {fluxes} fluxes" if self.for_each_flux else wanted)
+
+
+_INTERVAL = Numbers(np.int64, True, above=-1, below=len(vector.BROADBAND_CENTRES_HZ))
+_FLUX = Numbers(np.float32, True)
+
+BESIDE: dict[str, dict[str, Numbers]] = {
+    COLOURS: {
+        "intervals": _INTERVAL,
+        "mean": _FLUX,
+        "scatter": Numbers(np.float32, True, above=0),
+        "lowest": _FLUX,
+        "highest": _FLUX,
+        "fewest": Numbers(np.int64),
+        "largest_disagreement": Numbers(np.float64),
+    },
+    GATE: {"sharpness": Numbers(np.float64, above=0)},
+}
+"""What of the weights belongs beside each network: how fluxes are scaled, which are like those of
+the training, how far the members may disagree, how much the mixture is sharpened."""
+
+TRAINING, CONVENTIONAL = "training", "conventional"
+"""Beside both: name, version and SHA-256 of the weights, and the conventional redshift's identity.
+Networks of one training belong together."""
+
+FLUXES = "fluxes"
+"""The input of the colours' network."""
+
+_SHOWN = 60  # characters of a value in an error
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Beside:
+    """What belongs beside a network.
+
+    Args:
+        training: name, version and SHA-256 of the weights.
+        conventional: identity of the conventional redshift.
+        weights: by name, see ``BESIDE``.
+    """
+
+    training: Mapping[str, Any]
+    conventional: str
+    weights: Mapping[str, NDArray[Any]]
+
+    @classmethod
+    def read(cls, model: str, card: Card) -> Beside:
+        """What the card of a network says.
+
+        Args:
+            model: name of the network.
+            card: its card.
+
+        Raises:
+            ValueError: it does not say it all, or something that cannot be: field and value.
+        """
+        said, wanted = card.get("calibration"), (TRAINING, CONVENTIONAL, *BESIDE[model])
+        if not isinstance(said, dict) or not said.keys() >= {*wanted}:
+            raise ValueError(f"does not say what belongs beside the network: {', '.join(wanted)}")
+        if not _is_training(said[TRAINING]):
+            raise _unusable(TRAINING, said, "name, version and SHA-256 of the weights")
+        if not isinstance(said[CONVENTIONAL], str):
+            raise _unusable(CONVENTIONAL, said, "the identity of a conventional redshift")
+        _, shape = tensors_of(card)["inputs"].get(FLUXES, ("", [0]))
+        weights = {}
+        for name, numbers in BESIDE[model].items():
+            try:
+                weights[name] = numbers.read(said[name], shape[0])
+            except ValueError as error:
+                raise _unusable(name, said, str(error)) from None
+        return cls(said[TRAINING], said[CONVENTIONAL], weights)
+
+
+def load_refined(conventional: ConventionalRedshift, weights: Path = WEIGHTS) -> Refined:
+    """The learned redshift with the weights of a folder.
+
+    Args:
+        conventional: what it rests and falls back on; the packaged template fit is added to it.
+        weights: folder with refined.npz and its card refined.json.
+
+    Raises:
+        FileNotFoundError: there are no such weights.
+        ValueError: the card is that of other weights, or they go with another conventional
+            redshift.
+    """
+    arrays, _ = read_packaged(
+        weights, "refined", "python -m mmbroker.models.redshift.refined.train"
+    )
+    if conventional.template_fit is None:
+        conventional = conventional.with_templates(load_templates(weights))
+    return Refined(arrays, conventional)
+
+
+def beside(
+    model: str, weights: Mapping[str, NDArray[Any]], card: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What stands on a network's own card; ``Beside.read`` reads it.
+
+    Args:
+        model: name of the network.
+        weights: of the refined redshift, by name.
+        card: of the weights.
+    """
+    training = {name: card[name] for name in ("name", "version", "sha256")}
+    own = {name: weights[name].tolist() for name in BESIDE[model]}
+    return {TRAINING: training, CONVENTIONAL: str(weights[CONVENTIONAL]), **own}
+
+
+def weights_beside(colours: Beside, gate: Beside) -> dict[str, NDArray[Any]]:
+    """The weights again that stand beside two networks, those of the networks left out."""
+    return {CONVENTIONAL: np.asarray(colours.conventional), **colours.weights, **gate.weights}
+
+
+def _is_training(said: Any) -> bool:
+    return (
+        isinstance(said, dict)
+        and all(isinstance(said.get(name), str) for name in ("name", "sha256"))
+        and isinstance(said.get("version"), (str, int))
+    )
+
+
+def _unusable(name: str, said: Mapping[str, Any], wanted: str) -> ValueError:
+    text = json.dumps(said[name])
+    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return ValueError(f"says {name} = {shown}, not {wanted}")

@@ -1,0 +1,1 @@
+"""The networks that read spectra and maps."""

@@ -1,0 +1,270 @@
+"""Lines found in simulated spectra against those that were put in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmbroker.models.parser.exported import ParserNetwork
+from mmbroker.models.simulation.spectra import SimulatedSpectra, simulate_spectra
+from mmbroker.processors.features.lines import LineCalibration, lines_of
+from mmbroker.processors.features.patches import Patches, patches_of
+from mmbroker.processors.features.tree import SHAPES, SpectralLine
+from mmbroker.processors.relations import SPEED_OF_LIGHT_KM_S
+from mmbroker.schemas.events import Floats
+
+Integers = NDArray[np.int64]
+Finder = Callable[[Sequence[Patches]], list[list[tuple[float, SpectralLine]]]]
+"""Spectra to lines with scores, any order."""
+
+Measure = Callable[[Patches, SpectralLine], SpectralLine]
+"""A spectrum and a line found in it to the line as measured; NaN where it cannot be."""
+
+BATCH = 30
+VALIDATION_SEED, TEST_SEED = 21, 22
+VALIDATION_SPECTRA, TEST_SPECTRA = 3_000, 6_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Truth:
+    """T lines that were put in, float64 arrays of shape (T,) where nothing else is said."""
+
+    spectrum: Integers
+    frequency_hz: Floats
+    width_km_s: Floats
+    flux_jy_km_s: Floats
+    signal_to_noise: Floats
+    shape: Integers
+    counted: NDArray[np.bool_]
+    """Whether its middle was observed: others may be found, and need not."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detections:
+    """D lines that were found, float64 arrays of shape (D,) where nothing else is said."""
+
+    spectrum: Integers
+    score: Floats
+    frequency_hz: Floats
+    frequency_error_hz: Floats
+    width_km_s: Floats
+    width_error_km_s: Floats
+    flux_jy_km_s: Floats
+    flux_error_jy_km_s: Floats
+    shape: Integers
+    matched: Integers
+    """Which true line each is, -1 for none."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """Some methods on the same spectra.
+
+    Args:
+        regime: of each spectrum, shape (S,).
+        truth: lines put in.
+        found: by name of the method.
+    """
+
+    regime: Integers
+    truth: Truth
+    found: dict[str, Detections]
+
+
+LEAST_LOGIT = -4.0
+
+
+def neural_finder(network: ParserNetwork, calibration: LineCalibration) -> Finder:
+    """The parser as a finder; a line's score is the logit of its probability."""
+
+    def find(spectra: Sequence[Patches]) -> list[list[tuple[float, SpectralLine]]]:
+        outputs = network.outputs(spectra)
+        return [
+            [
+                (math.log(line.probability / (1 - line.probability)), line)
+                for line in lines_of(patches, output, calibration, LEAST_LOGIT)
+            ]
+            for patches, output in zip(spectra, outputs, strict=True)
+        ]
+
+    return find
+
+
+def judge(
+    finders: Mapping[str, Finder],
+    spectra: int,
+    seed: int,
+    measures: Mapping[str, Measure] | None = None,
+) -> Judged:
+    """Let some methods find lines in the same simulated spectra.
+
+    Args:
+        finders: by name.
+        spectra: how many.
+        seed: of the simulation.
+        measures: by name of a finder, what measures the lines that it finds; they are matched with
+            true ones where they were found. None and the others: as the finders say.
+    """
+    measures = measures or {}
+    regime: list[Integers] = []
+    truths: list[list[float]] = []
+    rows: dict[str, list[list[float]]] = {name: [] for name in finders}
+    for first, simulated in simulations(spectra, seed):
+        laid_out = [patches_of(*simulated.spectrum(row)) for row in range(len(simulated))]
+        regime.append(simulated.regime)
+        for row, patches in enumerate(laid_out):
+            truths.extend(_truth_rows(simulated, patches, row, first + row))
+        for name, finder in finders.items():
+            measure = measures.get(name)
+            for row, lines in enumerate(finder(laid_out)):
+                for score, line in lines:
+                    measured = line if measure is None else measure(laid_out[row], line)
+                    rows[name].append(_detection_row(first + row, score, line, measured))
+    table = np.array(truths)
+    truth = Truth(
+        table[:, 0].astype(int),
+        table[:, 1],
+        table[:, 2],
+        table[:, 3],
+        table[:, 4],
+        table[:, 5].astype(int),
+        table[:, 6] > 0,
+    )
+    channel = table[:, 7]
+    found = {}
+    for name, each in rows.items():
+        found[name] = _matched(np.array(each).reshape(-1, 10), truth, channel)
+    return Judged(np.concatenate(regime), truth, found)
+
+
+def simulations(spectra: int, seed: int) -> Iterator[tuple[int, SimulatedSpectra]]:
+    """Batches of spectra, each with the number of its first; fewer of them are the same ones."""
+    for first in range(0, spectra, BATCH):
+        random = np.random.default_rng([seed, first])
+        yield first, simulate_spectra(min(BATCH, spectra - first), random)
+
+
+def _truth_rows(
+    simulated: SimulatedSpectra, patches: Patches, row: int, number: int
+) -> Iterator[list[float]]:
+    lines = simulated.lines
+    observed = patches.weight > 0
+    frequency, width = patches.frequency_hz[observed], patches.width_km_s[observed]
+    for k in np.flatnonzero(np.isfinite(lines.frequency_hz[row])):
+        centre = lines.frequency_hz[row, k]
+        nearest = np.abs(frequency - centre).argmin()
+        away = abs(frequency[nearest] / centre - 1) * SPEED_OF_LIGHT_KM_S
+        yield [
+            number,
+            centre,
+            lines.width_km_s[row, k],
+            lines.flux_jy_km_s[row, k],
+            lines.signal_to_noise[row, k],
+            lines.shape[row, k],
+            away <= width[nearest],
+            width[nearest],
+        ]
+
+
+def _detection_row(
+    spectrum: int, score: float, found: SpectralLine, measured: SpectralLine
+) -> list[float]:
+    return [
+        spectrum,
+        score,
+        measured.frequency_hz,
+        measured.frequency_error_hz,
+        measured.width_km_s,
+        measured.width_error_km_s,
+        measured.flux_jy_km_s,
+        measured.flux_error_jy_km_s,
+        SHAPES.index(measured.shape),
+        found.frequency_hz,
+    ]
+
+
+def _matched(table: Floats, truth: Truth, channel_km_s: Floats) -> Detections:
+    """Match by falling score: a line is within half the width, or two channels, of a true one."""
+    order = np.lexsort([-table[:, 1], table[:, 0]])
+    table = table[order]
+    matched = np.full(len(table), -1)
+    first = np.searchsorted(truth.spectrum, table[:, 0], side="left")
+    last = np.searchsorted(truth.spectrum, table[:, 0], side="right")
+    taken = np.zeros(len(truth.spectrum), bool)
+    reach = np.maximum(truth.width_km_s / 2, 2 * channel_km_s)
+    for row in range(len(table)):
+        best, nearest = -1, np.inf
+        for k in range(first[row], last[row]):
+            away = abs(np.log(table[row, 9] / truth.frequency_hz[k])) * SPEED_OF_LIGHT_KM_S
+            if not taken[k] and away < reach[k] and away < nearest:
+                best, nearest = k, away
+        if best >= 0:
+            taken[best] = True
+            matched[row] = best
+    score, frequency, frequency_error, width, width_error, flux, flux_error = table[:, 1:8].T
+    return Detections(
+        table[:, 0].astype(int),
+        score,
+        frequency,
+        frequency_error,
+        width,
+        width_error,
+        flux,
+        flux_error,
+        table[:, 8].astype(int),
+        matched,
+    )
+
+
+def threshold_at_purity(found: Detections, purity: float, spectra: Integers | None = None) -> float:
+    """Least score above which this share of the detections is true.
+
+    Args:
+        found: by one method.
+        purity: wanted.
+        spectra: which ones count, by number; None is all.
+    """
+    chosen = np.ones(len(found.score), bool)
+    if spectra is not None:
+        chosen = np.isin(found.spectrum, spectra)
+    order = np.argsort(-found.score[chosen], kind="stable")
+    true = found.matched[chosen][order] >= 0
+    share = np.cumsum(true) / np.arange(1, len(true) + 1)
+    good = np.flatnonzero(share >= purity)
+    if not len(good):
+        return float("inf")
+    return float(found.score[chosen][order][good[-1]])
+
+
+def purity_and_completeness(
+    judged: Judged, name: str, threshold: float, low: float, high: float, spectra: Integers
+) -> tuple[float, float]:
+    """Share of detections that are true, and of lines with S/N in [low, high) that are found."""
+    counts = counts_by_spectrum(judged, name, threshold, low, high)[:, spectra].sum(axis=1)
+    detections, true, lines, found = counts.tolist()
+    return true / max(detections, 1), found / max(lines, 1)
+
+
+def counts_by_spectrum(
+    judged: Judged, name: str, threshold: float, low: float, high: float
+) -> Integers:
+    """Detections, true ones, lines, and lines found in each spectrum, shape (4, S)."""
+    found, truth = judged.found[name], judged.truth
+    count = len(judged.regime)
+    above = found.score >= threshold
+    inside = truth.counted & (truth.signal_to_noise >= low) & (truth.signal_to_noise < high)
+    true = above & (found.matched >= 0)
+    hit = np.zeros(len(truth.spectrum), bool)
+    hit[found.matched[true]] = True
+    return np.array(
+        [
+            np.bincount(found.spectrum[above], minlength=count),
+            np.bincount(found.spectrum[true], minlength=count),
+            np.bincount(truth.spectrum[inside], minlength=count),
+            np.bincount(truth.spectrum[inside & hit], minlength=count),
+        ]
+    )

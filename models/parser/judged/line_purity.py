@@ -1,0 +1,70 @@
+"""How pure a list of lines is at the signal-to-noise ratio that its own method measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mmbroker.models.parser.judged.line_detections import Detections, Integers, Judged
+from mmbroker.schemas.events import Floats
+
+RESAMPLES = 1_000
+
+FEWEST_DETECTIONS = 20
+"""Of a bin whose purity is shown."""
+
+
+def measured_ratio(found: Detections, by_score: bool) -> Floats:
+    """Signal-to-noise ratio of detections as their method measured it, shape (D,).
+
+    Args:
+        found: by one method.
+        by_score: whether its score is that ratio; otherwise it is the flux over its error.
+    """
+    return found.score if by_score else found.flux_jy_km_s / found.flux_error_jy_km_s
+
+
+def purity_by_ratio(
+    judged: Judged,
+    name: str,
+    threshold: float,
+    ratio: Floats,
+    bins: Sequence[tuple[float, float]],
+) -> list[dict[str, Any]]:
+    """Share of a method's detections that are true, in bins of a ratio, with 95 % intervals.
+
+    Args:
+        judged: methods on the same spectra.
+        name: of the method.
+        threshold: least score of what counts.
+        ratio: of each of its detections, shape (D,).
+        bins: of it, lower end inside.
+
+    Returns:
+        Of each bin ``detections`` and, where there are any, the median ``ratio`` and the
+        ``purity`` with the ends of its interval, from resamples of the spectra.
+    """
+    found = judged.found[name]
+    spectra = len(judged.regime)
+    rows = np.random.default_rng(4).integers(0, spectra, (RESAMPLES, spectra))
+    result: list[dict[str, Any]] = []
+    for low, high in bins:
+        inside = (found.score >= threshold) & (ratio >= low) & (ratio < high)
+        entry: dict[str, Any] = {"detections": int(inside.sum())}
+        if inside.any():
+            count = np.bincount(found.spectrum[inside], minlength=spectra)
+            true = np.bincount(found.spectrum[inside & (found.matched >= 0)], minlength=spectra)
+            entry["ratio"] = float(np.median(ratio[inside]))
+            entry["purity"] = _share(true, count, rows)
+        result.append(entry)
+    return result
+
+
+def _share(true: Integers, count: Integers, rows: Integers) -> list[float]:
+    """True ones among all, and the 95 % interval of resamples of the spectra."""
+    total = count[rows].sum(axis=1)
+    drawn = true[rows].sum(axis=1)[total > 0] / total[total > 0]
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return [float(true.sum() / count.sum()), float(low), float(high)]

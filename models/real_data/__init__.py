@@ -1,0 +1,1 @@
+"""Published tables of real galaxies, and how they are split."""

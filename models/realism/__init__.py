@@ -1,0 +1,1 @@
+"""How like real galaxies the simulated ones are."""

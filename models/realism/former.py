@@ -1,0 +1,36 @@
+"""Catalogues by the first simulator, kept to be judged beside those of the present one.
+
+Made with ``models/simulator.py`` of commit a275aae: the photometry that
+``simulate(60_000, 2026, Mix(1, 0, 0, 0, 0), observations_per_galaxy=1)`` yields, of each instrument
+the first sources, as many as the present simulator makes of that table (4,368 for GOODS-N, 724
+COSMOS, 527 SPT).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from mmbroker.models.simulation.catalogue_surveys import Catalogue, Survey
+from mmbroker.schemas.events import Floats
+
+NAME = "the first simulator"
+"""What pages call it: the code's version was the same as that of the present one."""
+
+CATALOGUES = Path(__file__).with_name("former.npz")
+"""By table: flux densities and errors in Jy, float32, shape (N, bands), NaN where missing, in the
+order of the survey's bands; true redshifts, float32, shape (N,)."""
+
+
+def former_table(survey: Survey) -> tuple[Catalogue, Floats]:
+    """The former simulated catalogue of the galaxies that a real table would hold, with redshifts.
+
+    Bands that it did not simulate are missing in all sources.
+    """
+    with np.load(CATALOGUES) as kept:
+        flux, error, redshift = (
+            kept[f"{survey.table} {name}"].astype(float)
+            for name in ("flux_jy", "error_jy", "redshift")
+        )
+    return Catalogue(flux, error, np.isfinite(flux)), redshift

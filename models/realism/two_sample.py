@@ -1,0 +1,185 @@
+"""How alike two samples of catalogue sources are: a classifier, distributions, correlations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import ks_2samp, spearmanr
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.inspection import permutation_importance
+
+from mmbroker.models.simulation.catalogue_surveys import Catalogue
+from mmbroker.schemas.events import Floats
+
+Integers = NDArray[np.int64]
+
+RESAMPLES = 1000
+VIEWS = ("flux densities", "errors", "mask", "all")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """N sources; NaN where a band is missing.
+
+    Args:
+        scaled: asinh of flux density over depth, shape (N, bands).
+        log_error: log10 of the error over the depth, shape (N, bands).
+        log_stretch: ln(1 + z), NaN where unknown, shape (N,).
+    """
+
+    scaled: Floats
+    log_error: Floats
+    log_stretch: Floats
+
+    def __len__(self) -> int:
+        return len(self.scaled)
+
+    @property
+    def seen(self) -> Floats:
+        """1 where there is a flux density, else 0; shape (N, bands)."""
+        return np.isfinite(self.scaled).astype(float)
+
+    def rows(self, chosen: Integers) -> Sample:
+        """The chosen sources."""
+        return Sample(self.scaled[chosen], self.log_error[chosen], self.log_stretch[chosen])
+
+    def bands(self, chosen: Integers) -> Sample:
+        """The sources in the chosen bands alone."""
+        return Sample(self.scaled[:, chosen], self.log_error[:, chosen], self.log_stretch)
+
+    def halves(self) -> tuple[Sample, Sample]:
+        """The first half of the sources and the second."""
+        order = np.arange(len(self))
+        return self.rows(order[: len(self) // 2]), self.rows(order[len(self) // 2 :])
+
+    def view(self, name: str) -> Floats:
+        """What a classifier sees of it, one of VIEWS; shape (N, features)."""
+        parts = {
+            "flux densities": [self.scaled],
+            "errors": [self.log_error],
+            "mask": [self.seen],
+            "all": [self.scaled, self.log_error, self.seen, self.log_stretch[:, None]],
+        }
+        return np.concatenate(parts[name], axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate with its 95 % percentile interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.2f} ({self.low:.2f}–{self.high:.2f})"
+
+
+def sample(catalogue: Catalogue, redshift: Floats, depth_jy: Floats) -> Sample:
+    """Sources of a catalogue, to hundredths: how tables print numbers, and zero, tells nothing."""
+    flux = np.where(catalogue.seen, catalogue.flux_jy, np.nan)
+    error = np.where(catalogue.seen, catalogue.error_jy, np.nan)
+    return Sample(
+        np.arcsinh(flux / depth_jy).round(2) + 0.0,
+        np.log10(error / depth_jy).round(2) + 0.0,
+        np.log1p(redshift),
+    )
+
+
+def classify(
+    view: str, training: tuple[Sample, Sample], judged: tuple[Sample, Sample], seed: int = 0
+) -> tuple[Interval, Integers]:
+    """Area under the curve of a classifier of real against simulated sources.
+
+    Args:
+        view: one of VIEWS.
+        training: real and simulated sources that it learns from.
+        judged: others, on which it is judged.
+        seed: of the classifier and the resamples.
+
+    Returns:
+        The area, and the features, most telling first: indices into the view's.
+    """
+    features = [np.concatenate([each.view(view) for each in pair]) for pair in (training, judged)]
+    target = [np.repeat([1, 0], [len(each) for each in pair]) for pair in (training, judged)]
+    model = HistGradientBoostingClassifier(
+        max_iter=100,
+        learning_rate=0.06,
+        max_leaf_nodes=12,
+        l2_regularization=1.0,
+        class_weight="balanced",
+        random_state=seed,
+    )
+    model.fit(features[0], target[0])
+    score = model.predict_proba(features[1])[:, 1]
+    telling = permutation_importance(
+        model, features[1], target[1], scoring="roc_auc", n_repeats=2, random_state=seed
+    )
+    real, simulated = score[target[1] == 1], score[target[1] == 0]
+    return _area(real, simulated, seed), np.argsort(-telling.importances_mean)
+
+
+def distances(real: Sample, simulated: Sample, seed: int = 0) -> dict[str, list[Interval | None]]:
+    """Kolmogorov-Smirnov distance band by band, None with fewer than 20 real measurements."""
+    pairs = {
+        "flux density": (real.scaled, simulated.scaled),
+        "signal-to-noise": (
+            np.sinh(real.scaled) / 10**real.log_error,
+            np.sinh(simulated.scaled) / 10**simulated.log_error,
+        ),
+        "error": (real.log_error, simulated.log_error),
+    }
+    random = np.random.default_rng(seed)
+    return {
+        name: [_distance(one[:, band], other[:, band], random) for band in range(one.shape[1])]
+        for name, (one, other) in pairs.items()
+    }
+
+
+def correlations(values: Floats) -> Floats:
+    """Rank correlation of each two columns where both are known; NaN with fewer than 20."""
+    bands = values.shape[1]
+    matrix = np.full((bands, bands), np.nan)
+    for one in range(bands):
+        for other in range(one):
+            both = np.isfinite(values[:, one]) & np.isfinite(values[:, other])
+            vary = both.sum() >= 20 and np.ptp(values[both, one]) and np.ptp(values[both, other])
+            if vary:
+                rank = spearmanr(values[both, one], values[both, other]).statistic
+                matrix[one, other] = matrix[other, one] = rank
+    return matrix
+
+
+def colour(each: Sample, blue: int, red: int) -> Floats:
+    """log10 of the ratio of two scaled flux densities where both exceed 2 sigma, else NaN; (N,)."""
+    flux = np.sinh(each.scaled[:, [blue, red]])
+    detected = (flux > 2 * 10 ** each.log_error[:, [blue, red]]).all(axis=1)
+    first, second = np.where(detected, flux.T, np.nan)
+    return np.asarray(np.log10(second / first))
+
+
+def _area(real: Floats, simulated: Floats, seed: int) -> Interval:
+    """Area under the curve, with an interval over resamples of both samples."""
+    random = np.random.default_rng(seed)
+    above = (real[:, None] > simulated) + 0.5 * (real[:, None] == simulated)
+    counts = [
+        random.multinomial(len(scores), np.full(len(scores), 1 / len(scores)), RESAMPLES)
+        for scores in (real, simulated)
+    ]
+    draws = ((counts[0] @ above) * counts[1]).sum(axis=1) / above.size
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return Interval(float(above.mean()), float(low), float(high))
+
+
+def _distance(one: Floats, other: Floats, random: np.random.Generator) -> Interval | None:
+    one, other = one[np.isfinite(one)], other[np.isfinite(other)]
+    if len(one) < 20 or len(other) < 20:
+        return None
+    draws = [
+        ks_2samp(random.choice(one, len(one)), random.choice(other, len(other))).statistic
+        for _ in range(100)
+    ]
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return Interval(float(ks_2samp(one, other).statistic), float(low), float(high))

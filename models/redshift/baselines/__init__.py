@@ -1,0 +1,1 @@
+"""What a learned redshift has to beat."""

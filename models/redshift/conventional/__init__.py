@@ -1,0 +1,1 @@
+"""The constants and the probability of the conventional redshift."""

@@ -1,0 +1,82 @@
+"""The conventional constants tuned on the training parts alone, to see what tuning on all is worth.
+
+MMBROKER_DATA=folder/of/tables python -m mmbroker.models.redshift.conventional.tune_on_training
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+from mmbroker.models.packaged.networks import WEIGHTS
+from mmbroker.models.real_data.catalogues import DATA_VARIABLE, RealGalaxy, cosmos, goods_north, spt
+from mmbroker.models.real_data.split import TRAIN, split_of
+from mmbroker.models.redshift.conventional.tune import Sample, fold_of, tune
+from mmbroker.processors.fingerprint.merge import build
+from mmbroker.processors.redshift.published import independent
+from mmbroker.processors.redshift.tuned import packaged
+
+
+def training_samples(name: str, galaxies: Sequence[RealGalaxy]) -> list[Sample]:
+    """The training part by number of published redshifts, and once more without any."""
+    return samples_of(name, [one for one in galaxies if split_of(one.name) == TRAIN])
+
+
+def samples_of(name: str, galaxies: Sequence[RealGalaxy], folds: int = 1) -> list[Sample]:
+    """Those with spectroscopic redshifts by number of published ones, and once more without any.
+
+    Args:
+        name: of the table.
+        galaxies: of it.
+        folds: into which galaxies are put.
+    """
+    chosen = [one for one in galaxies if one.spectroscopic_redshift]
+    built = [build(one.name, one.observations) for one in chosen]
+    fingerprints = [
+        replace(one, photometric_redshifts=independent(one.photometric_redshifts, dust=True))
+        for one in built
+    ]
+    truth = np.array([one.spectroscopic_redshift for one in chosen], float)
+    count = np.array([len(one.photometric_redshifts) for one in fingerprints])
+    whole = Sample(name, fingerprints, truth, fold_of([one.name for one in chosen], folds))
+    parts = [whole.select(count == number) for number in range(count.max(initial=0), 0, -1)]
+    without = [replace(one, photometric_redshifts=[]) for one in fingerprints]
+    return [*parts, replace(whole, fingerprints=without)]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m mmbroker.models.redshift.conventional.tune_on_training", description=__doc__
+    )
+    stated = os.environ.get(DATA_VARIABLE)
+    parser.add_argument("--data", type=Path, default=Path(stated) if stated else None)
+    parser.add_argument("--output", type=Path, default=WEIGHTS / "redshift_constants_training.json")
+    options = parser.parse_args(arguments)
+    if options.data is None:
+        parser.error(f"--data or ${DATA_VARIABLE} must name the folder of the tables")
+    samples = [
+        each
+        for name, galaxies in (
+            ("GOODS-N", goods_north(options.data)),
+            ("COSMOS", cosmos(options.data)),
+            ("SPT", spt(options.data)),
+        )
+        for each in training_samples(name, galaxies)
+    ]
+    content = {
+        "how": "As processors/redshift/tuned.json, on the training parts of GOODS-N, COSMOS and "
+        "SPT alone (python -m mmbroker.models.redshift.conventional.tune_on_training).",
+        "constants": asdict(tune(samples, packaged())),
+    }
+    options.output.write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""``mmbroker evaluate``: redshifts of real tables beside spectroscopic ones."""

@@ -1,0 +1,199 @@
+"""The result of an evaluation of redshifts as tables and as a plot."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+from rich.box import SIMPLE
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from mmbroker.models.redshift import measures
+from mmbroker.models.redshift.baselines.baselines import STACKED
+from mmbroker.models.redshift.evaluate.evaluate import UNSEEN, Evaluation
+from mmbroker.models.redshift.evaluate.real_galaxies import Array, Difference, Estimates
+
+CAVEAT = (
+    "Galaxies with spectroscopic redshifts are brighter in the optical than the sources this "
+    "system is for: expect published photometric redshifts, and what rests on them, to be worse "
+    "on those."
+)
+
+_STACKS_AND_TREES = (
+    "Stacked: a mixture of conventional densities, log-linear: a product, their weights fitted in "
+    "GOODS-N where redshifts are published, which is not what they are for where none is. Trees: "
+    "the published redshift with a learnt correction, so there is none without it. They read no "
+    "spectra."
+)
+
+_HEADINGS = ("MAE", "NMAD", "outliers", "CRPS", "68 %", "95 %")
+
+
+def render(evaluation: Evaluation) -> Group:
+    """The figures to print, and how the conventional estimate compares with the published."""
+    parts: list[RenderableType] = []
+    for subset, chosen in evaluation.subsets.items():
+        if chosen.any():
+            parts.append(_figures_table(evaluation, subset))
+            parts += [_fallen_back(evaluation, subset, each) for each in evaluation.reasons]
+            parts += [
+                _differences_table(evaluation, subset, estimator)
+                for estimator in evaluation.estimators(subset)
+                if evaluation.references(subset, estimator)
+            ]
+    parts += [
+        "Δ = (z - z_spec) / (1 + z_spec). MAE: mean |Δ|. NMAD: 1.4826 median|Δ - median Δ|. "
+        "Outliers: |Δ| > 0.15. CRPS: of the posterior in z; of the redshift alone where only that "
+        "is published. 68 %, 95 %: share of spectroscopic redshifts within the stated interval. "
+        "Recalibrated: a published redshift alone, with the intervals that tuning found for it. "
+        "Faint: not 15 mJy or more at 500 µm, which includes what was not observed there; faint "
+        "positive: 0 < S500 < 15 mJy. Conventional far-infrared: without the published redshifts, "
+        "from far infrared, radio and lines; the refined redshift would be the same there.",
+        *([_STACKS_AND_TREES] if STACKED in evaluation.estimates else []),
+        f"Constants {evaluation.identity} were tuned on tables of this kind; figures of galaxies "
+        "left out of the tuning are in processors/redshift/tuned.json.",
+        f"[bold]{CAVEAT}[/bold]",
+    ]
+    absent = "".join(f"; {each}" for each in evaluation.notes)
+    parts.append(f"Read with mapping {evaluation.mapping}{escape(absent)}.")
+    if evaluation.trained_on:
+        parts.append(f"[bold]{_trained_on_some(evaluation)}[/bold]")
+    if evaluation.problems:
+        parts.append(
+            f"{len(evaluation.problems)} problems, the first: {escape(evaluation.problems[0])}"
+        )
+    return Group(*parts)
+
+
+def _trained_on_some(evaluation: Evaluation) -> str:
+    return (
+        f"{evaluation.trained_on} of these {len(evaluation.truth)} galaxies, by their places, are "
+        "among those on which templates, stacks, trees or the refined redshift were fitted, "
+        f"trained or chosen, which flatters them: --split {UNSEEN} leaves them out."
+    )
+
+
+def _figures_table(evaluation: Evaluation, subset: str) -> Table:
+    chosen = evaluation.subsets[subset]
+    table = _table(
+        f"{evaluation.table}: {subset}, {_counted(evaluation.simulated[chosen])} "
+        "(95 % bootstrap, from and to, below)",
+        "redshift",
+    )
+    for estimator in evaluation.estimators(subset):
+        values = evaluation.values(subset, estimator)
+        cells = [_with_interval(measures.MEASURES[name], each) for name, each in values.items()]
+        table.add_row(estimator, *cells)
+    return table
+
+
+def _counted(simulated: NDArray[np.bool_]) -> str:
+    """How many galaxies there are, and how many of them have simulated data."""
+    count = f"{len(simulated)} galaxies"
+    if not simulated.any():
+        return count
+    some = "all" if simulated.all() else f"{simulated.sum()} of them"
+    return f"{count}, {some} with simulated data"
+
+
+def _table(title: str, rows: str) -> Table:
+    table = Table(title=title, box=SIMPLE)
+    table.add_column(rows, overflow="fold")
+    for heading in _HEADINGS:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def _with_interval(measure: measures.Measure, values: Array) -> str:
+    value = float(measure(values))
+    if not math.isfinite(value):
+        return ""
+    low, high = measures.bootstrap(measure, values)
+    return f"{value:.4f}\n{low:.4f}\n{high:.4f}"
+
+
+def _differences_table(evaluation: Evaluation, subset: str, estimator: str) -> Table:
+    table = _table(
+        f"{estimator} minus another, negative is better but for coverage "
+        "(95 % paired bootstrap, from and to, below)",
+        "other",
+    )
+    for reference in evaluation.references(subset, estimator):
+        found = evaluation.differences(subset, estimator, reference)
+        table.add_row(reference, *(_signed(each) for each in found.values()))
+    return table
+
+
+def _fallen_back(evaluation: Evaluation, subset: str, estimator: str) -> str:
+    """How many estimates of a subset are the conventional one, and why."""
+    found = evaluation.fallbacks(subset, estimator)
+    count = int(evaluation.subsets[subset].sum())
+    why = "".join(f"; {reason}: {number}" for reason, number in found.items())
+    return f"{estimator}: {sum(found.values())} of {count} are the conventional redshift{why}\n"
+
+
+def _signed(difference: Difference | None) -> str:
+    if difference is None:
+        return ""
+    value, low, high = difference
+    return f"{value:+.4f}\n{low:+.4f}\n{high:+.4f}"
+
+
+def plot(evaluation: Evaluation, path: str | Path) -> None:
+    """Write a figure: estimates with 68 % intervals against the truth, and their coverage."""
+    from matplotlib.figure import Figure  # slow to import, and rarely wanted
+
+    truth = evaluation.truth
+    shown = {name: evaluation.estimates[name] for name in evaluation.ranks}
+    figure = Figure(figsize=(5.5 * (1 + len(shown)), 5), layout="constrained")
+    *panels, right = figure.subplots(1, 1 + len(shown))
+    largest = np.max([truth, *(one.redshift for one in shown.values())])
+    line = np.array([1.0, 1.05 * (1 + largest)])
+    styles = (("C0", 2.5), ("C1", 1.2))  # what lies below the other is seen too
+    for (name, one), (colour, width), panel in zip(shown.items(), styles, panels, strict=False):
+        _plot_redshifts(panel, truth, one, line, colour)
+        panel.set(ylabel=f"1 + {name} redshift", title=name)
+        ranks = np.sort(evaluation.ranks[name])
+        share = (np.arange(len(ranks)) + 0.5) / max(len(ranks), 1)
+        right.plot(ranks, share, color=colour, lw=width, label=f"{name}, {len(ranks)} galaxies")
+    right.plot([0, 1], [0, 1], color="black", lw=1, label="calibrated")
+    right.set(
+        xlabel="posterior probability below the spectroscopic redshift",
+        ylabel="share of galaxies",
+        xlim=(0, 1),
+        ylim=(0, 1),
+        title="calibration",
+    )
+    right.legend()
+    figure.suptitle(f"{evaluation.table}, {_counted(evaluation.simulated)}")
+    trained = f" {_trained_on_some(evaluation)}" if evaluation.trained_on else ""
+    figure.supxlabel("\n".join(textwrap.wrap(CAVEAT + trained, 190)), fontsize=7)
+    figure.savefig(path, dpi=150)
+
+
+def _plot_redshifts(panel: Axes, truth: Array, one: Estimates, line: Array, colour: str) -> None:
+    """Estimates with 68 % intervals against the truth, and a line from end to end for the right."""
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    errors = np.abs(np.array([one.redshift - one.lower_68, one.upper_68 - one.redshift]))
+    panel.errorbar(
+        1 + truth, 1 + one.redshift, yerr=errors,
+        fmt="o", color=colour, ms=2.5, lw=0.5, alpha=0.5, label="68 %",
+    )  # fmt: skip
+    panel.plot(line, line, color="black", lw=1)
+    for sign in (-1, 1):
+        bound = line * (1 + sign * measures.OUTLIER)
+        label = f"|Δ| = {measures.OUTLIER}" if sign > 0 else None
+        panel.plot(line, bound, color="black", lw=0.7, ls=":", label=label)
+    panel.set(xscale="log", yscale="log", xlabel="1 + spectroscopic redshift")
+    for axis in (panel.xaxis, panel.yaxis):
+        axis.set_major_locator(FixedLocator([1, 1.5, 2, 3, 4, 5, 6, 8, 10]))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_locator(NullLocator())
+    panel.legend()

@@ -1,0 +1,1 @@
+"""Redshifts judged."""

@@ -1,0 +1,94 @@
+"""Redshifts of simulated galaxies: the part of the judgement that needs no published table."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from mmbroker.models.real_data.catalogues import RealGalaxy
+from mmbroker.models.redshift.figures import ALONE, REFINED, judged_part
+from mmbroker.models.redshift.judged.pages import differences_table, figures_table
+from mmbroker.models.redshift.sample import HIGH_REDSHIFT, Sample, sample_of
+from mmbroker.models.simulation.catalogue_surveys import SUPER_DEBLENDED
+from mmbroker.models.simulation.observations import Mix, galaxy_number, simulate, true_redshifts
+from mmbroker.processors.redshift import ConventionalRedshift
+from mmbroker.processors.redshift.refined import Refined
+from mmbroker.schemas.events import Observation
+
+GALAXIES = 2_000
+SEED = 2026
+_MIX = Mix(photometry=0.4, photometric_redshift=0.6, continuum=0.0, spectra=0.0, maps=0.0)
+_OBSERVATIONS = 8.0
+"""Of a galaxy on average: most then have the catalogue's photometry and both redshifts."""
+
+_LISTED = (SUPER_DEBLENDED.name, "simulated EAZY", "simulated photometric")
+"""What the table of GOODS-N says of a galaxy: photometry, and redshifts by two methods."""
+
+
+def simulated_sample(galaxies: int, seed: int, conventional: ConventionalRedshift) -> Sample:
+    """Simulated galaxies as the table of GOODS-N would list them; the truth is what was simulated.
+
+    Args:
+        galaxies: how many are simulated; those are kept of which there is everything.
+        seed: of the simulation.
+        conventional: that the sample's inputs are made with.
+    """
+    observed: dict[int, dict[str, Observation]] = defaultdict(dict)
+    for one in simulate(galaxies, seed, _MIX, observations_per_galaxy=_OBSERVATIONS):
+        stated = one.photometric_redshift
+        kind = one.instrument if stated is None else stated.method
+        observed[galaxy_number(one.observation_id)].setdefault(kind, one)
+    truth = true_redshifts(galaxies, seed).tolist()
+    listed = [
+        RealGalaxy(f"simulated {seed} {number}", [each[kind] for kind in _LISTED], truth[number])
+        for number, each in sorted(observed.items())
+        if each.keys() >= set(_LISTED)
+    ]
+    return sample_of(listed, conventional)
+
+
+def judged(conventional: ConventionalRedshift, model: Refined) -> dict[str, Any]:
+    """Figures of the conventional redshift, with and without templates, and of the refined one.
+
+    Args:
+        conventional: with templates.
+        model: the refined redshift.
+    """
+    sample = simulated_sample(GALAXIES, SEED, conventional)
+    return {"seed": SEED, **judged_part(sample, None, conventional, model)}
+
+
+def section(figures: dict[str, Any]) -> list[str]:
+    """The section of a page.
+
+    Args:
+        figures: those of ``judged``.
+    """
+    text = [
+        "## Simulated",
+        "**All of this section is simulated** "
+        f"(`models/simulation/observations.py`, seed {figures['seed']}): galaxies as the table "
+        "of GOODS-N would list them, with photometry from K to 20 cm and two published redshifts "
+        "whose errors and outliers imitate the real ones; the truth is the simulated redshift. "
+        "It needs no table, and shows that estimators and judgement work, not how good a redshift "
+        "is: the relations behind dust and radio of the simulated galaxies are those of the "
+        "conventional redshift, and templates and networks were fitted to real galaxies, from "
+        "which classifiers tell the simulated ones (`simulator.md`).",
+    ]
+    for subset, title in (
+        ("all", "Simulated, both published redshifts"),
+        (f"z > {HIGH_REDSHIFT}", f"Simulated, both published redshifts, z > {HIGH_REDSHIFT}"),
+        (ALONE, "Simulated, photometry alone"),
+    ):
+        count = figures[subset][REFINED]["n"]
+        text += [f"### {title}, n = {count}", figures_table(figures[subset])]
+        if subset != f"z > {HIGH_REDSHIFT}":
+            text += ["Refined minus the other:", differences_table(figures[subset])]
+    count, covers = figures[ALONE][REFINED]["n"], 100 * figures[ALONE][REFINED]["coverage68"][0]
+    refined = count - sum(figures["fallbacks"][ALONE].values())
+    return [
+        *text,
+        f"Fallbacks: {figures['fallbacks']}.",
+        "A galaxy that is not like those of the training is not always told as such: by photometry "
+        f"alone {refined} of {count} are refined, and 68 % intervals cover {covers:.0f} %.",
+    ]

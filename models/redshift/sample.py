@@ -1,0 +1,211 @@
+"""Real galaxies with what redshift estimators are told of them, and the measures of an estimate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmbroker.models.real_data.catalogues import RealGalaxy
+from mmbroker.models.real_data.split import split_of
+from mmbroker.models.redshift import measures
+from mmbroker.processors.fingerprint import vector
+from mmbroker.processors.fingerprint.merge import build
+from mmbroker.processors.redshift import ConventionalRedshift, refined
+from mmbroker.processors.redshift.dust import HIGHEST_FREQUENCY_HZ
+from mmbroker.processors.redshift.grids import COARSE, Array
+from mmbroker.processors.redshift.posterior import posteriors_of
+from mmbroker.processors.redshift.refined import Inputs
+from mmbroker.schemas.events import Fingerprint, RedshiftPosterior
+
+Indices = NDArray[np.int64]
+_FAINT_JY = 15e-3
+S500 = int(np.searchsorted(vector.BROADBAND_CENTRES_HZ, 599.6e9))
+"""The canonical interval of 500 um."""
+
+HIGH_REDSHIFT = 1.5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """Galaxies with what the networks are told, and the truth."""
+
+    galaxies: list[RealGalaxy]
+    fingerprints: list[Fingerprint]
+    inputs: Inputs
+    truth: Array
+    """Spectroscopic redshifts, NaN where unknown, shape (N,)."""
+
+    split: Indices
+
+    def select(self, chosen: NDArray[np.bool_] | Indices) -> Sample:
+        """The chosen galaxies."""
+        rows = np.arange(len(self.truth))[chosen]
+        return Sample(
+            [self.galaxies[row] for row in rows],
+            [self.fingerprints[row] for row in rows],
+            self.inputs.select(rows),
+            self.truth[rows],
+            self.split[rows],
+        )
+
+    @property
+    def faint(self) -> NDArray[np.bool_]:
+        """Which have not 15 mJy or more at 500 um; most are not detected there."""
+        bright = self.inputs.mask[:, S500] * np.sinh(self.inputs.values[:, S500])
+        return np.asarray(~(bright * vector.BROADBAND_DEPTH_JY[S500] >= _FAINT_JY))
+
+
+def sample_of(galaxies: Sequence[RealGalaxy], conventional: ConventionalRedshift) -> Sample:
+    """The sample of some galaxies."""
+    fingerprints = [build(one.name, one.observations) for one in galaxies]
+    truth = [one.spectroscopic_redshift or np.nan for one in galaxies]
+    return Sample(
+        list(galaxies),
+        fingerprints,
+        refined.inputs_of(fingerprints, conventional),
+        np.array(truth),
+        np.array([split_of(one.name) for one in galaxies]),
+    )
+
+
+def without_published(inputs: Inputs) -> Inputs:
+    """The same galaxies as if nothing were published; the conventional posterior is the rest's."""
+    parts = {name: getattr(inputs, name) for name in Inputs.__dataclass_fields__}
+    zero = np.zeros(len(inputs))
+    parts.update(
+        centre=zero,
+        half_width=zero + inputs.half_width.max(initial=0.05),
+        count=zero,
+        log_conventional=inputs.log_photometry,
+        log_fallback=inputs.log_continuum,
+    )
+    return Inputs(**parts)
+
+
+def far_infrared_alone(sample: Sample, conventional: ConventionalRedshift) -> Sample:
+    """The same galaxies as if nothing were published and nothing observed below 60 um.
+
+    Args:
+        sample: of N galaxies.
+        conventional: that the sample's inputs were made with.
+    """
+    kept = [
+        replace(
+            one,
+            photometric_redshifts=[],
+            bands=[band for band in one.bands if band.frequency_hz <= HIGHEST_FREQUENCY_HZ],
+        )
+        for one in sample.fingerprints
+    ]
+    return replace(sample, fingerprints=kept, inputs=refined.inputs_of(kept, conventional))
+
+
+def at_truth(log_density: Array, redshift: Array) -> Array:
+    """Densities of shape (N, ..., COARSE) at a redshift each."""
+    step = COARSE[1] - COARSE[0]
+    cell = np.clip(np.rint((np.log1p(redshift) - COARSE[0]) / step).astype(int), 0, len(COARSE) - 1)
+    return np.asarray(log_density[np.arange(len(redshift)), ..., cell])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Estimate:
+    """Redshifts of one estimator for N galaxies, with what is judged of each."""
+
+    redshift: Array
+    crps: Array
+    covered_68: Array
+    covered_95: Array
+
+    @classmethod
+    def of_points(cls, redshift: Array, truth: Array) -> Estimate:
+        """Redshifts without intervals."""
+        missing = np.full(len(truth), np.nan)
+        return cls(redshift, np.abs(redshift - truth), missing, missing)
+
+    @classmethod
+    def of_densities(cls, log_density: Array, truth: Array) -> Estimate:
+        """Posteriors from the ln of densities in ln(1 + z), shape (N, COARSE)."""
+        many = posteriors_of(log_density, [[]] * len(log_density))
+        return cls.of_posteriors(many, truth)
+
+    @classmethod
+    def of_posteriors(cls, many: Sequence[RedshiftPosterior], truth: Array) -> Estimate:
+        """Published posteriors."""
+
+        def covered(name: str) -> Array:
+            intervals = [getattr(one, name) for one in many]
+            lower = np.array([one.lower for one in intervals])
+            return measures.covered(lower, np.array([one.upper for one in intervals]), truth)
+
+        grid = np.asarray(many[0].grid_redshift, float)
+        probability = np.array([one.grid_probability for one in many], float)
+        return cls(
+            np.array([one.best for one in many]),
+            measures.crps(grid, probability, truth),
+            covered("interval_68"),
+            covered("interval_95"),
+        )
+
+    def values(self, truth: Array, chosen: NDArray[np.bool_]) -> dict[str, Array]:
+        """What each of the measures is taken of."""
+        delta = measures.deviation(self.redshift, truth)[chosen]
+        return {
+            **dict.fromkeys(("mae", "nmad", "outliers"), delta),
+            "crps": self.crps[chosen],
+            "coverage68": self.covered_68[chosen],
+            "coverage95": self.covered_95[chosen],
+        }
+
+
+def subsets_of(sample: Sample) -> dict[str, NDArray[np.bool_]]:
+    """The subsets of the protocol."""
+    return {
+        "all": np.ones(len(sample.truth), bool),
+        "faint": sample.faint,
+        "faint positive": sample.faint & (sample.inputs.values[:, S500] > 0),
+        f"z > {HIGH_REDSHIFT}": sample.truth > HIGH_REDSHIFT,
+    }
+
+
+def judge(
+    estimates: dict[str, Estimate],
+    truth: Array,
+    subsets: dict[str, NDArray[np.bool_]],
+    ours_name: str = "refined",
+) -> dict[str, Any]:
+    """Figures by subset and estimator with their 95 % intervals, and those of ours minus each.
+
+    Returns:
+        ``{subset: {estimator: {n, mae: [value, low, high], ..., <ours>_minus: {mae: ...}}}}``.
+    """
+    found: dict[str, Any] = {}
+    for subset, chosen in subsets.items():
+        if not chosen.any():
+            continue
+        found[subset] = {}
+        ours = estimates[ours_name].values(truth, chosen)
+        for name, one in estimates.items():
+            theirs = one.values(truth, chosen)
+            figures: dict[str, Any] = {"n": int(chosen.sum())}
+            minus = {}
+            for key, measure in measures.MEASURES.items():
+                value = float(measure(theirs[key]))
+                if not np.isfinite(value):
+                    continue
+                figures[key] = _rounded(value, measures.bootstrap(measure, theirs[key]))
+                minus[key] = _rounded(
+                    float(measure(ours[key])) - value,
+                    measures.paired_bootstrap(measure, ours[key], theirs[key]),
+                )
+            found[subset][name] = figures
+            if name != ours_name:
+                figures[f"{ours_name}_minus"] = minus
+    return found
+
+
+def _rounded(value: float, interval: tuple[float, float]) -> list[float]:
+    return [round(each, 4) for each in (value, *interval)]

@@ -1,0 +1,1 @@
+"""Templates of galaxies' spectral energy distributions."""

@@ -1,0 +1,66 @@
+"""``python -m mmbroker.models.report``: rebuild all reports from the weights and fixed seeds."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from mmbroker.models.critic.judged import judge as critic
+from mmbroker.models.lines.judged import judge as weak_lines
+from mmbroker.models.parser.judged import judge as parser
+from mmbroker.models.real_data.catalogues import DATA_VARIABLE
+from mmbroker.models.realism import judge as simulator
+from mmbroker.models.redshift.judged import baselines
+from mmbroker.models.redshift.judged import judge as redshift
+from mmbroker.models.redshift.judged import probability as redshift_probability
+from mmbroker.models.report import summary
+
+Report = Callable[[Path | None, Path], None]
+
+REPORTS: dict[str, Report] = {
+    "simulator": simulator.report,
+    "baselines": baselines.report,
+    "critic": critic.report,
+    "redshift": redshift.report,
+    "redshift_probability": redshift_probability.report,
+    "parser": parser.report,
+    "weak_lines": weak_lines.report,
+}
+OUTPUT = Path(__file__).parents[1] / "reports"
+WITHOUT_TABLES = Path(".mmbroker", "reports")
+"""Where reports go without the real tables: those of the project are made with them."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Write the chosen reports, or all."""
+    options = argparse.ArgumentParser(prog="python -m mmbroker.models.report", description=__doc__)
+    options.add_argument("reports", nargs="*", help=f"of {', '.join(REPORTS)}; all by default")
+    options.add_argument(
+        "--data",
+        type=Path,
+        default=os.environ.get(DATA_VARIABLE) or None,
+        help="folder of the real tables; without it, only what is simulated is judged",
+    )
+    options.add_argument(
+        "--output",
+        type=Path,
+        help=f"folder to write to; models/reports, or {WITHOUT_TABLES} without the real tables",
+    )
+    chosen = options.parse_args(arguments)
+    unknown = sorted(set(chosen.reports) - set(REPORTS))
+    if unknown:
+        options.error(f"there is no report {unknown[0]!r}; there are {', '.join(REPORTS)}")
+    output = chosen.output or (WITHOUT_TABLES if chosen.data is None else OUTPUT)
+    if chosen.data is None:
+        print(f"MMBROKER_DATA is not set: the simulated part only, into {output}")
+    output.mkdir(parents=True, exist_ok=True)
+    for name in chosen.reports or REPORTS:
+        print(f"report: {name}")
+        REPORTS[name](chosen.data, output)
+    summary.write(output)
+
+
+if __name__ == "__main__":
+    main()

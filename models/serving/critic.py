@@ -1,0 +1,97 @@
+"""The critic as a client sees it: vectors in, outputs out, from a version of it on Triton."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from mmbroker.models.serving.errors import ModelUnavailable
+from mmbroker.models.serving.triton import Model
+from mmbroker.processors.fingerprint import vector
+from mmbroker.processors.fingerprint.vector import FingerprintVectors, Float32
+from mmbroker.processors.scoring.calibration import Calibration
+
+INPUTS = {
+    "values": ("FP32", [vector.LENGTH]),
+    "mask": ("FP32", [vector.LENGTH]),
+    "condition": ("FP32", [vector.REDSHIFT_CELLS]),
+}
+
+
+class Critic(Model):
+    """A critic on Triton."""
+
+    def score(self, vectors: FingerprintVectors, condition: Float32, version: int) -> Float32:
+        """The critic's outputs.
+
+        Args:
+            vectors: of N galaxies.
+            condition: float32, shape (N, REDSHIFT_CELLS).
+            version: which version of the critic is asked.
+
+        Returns:
+            float32, shape (N,); larger looks more like a real galaxy, see ``calibration``. Not
+            finite where the network cannot say.
+
+        Raises:
+            ValueError: the shapes are not those of N galaxies, or the server refuses the request.
+            ModelUnavailable: no answer within the deadline and retries.
+        """
+        count = len(vectors)
+        shapes = (vectors.values.shape, vectors.mask.shape, condition.shape)
+        if shapes != ((count, vector.LENGTH),) * 2 + ((count, vector.REDSHIFT_CELLS),):
+            raise ValueError(
+                f"values, mask and condition have shapes {shapes}, not those of {count} galaxies"
+            )
+        arrays = {"values": vectors.values, "mask": vectors.mask, "condition": condition}
+        inputs = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
+        try:
+            output = self.infer(inputs, version).get("critic")
+        except ValueError:
+            self.require_usable(version)
+            raise
+        if output is None or output.shape != (count, 1):
+            shape = None if output is None else output.shape
+            raise ModelUnavailable(
+                f"model {self.model!r} at {self.url} answered with an output of shape {shape} for "
+                f"{count} galaxies"
+            )
+        return np.asarray(output[:, 0], np.float32)
+
+    def require_usable(self, version: int) -> None:
+        """Make sure that a version is a calibrated critic of the fingerprint vectors of this code.
+
+        Raises:
+            ModelUnavailable: it is not, or the server does not answer.
+        """
+        inputs = self.version(version).inputs
+        if inputs != INPUTS:
+            raise ModelUnavailable(
+                f"version {version} of model {self.model!r} at {self.url} takes {inputs}, and is "
+                f"asked with {INPUTS}"
+            )
+        self.calibration(version)
+
+    def calibration(self, version: int) -> Calibration:
+        """What turns the outputs of a version into probabilities.
+
+        Raises:
+            ModelUnavailable: the server does not answer, or the version has none.
+        """
+        found = self.version(version).calibration
+        if found is None:
+            raise ModelUnavailable(
+                f"version {version} of model {self.model!r} at {self.url} has no calibration"
+            )
+        try:
+            return _calibration(found)
+        except ValueError as error:
+            raise ModelUnavailable(
+                f"version {version} of model {self.model!r} at {self.url}: {error}"
+            ) from error
+
+
+@lru_cache(maxsize=8)
+def _calibration(text: str) -> Calibration:
+    return Calibration.from_json(text)

@@ -1,0 +1,1 @@
+"""Simulated galaxies, and what surveys would see of them."""

@@ -1,0 +1,1 @@
+"""What alert streams say of a galaxy."""

@@ -1,0 +1,1 @@
+"""Observations become one fingerprint per galaxy."""

@@ -1,0 +1,197 @@
+"""What the header of a file says of an observation: where, when, with what, of which project."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from astropy import units as u
+from astropy.coordinates import Angle
+from astropy.time import Time
+from astropy.wcs import WCS, FITSFixedWarning
+
+from mmbroker.processors.relations import ASTROMETRIC_FLOOR_ARCSEC
+from mmbroker.schemas.events import Acquisition, Observation, Quality, SpectralFrame
+
+Header = Mapping[str, Any]
+
+BEAM_FRACTION_OF_POSITION_ERROR = 0.1
+"""Position error as a fraction of the beam where none is given: that of a source detected at a
+signal-to-noise ratio of 5, from beam / (2 S/N)."""
+
+
+class HeaderError(ValueError):
+    """A header lacks something, or it makes no sense; the message names keyword, value and file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What the publisher knows better than the header; None leaves it to the header.
+
+    Attributes:
+        instrument: by default TELESCOP, or INSTRUME.
+        right_ascension_deg, declination_deg: ICRS position in degrees.
+        position_error_arcsec: 1 sigma on each axis; by default a tenth of the beam.
+        time_mjd: mid-point of the observation in UTC; by default MJD-AVG, MJD-OBS or DATE-OBS.
+        project, quality, calibration, data_url, bibcode: see ``Acquisition``.
+        simulated: whether this is simulated data.
+        frame: rest frame of a spectrum's axis; by default that of SPECSYS.
+        rest_frequency_hz: of a velocity axis; by default RESTFRQ.
+        frequency_hz: effective frequency of a map; by default of its spectral axis, or RESTFRQ.
+        side_arcsec: side of the cut-out from a map; by default 64 pixels, never more than 1024.
+
+    Raises:
+        HeaderError: the position is not whole, or not on the sky.
+    """
+
+    instrument: str | None = None
+    right_ascension_deg: float | None = None
+    declination_deg: float | None = None
+    position_error_arcsec: float | None = None
+    time_mjd: float | None = None
+    project: str | None = None
+    quality: Quality | None = None
+    calibration: str | None = None
+    data_url: str | None = None
+    bibcode: str | None = None
+    simulated: bool = False
+    frame: SpectralFrame | None = None
+    rest_frequency_hz: float | None = None
+    frequency_hz: float | None = None
+    side_arcsec: float | None = None
+
+    def __post_init__(self) -> None:
+        right_ascension, declination = self.right_ascension_deg, self.declination_deg
+        if (right_ascension is None) != (declination is None):
+            raise HeaderError("--right-ascension and --declination need each other")
+        if right_ascension is not None and not 0.0 <= right_ascension < 360.0:
+            raise HeaderError(f"--right-ascension {right_ascension:g}: must be in [0, 360)")
+        if declination is not None and not -90.0 <= declination <= 90.0:
+            raise HeaderError(f"--declination {declination:g}: must be in [-90, 90]")
+
+
+def bare_observation(
+    path: Path, header: Header, given: Given, centre_deg: tuple[float, float] | None, note: str
+) -> Observation:
+    """The observation in a file, still without its payload.
+
+    Its id follows from the file's content, so that a repeat changes nothing under any name.
+
+    Args:
+        path: the file.
+        header: its header.
+        given: what takes precedence over it.
+        centre_deg: ICRS position that the coordinate system of the file gives.
+        note: how the payload was prepared, added to the calibration note.
+
+    Raises:
+        HeaderError: instrument, position, its error or time is nowhere.
+    """
+    instrument = given.instrument or _first(header, ("TELESCOP", "INSTRUME"))
+    if not instrument:
+        raise HeaderError(f"{path}: neither TELESCOP nor INSTRUME in the header: give --instrument")
+    right_ascension, declination = _position(path, header, given, centre_deg)
+    calibration = given.calibration or _first(header, ("ORIGIN",))
+    content = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+    return Observation(
+        observation_id=f"file/{content}",
+        instrument=str(instrument).strip(),
+        right_ascension_deg=right_ascension % 360.0,
+        declination_deg=declination,
+        position_error_arcsec=_position_error(path, header, given),
+        time_mjd=_time(path, header, given),
+        simulated=given.simulated,
+        acquisition=Acquisition(
+            project=given.project or _first(header, ("PROJECT", "PROPOSID", "PROPID")),
+            observing_unit=_first(header, ("MEMBER", "OBSID", "OBSUNIT")),
+            quality=given.quality or "UNKNOWN",
+            calibration="; ".join(filter(None, (calibration, note))) or None,
+            array=_first(header, ("ARRAY", "ARRCFG")),
+            integration_time_s=_positive(header, ("EXPTIME", "EXPOSURE", "INTTIME")),
+            data_url=given.data_url,
+            bibcode=given.bibcode or _first(header, ("BIBCODE", "REFERENC")),
+        ),
+    )
+
+
+def coordinate_system(header: Header) -> WCS:
+    """The coordinate system of a header, silent about what astropy mends in it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FITSFixedWarning)
+        return WCS(header)
+
+
+def beam_arcsec(header: Header) -> tuple[float, float, float] | None:
+    """Major and minor axis (arcsec) and position angle (deg) of the beam from BMAJ, BMIN, BPA."""
+    major, minor = header.get("BMAJ"), header.get("BMIN", header.get("BMAJ"))
+    if not major or not minor:
+        return None
+    return float(major) * 3600.0, float(minor) * 3600.0, float(header.get("BPA") or 0.0)
+
+
+def _position(
+    path: Path, header: Header, given: Given, centre_deg: tuple[float, float] | None
+) -> tuple[float, float]:
+    if given.right_ascension_deg is not None and given.declination_deg is not None:
+        return given.right_ascension_deg, given.declination_deg
+    if centre_deg is not None:
+        return centre_deg
+    for names in (("RA", "DEC"), ("OBSRA", "OBSDEC"), ("RA_TARG", "DEC_TARG")):
+        values = [header.get(name) for name in names]
+        if None in values:
+            continue
+        try:
+            return (
+                _angle(values[0], u.hourangle),
+                _angle(values[1], u.deg),
+            )
+        except ValueError as error:
+            raise HeaderError(f"{path}: {', '.join(names)} = {values}: {error}") from error
+    raise HeaderError(
+        f"{path}: no position in the header (RA, DEC): give --right-ascension and --declination"
+    )
+
+
+def _angle(value: Any, sexagesimal: u.UnitBase) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        return float(Angle(value, sexagesimal).deg)
+
+
+def _position_error(path: Path, header: Header, given: Given) -> float:
+    if given.position_error_arcsec is not None:
+        return given.position_error_arcsec
+    beam = beam_arcsec(header)
+    if beam is None:
+        raise HeaderError(f"{path}: no BMAJ in the header: give --position-error")
+    return max(BEAM_FRACTION_OF_POSITION_ERROR * beam[0], ASTROMETRIC_FLOOR_ARCSEC)
+
+
+def _time(path: Path, header: Header, given: Given) -> float:
+    if given.time_mjd is not None:
+        return given.time_mjd
+    modified = _first(header, ("MJD-AVG", "MJD-OBS"))
+    if modified is not None:
+        return float(modified)
+    text = _first(header, ("DATE-AVG", "DATE-OBS"))
+    if text is None:
+        raise HeaderError(f"{path}: neither MJD-OBS nor DATE-OBS in the header: give --time-mjd")
+    try:
+        return float(Time(str(text), scale="utc").mjd)
+    except ValueError as error:
+        raise HeaderError(f"{path}: DATE-OBS = {text!r}: {error}") from error
+
+
+def _first(header: Header, names: Iterable[str]) -> Any:
+    values = (header.get(name) for name in names)
+    return next((value for value in values if value not in (None, "")), None)
+
+
+def _positive(header: Header, names: Iterable[str]) -> float | None:
+    value = _first(header, names)
+    return float(value) if isinstance(value, int | float) and value > 0 else None

@@ -1,0 +1,414 @@
+"""What the columns of a table mean: the mapping files.
+
+A mapping is a small TOML file. It says which table it is for, where each row's position, time and
+identity are, which columns hold flux densities in which unit, and which values mean *not
+observed*. The included ones in ``streams/mappings`` are examples to copy. A mapping beside a table
+and with its name (``survey.fits``, ``survey.toml``) is found by itself.
+
+A value that is text names a column; a number is a constant. Text with braces, such as
+``"{field}/{id}"``, is a template filled from the columns of the row.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from datetime import date
+from fnmatch import fnmatch
+from functools import cached_property
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any, Self
+
+from astropy import units as u
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from mmbroker.schemas.events import Quality, TimeScale
+from mmbroker.schemas.wording import fault, unit_problem
+
+DEFAULT_LIMIT_SIGMA = 3.0
+
+
+class MappingError(ValueError):
+    """A mapping is wrong, or does not fit its table; the message names key, column and file."""
+
+
+class NoMappingError(MappingError):
+    """There is none for a table."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TableFormat(_Section):
+    """How a table is read; by the file's suffix unless said otherwise.
+
+    Attributes:
+        format: a format of ``astropy.table.Table.read``, e.g. ``ascii.no_header``.
+        columns: names of the columns of a table without a header.
+        delimiter: between the columns of a text table.
+        comment: regular expression of the beginning of a line that is not data.
+        hdu: extension of a FITS file.
+    """
+
+    format: str | None = None
+    columns: list[str] | None = None
+    delimiter: str | None = None
+    comment: str | None = None
+    hdu: int | str | None = None
+
+
+class Join(_Section):
+    """Another table with more columns on the same galaxies.
+
+    Attributes:
+        name: prefix of its columns: ``flux = "d1.S_3mm"``.
+        file: its path, relative to the first table.
+        key: the column in the first table; each value stands at most once in the other.
+        other_key: the column in the other table; ``key`` unless set.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_]+$")
+    file: str
+    key: str
+    other_key: str | None = None
+    table: TableFormat = TableFormat()
+
+
+class Position(_Section):
+    """Where the galaxy is: two columns, or a designation such as ``H-ATLASJ083051.0+013224``.
+
+    Attributes:
+        right_ascension, declination: columns in degrees, or sexagesimal in hours and degrees.
+        designation: columns whose text holds truncated coordinates; the first that does is used.
+        error_arcsec: 1 sigma error on each axis; with a designation, what truncation leaves open
+            is added in quadrature.
+        frame: any frame of ``astropy.coordinates``; positions are converted to ICRS.
+    """
+
+    right_ascension: str | None = None
+    declination: str | None = None
+    designation: list[str] | None = None
+    error_arcsec: float | str
+    frame: str = "icrs"
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        columns = self.right_ascension is not None and self.declination is not None
+        if columns == (self.designation is not None):
+            raise ValueError("set right_ascension and declination, or designation")
+        return self
+
+
+class AcquisitionFields(_Section):
+    """How the data were taken; every text is a template."""
+
+    project: str | None = None
+    observing_unit: str | None = None
+    quality: Quality | None = None
+    calibration: str | None = None
+    array: str | None = None
+    integration_time_s: float | None = None
+    data_url: str | None = None
+
+
+class _Group(_Section):
+    instrument: str
+    bibcode: str | None = None
+    time: date | float | str | None = None
+    acquisition: AcquisitionFields = AcquisitionFields()
+
+
+class Band(_Section):
+    """One band of a photometric table.
+
+    Attributes:
+        name: name of the band.
+        wavelength, frequency: one of them, e.g. ``"500 um"``, ``"1.4 GHz"``.
+        flux, error: columns with flux density (or magnitude) and its 1 sigma error.
+        limit: column with an upper limit, used where there is no flux.
+        unit: of these columns; that of the group unless set.
+    """
+
+    name: str
+    flux: str
+    error: str
+    wavelength: str | None = None
+    frequency: str | None = None
+    limit: str | None = None
+    unit: str | None = None
+
+    @model_validator(mode="after")
+    def _one_axis(self) -> Self:
+        if (self.wavelength is None) == (self.frequency is None):
+            raise ValueError("set wavelength or frequency")
+        if self.frequency_hz <= 0:
+            raise ValueError(f"{self.wavelength or self.frequency} is not positive")
+        return self
+
+    @cached_property
+    def frequency_hz(self) -> float:
+        """Effective frequency in Hz."""
+        text = self.wavelength or self.frequency
+        try:
+            return float(u.Quantity(text).to_value(u.Hz, u.spectral()))
+        except (TypeError, u.UnitConversionError) as error:
+            raise ValueError(f"{text!r} is neither a wavelength nor a frequency") from error
+        except ValueError as error:
+            raise ValueError(unit_problem(error)) from error
+
+
+class PhotometryGroup(_Group):
+    """The bands of one instrument: one observation a row.
+
+    Attributes:
+        unit: of fluxes, errors and limits; ``ABmag`` for AB magnitudes; by default that which the
+            table states.
+        missing: values, in flux or error, that mean *not observed*; those of the mapping unless
+            set. NaN and masked values always do, but see ``limit_sigma``.
+        largest_error: an error above this, in the unit of the column, means *not observed* too.
+        limit_sigma: set where a flux of NaN beside an error is a non-detection: its upper limit is
+            this many errors.
+    """
+
+    bands: list[Band] = Field(min_length=1)
+    unit: str | None = None
+    missing: list[float] | None = None
+    largest_error: float | None = Field(default=None, gt=0)
+    limit_sigma: float | None = Field(default=None, gt=0)
+
+
+class LineColumns(_Section):
+    """One emission line of a wide table.
+
+    Attributes:
+        name: name of the line, e.g. ``CO(3-2)``.
+        flux, error: columns with velocity-integrated flux in Jy km/s and its 1 sigma error, which
+            may be left out where the noise is given.
+    """
+
+    name: str
+    flux: str
+    error: str | None = None
+
+
+class LineSpectrumGroup(_Group):
+    """Spectra simulated from published line fluxes: never a measurement, always labelled simulated.
+
+    Lines are Gaussian. Either ``lines`` names the columns of each line (one row a galaxy), or
+    ``line``, ``flux`` and ``error`` are the columns of the one line in each row.
+
+    Attributes:
+        redshift: columns, the first that is not missing is used.
+        fwhm_km_s: column of the lines' full width at half maximum, or a constant.
+        fwhm_where_missing_km_s: width taken where that column is missing.
+        aliases: name of the line in the table to its name here.
+        window_km_s: covered on each side of a line; without ``coverage_ghz``.
+        coverage_ghz: lowest and highest frequency covered.
+        noise_mjy: 1 sigma per channel; by default such that the published signal-to-noise results.
+        channel_km_s: width of a channel.
+    """
+
+    redshift: list[str] = Field(min_length=1)
+    fwhm_km_s: float | str
+    fwhm_where_missing_km_s: float | None = Field(default=None, gt=0)
+    lines: list[LineColumns] | None = None
+    line: str | None = None
+    flux: str | None = None
+    error: str | None = None
+    aliases: dict[str, str] = {}
+    missing: list[float] | None = None
+    window_km_s: float = Field(default=1500.0, gt=0)
+    coverage_ghz: tuple[float, float] | None = None
+    noise_mjy: float | None = Field(default=None, gt=0)
+    channel_km_s: float = Field(default=50.0, gt=0)
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        if (self.line is not None and self.flux is not None) == (self.lines is not None):
+            raise ValueError("set lines, or line and flux")
+        errors = [self.error] if self.lines is None else [line.error for line in self.lines]
+        if self.noise_mjy is None and None in errors:
+            raise ValueError("set noise_mjy, or the error of every line")
+        if self.coverage_ghz is not None and self.noise_mjy is None:
+            raise ValueError("coverage_ghz needs noise_mjy")
+        return self
+
+
+class Published(_Section):
+    """A published photometric redshift: one observation a row.
+
+    An interval that does not hold the estimate is left out.
+
+    Attributes:
+        method: code and template set; the name of the section unless set.
+        redshift: column.
+        lower, upper: columns with the ends of the 68 % interval.
+        error: column with a symmetric 1 sigma error, instead of them.
+    """
+
+    redshift: str
+    method: str | None = None
+    lower: str | None = None
+    upper: str | None = None
+    error: str | None = None
+    instrument: str | None = None
+    bibcode: str | None = None
+    time: date | float | str | None = None
+
+    @model_validator(mode="after")
+    def _both_ends(self) -> Self:
+        if (self.lower is None) != (self.upper is None):
+            raise ValueError("set lower and upper, or neither")
+        if self.error is not None and self.lower is not None:
+            raise ValueError("set error, or lower and upper")
+        return self
+
+
+class Truth(_Section):
+    """The spectroscopic redshift: never published, only compared with.
+
+    Attributes:
+        redshift: column.
+    """
+
+    redshift: str
+
+
+class Mapping(_Section):
+    """A mapping file.
+
+    Attributes:
+        name: of the catalogue; the observation ids begin with it.
+        files: patterns of the file names it is for.
+        id: template of what identifies a row within the table.
+        time: of the observations: a date, an MJD or a column of MJD.
+        missing: values that mean *not observed* in any column.
+        simulated: whether the table is simulated data.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,60}$")
+    description: str = ""
+    files: list[str] = []
+    table: TableFormat = TableFormat()
+    join: list[Join] = []
+    id: str
+    position: Position
+    time: date | float | str
+    time_scale: TimeScale = "UTC"
+    bibcode: str | None = None
+    simulated: bool = False
+    missing: list[float] = []
+    acquisition: AcquisitionFields = AcquisitionFields()
+    photometry: list[PhotometryGroup] = []
+    line_spectrum: list[LineSpectrumGroup] = []
+    published: dict[str, Published] = {}
+    truth: Truth | None = None
+
+    @field_validator("id")
+    @classmethod
+    def _id_varies(cls, template: str) -> str:
+        if not re.search(r"{[^}]+}", template):
+            raise ValueError("names no column: write it in braces, e.g. {id}")
+        return template
+
+    @model_validator(mode="after")
+    def _instruments_are_distinct(self) -> Self:
+        instruments = [group.instrument for group in (*self.photometry, *self.line_spectrum)]
+        for instrument in instruments:
+            if instruments.count(instrument) > 1:
+                raise ValueError(f"instrument {instrument!r} has two sections: put them together")
+        return self
+
+
+def load_mapping(name_or_path: str | Path) -> Mapping:
+    """The included mapping of that name, or the mapping in that file.
+
+    Raises:
+        MappingError: there is none, or it is not a mapping; the message names the key.
+    """
+    path = Path(name_or_path)
+    if path.suffix == ".toml":
+        if not path.is_file():
+            raise MappingError(f"mapping {path}: there is no such file")
+        return _parsed(path)
+    for file in _included_files():
+        if file.name == f"{name_or_path}.toml":
+            return _parsed(file)
+    raise MappingError(
+        f"mapping {str(name_or_path)!r}: there is none; included are {', '.join(included())}; "
+        "a path must end in .toml"
+    )
+
+
+def find_mapping(path: Path) -> Mapping:
+    """The mapping for a table: the one beside it, else the included one for its file name.
+
+    Raises:
+        NoMappingError: there is none, or more than one.
+        MappingError: the one beside it is not a mapping.
+    """
+    beside = path.with_suffix(".toml")
+    if beside.is_file():
+        return _parsed(beside)
+    mappings = [_parsed(file) for file in _included_files()]
+    fitting = [
+        mapping
+        for mapping in mappings
+        if any(fnmatch(path.name, pattern) for pattern in mapping.files)
+    ]
+    if len(fitting) == 1:
+        return fitting[0]
+    for mapping in mappings:
+        if path.name in (join.file for join in mapping.join):
+            raise NoMappingError(
+                f"{path}: mapping {mapping.name} reads this table together with "
+                f"{', '.join(mapping.files)}: give that one"
+            )
+    named = ", ".join(mapping.name for mapping in fitting or mappings)
+    raise NoMappingError(
+        f"{path}: {'several mappings fit' if fitting else 'no mapping fits this file name'} "
+        f"({named}); name one, or put {beside.name} beside the table"
+    )
+
+
+def included() -> list[str]:
+    """Names of the included mappings."""
+    return [file.name.removesuffix(".toml") for file in _included_files()]
+
+
+def _included_files() -> Iterator[Traversable]:
+    folder = resources.files("mmbroker.processors.ingest") / "mappings"
+    yield from sorted(
+        (file for file in folder.iterdir() if file.name.endswith(".toml")),
+        key=lambda file: file.name,
+    )
+
+
+def _parsed(file: Traversable | Path) -> Mapping:
+    try:
+        content: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
+        return Mapping.model_validate(content)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise MappingError(f"mapping {file}: {error}") from error
+    except ValidationError as error:
+        problems = "; ".join(
+            fault(problem, Mapping, _key(problem["loc"])) for problem in error.errors()
+        )
+        raise MappingError(f"mapping {file}: {problems}") from error
+
+
+def _key(location: tuple[int | str, ...]) -> str:
+    """``photometry[0].bands[2].flux`` from the location of a validation error."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return text.removeprefix(".") or "mapping"

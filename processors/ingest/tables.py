@@ -1,0 +1,532 @@
+"""Tables of published measurements to observations.
+
+``read_table`` reads ECSV, FITS, CSV, VOTable and plain text with ``astropy.table``; what the
+columns mean is said by a mapping (``mapping``). Each row becomes one observation for each
+instrument in it, and one for each published redshift. Ids follow from the names of mapping, row
+and instrument, so that publishing a table twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy import units as u
+from astropy.coordinates import Angle, SkyCoord, frame_transform_graph
+from astropy.time import Time
+
+from mmbroker.processors.ingest.columns import MINUS_SIGNS, Columns, Numbers
+from mmbroker.processors.ingest.designations import position_in
+from mmbroker.processors.ingest.line_spectra import Line, simulated_spectrum
+from mmbroker.processors.ingest.mapping import (
+    DEFAULT_LIMIT_SIGMA,
+    AcquisitionFields,
+    Band,
+    LineSpectrumGroup,
+    Mapping,
+    MappingError,
+    NoMappingError,
+    PhotometryGroup,
+    Position,
+    Published,
+    find_mapping,
+    load_mapping,
+)
+from mmbroker.processors.relations import LINES_HZ
+from mmbroker.schemas.events import (
+    Acquisition,
+    BandMeasurement,
+    Observation,
+    PhotometricRedshift,
+    Photometry,
+)
+from mmbroker.schemas.wording import meant, unit_problem
+
+__all__ = [
+    "Mapping",
+    "MappingError",
+    "NoMappingError",
+    "Row",
+    "find_mapping",
+    "load_mapping",
+    "read_table",
+]
+
+_UNIT_NAMES = {"ABmag": "mag(AB)"}
+_FLUX_PER_MAGNITUDE = 0.4 * math.log(10.0)
+
+
+@dataclass(slots=True)
+class Row:
+    """A row of a table.
+
+    Attributes:
+        number: counts from 1.
+        identifier: what the mapping's ``id`` makes of it.
+        observations: what is to be published of it.
+        problems: why something of it cannot be published, naming column and value.
+        true_redshift: spectroscopic redshift, where the table has one; never published.
+        published: the published redshifts by section of the mapping; each is among the
+            observations too.
+    """
+
+    number: int
+    identifier: str
+    observations: list[Observation] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    true_redshift: float | None = None
+    published: dict[str, PhotometricRedshift] = field(default_factory=dict)
+
+
+Header = Callable[[int], Observation]
+"""The observation of a row without its payload."""
+
+Maker = Callable[[int], Observation | None]
+"""The observation of a row with its payload; None where there is nothing to publish.
+
+Raises ValueError where there is something that cannot be published.
+"""
+
+
+def read_table(path: str | Path, mapping: Mapping) -> Iterator[Row]:
+    """The rows of a table with their observations.
+
+    A cell that cannot be read costs its row a problem, never the table. The observations are not
+    validated here.
+
+    Args:
+        path: the table; those that it is joined with lie beside it.
+        mapping: what its columns mean.
+
+    Raises:
+        MappingError: the table cannot be read, or lacks a column that the mapping names.
+    """
+    columns = Columns(Path(path), mapping)
+    identifier = columns.template("id", mapping.id)
+    catalogue = _Catalogue(columns, mapping, [identifier(i) for i in range(columns.rows)])
+    makers: list[Maker] = [
+        *(catalogue.photometry(i, group) for i, group in enumerate(mapping.photometry)),
+        *(catalogue.line_spectrum(i, group) for i, group in enumerate(mapping.line_spectrum)),
+    ]
+    redshifts = {name: catalogue.redshift(name, each) for name, each in mapping.published.items()}
+    truth = np.full(columns.rows, np.nan)
+    if mapping.truth is not None:
+        truth = columns.measured("truth.redshift", mapping.truth.redshift)
+
+    first_with: dict[str, int] = {}
+    for index, name in enumerate(catalogue.identifiers):
+        row = Row(index + 1, name, problems=columns.problems.get(index, []))
+        if np.isfinite(truth[index]):
+            row.true_redshift = float(truth[index])
+        if not name:
+            row.problems.append(f"id = {mapping.id!r} is empty in this row")
+        elif first_with.setdefault(name, row.number) != row.number:
+            row.problems.append(f"id = {name!r} is that of row {first_with[name]} too")
+        elif problem := catalogue.position_problem(index):
+            row.problems.append(problem)
+        else:
+            _fill(row, index, makers, redshifts)
+        yield row
+
+
+def _fill(row: Row, index: int, makers: list[Maker], redshifts: dict[str, Maker]) -> None:
+    for section, make in (*((None, each) for each in makers), *redshifts.items()):
+        try:
+            observation = make(index)
+        except ValueError as error:
+            row.problems.append(str(error))
+            continue
+        if observation is not None:
+            row.observations.append(observation)
+            if section is not None and observation.photometric_redshift is not None:
+                row.published[section] = observation.photometric_redshift
+
+
+class _Catalogue:
+    """What the rows of one table have in common."""
+
+    def __init__(self, columns: Columns, mapping: Mapping, identifiers: list[str]) -> None:
+        self.identifiers = identifiers
+        self._columns = columns
+        self._mapping = mapping
+        right_ascension, declination, error = _positions(columns, mapping.position)
+        self._right_ascension = right_ascension.tolist()
+        self._declination = declination.tolist()
+        self._error = error.tolist()
+
+    def position_problem(self, index: int) -> str | None:
+        """Why the position of a row is unknown, or None."""
+        position = self._mapping.position
+        values = (self._right_ascension[index], self._declination[index], self._error[index])
+        if all(map(math.isfinite, values)):
+            return None
+        if position.designation is not None:
+            texts = {
+                name: self._columns.texts("position.designation", name)[index]
+                for name in position.designation
+            }
+            held = ", ".join(f"{name} = {text!r}" for name, text in texts.items())
+            return f"position.designation: {held} holds no full coordinates"
+        names = (position.right_ascension, position.declination, "position error")
+        held = ", ".join(f"{name} = {value}" for name, value in zip(names, values, strict=True))
+        return f"position: {held} is not a position"
+
+    def photometry(self, number: int, group: PhotometryGroup) -> Maker:
+        """Photometry of one instrument."""
+        key = f"photometry[{number}]"
+        header = self._header(key, group.instrument, group.time, group.bibcode, group.acquisition)
+        bands = [
+            _Band.read(self._columns, f"{key}.bands[{i}]", band, group)
+            for i, band in enumerate(group.bands)
+        ]
+
+        def make(index: int) -> Observation | None:
+            measurements = [found for band in bands if (found := band.measurement(index))]
+            if not measurements:
+                return None
+            return replace(header(index), photometry=Photometry(measurements))
+
+        return make
+
+    def redshift(self, name: str, published: Published) -> Maker:
+        """A published photometric redshift."""
+        key = f"published.{name}"
+        method = published.method or name
+        header = self._header(
+            key,
+            published.instrument or method,
+            published.time,
+            published.bibcode,
+            AcquisitionFields(),
+            suffix=f"redshift/{name}",
+        )
+        best = self._columns.measured(f"{key}.redshift", published.redshift).tolist()
+        lower, upper = (each.tolist() for each in self._interval(key, published))
+
+        def make(index: int) -> Observation | None:
+            if not math.isfinite(best[index]):
+                return None
+            interval = (lower[index], upper[index])
+            if not interval[0] <= best[index] <= interval[1]:  # False for NaN too
+                interval = (None, None)
+            return replace(
+                header(index),
+                photometric_redshift=PhotometricRedshift(method, best[index], *interval),
+            )
+
+        return make
+
+    def _interval(self, key: str, published: Published) -> tuple[Numbers, Numbers]:
+        columns = self._columns
+        if published.error is not None:
+            best = columns.measured(f"{key}.redshift", published.redshift)
+            error = columns.measured(f"{key}.error", published.error)
+            return np.maximum(best - error, 0.0), best + error
+        if published.lower is not None and published.upper is not None:
+            return (
+                columns.measured(f"{key}.lower", published.lower),
+                columns.measured(f"{key}.upper", published.upper),
+            )
+        unknown = np.full(columns.rows, np.nan)
+        return unknown, unknown
+
+    def line_spectrum(self, number: int, group: LineSpectrumGroup) -> Maker:
+        """A spectrum simulated from line fluxes."""
+        key = f"line_spectrum[{number}]"
+        header = self._header(key, group.instrument, group.time, group.bibcode, group.acquisition)
+        redshift, fwhm = self._redshift_and_width(key, group)
+        lines_of = self._line_fluxes(key, group)
+        coverage = group.coverage_ghz and (group.coverage_ghz[0] * 1e9, group.coverage_ghz[1] * 1e9)
+        noise = None if group.noise_mjy is None else group.noise_mjy * 1e-3
+
+        def make(index: int) -> Observation | None:
+            fluxes = lines_of(index)
+            if not fluxes:
+                return None
+            if not math.isfinite(redshift[index]):
+                held = ", ".join(group.redshift)
+                raise ValueError(f"{key}.redshift: {held} is missing in a row with line fluxes")
+            if not math.isfinite(fwhm[index]):
+                raise ValueError(
+                    f"{key}.fwhm_km_s: {group.fwhm_km_s} is missing in a row with line fluxes"
+                )
+            lines = [
+                Line(LINES_HZ[name] / (1.0 + redshift[index]), flux, error, fwhm[index])
+                for name, flux, error in fluxes
+            ]
+            bare = header(index)
+            spectrum = simulated_spectrum(
+                lines, bare.observation_id, group.channel_km_s, group.window_km_s, coverage, noise
+            )
+            return replace(bare, spectrum=spectrum, simulated=True) if spectrum else None
+
+        return make
+
+    def _redshift_and_width(
+        self, key: str, group: LineSpectrumGroup
+    ) -> tuple[list[float], list[float]]:
+        columns = self._columns
+        redshift = columns.measured(f"{key}.redshift[0]", group.redshift[0], group.missing)
+        for place, name in enumerate(group.redshift[1:], 1):
+            other = columns.measured(f"{key}.redshift[{place}]", name, group.missing)
+            redshift = np.where(np.isfinite(redshift), redshift, other)
+        if isinstance(group.fwhm_km_s, str):
+            fwhm = columns.measured(f"{key}.fwhm_km_s", group.fwhm_km_s, group.missing)
+        else:
+            fwhm = np.full(columns.rows, float(group.fwhm_km_s))
+        if group.fwhm_where_missing_km_s is not None:
+            fwhm = np.where(np.isfinite(fwhm), fwhm, group.fwhm_where_missing_km_s)
+        return redshift.tolist(), fwhm.tolist()
+
+    def _line_fluxes(
+        self, key: str, group: LineSpectrumGroup
+    ) -> Callable[[int], list[tuple[str, float, float]]]:
+        """A function from the index of a row to names, fluxes and errors of its lines."""
+
+        def column(part: str, name: str | None) -> list[float]:
+            if name is None:
+                return [0.0] * self._columns.rows
+            return _listed(self._columns.measured(f"{key}.{part}", name, group.missing))
+
+        if group.lines is None:
+            assert group.line is not None
+            named = self._columns.texts(f"{key}.line", group.line)
+            flux, error = column("flux", group.flux), column("error", group.error)
+
+            def one_line(index: int) -> list[tuple[str, float, float]]:
+                if not (math.isfinite(flux[index]) and math.isfinite(error[index])):
+                    return []
+                name = group.aliases.get(named[index], named[index])
+                if name not in LINES_HZ:
+                    known = ", ".join(LINES_HZ)
+                    raise ValueError(f"{group.line} = {named[index]!r} is none of {known}")
+                return [(name, flux[index], error[index])]
+
+            return one_line
+
+        wide = []
+        for place, line in enumerate(group.lines):
+            if line.name not in LINES_HZ:
+                raise MappingError(
+                    f"mapping {self._mapping.name}: {key}.lines[{place}].name = {line.name!r} "
+                    f"is none of {', '.join(LINES_HZ)}"
+                )
+            flux = column(f"lines[{place}].flux", line.flux)
+            error = column(f"lines[{place}].error", line.error)
+            wide.append((line.name, flux, error))
+
+        def all_lines(index: int) -> list[tuple[str, float, float]]:
+            return [
+                (name, flux[index], error[index])
+                for name, flux, error in wide
+                if math.isfinite(flux[index]) and math.isfinite(error[index])
+            ]
+
+        return all_lines
+
+    def _header(
+        self,
+        key: str,
+        instrument: str,
+        time: date | float | str | None,
+        bibcode: str | None,
+        acquisition: AcquisitionFields,
+        suffix: str | None = None,
+    ) -> Header:
+        mapping = self._mapping
+        mjd = self._times(key if time is not None else "", mapping.time if time is None else time)
+        acquired = self._acquisitions(key, acquisition, bibcode)
+
+        def header(index: int) -> Observation:
+            return Observation(
+                observation_id=f"{mapping.name}/{self.identifiers[index]}/{suffix or instrument}",
+                instrument=instrument,
+                right_ascension_deg=self._right_ascension[index],
+                declination_deg=self._declination[index],
+                position_error_arcsec=self._error[index],
+                time_mjd=mjd[index],
+                time_scale=mapping.time_scale,
+                simulated=mapping.simulated,
+                acquisition=acquired(index),
+            )
+
+        return header
+
+    def _times(self, key: str, time: date | float | str) -> list[float]:
+        if isinstance(time, date):
+            time = float(Time(time.isoformat(), scale="utc").mjd)
+        column_key = f"{key}.time".removeprefix(".")
+        return _listed(self._columns.constant_or_column(column_key, time))
+
+    def _acquisitions(
+        self, key: str, fields: AcquisitionFields, bibcode: str | None
+    ) -> Callable[[int], Acquisition]:
+        found: dict[str, tuple[str, Any]] = {}  # later ones take precedence
+        for place, section in (("", self._mapping.acquisition), (f"{key}.", fields)):
+            for name, value in section.model_dump(exclude_none=True).items():
+                found[name] = (f"{place}acquisition.{name}", value)
+        for place, value in (("", self._mapping.bibcode), (f"{key}.", bibcode)):
+            if value is not None:
+                found["bibcode"] = (f"{place}bibcode", value)
+        constants = {name: value for name, (_, value) in found.items()}
+        templates = {
+            name: self._columns.template(full_key, value)
+            for name, (full_key, value) in found.items()
+            if isinstance(value, str) and "{" in value
+        }
+        if not templates:
+            constant = Acquisition(**constants)
+            return lambda _: constant
+        return lambda index: Acquisition(
+            **(constants | {name: fill(index) or None for name, fill in templates.items()})
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Band:
+    """A band with its columns in Jy; NaN where there is nothing."""
+
+    name: str
+    frequency_hz: float
+    flux: list[float]
+    error: list[float]
+    limit: list[float]
+
+    @classmethod
+    def read(cls, columns: Columns, key: str, band: Band, group: PhotometryGroup) -> _Band:
+        flux = columns.numbers(f"{key}.flux", band.flux)
+        error = columns.numbers(f"{key}.error", band.error)
+        absent = columns.is_missing(flux, group.missing) | columns.is_missing(error, group.missing)
+        limit = np.full(columns.rows, np.nan)
+        if band.limit is not None:
+            limit = columns.measured(f"{key}.limit", band.limit, group.missing)
+        if group.largest_error is not None:
+            absent |= error > group.largest_error
+        unit = _unit(columns, key, band, group)
+        flux, error, limit = _in_jansky(flux, error, limit, unit, key, band, columns)
+        flux, error = np.where(absent, np.nan, flux), np.where(absent, np.nan, error)
+        unmeasured = np.isnan(flux)
+        if group.limit_sigma is not None:
+            not_detected = unmeasured & np.isnan(limit)
+            limit = np.where(not_detected, group.limit_sigma * error, limit)
+        sigma = group.limit_sigma or DEFAULT_LIMIT_SIGMA
+        error = np.where(unmeasured & np.isnan(error), limit / sigma, error)
+        return cls(band.name, band.frequency_hz, flux.tolist(), error.tolist(), limit.tolist())
+
+    def measurement(self, index: int) -> BandMeasurement | None:
+        """The measurement or limit in a row."""
+        flux, error, limit = self.flux[index], self.error[index], self.limit[index]
+        if not math.isfinite(error):
+            return None
+        if math.isfinite(flux):
+            return BandMeasurement(self.name, self.frequency_hz, flux, error)
+        if math.isfinite(limit):
+            return BandMeasurement(self.name, self.frequency_hz, None, error, limit)
+        return None
+
+
+def _unit(columns: Columns, key: str, band: Band, group: PhotometryGroup) -> u.UnitBase:
+    text = band.unit or group.unit
+    if text is None:
+        stated = columns.unit(f"{key}.flux", band.flux)
+        if stated is None:
+            raise columns.wrong(f"{key}.unit", f"is not set, and column {band.flux!r} states none")
+        return stated
+    try:
+        return u.Unit(_UNIT_NAMES.get(text, text))
+    except ValueError as error:
+        raise columns.wrong(
+            f"{key}.unit", f"= {text!r} is no unit: {unit_problem(error)}"
+        ) from error
+
+
+def _in_jansky(
+    flux: Numbers,
+    error: Numbers,
+    limit: Numbers,
+    unit: u.UnitBase,
+    key: str,
+    band: Band,
+    columns: Columns,
+) -> tuple[Numbers, Numbers, Numbers]:
+    try:
+        if isinstance(unit, u.function.FunctionUnitBase):  # magnitudes
+            flux = (flux * unit).to_value(u.Jy)
+            return flux, flux * _FLUX_PER_MAGNITUDE * error, (limit * unit).to_value(u.Jy)
+        factor = unit.to(u.Jy, equivalencies=u.spectral_density(band.frequency_hz * u.Hz))
+    except u.UnitConversionError as problem:
+        raise columns.wrong(f"{key}.unit", f"= {unit}: {problem}") from problem
+    return flux * factor, error * factor, limit * factor
+
+
+def _positions(columns: Columns, position: Position) -> tuple[Numbers, Numbers, Numbers]:
+    """Right ascension and declination (ICRS, degrees) and error (arcsec); NaN where unknown."""
+    if position.designation is not None:
+        right_ascension, declination, error = _designated(columns, position.designation)
+    else:
+        assert position.right_ascension is not None
+        assert position.declination is not None
+        key = "position.right_ascension"
+        right_ascension = _degrees(columns, key, position.right_ascension, u.hourangle)
+        declination = _degrees(columns, "position.declination", position.declination, u.deg)
+        error = np.zeros(columns.rows)
+    stated = columns.constant_or_column("position.error_arcsec", position.error_arcsec)
+    error = np.hypot(error, stated)
+    if position.frame != "icrs":
+        known = np.isfinite(right_ascension) & (np.abs(declination) <= 90.0)
+        try:
+            place = SkyCoord(
+                right_ascension[known], declination[known], unit="deg", frame=position.frame
+            ).icrs
+        except ValueError as problem:
+            frames = frame_transform_graph.get_names()
+            reason = (
+                str(problem)
+                if position.frame in frames
+                else f"no frame of astropy.coordinates{meant(position.frame, frames)}"
+            )
+            raise columns.wrong("position.frame", f"= {position.frame!r}: {reason}") from problem
+        right_ascension[known], declination[known] = place.ra.deg, place.dec.deg
+    return right_ascension, declination, error
+
+
+_SEXAGESIMAL = r"\d[:hd ]\s*\d"
+
+
+def _degrees(columns: Columns, key: str, name: str, sexagesimal: u.UnitBase) -> Numbers:
+    """A column of decimal degrees, or of sexagesimal text in the unit given, in degrees."""
+    texts = columns.texts(key, name) if columns.is_text(key, name) else []
+    is_sexagesimal = [re.search(_SEXAGESIMAL, text) is not None for text in texts]
+    if not any(is_sexagesimal):
+        return columns.measured(key, name)
+    degrees = np.full(columns.rows, np.nan)
+    for index, text in enumerate(texts):
+        if sexagesimal == u.hourangle and not is_sexagesimal[index]:
+            # Hours, as in the other rows, or degrees? Nobody can tell.
+            columns.note(index, f"{name} = {text!r} is not sexagesimal, as other rows are")
+            continue
+        try:
+            degrees[index] = Angle(text.translate(MINUS_SIGNS), sexagesimal).deg
+        except ValueError:
+            columns.note(index, f"{name} = {text!r} is not an angle")
+    return degrees
+
+
+def _designated(columns: Columns, names: list[str]) -> tuple[Numbers, Numbers, Numbers]:
+    texts = [columns.texts(f"position.designation[{i}]", name) for i, name in enumerate(names)]
+    found = np.full((3, columns.rows), np.nan)
+    for index in range(columns.rows):
+        positions = (position_in(column[index]) for column in texts)
+        found[:, index] = next(filter(None, positions), (np.nan, np.nan, np.nan))
+    return found[0], found[1], found[2]
+
+
+def _listed(numbers: Numbers) -> list[float]:
+    listed: list[float] = numbers.tolist()
+    return listed

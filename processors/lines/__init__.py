@@ -1,0 +1,1 @@
+"""Lines: measured, their joint distribution, recovered."""

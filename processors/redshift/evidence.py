@@ -1,0 +1,152 @@
+"""What is known of a batch of galaxies, laid out by kind of evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmbroker.processors.redshift import dust
+from mmbroker.processors.redshift.grids import Array
+from mmbroker.processors.redshift.templates import FittedTemplates
+from mmbroker.processors.redshift.tuned import Tuned
+from mmbroker.schemas.events import Fingerprint, PublishedRedshift
+
+
+@dataclass(frozen=True, slots=True)
+class _Bands:
+    """Continuum of a batch by distinct frequency; arrays have shape (galaxies, bands)."""
+
+    log_frequency: Array
+    flux: Array
+    weight: Array
+    limit: Array
+    limit_error: Array
+
+    def between(self, lowest_hz: float, highest_hz: float) -> _Bands:
+        frequency = np.exp(self.log_frequency)
+        inside = (frequency > lowest_hz) & (frequency <= highest_hz)
+        return _Bands(
+            self.log_frequency[inside],
+            *(array[:, inside] for array in (self.flux, self.weight, self.limit, self.limit_error)),
+        )
+
+    def with_limits_as_zero(self) -> _Bands:
+        """Upper limits replaced by a flux density of zero with the noise behind the limit."""
+        limited = np.isfinite(self.limit)
+        weight = np.where(limited, self.limit_error**-2.0, self.weight)
+        flux = np.where(limited, 0.0, self.flux)
+        none = np.full_like(self.limit, np.nan)
+        return _Bands(self.log_frequency, flux, weight, none, self.limit_error)
+
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        """Which galaxies have a measurement or a limit."""
+        used = (self.weight > 0) | np.isfinite(self.limit)
+        return np.asarray(np.any(used, axis=1))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evidence:
+    """What is known of the redshifts of N galaxies, lines left out.
+
+    Attributes:
+        log_continuum: the ln of prior, dust and radio, float64, shape (N, COARSE).
+        log_published: the ln of the likelihood of the published redshifts, shape (N, COARSE).
+        stated: the published redshifts that count, of each galaxy.
+        far_infrared: which have far-infrared photometry, shape (N,).
+        dust_posterior: of the dust continuum.
+        observed: which of dust, radio and lines there are of each galaxy.
+        tuned: the constants that went into it.
+        templates: what the template fit says; None without one.
+    """
+
+    log_continuum: Array
+    log_published: Array
+    stated: list[list[PublishedRedshift]]
+    far_infrared: NDArray[np.bool_]
+    dust_posterior: dust.DustPosterior
+    observed: list[list[str]]
+    tuned: Tuned
+    templates: FittedTemplates | None = None
+
+    @property
+    def published(self) -> NDArray[np.bool_]:
+        """Which galaxies have a published redshift that counts, shape (N,)."""
+        return np.array([bool(many) for many in self.stated], bool)
+
+    def select(self, rows: Sequence[int]) -> Evidence:
+        """That of some of the galaxies, templates left out."""
+        return Evidence(
+            log_continuum=self.log_continuum[rows],
+            log_published=self.log_published[rows],
+            stated=[self.stated[row] for row in rows],
+            far_infrared=self.far_infrared[rows],
+            dust_posterior=self.dust_posterior.select(rows),
+            observed=[self.observed[row] for row in rows],
+            tuned=self.tuned,
+        )
+
+
+ROWS = 8
+"""Matrices are filled up to a multiple of so many rows: linear algebra takes other ways, with other
+rounding, for single rows, and a result shall not depend on the batch that it was computed in."""
+
+
+def filled(count: int) -> NDArray[np.int64]:
+    """Which of some rows, one after the other and then from the first again, fill them up."""
+    return np.arange(count + -count % ROWS) % count
+
+
+def _gather(fingerprints: Sequence[Fingerprint]) -> _Bands:
+    """Bands and maps of a batch, to the far infrared, on the set of their distinct frequencies."""
+    rows: list[int] = []
+    values: list[tuple[float, float, float, float, float]] = []
+    nan = float("nan")
+    for row, one in enumerate(fingerprints):
+        for band in one.bands:
+            if band.frequency_hz > dust.HIGHEST_FREQUENCY_HZ:
+                continue
+            limited = band.weight <= 0 and band.upper_limit_jy is not None
+            limit = band.upper_limit_jy if limited and band.upper_limit_jy is not None else nan
+            error = band.upper_limit_error_jy or (limit / 3 if limited else 1.0)
+            rows.append(row)
+            values.append((band.frequency_hz, band.weight, band.weighted_flux, limit, error))
+        for image in one.maps:
+            if image.weight <= 0:
+                continue
+            rows.append(row)
+            frequency = image.weighted_frequency / image.weight
+            values.append((frequency, image.weight, image.weighted_flux, nan, 1.0))
+    table = np.array(values, dtype=float).reshape(-1, 5)
+    log_frequency, column = np.unique(np.log(table[:, 0]), return_inverse=True)
+    shape = (len(fingerprints), len(log_frequency))
+    weight = np.zeros(shape)
+    total = np.zeros(shape)
+    limit_array = np.full(shape, nan)
+    limit_error = np.ones(shape)
+    index = (np.array(rows, dtype=int), column)
+    np.add.at(weight, index, table[:, 1])
+    np.add.at(total, index, table[:, 2])
+    limited = np.isfinite(table[:, 3])
+    which = (index[0][limited], index[1][limited])
+    limit_array[which] = table[limited, 3]
+    limit_error[which] = table[limited, 4]
+    return _Bands(
+        log_frequency,
+        np.divide(total, weight, out=np.zeros(shape), where=weight > 0),
+        weight,
+        limit_array,
+        limit_error,
+    )
+
+
+def _inputs(fingerprint: Fingerprint, far_infrared: bool, radio_present: bool) -> list[str]:
+    named = {
+        "dust": far_infrared,
+        "radio": radio_present,
+        "lines": bool(len(fingerprint.chunk_index)),
+    }
+    return [name for name, used in named.items() if used]

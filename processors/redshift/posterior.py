@@ -1,0 +1,132 @@
+"""Evidence becomes a posterior: quantiles, modes, the line identification."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mmbroker.processors.redshift import comb, grids, spectral_lines
+from mmbroker.processors.redshift.grids import COARSE, FINE, PUBLISHED, Array
+from mmbroker.schemas.events import Interval, LineIdentification, RedshiftPosterior
+
+_MODE_BINS = 4  # fine cells on either side of a line identification: 1000 km/s
+_LEAST_MODE = 0.005
+
+
+def posteriors_of(log_posterior: Array, inputs: Sequence[Sequence[str]]) -> list[RedshiftPosterior]:
+    """Posteriors without lines from the ln of unnormalised densities.
+
+    Args:
+        log_posterior: per unit of ln(1 + z), shape (galaxies, COARSE).
+        inputs: what each rests on, a list for each galaxy.
+    """
+    probability = _normalised(log_posterior)
+    quantiles = _quantiles(_cumulative(probability), _COARSE_EDGES)
+    cells = probability.reshape(-1, len(PUBLISHED), grids.COARSE_PER_CELL).sum(axis=2)
+    return [
+        _posterior(quantiles[row], cells[row], [], list(used)) for row, used in enumerate(inputs)
+    ]
+
+
+def _normalised(log_posterior: Array) -> Array:
+    probability = np.exp(log_posterior - log_posterior.max(axis=1, keepdims=True))
+    return np.asarray(probability / probability.sum(axis=1, keepdims=True))
+
+
+def _edges(grid: Array) -> Array:
+    step = grid[1] - grid[0]
+    return np.asarray(np.maximum(np.concatenate([grid - step / 2, [grid[-1] + step / 2]]), 0.0))
+
+
+_FINE_EDGES, _COARSE_EDGES = _edges(FINE), _edges(COARSE)
+
+_PUBLISHED_REDSHIFT = np.expm1(PUBLISHED).astype(np.float32)
+
+_NEAR = 0.05
+"""Redshifts within so much of 1 + z are near each other."""
+
+_LEVELS: Array = np.array([0.025, 0.16, 0.5, 0.84, 0.975])
+
+
+def _cumulative(probability: Array) -> Array:
+    """Probability below each edge of the grid's cells, shape (galaxies, cells + 1)."""
+    cumulative = np.zeros((len(probability), probability.shape[1] + 1))
+    np.cumsum(probability, axis=1, out=cumulative[:, 1:])
+    return cumulative
+
+
+def _quantiles(cumulative: Array, edges: Array) -> Array:
+    """Redshifts at ``_LEVELS`` of the cumulative probability, shape (galaxies, 5)."""
+    right = [np.searchsorted(row, _LEVELS) for row in cumulative]
+    cell = np.array(right, int).reshape(-1, len(_LEVELS)) - 1
+    cell = np.clip(cell, 0, cumulative.shape[1] - 2)
+    before = np.take_along_axis(cumulative, cell, axis=1)
+    inside = np.take_along_axis(cumulative, cell + 1, axis=1) - before
+    fraction = np.clip((_LEVELS - before) / np.maximum(inside, 1e-300), 0, 1)
+    return np.asarray(np.expm1(edges[cell] + fraction * (edges[cell + 1] - edges[cell])))
+
+
+def _posterior(
+    quantiles: Array,
+    cells: Array,
+    modes: list[LineIdentification],
+    inputs: list[str],
+) -> RedshiftPosterior:
+    low95, low68, median, high68, high95 = (float(value) for value in quantiles)
+    return RedshiftPosterior(
+        best=median,
+        interval_68=Interval(low68, high68),
+        interval_95=Interval(low95, high95),
+        grid_redshift=_PUBLISHED_REDSHIFT,
+        grid_probability=cells.astype(np.float32),
+        identifications=modes,
+        inputs=inputs,
+    )
+
+
+def _most_likely_right(cumulative: Array, posterior: RedshiftPosterior) -> float:
+    """Of the median and the identified modes, the redshift with most probability within 5 %.
+
+    Lines make separate narrow modes, and the median may lie between them, where no galaxy is.
+    """
+    if not posterior.identifications:
+        return posterior.best
+    trials = np.array([posterior.best, *(mode.redshift for mode in posterior.identifications)])
+    low_high = np.log1p(trials) - np.log([[1 + _NEAR], [1 - _NEAR]])
+    below, upto = np.interp(low_high, _FINE_EDGES, cumulative)
+    return float(trials[np.argmax(upto - below)])
+
+
+def _identify(
+    probability: Array, cumulative: Array, found: list[spectral_lines.Line]
+) -> list[LineIdentification]:
+    """Modes of the posterior at which lines of the comb fall on significant features."""
+    if not found:
+        return []
+    step = FINE[1] - FINE[0]
+    cells = np.unique(np.rint(comb.candidate_redshifts(found) / step).astype(int))
+    starts = np.maximum(cells - _MODE_BINS, 0)
+    stops = np.minimum(cells + _MODE_BINS + 1, len(probability))
+    inside = cumulative[stops] - cumulative[starts]
+    modes: list[LineIdentification] = []
+    taken = np.zeros(len(probability), bool)
+    for order in np.argsort(-inside):
+        if inside[order] < _LEAST_MODE:
+            break
+        mode = slice(int(starts[order]), int(stops[order]))
+        if taken[mode].any():
+            continue
+        taken[mode] = True
+        share = probability[mode]
+        redshift = float(np.expm1(np.sum(share * FINE[mode]) / share.sum()))
+        named = comb.names_at(redshift, found)
+        modes.append(
+            LineIdentification(
+                redshift=redshift,
+                probability=float(min(share.sum(), 1.0)),
+                lines=[name for name, _ in named],
+                observed_frequencies_hz=[frequency for _, frequency in named],
+            )
+        )
+    return modes

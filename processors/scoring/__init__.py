@@ -1,0 +1,1 @@
+"""A fingerprint becomes a score: features, evaluations, HyperScore, probability, rank."""

@@ -1,0 +1,168 @@
+"""From a network's output to a probability: a monotonic, piecewise-linear map.
+
+Fitted by isotonic regression (Barlow et al. 1972, Statistical Inference under Order Restrictions)
+on labelled outputs that the network was not trained on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, logit
+
+from mmbroker.schemas.events import Floats
+
+BINS = 24
+"""Quantile bins of the outputs that a fit starts from."""
+
+
+LEAST_PROBABILITY = 1e-3
+"""No logistic calibration claims to be surer than one in a thousand."""
+
+LOGISTIC_KNOTS = 129
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """A monotonic map from output to probability.
+
+    Args:
+        outputs: knots, strictly ascending; float64, shape (knots,).
+        probabilities: probability at each knot, in (0, 1), non-decreasing; float64, shape (knots,).
+
+    Raises:
+        ValueError: the knots do not describe such a map.
+    """
+
+    outputs: Floats
+    probabilities: Floats
+
+    def __post_init__(self) -> None:
+        knots, values = self.outputs, self.probabilities
+        if knots.ndim != 1 or knots.shape != values.shape or not knots.size:
+            raise ValueError(f"knots {knots.shape} and probabilities {values.shape} do not match")
+        if not (np.isfinite(knots).all() and (np.diff(knots) > 0).all()):
+            raise ValueError("outputs of a calibration must be finite and strictly ascending")
+        if not ((values > 0).all() and (values < 1).all() and (np.diff(values) >= 0).all()):
+            raise ValueError("probabilities of a calibration must be in (0, 1) and not decrease")
+
+    def apply(self, output: Floats) -> Floats:
+        """Probability of each output, constant beyond the knots; NaN stays NaN.
+
+        Args:
+            output: any shape.
+
+        Returns:
+            float64, the same shape.
+        """
+        return np.asarray(np.interp(output, self.outputs, self.probabilities))
+
+    @cached_property
+    def calibration_id(self) -> str:
+        """Hexadecimal hash of the map, 16 digits."""
+        return hashlib.sha256(self._knots().encode()).hexdigest()[:16]
+
+    def to_json(self) -> str:
+        """The map and its id as JSON."""
+        knots = json.loads(self._knots())
+        return json.dumps({"calibration_id": self.calibration_id, **knots}, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Calibration:
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            ValueError: it is not a calibration, or its id is not that of its knots.
+        """
+        try:
+            content: dict[str, Any] = json.loads(text)
+            calibration = cls(
+                np.array(content["outputs"], float), np.array(content["probabilities"], float)
+            )
+            stated = content["calibration_id"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"not a calibration: {error!r}") from error
+        if stated != calibration.calibration_id:
+            raise ValueError(
+                f"calibration_id {stated} is not the hash {calibration.calibration_id} of its knots"
+            )
+        return calibration
+
+    def _knots(self) -> str:
+        return json.dumps(
+            {"outputs": self.outputs.tolist(), "probabilities": self.probabilities.tolist()}
+        )
+
+
+def fit(outputs: Floats, genuine: NDArray[np.bool_]) -> Calibration:
+    """Isotonic regression on quantile bins of the outputs.
+
+    Each bin's share of genuine ones counts half a case of either kind more than it has, so that no
+    probability is 0 or 1.
+
+    Args:
+        outputs: finite, shape (cases,).
+        genuine: what each was, bool, shape (cases,).
+
+    Raises:
+        ValueError: there are no cases of one kind, or an output is not finite.
+    """
+    if not np.isfinite(outputs).all():
+        raise ValueError("an output to calibrate on is not finite")
+    if genuine.all() or not genuine.any():
+        raise ValueError("a calibration needs both genuine and other cases")
+    order = np.argsort(outputs, kind="stable")
+    parts = np.array_split(order, min(BINS, len(order)))
+    centres = np.array([outputs[part].mean() for part in parts])
+    shares = np.array([(genuine[part].sum() + 0.5) / (len(part) + 1) for part in parts])
+    probabilities = _isotonic(shares, np.array([len(part) for part in parts], float))
+    distinct = np.concatenate([[True], np.diff(centres) > 0])
+    return Calibration(centres[distinct], probabilities[distinct])
+
+
+def fit_logistic(probabilities: Floats, right: NDArray[np.bool_]) -> Calibration:
+    """Logistic regression on the log odds of a probability (Platt 1999).
+
+    Two constants that stretch and shift the log odds: unlike isotonic regression it keeps the order
+    of the best ones, and carries over to probabilities nearer to 1 than any it was fitted on.
+
+    Args:
+        probabilities: in [0, 1], shape (cases,).
+        right: whether each came true, bool, shape (cases,).
+
+    Raises:
+        ValueError: there are no cases of one kind.
+    """
+    from scipy.optimize import minimize  # takes longer to import than most commands take
+
+    if right.all() or not right.any():
+        raise ValueError("a calibration needs both right and wrong cases")
+    log_odds = logit(np.clip(probabilities, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY))
+
+    def loss(constants: Floats) -> float:
+        stretched = constants[0] * log_odds + constants[1]
+        return float(np.mean(np.logaddexp(0.0, stretched) - right * stretched))
+
+    slope, shift = minimize(loss, x0=[1.0, 0.0], bounds=[(1e-3, None), (None, None)]).x
+    knots = expit(np.linspace(logit(LEAST_PROBABILITY), -logit(LEAST_PROBABILITY), LOGISTIC_KNOTS))
+    calibrated = expit(slope * logit(knots) + shift)
+    return Calibration(knots, np.clip(calibrated, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY))
+
+
+def _isotonic(values: Floats, weights: Floats) -> Floats:
+    """Non-decreasing least-squares fit by pooling adjacent violators."""
+    pools: list[tuple[float, float, int]] = []
+    for value, weight in zip(values.tolist(), weights.tolist(), strict=True):
+        mean, total, count = value, weight, 1
+        while pools and pools[-1][0] >= mean:
+            other, other_total, other_count = pools.pop()
+            mean = (mean * total + other * other_total) / (total + other_total)
+            total, count = total + other_total, count + other_count
+        pools.append((mean, total, count))
+    return np.repeat([pool[0] for pool in pools], [pool[2] for pool in pools])

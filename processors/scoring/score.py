@@ -1,0 +1,335 @@
+"""A fingerprint becomes a scored galaxy: redshift, features, evaluations, critic, HyperScore.
+
+Everything but the critic's network is computed here. Ranks are left at 0: they depend on the other
+galaxies and are filled in by whoever knows them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numba import njit
+
+from mmbroker.processors.evaluations import EQUAL_WEIGHTS, EVALUATIONS, Evaluation, Subject
+from mmbroker.processors.lines.joint import LineRecovery
+from mmbroker.processors.lines.recover import recovered_lines
+from mmbroker.processors.redshift import ConventionalRedshift, Estimated
+from mmbroker.processors.redshift.comb import COMB_IDENTITY
+from mmbroker.processors.scoring.calibration import Calibration
+from mmbroker.processors.scoring.features import features_of
+from mmbroker.processors.scoring.hyperscore import Form, hyperscore, renormalised, value
+from mmbroker.schemas import __version__
+from mmbroker.schemas.events import (
+    CriticOutput,
+    EvaluationScore,
+    Fingerprint,
+    Floats,
+    ModelUsed,
+    Provenance,
+    RecoveredLines,
+    RedshiftPosterior,
+    ScoredGalaxy,
+)
+
+REDSHIFT_TOLERANCE = 0.05
+"""A redshift is right when |dz| / (1 + z) is at most this."""
+
+SUBMILLIMETRE_HZ = (80e9, 1e12)
+SIGNIFICANT_SIGMAS = 3.0
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a critic said of a batch.
+
+    Attributes:
+        outputs: raw outputs, float32, shape (N,), NaN where there was nothing to judge; None
+            without a critic.
+        model_hash: SHA-256 of the network, empty without one.
+        model_version: its version on the server.
+        reason: why there is none, empty otherwise.
+    """
+
+    outputs: Floats | None
+    model_hash: str = ""
+    reason: str = ""
+    model_version: str = ""
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """What the learned redshift said of a batch. No score depends on it.
+
+    Attributes:
+        posteriors: one for each of N galaxies, None where it would be the conventional one; None
+            if it was not asked.
+        models: what made them.
+        reasons: why each is the conventional one, empty where it is not.
+    """
+
+    posteriors: Sequence[RedshiftPosterior | None] | None
+    models: Sequence[ModelUsed] = ()
+    reasons: Sequence[str] = ()
+
+
+NOT_REFINED = Refinement(None)
+
+NOTHING_TO_JUDGE = "absent: no flux density, spectrum or map was observed"
+NO_CRITIC = Judged(None, reason="absent: no critic is configured")
+
+
+class Scorer:
+    """Scores galaxies; what it is made of is named by its ``identity``.
+
+    Args:
+        redshift: estimates redshifts.
+        critic_calibration: critic's output to the probability of being genuine.
+        redshift_calibration: posterior mass around the best redshift to the probability that it is
+            right.
+        form: form of the HyperScore.
+        evaluations: the evaluations.
+        weights: their Shapley weights, by name.
+        line_recovery: recovers lines that are not measured, and which model that is; None for none.
+    """
+
+    def __init__(
+        self,
+        redshift: ConventionalRedshift,
+        critic_calibration: Calibration,
+        redshift_calibration: Calibration,
+        form: Form = "plus-gamma",
+        evaluations: Sequence[Evaluation] = EVALUATIONS,
+        weights: Mapping[str, float] = EQUAL_WEIGHTS,
+        line_recovery: tuple[LineRecovery, ModelUsed] | None = None,
+    ) -> None:
+        self.redshift = redshift
+        self._critic_calibration = critic_calibration
+        self._redshift_calibration = redshift_calibration
+        self._form = form
+        self._evaluations = evaluations
+        self._weights = weights
+        self._line_recovery = line_recovery
+
+    @property
+    def calibration_id(self) -> str:
+        """Names both calibrations in force."""
+        calibrations = (self._redshift_calibration, self._critic_calibration)
+        return "+".join(each.calibration_id for each in calibrations)
+
+    @property
+    def redshift_identity(self) -> str:
+        """Names the constants of the conventional redshift, and those of its comb."""
+        return f"{self.redshift.identity}+{COMB_IDENTITY}"
+
+    def identity(self, model_hash: str, refined: Sequence[ModelUsed] = ()) -> str:
+        """Hash over what a scored galaxy depends on besides the fingerprint.
+
+        That is the critic, the calibrations, the redshift's constants, the form, the weights, what
+        refined the redshift, and the code by its version.
+        """
+        parts = [
+            model_hash,
+            self.redshift_identity,
+            self.calibration_id,
+            self._form,
+            __version__,
+            "" if self._line_recovery is None else self._line_recovery[1].sha256,
+            *(f"{name}={weight!r}" for name, weight in sorted(self._weights.items())),
+            *(each.sha256 for each in refined),
+        ]
+        return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
+
+    def score(
+        self,
+        fingerprints: Sequence[Fingerprint],
+        encoded: Sequence[bytes],
+        estimated: Sequence[Estimated],
+        judged: Judged,
+        schema_id: int,
+        refinement: Refinement = NOT_REFINED,
+        recovered: Sequence[RecoveredLines | None] | None = None,
+    ) -> list[ScoredGalaxy]:
+        """Score a batch.
+
+        Args:
+            fingerprints: of the galaxies.
+            encoded: the same as they were read, for their hashes.
+            estimated: what ``redshift`` found out about them.
+            judged: what the critic said of them.
+            schema_id: id of the fingerprints' schema.
+            refinement: what the learned redshift said of them.
+            recovered: what ``recover`` found; None to find it here.
+        """
+        posteriors = [each.posterior for each in estimated]
+        recovered = self.recover(estimated) if recovered is None else recovered
+        refined = refinement.posteriors or [None] * len(posteriors)
+        reasons = refinement.reasons or [""] * len(posteriors)
+        models = [*self._models(judged), *refinement.models]
+        subjects = [Subject(*pair) for pair in zip(fingerprints, posteriors, strict=True)]
+        evaluations = self._evaluate(subjects)
+        critics = self._critics(len(subjects), judged)
+        values = [
+            value(
+                {each.name: each.weight for each in scores},
+                {each.name: each.score for each in scores},
+                critic.genuine_probability,
+            )
+            for scores, critic in zip(evaluations, critics, strict=True)
+        ]
+        hyperscores = hyperscore(np.array(values), self._form)
+        probabilities = self._redshift_calibration.apply(
+            np.array([mass_around_best(posterior) for posterior in posteriors])
+        )
+        identity = self.identity(judged.model_hash, refinement.models)
+        return [
+            ScoredGalaxy(
+                galaxy_id=fingerprint.galaxy_id,
+                version=fingerprint.version,
+                right_ascension_deg=fingerprint.right_ascension_deg,
+                declination_deg=fingerprint.declination_deg,
+                position_error_arcsec=fingerprint.position_error_arcsec,
+                redshift=posterior,
+                features=features_of(fingerprint, estimated[index]),
+                evaluations=evaluations[index],
+                critic=critics[index],
+                value=values[index],
+                hyperscore=float(hyperscores[index]),
+                hyperscore_form=self._form,
+                probability=float(probabilities[index]),
+                rank=0,
+                ranked_galaxies=0,
+                simulated=fingerprint.acquisition.simulated > 0,
+                ambiguous=fingerprint.acquisition.ambiguous > 0,
+                candidates=fingerprint.candidates,
+                peak_flux_density_jy=peak_flux_density_jy(fingerprint),
+                provenance=Provenance(
+                    fingerprint_hash=fingerprint_hash(encoded[index]),
+                    observation_count=fingerprint.acquisition.observations,
+                    observation_digest=fingerprint.digest.hex(),
+                    recent_sources=fingerprint.recent_sources,
+                    model_hash=judged.model_hash,
+                    calibration_id=self.calibration_id,
+                    schema_id=schema_id,
+                    code_version=__version__,
+                    scorer_hash=identity,
+                ),
+                parsed=fingerprint.parsed,
+                recovered_lines=recovered[index],
+                refined_redshift=refined[index],
+                refined_redshift_reason=reasons[index],
+                models=models + _parsers(fingerprint),
+            )
+            for index, (fingerprint, posterior) in enumerate(
+                zip(fingerprints, posteriors, strict=True)
+            )
+        ]
+
+    def recover(self, estimated: Sequence[Estimated]) -> list[RecoveredLines | None]:
+        """The lines of each galaxy from all that is known of it; None where nothing says any."""
+        if self._line_recovery is None:
+            return [None] * len(estimated)
+        recovery, model = self._line_recovery
+        return recovered_lines(recovery, f"{model.name} {model.version} {model.sha256}", estimated)
+
+    def _models(self, judged: Judged) -> list[ModelUsed]:
+        """Which models make the scores of a batch."""
+        used = [ModelUsed("redshift", "conventional", __version__, self.redshift_identity)]
+        if judged.model_hash:
+            used.append(ModelUsed("critic", "critic", judged.model_version, judged.model_hash))
+        if self._line_recovery is not None:
+            used.append(self._line_recovery[1])
+        return used
+
+    def _evaluate(self, subjects: Sequence[Subject]) -> list[list[EvaluationScore]]:
+        columns = [evaluation.evaluate(subjects) for evaluation in self._evaluations]
+        names = [evaluation.name for evaluation in self._evaluations]
+        rows = []
+        for row in zip(*columns, strict=True):
+            scores = dict(zip(names, (each.score for each in row), strict=True))
+            weights = renormalised(self._weights, scores)
+            rows.append(
+                [
+                    EvaluationScore(name, each.score, weights[name], each.evidence, each.reason)
+                    for name, each in zip(names, row, strict=True)
+                ]
+            )
+        return rows
+
+    def _critics(self, count: int, judged: Judged) -> list[CriticOutput]:
+        if judged.outputs is None:
+            return [CriticOutput(None, None, judged.reason)] * count
+        genuine = self._critic_calibration.apply(np.asarray(judged.outputs, dtype=float))
+        return [
+            CriticOutput(float(output), float(probability), "")
+            if np.isfinite(output)
+            else CriticOutput(None, None, NOTHING_TO_JUDGE)
+            for output, probability in zip(judged.outputs, genuine, strict=True)
+        ]
+
+
+def _parsers(fingerprint: Fingerprint) -> list[ModelUsed]:
+    """Which models made its feature trees; each label is name, version and hash."""
+    labels = sorted({tree.model for tree in fingerprint.parsed})
+    return [ModelUsed("parsed", *label.split(" ", 2)) for label in labels]
+
+
+def fingerprint_hash(encoded: bytes) -> str:
+    """Hexadecimal BLAKE2b-128 of an encoded fingerprint."""
+    return hashlib.blake2b(encoded, digest_size=16).hexdigest()
+
+
+def mass_around_best(posterior: RedshiftPosterior) -> float:
+    """Posterior probability of |z - best| <= 0.05 (1 + z)."""
+    middles = _middles(posterior.grid_redshift.tobytes())
+    one_plus_best = 1.0 + posterior.best
+    low = math.log(one_plus_best / (1 + REDSHIFT_TOLERANCE))
+    high = math.log(one_plus_best / (1 - REDSHIFT_TOLERANCE))
+    return min(max(_mass_between(low, high, middles, posterior.grid_probability), 0.0), 1.0)
+
+
+@njit(cache=True)
+def _mass_between(low: float, high: float, middles: Floats, probability: Floats) -> float:
+    """Share of the probability between two ln(1 + z); ``middles`` are those between the cells."""
+    cumulative = np.cumsum(probability.astype(np.float64))
+    inside = _below(high, middles, cumulative) - _below(low, middles, cumulative)
+    return float(inside / cumulative[-1])
+
+
+@njit(cache=True)
+def _below(place: float, middles: Floats, cumulative: Floats) -> float:
+    """The cumulative probability at a place, linearly between the middles."""
+    if place < middles[0]:
+        return 0.0
+    if place > middles[-1]:
+        return float(cumulative[-1])
+    return float(np.interp(place, middles, cumulative[:-1]))
+
+
+@lru_cache(maxsize=8)
+def _middles(grid_redshift: bytes) -> Floats:
+    """Middles between grid points in ln(1 + z), float64, shape (points - 1,)."""
+    log_grid = np.log1p(np.frombuffer(grid_redshift, np.float32).astype(float))
+    middles: Floats = log_grid[:-1] / 2 + log_grid[1:] / 2
+    return middles
+
+
+def peak_flux_density_jy(fingerprint: Fingerprint) -> float | None:
+    """Largest flux density of at least 3 sigma between 80 GHz and 1 THz in Jy; None without one."""
+    measured = [
+        (each.weighted_flux, each.weight)
+        for each in fingerprint.bands
+        if SUBMILLIMETRE_HZ[0] <= each.frequency_hz <= SUBMILLIMETRE_HZ[1] and each.weight > 0
+    ] + [
+        (each.weighted_flux, each.weight)
+        for each in fingerprint.maps
+        if SUBMILLIMETRE_HZ[0] <= each.weighted_frequency / each.weight <= SUBMILLIMETRE_HZ[1]
+    ]
+    significant = [
+        flux / weight for flux, weight in measured if flux >= SIGNIFICANT_SIGMAS * weight**0.5
+    ]
+    return max(significant, default=None)

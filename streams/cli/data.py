@@ -1,0 +1,211 @@
+"""Commands that publish observations and read what came of them."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from mmbroker.schemas.events import SpectralFrame
+from mmbroker.streams.cli.shared import app, console, current_settings, errors
+
+PICTURE_COLUMNS = 128
+PROBLEMS_TOLD = 5
+
+
+class Frame(StrEnum):
+    """Rest frames of a spectrum."""
+
+    barycentric = "BARYCENTRIC"
+    lsrk = "LSRK"
+    topocentric = "TOPOCENTRIC"
+
+
+HEADER: dict[str, Any] = {"rich_help_panel": "Spectra and maps: instead of what the header says"}
+
+
+@app.command()
+def publish(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Tables (ECSV, FITS, CSV, VOTable), spectra, maps (FITS)."),
+    ] = None,
+    mapping: Annotated[
+        str | None,
+        typer.Option(help="Which columns mean what: a TOML file, or the name of an included one."),
+    ] = None,
+    rate: Annotated[float | None, typer.Option(help="At most so many observations/s.")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Validate everything, send nothing.")
+    ] = False,
+    correct: Annotated[
+        bool,
+        typer.Option(
+            "--correct",
+            help="Tables that were published before: send what has changed in them, in place of "
+            "what was published of it. What is no longer in them stays.",
+        ),
+    ] = False,
+    all_problems: Annotated[
+        bool,
+        typer.Option(
+            "--all-problems",
+            help=f"Tell every problem, not only the first {PROBLEMS_TOLD} of each kind.",
+        ),
+    ] = False,
+    simulated: Annotated[
+        int | None,
+        typer.Option(help="Also send observations of so many SIMULATED galaxies.", min=1),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 0,
+    instrument: Annotated[str | None, typer.Option(help="Instrument.", **HEADER)] = None,
+    right_ascension: Annotated[
+        float | None, typer.Option(help="ICRS right ascension in degrees.", **HEADER)
+    ] = None,
+    declination: Annotated[
+        float | None, typer.Option(help="ICRS declination in degrees.", **HEADER)
+    ] = None,
+    position_error: Annotated[
+        float | None, typer.Option(help="1 sigma position error in arcsec.", **HEADER)
+    ] = None,
+    time_mjd: Annotated[
+        float | None, typer.Option(help="Mid-point of the observation, MJD in UTC.", **HEADER)
+    ] = None,
+    project: Annotated[str | None, typer.Option(help="Project id.", **HEADER)] = None,
+    frame: Annotated[
+        Frame | None, typer.Option(help="Rest frame of a spectrum's axis.", **HEADER)
+    ] = None,
+    frequency_ghz: Annotated[
+        float | None, typer.Option(help="Effective frequency of a map in GHz.", **HEADER)
+    ] = None,
+) -> None:
+    """Publish observations. Ids are deterministic: publishing twice changes nothing."""
+    from mmbroker.processors.ingest.headers import Given
+    from mmbroker.processors.ingest.mapping import load_mapping
+    from mmbroker.streams.publishing.files import publish_files, publish_simulated
+
+    settings = current_settings()
+    if not files and simulated is None:
+        raise ValueError("nothing to publish: name files, or --simulated N")
+    summaries = []
+    if files:
+        chosen = None if mapping is None else load_mapping(mapping)
+        given = Given(
+            instrument=instrument,
+            right_ascension_deg=right_ascension,
+            declination_deg=declination,
+            position_error_arcsec=position_error,
+            time_mjd=time_mjd,
+            project=project,
+            frame=_frame(frame),
+            frequency_hz=None if frequency_ghz is None else frequency_ghz * 1e9,
+        )
+        summaries.append(publish_files(files, chosen, rate, check, True, settings, given, correct))
+    if simulated is not None:
+        summaries.append(publish_simulated(simulated, seed, rate, check, True, settings))
+    for summary in summaries:
+        for problem in summary.told(None if all_problems else PROBLEMS_TOLD):
+            errors.print(f"[red]problem[/] {escape(problem)}", soft_wrap=True)
+        console.print(summary.table())
+    if any(summary.problems for summary in summaries):
+        raise typer.Exit(1)
+
+
+def _frame(frame: Frame | None) -> SpectralFrame | None:
+    frames: dict[Frame, SpectralFrame] = {
+        Frame.barycentric: "BARYCENTRIC",
+        Frame.lsrk: "LSRK",
+        Frame.topocentric: "TOPOCENTRIC",
+    }
+    return None if frame is None else frames[frame]
+
+
+@app.command()
+def subscribe(
+    stream: Annotated[
+        str, typer.Argument(help="An alert stream; or scored, fingerprints, quarantine, ...")
+    ],
+    start: Annotated[
+        str, typer.Option("--from", help="earliest, latest, or a time as 2026-05-01T12:00.")
+    ] = "latest",
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line.")] = False,
+    as_table: Annotated[bool, typer.Option("--table", help="A row a message.")] = False,
+    until_end: Annotated[bool, typer.Option(help="Stop at the end of the stream.")] = False,
+) -> None:
+    """Print a stream: a table on a terminal, JSON otherwise."""
+    from mmbroker.streams.subscribing.read import read, row
+
+    if as_json and as_table:
+        raise ValueError("--json and --table exclude each other")
+    terminal = sys.stdout.isatty()
+    tabular = as_table or (not as_json and terminal)
+    columns = console.width if terminal else None
+    for message in read(current_settings(), stream, start, until_end):
+        line = row(message, columns) if tabular else json.dumps(message.plain, ensure_ascii=False)
+        try:
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:  # the reader, such as head, has had enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return
+
+
+@app.command()
+def top(
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Follow the changes until Ctrl-C.")
+    ] = False,
+    rows: Annotated[int, typer.Option(help="How many galaxies.", min=1)] = 20,
+    svg: Annotated[Path | None, typer.Option(help="Also write the table as a picture.")] = None,
+) -> None:
+    """Show the best galaxies, ranked."""
+    from mmbroker.streams.subscribing import top as standings
+
+    settings = current_settings()
+    if watch and svg is not None:
+        raise ValueError("--watch and --svg exclude each other")
+    if svg is not None and not svg.absolute().parent.is_dir():
+        raise ValueError(f"--svg {svg}: there is no directory {svg.parent}")
+    if watch:
+        standings.watch(settings, console, rows)
+        return
+    table = standings.render(standings.collect(settings), rows)
+    console.print(table)
+    if svg is not None:
+        picture = Console(record=True, width=PICTURE_COLUMNS, file=io.StringIO())
+        picture.print(table)
+        try:
+            picture.save_svg(str(svg), title="mmbroker top")
+        except OSError as error:
+            raise ValueError(f"--svg {svg}: {error.strerror}") from error
+
+
+@app.command()
+def explain(galaxy: Annotated[str, typer.Argument(help="Id of the galaxy.")]) -> None:
+    """Show in words and numbers how a galaxy's score came about."""
+    from mmbroker.streams.operating import verify
+    from mmbroker.streams.subscribing import explain as explaining
+
+    console.print(explaining.explain(verify.published(current_settings(), galaxy)))
+
+
+@app.command()
+def verify(galaxy: Annotated[str, typer.Argument(help="Id of the galaxy.")]) -> None:
+    """Make a galaxy's fingerprint and score again from its observations, compare bit for bit."""
+    from mmbroker.streams.operating import verify
+
+    same = True
+    for comparison in verify.verify(current_settings(), galaxy):
+        mark = "[green]identical[/]" if comparison.same else "[red]different[/]"
+        console.print(f"{mark} [bold]{comparison.subject}[/]: {comparison.detail}", soft_wrap=True)
+        same &= comparison.same
+    if not same:
+        raise typer.Exit(1)

@@ -1,0 +1,105 @@
+"""``mmbroker evaluate``: how good the science is, on real galaxies."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from importlib import resources
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmbroker.models.packaged.networks import WEIGHTS
+from mmbroker.streams.cli.shared import console
+
+evaluate_app = typer.Typer(help="How good the science is, on real galaxies.", no_args_is_help=True)
+
+
+class RedshiftModel(StrEnum):
+    """Estimates of ours to judge."""
+
+    conventional = "conventional"
+    refined = "refined"
+    both = "both"
+
+
+class Split(StrEnum):
+    """Parts of the training data."""
+
+    all = "all"
+    train = "train"
+    validation = "validation"
+    test = "test"
+    unseen = "unseen"
+
+
+@evaluate_app.command("redshift")
+def evaluate_redshift(
+    table: Annotated[Path, typer.Argument(help="Table with spectroscopic redshifts.")],
+    mapping: Annotated[
+        str | None, typer.Option(help="A TOML file, or the name of an included mapping.")
+    ] = None,
+    model: Annotated[
+        RedshiftModel, typer.Option(help="Which estimates of ours.")
+    ] = RedshiftModel.conventional,
+    split: Annotated[
+        Split,
+        typer.Option(
+            help="Only that part of the training data; unseen: only galaxies, of any table, that "
+            "redshifts were not learned from."
+        ),
+    ] = Split.all,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Write a plot to this PNG file.")] = None,
+) -> None:
+    """Compare the stream's redshifts with spectroscopic ones, beside the published estimate's."""
+    from mmbroker.models.redshift.evaluate import evaluate, page
+
+    if plot is not None and not plot.absolute().parent.is_dir():
+        raise ValueError(f"--plot {plot}: there is no directory {plot.parent}")
+    results = evaluate.evaluate_redshift(table, mapping, model, split)
+    if as_json:
+        sys.stdout.write(json.dumps(results.as_json(), indent=2) + "\n")
+    else:
+        console.print(page.render(results))
+    if plot is not None:
+        page.plot(results, plot)
+
+
+@evaluate_app.command("tune")
+def evaluate_tune(
+    tables: Annotated[list[Path], typer.Argument(help="Tables with spectroscopic redshifts.")],
+) -> None:
+    """Tune the redshift's constants by cross-validation, then its probability. Takes minutes.
+
+    Writes processors/redshift/tuned.json and models/weights/redshift_calibration.json.
+    """
+    from mmbroker.models.redshift.evaluate import tune_tables
+
+    figures = tune_tables.tune_redshift(
+        tables, _packaged("mmbroker.processors.redshift", "tuned.json")
+    )
+    console.print_json(data=figures)
+    evaluate_calibrate(tables)
+
+
+@evaluate_app.command("calibrate")
+def evaluate_calibrate(
+    tables: Annotated[list[Path], typer.Argument(help="Tables with spectroscopic redshifts.")],
+) -> None:
+    """Calibrate the probability that a redshift is right.
+
+    Writes models/weights/redshift_calibration.json, whose card is then written by
+    python -m mmbroker.models.redshift.conventional.probability.
+    """
+    from mmbroker.models.redshift.evaluate import tune_tables
+
+    path = WEIGHTS / "redshift_calibration.json"
+    console.print_json(data=tune_tables.calibrate_redshift(tables, path))
+
+
+def _packaged(package: str, name: str) -> Path:
+    """A data file of a working copy."""
+    return Path(str(resources.files(package) / name))

@@ -1,0 +1,55 @@
+"""The command line: ``mmbroker --help``."""
+
+from __future__ import annotations
+
+import os
+
+# One thread for linear algebra: the stages scale by processes, and a result must not depend on how
+# many cores share a sum. It has to be said before numpy is loaded.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from mmbroker.schemas import __version__
+from mmbroker.streams.cli import data, evaluate, models, run, stack
+from mmbroker.streams.cli.logs import set_up_logging
+from mmbroker.streams.cli.shared import EXPECTED_ERRORS, app, console, errors
+
+COMMANDS = (data, run)
+"""Imported for their commands, which they add to ``app``."""
+
+app.add_typer(stack.stack_app, name="stack")
+app.add_typer(models.models_app, name="models")
+app.add_typer(evaluate.evaluate_app, name="evaluate")
+
+
+def main() -> None:
+    """Entry point."""
+    try:
+        app()
+    except EXPECTED_ERRORS as error:
+        errors.print(f"[red]mmbroker:[/] {escape(str(error))}", soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+@app.callback(invoke_without_command=True)
+def common(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
+) -> None:
+    """Settings come from the environment (MMBROKER_...) and from mmbroker.toml."""
+    if version:
+        console.print(f"mmbroker {__version__}")
+        raise typer.Exit
+    set_up_logging(verbose)
+
+
+if __name__ == "__main__":
+    main()

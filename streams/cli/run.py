@@ -1,0 +1,144 @@
+"""Commands that run and operate the broker."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmbroker.streams.cli.shared import app, console, current_settings, reading_store
+from mmbroker.streams.names import STAGE_NAMES
+
+StageName = Enum("StageName", {name: name for name in STAGE_NAMES}, type=str)  # type: ignore[misc]
+
+
+@app.command()
+def run() -> None:
+    """Run all stages as separate processes until Ctrl-C or SIGTERM."""
+    from mmbroker.streams.kafka.client import create_topics
+    from mmbroker.streams.running.supervise import Supervisor, end_with_supervisor
+
+    end_with_supervisor()
+    settings = current_settings()
+    for name in create_topics(settings.kafka, settings.topics.all()):
+        logging.getLogger(__name__).info("topic %s created", name)
+    Supervisor(settings).run()
+
+
+@app.command()
+def demo(
+    once: Annotated[
+        bool, typer.Option("--once", help="End when every observation is accounted for.")
+    ] = False,
+) -> None:
+    """Run everything on this machine with the demo sample, and watch the ranked galaxies."""
+    from mmbroker.streams.proving.demo import run_demo
+
+    if not run_demo(console, once):
+        raise typer.Exit(1)
+
+
+@app.command()
+def stage(
+    name: Annotated[StageName, typer.Argument(help="Which stage.")],
+    instance: Annotated[
+        str | None,
+        typer.Option(help="Names this process among those of its stage; keep it over restarts."),
+    ] = None,
+) -> None:
+    """Run one stage alone, as a container does."""
+    from mmbroker.streams.running.process import run_stage
+    from mmbroker.streams.running.stages import STAGES
+    from mmbroker.streams.running.supervise import end_with_supervisor
+
+    settings = current_settings()
+    end_with_supervisor()
+    made = STAGES[name.value](settings)
+    run_stage(made, settings, instance or f"{settings.kafka.topic_prefix}-{name.value}-0")
+
+
+@app.command()
+def check(
+    create_topics: Annotated[
+        bool, typer.Option("--create-topics", help="Create the topics that are missing, first.")
+    ] = False,
+) -> None:
+    """Say whether everything that the settings name is reachable and right."""
+    from mmbroker.streams.kafka import client as kafka
+    from mmbroker.streams.operating import check as checks
+
+    settings = current_settings()
+    if create_topics:
+        kafka.create_topics(settings.kafka, settings.topics.all())
+    good = True
+    for finding in checks.check(settings):
+        mark = "[green]good[/]" if finding.good else "[red]bad [/]"
+        console.print(f"{mark} [bold]{finding.subject}[/]: {finding.detail}", soft_wrap=True)
+        good &= finding.good
+    if not good:
+        raise typer.Exit(1)
+
+
+@app.command()
+def backup(
+    target: Annotated[Path, typer.Argument(help="The directory to make; must not exist.")],
+) -> None:
+    """Copy the store as it is at this moment; the stages may run."""
+    from mmbroker.streams.operating.backup import back_up
+
+    console.print(back_up(current_settings(), target).text, soft_wrap=True)
+
+
+@app.command()
+def rebuild(
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="Also when there is a store: it is moved aside."),
+    ] = False,
+    backup: Annotated[
+        Path | None,
+        typer.Option(help="A backup, or a store moved aside: has what Kafka no longer holds."),
+    ] = None,
+) -> None:
+    """Make the store again from Kafka, and from a backup; the stages must not run."""
+    from mmbroker.streams.operating.rebuild import rebuild as make_again
+
+    console.print(make_again(current_settings(), replace, backup).text, soft_wrap=True)
+
+
+@app.command()
+def rescore() -> None:
+    """Have all galaxies scored again, after a new model or calibration.
+
+    The stage score-galaxies must not run.
+    """
+    from mmbroker.streams.operating.rescore import rescore as read_again
+
+    settings = current_settings()
+    with console.status("waiting until Kafka holds score-galaxies for stopped"):
+        count = read_again(settings)
+    console.print(
+        f"score-galaxies will read {count:,} fingerprints again when it is started: mmbroker run"
+    )
+
+
+@app.command()
+def ledger(
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Account for every event of every stage. Exit status 1 while it does not add up."""
+    from mmbroker.streams.operating import ledger as accounts
+
+    with reading_store() as (settings, reading):
+        entries = accounts.ledger(settings, reading, again=True)
+    if as_json:
+        sys.stdout.write(json.dumps([accounts.as_json(entry) for entry in entries]) + "\n")
+    else:
+        console.print(accounts.render(entries))
+    if not all(entry.closes for entry in entries):
+        raise typer.Exit(1)

@@ -1,0 +1,54 @@
+"""What all commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from mmbroker.deploy.local import StackError
+from mmbroker.models.serving.errors import ModelUnavailable
+from mmbroker.streams import settings as settings_module
+from mmbroker.streams.errors import InfrastructureError
+from mmbroker.streams.settings import Settings
+
+app = typer.Typer(
+    name="mmbroker",
+    help="An event-driven alert broker for millimetre-wave galaxies.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+console = Console()
+errors = Console(stderr=True, highlight=False)
+
+EXPECTED_ERRORS = (
+    InfrastructureError,
+    ModelUnavailable,
+    StackError,
+    OSError,
+    ValueError,
+)
+"""What a user can mend: shown as one line. Everything else is a fault of this program."""
+
+
+def current_settings() -> Settings:
+    """The settings in force."""
+    return settings_module.load()
+
+
+@contextmanager
+def reading_store() -> Iterator[tuple[Settings, Any]]:
+    """The settings in force, and the store as it is at this moment."""
+    from mmbroker.streams.store import open_store
+
+    settings = current_settings()
+    store = open_store(settings)
+    try:
+        with store.reading() as reading:
+            yield settings, reading
+    finally:
+        store.close()

@@ -1,0 +1,108 @@
+"""``mmbroker stack``: a real Kafka and a real Triton on this machine."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from mmbroker.deploy.local import LocalStack, StackStatus
+from mmbroker.streams.cli.shared import console, current_settings
+
+stack_app = typer.Typer(
+    help="A real Kafka and a real Triton on this machine.", no_args_is_help=True
+)
+
+
+class Server(StrEnum):
+    """Servers of a local stack."""
+
+    kafka = "kafka"
+    triton = "triton"
+
+
+@stack_app.command("up")
+def stack_up(
+    secured: Annotated[
+        bool | None,
+        typer.Option(
+            "--secured/--open",
+            help="Kafka with encryption, users (SCRAM) and permissions, or open to this machine;"
+            " by default as it was before, at first open.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Start Kafka and Triton, detached, and install them first if need be."""
+    from mmbroker.models.serving.repository import provide
+
+    settings = current_settings()
+    repository = settings.data_directory / "models"
+    provide(repository, "embedded")
+    stack = LocalStack(
+        settings.stack_directory,
+        model_repository=repository,
+        secured=secured,
+        alert_topics=settings.topics.every_alert,
+    ).up()
+    _show_stack(stack.status())
+
+
+@stack_app.command("down")
+def stack_down() -> None:
+    """Stop them; their data stay."""
+    stack = LocalStack(current_settings().stack_directory)
+    said = "the stack in {} is stopped" if stack.down() else "no stack ran in {}"
+    console.print(said.format(stack.directory), soft_wrap=True)
+
+
+@stack_app.command("status")
+def stack_status() -> None:
+    """Show what runs where. Exit status 1 when something does not."""
+    status = LocalStack(current_settings().stack_directory, quiet=True).status()
+    _show_stack(status)
+    if not status.ready:
+        raise typer.Exit(1)
+
+
+@stack_app.command("environment")
+def stack_environment(
+    user: Annotated[
+        str | None,
+        typer.Option(help="Of a secured stack: mmbroker, reader (alerts only) or admin."),
+    ] = None,
+) -> None:
+    """Print the variables that point to the stack, for a shell. With passwords, if secured."""
+    stack = LocalStack.attach(current_settings().stack_directory, quiet=True)
+    for name, value in stack.environment(user).items():
+        sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
+
+
+@stack_app.command("logs")
+def stack_logs(
+    component: Annotated[Server, typer.Argument(help="Which server.")],
+    lines: Annotated[int, typer.Option(help="How many of the last lines.")] = 100,
+) -> None:
+    """Print the end of a server's log."""
+    stack = LocalStack(current_settings().stack_directory, quiet=True)
+    sys.stdout.write(stack.logs(component.value, lines) + "\n")
+
+
+def _show_stack(status: StackStatus) -> None:
+    if not status.components:
+        console.print(f"no stack in {status.directory}; start one with: mmbroker stack up")
+        return
+    table = Table("server", "state", "address", "process", "memory", title=str(status.directory))
+    secured = "Kafka has TLS, users and permissions"
+    table.caption = secured if status.secured else "open to all users of this machine"
+    for each in status.components:
+        state = (
+            "[green]ready" if each.ready else "[yellow]starting" if each.running else "[red]down"
+        )
+        memory = f"{each.memory_bytes / 1e6:.0f} MB" if each.running else ""
+        table.add_row(each.name, state, each.address, str(each.pid or ""), memory)
+    console.print(table)

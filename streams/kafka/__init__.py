@@ -1,0 +1,1 @@
+"""Kafka: clients, producers, offsets, the schema registry."""

@@ -1,0 +1,1 @@
+"""What operators do: check, account, verify, switch models, back up, rebuild."""

@@ -1,0 +1,136 @@
+"""A consistent copy of the store while the stages run.
+
+It is taken by a process of its own: one process may have a store open only once.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
+
+from mmbroker.streams.settings import Settings, SettingsError
+from mmbroker.streams.store import LMDBStore, Store, StoreError, damage, open_store
+
+POLL_S = 0.1
+
+
+@dataclass(frozen=True)
+class Backup:
+    """A backup that was made.
+
+    Attributes:
+        directory: where it is.
+        galaxies: how many galaxies are in it.
+        observations: how many observations its archive holds.
+        size_bytes: its size.
+    """
+
+    directory: Path
+    galaxies: int
+    observations: int
+    size_bytes: int
+
+    @property
+    def text(self) -> str:
+        """What there is and how it is restored."""
+        return (
+            f"{self.directory}: {self.galaxies:,} galaxies, {self.observations:,} observations, "
+            f"{self.size_bytes / 1e6:,.1f} MB, all of it readable\n"
+            "To restore it, stop the stages and run: "
+            f"mmbroker rebuild --replace --backup {self.directory}"
+        )
+
+
+def back_up(settings: Settings, target: Path, progress: bool = True) -> Backup:
+    """Copy the store as it is at this moment, compactly, and read the copy through.
+
+    The directory appears under its name when the copy is whole.
+
+    Args:
+        settings: which store.
+        target: the directory to make.
+        progress: show a progress bar on standard error.
+
+    Raises:
+        SettingsError: there is something at the target, no directory for it, or no store.
+        StoreError: the store cannot be read, or the copy not written.
+    """
+    if target.exists():
+        raise SettingsError(f"{target} exists: a backup overwrites nothing, name a new directory")
+    if not target.absolute().parent.is_dir():
+        raise SettingsError(f"{target}: there is no directory {target.absolute().parent}")
+    if not settings.store_directory.is_dir():
+        raise SettingsError(f"there is no store in {settings.store_directory}")
+    store = open_store(settings)
+    part = target.with_name(f"{target.name}.part{os.getpid()}")
+    try:
+        part.mkdir()
+        _copy(store, part, progress)
+        for path in (*part.iterdir(), part):
+            _make_durable(path)
+        found = damage(part)
+        if found is not None:
+            raise StoreError(f"the copy in {part} cannot be read: {found}; is the disk sound?")
+        part.rename(target)
+        _make_durable(target.parent)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    finally:
+        store.close()
+    return _described(target)
+
+
+def _copy(store: Store, target: Path, progress: bool) -> None:
+    """Copy while showing how far it has come; the copy is at most as large as the store."""
+    failures: list[BaseException] = []
+
+    def copy() -> None:
+        try:
+            store.copy(target)
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=copy, name="copy")
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not progress) as bar:
+        task = bar.add_task("backup", total=store.size_bytes())
+        thread.start()
+        try:
+            while thread.is_alive():
+                thread.join(POLL_S)
+                bar.update(task, completed=_size(target))
+        finally:
+            thread.join()  # the store stays open as long as it is copied
+        bar.update(task, total=_size(target), completed=_size(target))
+    for failure in failures:
+        raise failure
+
+
+def _described(directory: Path) -> Backup:
+    copy = LMDBStore(directory)
+    try:
+        with copy.reading() as reading:
+            observations = sum(1 for _ in reading.observations())
+            return Backup(directory, reading.galaxies(), observations, copy.size_bytes())
+    finally:
+        copy.close()
+
+
+def _size(directory: Path) -> int:
+    return sum(file.stat().st_size for file in directory.iterdir())
+
+
+def _make_durable(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,154 @@
+"""Whether everything that the settings name is reachable and right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+from mmbroker.models.serving.errors import ModelUnavailable
+from mmbroker.models.serving.triton import Model
+from mmbroker.streams.errors import InfrastructureError
+from mmbroker.streams.kafka.client import existing_topics, topic_config, why_missing
+from mmbroker.streams.kafka.registry import make_codec
+from mmbroker.streams.operating.ledger import ledger
+from mmbroker.streams.settings import Settings
+from mmbroker.streams.stages.accounting import EXPIRED
+from mmbroker.streams.stages.asked import Scorers, make_critic, make_parsers, make_refined_networks
+from mmbroker.streams.store import REMEDY, StoreDamagedError, damage, open_store
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found.
+
+    Attributes:
+        subject: what was checked.
+        good: whether it is as it should be.
+        detail: what it is, or what is wrong and how to mend it.
+    """
+
+    subject: str
+    good: bool
+    detail: str
+
+
+def check(settings: Settings) -> Iterator[Finding]:
+    """Check Kafka, topics, schemas, Triton, the weights, the store and what the stages missed."""
+    yield from _kafka(settings)
+    yield _try("schemas", lambda: _schemas(settings))
+    yield _try("scorer", lambda: _scorer(settings))
+    yield _try("triton", lambda: _triton(settings))
+    yield _try("store", lambda: _store(settings))
+    yield _try("ledger", lambda: _ledger(settings))
+
+
+def _try(subject: str, examine: Callable[[], str]) -> Finding:
+    try:
+        return Finding(subject, True, examine())
+    except (InfrastructureError, ModelUnavailable, OSError, ValueError) as error:
+        return Finding(subject, False, str(error))
+
+
+def _kafka(settings: Settings) -> Iterator[Finding]:
+    try:
+        existing = existing_topics(settings.kafka)
+    except InfrastructureError as error:
+        yield Finding("kafka", False, str(error))
+        return
+    yield Finding("kafka", True, f"{settings.kafka.bootstrap_servers}, {len(existing)} topics")
+    wanted = settings.topics.all()
+    absent = [topic.name for topic in wanted if topic.name not in existing]
+    reasons = why_missing(settings.kafka, absent) if absent else {}
+    for topic in wanted:
+        subject = f"topic {topic.name}"
+        if topic.name in reasons:
+            yield Finding(subject, False, reasons[topic.name])
+            continue
+        partitions = existing[topic.name]
+        try:
+            actual = topic_config(settings.kafka, topic.name)
+        except InfrastructureError as error:
+            yield Finding(subject, False, str(error))
+            continue
+        different = [
+            f"{key} is {actual.get(key)}, should be {value}"
+            for key, value in topic.config.items()
+            if actual.get(key) != value
+        ]
+        if topic.partitions is None and partitions < settings.kafka.partitions:
+            wanted_partitions = settings.kafka.partitions
+            different.append(f"it has {partitions} partitions, should have {wanted_partitions}")
+        policy = ", ".join(f"{key}={value}" for key, value in topic.config.items())
+        detail = "; ".join(different) or f"{partitions} partitions, {policy}"
+        yield Finding(subject, not different, detail)
+
+
+def _schemas(settings: Settings) -> str:
+    source = "manifest" if settings.registry.url is None else f"registry {settings.registry.url}"
+    return f"ids from the {source}: {', '.join(make_codec(settings).describe())}"
+
+
+def _scorer(settings: Settings) -> str:
+    scorers = Scorers(settings)
+    calibration = scorers.redshift_calibration.calibration_id
+    return f"redshift {scorers.redshift.identity}, its calibration {calibration}"
+
+
+def _triton(settings: Settings) -> str:
+    critic = make_critic(settings)
+    models: list[Model] = [*make_parsers(settings)]
+    if critic is not None:
+        models.append(critic)
+    if settings.triton.refined_redshift:
+        models += make_refined_networks(settings)
+    if not models:
+        return "no model is configured: no critic's output, feature trees and refined redshifts"
+    with closing(open_store(settings)) as store, store.reading() as reading:
+        in_force = [reading.model_version(model.model) for model in models]
+    each = [_in_force(*pair) for pair in zip(models, in_force, strict=True)]
+    return f"{settings.triton.url}, {'; '.join(each)}"
+
+
+def _in_force(model: Model, number: int) -> str:
+    """What is in force of a model, and what else is served."""
+    numbers = model.versions()
+    if number not in numbers:
+        raise InfrastructureError(
+            f"{model.url} does not serve version {number} of model {model.model!r}, which is in "
+            f"force; it serves {', '.join(map(str, numbers))}: mmbroker models use {model.model} N"
+        )
+    model.require_usable(number)
+    version = model.version(number)
+    others = ", ".join(str(other) for other in numbers if other != number)
+    return (
+        f"model {model.model} version {number} in force, SHA-256 {version.sha256[:16]}..."
+        + (f", calibration {version.calibration_id}" if version.calibration_id else "")
+        + (f", also served: version {others}" if others else "")
+    )
+
+
+def _store(settings: Settings) -> str:
+    with closing(open_store(settings)) as store, store.reading() as reading:
+        galaxies = reading.galaxies()
+        size = store.size_bytes() / 1e6
+    found = damage(settings.store_directory)
+    if found is not None:
+        raise StoreDamagedError(
+            f"the store in {settings.store_directory} is damaged: {found}; {REMEDY}"
+        )
+    return f"{settings.store_directory}, {galaxies:,} galaxies, {size:.1f} MB, all of it readable"
+
+
+def _ledger(settings: Settings) -> str:
+    with closing(open_store(settings)) as store, store.reading() as reading:
+        entries = ledger(settings, reading)
+    gone = [f"{each.expired:,} of {each.stage}" for each in entries if each.expired]
+    if gone:
+        raise InfrastructureError(
+            f"Kafka has deleted events before they were read, by the retention of the topic: "
+            f"{', '.join(gone)}; they are lost unless published again"
+        )
+    waiting = ", ".join(f"{each.stage} {each.waiting:,}" for each in entries)
+    lost = sum(each.outcomes.get(EXPIRED, 0) for each in entries)
+    return f"events that wait: {waiting}; expired unread so far: {lost:,}"

@@ -1,0 +1,133 @@
+"""The ledger: for every stage, what came in and what became of it, exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from confluent_kafka.admin import AdminClient
+from rich.table import Table
+
+from mmbroker.streams.kafka.client import (
+    admin,
+)
+from mmbroker.streams.kafka.offsets import (
+    committed_offsets,
+    end_offsets,
+    start_offsets,
+)
+from mmbroker.streams.settings import Settings
+from mmbroker.streams.stages.accounting import EXPIRED
+from mmbroker.streams.store import Reading
+from mmbroker.streams.topics import flow
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The ledger of one stage.
+
+    Attributes:
+        stage: its name.
+        received: events that Kafka holds, or held, for it.
+        waiting: of these, not yet accounted for.
+        expired: of those that wait, Kafka has deleted already: they are lost.
+        outcomes: number of events by what became of them.
+        sent: alerts by stream and type, for the last stage.
+        again: events that are accounted for and will be read again, as after ``rescore``.
+    """
+
+    stage: str
+    received: int
+    waiting: int
+    expired: int
+    outcomes: Mapping[str, int]
+    sent: Mapping[str, int]
+    again: int = 0
+
+    @property
+    def accounted(self) -> int:
+        """Events whose outcome is known."""
+        return sum(self.outcomes.values())
+
+    @property
+    def closes(self) -> bool:
+        """Whether every event is accounted for exactly once."""
+        return self.waiting == 0 and self.accounted == self.received
+
+
+def ledger(
+    settings: Settings, reading: Reading, again: bool = False, client: AdminClient | None = None
+) -> list[Entry]:
+    """The ledger of all stages.
+
+    Args:
+        settings: how to reach Kafka.
+        reading: the store.
+        again: find out what will be read again, too, for which Kafka is asked once more a stage.
+        client: asks; by default a client of its own.
+
+    Raises:
+        KafkaUnavailableError: Kafka cannot be reached.
+    """
+    counts = reading.counts()
+    client = admin(settings.kafka) if client is None else client
+    entries = []
+    for stage, topic in flow(settings.topics):
+        ends = end_offsets(settings, topic, client)
+        starts = start_offsets(settings, topic, client)
+        accounted = {partition: reading.next_offset(stage, topic, partition) for partition in ends}
+        outcomes = {name: count for (owner, name), count in counts.items() if owner == stage}
+        sent = {
+            f"{owner.partition('/')[2]}: {name}": count
+            for (owner, name), count in counts.items()
+            if owner.startswith(f"{stage}/")
+        }
+        waiting = sum(max(end - accounted[partition], 0) for partition, end in ends.items())
+        expired = sum(max(start - accounted[partition], 0) for partition, start in starts.items())
+        entry = Entry(stage, sum(ends.values()), waiting, expired, outcomes, sent)
+        if again and ends:
+            committed = committed_offsets(settings.kafka, stage, topic)
+            from_here = {number: max(committed.get(number, 0), starts[number]) for number in ends}
+            behind = (max(accounted[number] - from_here[number], 0) for number in ends)
+            entry = replace(entry, again=sum(behind))
+        entries.append(entry)
+    return entries
+
+
+def as_json(entry: Entry) -> dict[str, Any]:
+    """An entry as plain JSON values."""
+    return {**asdict(entry), "accounted": entry.accounted, "closes": entry.closes}
+
+
+def render(entries: list[Entry]) -> Table:
+    """The ledger as a table."""
+    table = Table(title="ledger", show_lines=False)
+    table.add_column("stage")
+    table.add_column("what became of it")
+    table.add_column("events", justify="right")
+    for entry in entries:
+        table.add_row(f"[bold]{entry.stage}", "in", f"[bold]{entry.received:,}")
+        for name, count in sorted(entry.outcomes.items()):
+            colour = "[red]" if name == EXPIRED else ""
+            table.add_row("", f"  {colour}{name}", f"{colour}{count:,}")
+        if entry.waiting:
+            table.add_row("", "  [yellow]waiting", f"[yellow]{entry.waiting:,}")
+        if entry.expired:
+            table.add_row("", f"    [red]of these, {EXPIRED}", f"[red]{entry.expired:,}")
+        table.add_row("", f"  {_sum(entry)}", f"{entry.accounted:,}")
+        if entry.again:
+            table.add_row("", "  [yellow]of these, to be read again", f"[yellow]{entry.again:,}")
+        for name, count in sorted(entry.sent.items()):
+            table.add_row("", f"  [dim]alerts {name}", f"[dim]{count:,}")
+        table.add_section()
+    return table
+
+
+def _sum(entry: Entry) -> str:
+    """What the sum over the outcomes of a stage says."""
+    if entry.closes:
+        return "[green]adds up"
+    if entry.accounted + entry.waiting == entry.received:
+        return "[yellow]so far"
+    return "[red]does not add up"

@@ -1,0 +1,312 @@
+"""Which versions of the models there are, and which of them is in force: seen, added, switched."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from rich.table import Table
+from rich.text import Text
+
+from mmbroker.models.packaged import networks
+from mmbroker.models.packaged.refined import COLOURS, GATE
+from mmbroker.models.serving import repository, triton
+from mmbroker.models.serving.critic import Critic
+from mmbroker.models.serving.errors import ModelUnavailable
+from mmbroker.models.serving.parsers import MapParser, Parser, SpectrumParser
+from mmbroker.models.serving.refined import RefinedNetwork
+from mmbroker.models.serving.triton import Model, Version
+from mmbroker.streams.settings import Settings, SettingsError
+from mmbroker.streams.store import FIRST_VERSION, Store, open_store
+
+LOCK = "models.lock"
+SHA256_SHOWN = 12
+
+
+@dataclass(frozen=True)
+class Served:
+    """A version of a model on Triton.
+
+    Attributes:
+        model: name of the model.
+        version: its number.
+        in_force: whether it is the one that is asked.
+        served: whether Triton serves it.
+        sha256: of the network.
+        calibration_id: of its calibration; empty without one.
+        code_version: the mmbroker that trained it.
+        trained_on: what it was trained on.
+    """
+
+    model: str
+    version: int
+    in_force: bool
+    served: bool = True
+    sha256: str = ""
+    calibration_id: str = ""
+    code_version: str = ""
+    trained_on: str = ""
+
+
+def served(settings: Settings) -> list[Served]:
+    """All versions on Triton, and those in force that are not.
+
+    Raises:
+        ModelUnavailable: Triton does not answer.
+        StoreError: the store cannot be read.
+    """
+    found = []
+    with _store(settings) as store, store.reading() as reading:
+        chosen = reading.model_versions()
+        names = {*triton.served(settings.triton.url), *chosen}
+        in_force = {name: reading.model_version(name) for name in sorted(names)}
+    for name, number in in_force.items():
+        with _model(settings, name) as model:
+            try:
+                numbers = model.versions()
+            except ModelUnavailable:
+                numbers = []
+            if number not in numbers:
+                found.append(Served(name, number, in_force=True, served=False))
+            found += [_described(name, model.version(each), each == number) for each in numbers]
+    return found
+
+
+@dataclass(frozen=True)
+class Added:
+    """What adding a version came to.
+
+    Attributes:
+        version: the version.
+        new: whether it was not there before.
+        in_force: whether it is the one that is asked.
+    """
+
+    version: Version
+    new: bool
+    in_force: bool
+
+
+def add(settings: Settings, name: str, source: Path) -> Added:
+    """Write the next version of a model beside those that are there, and have Triton load it.
+
+    Whatever fails, the repository is as it was, and Triton goes on serving what it served.
+
+    Args:
+        settings: the settings.
+        name: of the model, and of its files.
+        source: folder with NAME.onnx, its card NAME.json, and NAME_calibration.json if it has one.
+
+    Returns:
+        The version, which answers; the one that is there when it had been added before.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: they do not belong together, or have other inputs and outputs than the model.
+        SettingsError: it is not known which folder Triton reads.
+        ModelUnavailable: Triton is away or does not accept it.
+    """
+    directory = _repository(settings)
+    triton.served(settings.triton.url)  # nothing is written for a server that is away
+    with FileLock(directory / LOCK), _model(settings, name) as model:
+        before = repository.versions(directory, name)
+        number = repository.add_version(directory, name, source)
+        cards = repository.versions(directory, name)
+        try:
+            triton.load(settings.triton.url, name)
+            if not model.ready(number):
+                raise ModelUnavailable(
+                    f"Triton at {model.url} does not serve version {number} of model {name!r}, "
+                    f"which was written to {directory}: is that the folder it reads?"
+                )
+            _require_answer(model, number)
+            version = model.version(number)
+            if networks.identity(version.card) != networks.identity(cards[number]):
+                raise ModelUnavailable(
+                    f"Triton at {model.url} serves another version {number} of model {name!r} than "
+                    f"the one in {directory}: is that the folder it reads?"
+                )
+        except BaseException:
+            if number not in before:
+                served_already = model.ready(number)
+                repository.remove_version(directory, name, number)
+                if served_already:
+                    _follow(settings, directory, name)
+            raise
+    return Added(version, number not in before, number == _in_force(settings, name))
+
+
+@dataclass(frozen=True)
+class Used:
+    """A version that was put in force.
+
+    Attributes:
+        model: name of the model.
+        version: the version.
+        before: number of the one that was in force.
+    """
+
+    model: str
+    version: Version
+    before: int
+
+
+def use(settings: Settings, name: str, number: int) -> list[Used]:
+    """Put a version of a model in force: from their next batch on the stages ask it.
+
+    With a network of the refined redshift goes the other one of its training, at one moment.
+
+    Returns:
+        What was put in force.
+
+    Raises:
+        ModelUnavailable: Triton does not serve it, or it does not answer; nothing is changed.
+        StoreError: the store cannot be written.
+    """
+    there = triton.served(settings.triton.url)
+    if name not in there:
+        raise ModelUnavailable(
+            f"Triton at {settings.triton.url} does not serve a model {name!r}, but "
+            f"{', '.join(there) or 'none'}"
+        )
+    with ExitStack() as stack:
+        chosen = [(stack.enter_context(_model(settings, name)), number)]
+        _require_answer(*chosen[0])
+        if name in (COLOURS, GATE):
+            other = stack.enter_context(_model(settings, GATE if name == COLOURS else COLOURS))
+            chosen.append((other, _other_of_training(chosen[0][0], number, other)))
+        versions = [model.version(each) for model, each in chosen]
+        with _store(settings) as store, store.writing() as writing:
+            before = [writing.model_version(model.model) for model, _ in chosen]
+            for model, each in chosen:
+                writing.use_model(model.model, each)
+        return [
+            Used(model.model, version, former)
+            for (model, _), version, former in zip(chosen, versions, before, strict=True)
+        ]
+
+
+def _other_of_training(model: Model, number: int, other: Model) -> int:
+    """The newest version of the other network of the refined redshift that belongs to one."""
+    assert isinstance(model, RefinedNetwork)
+    assert isinstance(other, RefinedNetwork)
+    training = model.beside(number).training
+    found = other.of_training(training)
+    if not found:
+        raise ModelUnavailable(
+            f"{model.model} version {number} is of {training['name']} {training['version']}, and "
+            f"Triton at {model.url} serves no {other.model} of it: first mmbroker models add "
+            f"{other.model} DIRECTORY"
+        )
+    _require_answer(other, found[-1])
+    return found[-1]
+
+
+def remove(settings: Settings, name: str, number: int) -> None:
+    """Take a version of a model that is not in force from Triton and its repository.
+
+    Raises:
+        SettingsError: it is in force, or it is not in the folder that Triton reads.
+        ModelUnavailable: Triton is away.
+    """
+    directory = _repository(settings)
+    triton.served(settings.triton.url)
+    with _store(settings) as store, store.reading() as reading:
+        if reading.model_version(name) == number:
+            raise SettingsError(f"{name} version {number} is in force; first use another")
+    with FileLock(directory / LOCK):
+        if number not in repository.versions(directory, name):
+            raise SettingsError(f"there is no version {number} of model {name!r} in {directory}")
+        repository.remove_version(directory, name, number)
+        _follow(settings, directory, name)
+
+
+def render(versions: list[Served]) -> Table:
+    """The versions as a table."""
+    table = Table()
+    for name in ("model", "version", "in force", "SHA-256"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("trained on")
+    for each in versions:
+        state = "[green]in force" if each.served else "[red]not served"
+        table.add_row(
+            each.model,
+            str(each.version),
+            state if each.in_force else "",
+            each.sha256[:SHA256_SHOWN],
+            Text(each.trained_on),
+        )
+    return table
+
+
+def as_json(version: Served) -> dict[str, Any]:
+    """A version as JSON."""
+    return asdict(version)
+
+
+def _in_force(settings: Settings, name: str) -> int:
+    if not settings.store_directory.is_dir():
+        return FIRST_VERSION  # a store is not to be made by a look
+    with _store(settings) as store, store.reading() as reading:
+        return reading.model_version(name)
+
+
+def _follow(settings: Settings, directory: Path, name: str) -> None:
+    """Have Triton serve no version that is gone from the repository."""
+    follow = triton.load if repository.versions(directory, name) else triton.unload
+    follow(settings.triton.url, name)
+
+
+def _require_answer(model: Model, number: int) -> None:
+    """Make sure that a version is served, answers, and is of the kind that the stages ask."""
+    numbers = model.versions()
+    if number not in numbers:
+        raise ModelUnavailable(
+            f"Triton at {model.url} does not serve version {number} of model {model.model!r}, but "
+            f"{', '.join(map(str, numbers))}: mmbroker models add loads the next one"
+        )
+    model.probe(number)
+    model.require_usable(number)
+
+
+def _model(settings: Settings, name: str) -> Model:
+    kinds: dict[str, type[Critic | Parser | RefinedNetwork]] = {
+        COLOURS: RefinedNetwork,
+        GATE: RefinedNetwork,
+        settings.triton.parser: SpectrumParser,
+        settings.triton.map_parser: MapParser,
+        settings.triton.critic: Critic,
+    }
+    kind = kinds.get(name, Model)
+    return kind(settings.triton.url, name, deadline_s=settings.triton.deadline_s, retries=0)
+
+
+def _described(name: str, version: Version, in_force: bool) -> Served:
+    return Served(
+        name,
+        version.number,
+        in_force,
+        sha256=version.sha256,
+        calibration_id=version.calibration_id,
+        code_version=version.code_version,
+        trained_on=version.trained_on,
+    )
+
+
+def _repository(settings: Settings) -> Path:
+    directory = settings.triton.model_repository
+    if directory is None:
+        raise SettingsError(
+            "triton.model_repository is not set: the folder that Triton at "
+            f"{settings.triton.url} reads its models from, as it is seen from here"
+        )
+    if not directory.is_dir():
+        raise SettingsError(f"triton.model_repository = {directory}: there is no such folder")
+    return directory
+
+
+def _store(settings: Settings) -> closing[Store]:
+    return closing(open_store(settings))

@@ -1,0 +1,279 @@
+"""Makes a fingerprint and its score again from what they rest on, and compares bit for bit."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from mmbroker.models.packaged.refined import REFINED_ROLE
+from mmbroker.models.serving import triton
+from mmbroker.models.serving.critic import Critic
+from mmbroker.models.serving.parsers import MapParser, SpectrumParser
+from mmbroker.models.serving.refined import ServedRefined
+from mmbroker.processors.scoring.score import fingerprint_hash
+from mmbroker.schemas.codec import Codec
+from mmbroker.schemas.events import (
+    Fingerprint,
+    ModelUsed,
+    Observation,
+    ParsedObservation,
+    ScoredGalaxy,
+)
+from mmbroker.schemas.records import to_rows
+from mmbroker.streams.kafka.registry import make_codec
+from mmbroker.streams.settings import Settings, SettingsError
+from mmbroker.streams.stages.archive import NotArchivedError, archived_observations, rebuild
+from mmbroker.streams.stages.asked import Scorers, make_critic, make_parser, make_refined
+from mmbroker.streams.stages.score_galaxies import ScoreGalaxies
+from mmbroker.streams.store import Reading, Store, open_store
+from mmbroker.streams.subscribing.read import read
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One comparison of what was published with what was made again.
+
+    Attributes:
+        subject: what was compared.
+        same: whether it is the same, bit for bit.
+        detail: the hash, or where it differs.
+    """
+
+    subject: str
+    same: bool
+    detail: str
+
+
+def published(settings: Settings, galaxy_id: str) -> ScoredGalaxy:
+    """The newest published score of a galaxy, read from Kafka.
+
+    Raises:
+        SettingsError: there is none.
+        KafkaUnavailableError: Kafka cannot be reached.
+    """
+    found: ScoredGalaxy | None = None
+    for each in read(settings, "scored", until_end=True, key=galaxy_id.encode()):
+        galaxy = each.galaxy
+        if galaxy is not None and (found is None or galaxy.version >= found.version):
+            found = galaxy
+    if found is None:
+        raise SettingsError(
+            f"no score of galaxy {galaxy_id!r} was published; mmbroker top lists galaxies"
+        )
+    return found
+
+
+def verify(settings: Settings, galaxy_id: str) -> Iterator[Comparison]:
+    """Make a galaxy's fingerprint and score again from the archived observations and compare.
+
+    The critic is asked in the version that the score came from, as long as Triton serves it; so are
+    the networks of the refined redshift, if it was asked for one, whether it would be now or not.
+
+    Raises:
+        SettingsError: the galaxy is unknown.
+        InfrastructureError: Kafka, the schema registry, Triton or the store is away.
+    """
+    codec = make_codec(settings)
+    store = open_store(settings)
+    try:
+        with store.reading() as reading:
+            encoded = reading.fingerprint(galaxy_id)
+            if encoded is None:
+                raise SettingsError(f"the store knows no galaxy {galaxy_id!r}")
+            try:
+                again, gone = _rebuilt(settings, reading, codec, encoded)
+            except NotArchivedError as error:
+                yield Comparison("fingerprint", False, str(error))
+                again = encoded
+            else:
+                # Stored by an earlier version of mmbroker, the same may stand there in other bytes.
+                if again == codec.encode(codec.decode_as(Fingerprint, encoded)):
+                    again = encoded
+                yield _compare_fingerprints(encoded, again)
+                if gone:
+                    yield Comparison("feature trees", False, _not_served(gone))
+        score = published(settings, galaxy_id)
+        if score.provenance.fingerprint_hash != fingerprint_hash(encoded):
+            detail = f"version {score.version} was scored and the store has moved on"
+            yield Comparison("score", False, detail)
+            return
+        yield _compare_scores(score, _scored_again(settings, store, codec, score, again))
+    finally:
+        store.close()
+
+
+def _rebuilt(
+    settings: Settings, reading: Reading, codec: Codec, encoded: bytes
+) -> tuple[bytes, list[str]]:
+    """The galaxy's fingerprint from its archived observations, under the version it stands at.
+
+    Returns:
+        That, and the parsers whose feature trees it has as they were, for they are not served.
+    """
+    stored = codec.decode_as(Fingerprint, encoded)
+    observations = [tree.observation_id for tree in stored.parsed]
+    again = parsed_again(
+        settings, stored.parsed, archived_observations(reading, codec, observations)
+    )
+    rebuilt = rebuild(reading, codec, dataclasses.replace(stored, parsed=again.trees))
+    return codec.encode(dataclasses.replace(rebuilt, version=stored.version)), again.gone
+
+
+def _scored_again(
+    settings: Settings, store: Store, codec: Codec, score: ScoredGalaxy, encoded: bytes
+) -> ScoredGalaxy:
+    """The score of a fingerprint by the models that made a score, as far as they are served."""
+    critic = make_critic(settings)
+    version = None
+    if critic is not None and score.provenance.model_hash:
+        provenance = score.provenance
+        version = version_that_scored(critic, provenance.model_hash, provenance.calibration_id)
+    scorers = Scorers(settings)
+    refined = refined_versions = None
+    if _refined_by(score):
+        refined = make_refined(settings, scorers.redshift)
+        refined_versions = versions_that_refined(refined, score.models)
+    if refined_versions is None:
+        refined = None
+    stage = ScoreGalaxies(store, settings.topics, codec, scorers, critic, refined)
+    fingerprint = codec.decode_as(Fingerprint, encoded)
+    return stage.score([(fingerprint, encoded)], version, refined_versions)[0]
+
+
+def _refined_by(score: ScoredGalaxy) -> list[str]:
+    """Hashes of the models that were asked for its refined redshift."""
+    return [each.sha256 for each in score.models if each.role == REFINED_ROLE]
+
+
+def _not_served(gone: list[str]) -> str:
+    return (
+        f"those by {', '.join(gone)} are as they were and cannot be made again: Triton does not "
+        "serve it any more (mmbroker models list)"
+    )
+
+
+def _compare_fingerprints(stored: bytes, again: bytes) -> Comparison:
+    same = stored == again
+    detail = f"hash {fingerprint_hash(stored)}"
+    if not same:
+        detail += f", made again it is {fingerprint_hash(again)}"
+    return Comparison("fingerprint", same, detail)
+
+
+_RANKS = ("rank", "ranked_galaxies")
+
+
+def _compare_scores(score: ScoredGalaxy, again: ScoredGalaxy) -> Comparison:
+    """Compare everything but the ranks, which depend on the other galaxies."""
+    if again.provenance.scorer_hash != score.provenance.scorer_hash:
+        there = {each.sha256 for each in again.models} | {"", again.provenance.model_hash}
+        asked = [score.provenance.model_hash, *_refined_by(score)]
+        gone = "".join(f" (model {each} is not)" for each in asked if each not in there)
+        detail = (
+            f"it was scored by {score.provenance.scorer_hash} and {again.provenance.scorer_hash} "
+            f"is there{gone}: have it scored again (mmbroker rescore), or verify with what was"
+        )
+        return Comparison("score", False, detail)
+    before, after = to_rows(score), to_rows(again)
+    different = [
+        name for name, value in before.items() if value != after[name] and name not in _RANKS
+    ]
+    detail = f"scorer {score.provenance.scorer_hash}"
+    if different:
+        detail = "different: " + ", ".join(
+            f"{name} was {_short(before[name])}, is {_short(after[name])}" for name in different
+        )
+    return Comparison("score", not different, detail)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+@dataclass(frozen=True)
+class Again:
+    """Feature trees made again.
+
+    Attributes:
+        trees: the trees, those that cannot be made again as they were.
+        gone: the labels of parsers that Triton does not serve any more.
+    """
+
+    trees: list[ParsedObservation]
+    gone: list[str]
+
+
+def parsed_again(
+    settings: Settings,
+    trees: Sequence[ParsedObservation],
+    observations: Sequence[Observation],
+) -> Again:
+    """Feature trees made again, each by the very version that made it.
+
+    Args:
+        settings: say where Triton is.
+        trees: those made before.
+        observations: of which they are, in the same order.
+
+    Raises:
+        ModelUnavailable: Triton does not answer.
+    """
+    made: list[ParsedObservation] = []
+    gone: set[str] = set()
+    served = triton.served(settings.triton.url) if trees else []
+    for tree, observation in zip(trees, observations, strict=True):
+        name, number, _ = tree.model.split(" ")
+        kind = SpectrumParser if tree.morphology is None else MapParser
+        with make_parser(settings, kind, name) as parser:
+            version = int(number)
+            if (
+                name not in served
+                or version not in parser.versions()
+                or parser.label(version) != tree.model
+            ):
+                gone.add(tree.model)
+                made.append(tree)
+                continue
+            made += [each for each in parser.parse([observation], version) if each is not None]
+    return Again(made, sorted(gone))
+
+
+def version_that_scored(critic: Critic, model_hash: str, calibration_id: str) -> int | None:
+    """The version of a critic that a score came from, as long as Triton serves it.
+
+    Args:
+        critic: the critic.
+        model_hash: ``provenance.model_hash``.
+        calibration_id: ``provenance.calibration_id``, which ends with that of the critic.
+
+    Raises:
+        ModelUnavailable: Triton does not answer.
+    """
+    versions = [critic.version(number) for number in critic.versions()]
+    fits = [each for each in versions if each.sha256 == model_hash]
+    fits.sort(key=lambda each: calibration_id.endswith(f"+{each.calibration_id}"))
+    return fits[-1].number if fits else None
+
+
+def versions_that_refined(refined: ServedRefined, models: Sequence[ModelUsed]) -> list[int] | None:
+    """The versions of the networks that a refined redshift came from, the colours' and the gate's.
+
+    Args:
+        refined: the refined redshift.
+        models: ``models`` of the scored galaxy.
+
+    Returns:
+        None if Triton does not serve them all any more.
+
+    Raises:
+        ModelUnavailable: Triton does not answer.
+    """
+    wanted = [each for each in models if each.role == REFINED_ROLE]
+    numbers = {each.name: int(each.version) for each in wanted}
+    found = [numbers.get(network.model, 0) for network in refined.networks]
+    for network, number in zip(refined.networks, found, strict=True):
+        if number not in network.versions():
+            return None
+    return found if refined.used(found) == wanted else None

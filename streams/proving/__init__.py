@@ -1,0 +1,1 @@
+"""What proves the broker: the demo, the benchmark, kills under load."""

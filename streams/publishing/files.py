@@ -1,0 +1,379 @@
+"""Publishes what files hold: tables, spectra and maps become observations, checked and counted."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from astropy.io import fits
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from mmbroker.processors.ingest.headers import Given, HeaderError
+from mmbroker.processors.ingest.mapping import Mapping, MappingError, NoMappingError, find_mapping
+from mmbroker.processors.ingest.maps import read_map
+from mmbroker.processors.ingest.spectra import read_spectrum
+from mmbroker.processors.ingest.tables import read_table
+from mmbroker.processors.validation import problems
+from mmbroker.schemas.events import Observation
+from mmbroker.streams.kafka.registry import make_codec
+from mmbroker.streams.publishing.publisher import Publisher
+from mmbroker.streams.settings import Settings, SettingsError, load
+from mmbroker.streams.topics import observation_key
+
+log = logging.getLogger(__name__)
+
+_VALUE = re.compile(r"'[^']*'|(?<== )[^\s,;']+(?: \.\.\. \S+)?")
+"""A value in what is wrong: quoted, or after an equals sign, maybe with another it goes to."""
+_NO_TABLE = (
+    "it is no table: the id of a spectrum or map follows from its content, and does not tell which "
+    "one it corrects"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that cannot be published.
+
+    Attributes:
+        file: where it is; None for a simulation.
+        row: row of the table, counted from 1; None for a file with one observation.
+        observation_id: of the observation; None when the row yields none.
+        message: field and value.
+    """
+
+    file: Path | None
+    row: int | None
+    observation_id: str | None
+    message: str
+
+    def __str__(self) -> str:
+        row = None if self.row is None else f"row {self.row}"
+        place = ", ".join(str(part) for part in (self.file, row, self.observation_id) if part)
+        return f"{place}: {self.message}"
+
+    @property
+    def kind(self) -> str:
+        """What is wrong, whatever the value."""
+        return _VALUE.sub("…", self.message)
+
+
+@dataclass(slots=True)
+class Summary:
+    """What became of some files.
+
+    Attributes:
+        sent: observations delivered; with ``check``, those that would have been.
+        by_instrument: of these, the number by instrument.
+        problems: everything that was not, each with file, row and field.
+        unchanged: with ``correct``, what was published before as it is now, and was not sent again.
+        seconds: how long it took.
+        check: whether nothing was sent.
+    """
+
+    check: bool = False
+    sent: int = 0
+    by_instrument: Counter[str] = field(default_factory=Counter)
+    problems: list[Problem] = field(default_factory=list)
+    unchanged: int = 0
+    seconds: float = 0.0
+
+    def told(self, most: int | None = None) -> Iterator[str]:
+        """The problems, a line each.
+
+        Args:
+            most: of one kind tell so many, and of the rest only how many there are; None tells all.
+        """
+        kinds = Counter[str]()
+        for problem in self.problems:
+            kinds[problem.kind] += 1
+            if most is None or kinds[problem.kind] <= most:
+                yield str(problem)
+        for kind, count in kinds.items():
+            if most is not None and count > most:
+                yield f"{count - most:,} more: {kind}"
+
+    def table(self) -> Table:
+        """The numbers as a table for the terminal."""
+        table = Table("Instrument", title="valid" if self.check else "sent")
+        table.add_column("Observations", justify="right")
+        for instrument, count in self.by_instrument.most_common():
+            table.add_row(instrument, f"{count:,}")
+        table.add_section()
+        table.add_row("all", f"{self.sent:,}")
+        if self.unchanged:
+            table.add_row("unchanged, not sent", f"{self.unchanged:,}")
+        if self.problems:
+            table.add_row("problems", f"{len(self.problems):,}")
+        table.caption = f"{self.seconds:.1f} s"
+        return table
+
+
+Item = tuple[Path | None, int | None, Observation | None, list[str]]
+"""File, row, observation, and the problems of reading it; neither if it need not be sent."""
+
+
+def publish_files(
+    paths: Iterable[str | Path],
+    mapping: Mapping | None = None,
+    rate: float | None = None,
+    check: bool = False,
+    progress: bool = True,
+    settings: Settings | None = None,
+    given: Given | None = None,
+    correct: bool = False,
+) -> Summary:
+    """Publish the observations in some files: tables with a mapping, spectra, maps.
+
+    An observation with a problem is left out and told; the others are sent.
+
+    Args:
+        paths: the files.
+        mapping: what the columns of the tables mean; by default the mapping found for each.
+        rate: highest number of observations a second.
+        check: validate everything and send nothing; Kafka is not needed.
+        progress: show a progress bar on standard error.
+        settings: where Kafka is; by default as the environment says.
+        given: what takes precedence over the headers of spectra and maps.
+        correct: the tables were published before: what has changed in them replaces what was
+            published of it, what has not is not sent. Needs the store of the stages.
+
+    Raises:
+        MappingError, HeaderError: a file cannot be read as what it is.
+        SettingsError: there is no store to compare with.
+        PublishingError: Kafka cannot be reached, or did not take some of the observations.
+        ValueError: the rate is not positive.
+    """
+    files = [Path(path) for path in paths]
+    for file in files:
+        _require_file(file)  # before anything is sent
+    items: Iterator[Item] = (
+        (file, *item) for file in files for item in _observations(file, mapping, given or Given())
+    )
+    if correct:
+        settings = settings or load()
+        items = _corrections(items, settings)
+    return _publish(items, rate, check, progress, settings)
+
+
+def _corrections(items: Iterable[Item], settings: Settings) -> Iterator[Item]:
+    """What the broker has otherwise or not at all, as corrections where it has it.
+
+    Raises:
+        SettingsError: there is no store to compare with.
+    """
+    # Only here: a survey's own pipeline has no store.
+    from mmbroker.streams.publishing.correct import NotCorrectableError, correction
+    from mmbroker.streams.store import open_store
+
+    directory = settings.store_directory
+    if not directory.is_dir():
+        raise SettingsError(
+            f"there is no store in {directory}: corrections are made where the stages run, with "
+            "their data_directory"
+        )
+    codec = make_codec(settings)
+    with closing(open_store(settings)) as store:
+        for file, row, observation, told in items:
+            if observation is None:
+                yield file, row, None, told
+            elif row is None:
+                yield file, row, None, [*told, _NO_TABLE]
+            else:
+                try:
+                    with store.reading() as reading:
+                        found = correction(observation, reading, codec)
+                except NotCorrectableError as error:
+                    yield file, row, None, [*told, str(error)]
+                else:
+                    yield file, row, found, told
+
+
+def publish_simulated(
+    galaxies: int,
+    seed: int = 0,
+    rate: float | None = None,
+    check: bool = False,
+    progress: bool = True,
+    settings: Settings | None = None,
+) -> Summary:
+    """Publish observations of simulated galaxies, labelled so.
+
+    Args:
+        galaxies: how many.
+        seed: of the simulation; the same seed gives the same observations.
+        rate: highest number of observations a second.
+        check: validate everything and send nothing; Kafka is not needed.
+        progress: show a progress bar on standard error.
+        settings: where Kafka is; by default as the environment says.
+
+    Raises:
+        PublishingError: Kafka cannot be reached, or did not take some of the observations.
+        ValueError: the rate or the number of galaxies is not positive.
+    """
+    from mmbroker.models.simulation.observations import (
+        simulate,  # heavy, and a survey's own pipeline does without
+    )
+
+    items: Iterator[Item] = (
+        (None, None, observation, []) for observation in simulate(galaxies, seed)
+    )
+    return _publish(items, rate, check, progress, settings)
+
+
+def _publish(
+    items: Iterable[Item],
+    rate: float | None,
+    check: bool,
+    progress: bool,
+    settings: Settings | None,
+) -> Summary:
+    pace = _Pace(rate)
+    summary = Summary(check)
+    with ExitStack() as stack:
+        publisher = None if check else stack.enter_context(Publisher(settings))
+        bar = stack.enter_context(_progress_bar(progress))
+        task = bar.add_task("checking" if check else "publishing", total=None)
+        start = time.monotonic()
+        for file, row, observation, told in items:
+            broken = told if observation is None else [*told, *problems(observation)]
+            if check and observation is not None and not broken:
+                broken = unusable(observation)
+            name = None if observation is None else observation.observation_id
+            summary.problems += (Problem(file, row, name, message) for message in broken)
+            if observation is None or broken:
+                summary.unchanged += not broken
+                continue
+            if publisher is not None:
+                publisher.send_unchecked(observation, observation_key(observation))
+            summary.sent += 1
+            summary.by_instrument[observation.instrument] += 1
+            bar.update(task, completed=summary.sent)
+            if publisher is not None:
+                pace.keep()
+    summary.seconds = time.monotonic() - start
+    return summary
+
+
+def unusable(observation: Observation) -> list[str]:
+    """Why build-fingerprints could make nothing of a valid observation; empty if it could."""
+    # Only here: who publishes need not wait for what the stages load.
+    from mmbroker.processors.fingerprint.contribution import contribution
+    from mmbroker.processors.fingerprint.map_photometry import UnusableError
+
+    try:
+        contribution(observation)
+    except UnusableError as error:
+        return [str(error)]
+    return []
+
+
+class _Pace:
+    """Keeps to a rate, without making up for more than a moment of delay.
+
+    Args:
+        rate: times a second; None for no limit.
+
+    Raises:
+        ValueError: the rate is not positive.
+    """
+
+    LARGEST_DELAY_S = 0.1
+    SHORTEST_SLEEP_S = 0.005
+    """A shorter sleep would take much longer than asked for."""
+
+    def __init__(self, rate: float | None) -> None:
+        if rate is not None and not rate > 0:
+            raise ValueError(f"rate = {rate} is not positive")
+        self._interval = 0.0 if rate is None else 1.0 / rate
+        self._due = 0.0
+
+    def keep(self) -> None:
+        """Wait until the next one is due."""
+        now = time.monotonic()
+        self._due = max(self._due + self._interval, now - self.LARGEST_DELAY_S)
+        if self._due - now > self.SHORTEST_SLEEP_S:
+            time.sleep(self._due - now)
+
+
+def publish_unchecked(
+    path: str | Path, mapping: Mapping | None = None, settings: Settings | None = None
+) -> int:
+    """Send what a table holds, valid or not, to see quarantine at work; returns how many."""
+    path = Path(path)
+    sent = 0
+    with Publisher(settings) as publisher:
+        for row in read_table(path, mapping or find_mapping(path)):
+            for observation in row.observations:
+                publisher.send_unchecked(observation)
+                sent += 1
+    return sent
+
+
+def _observations(
+    path: Path, mapping: Mapping | None, given: Given
+) -> Iterator[tuple[int | None, Observation | None, list[str]]]:
+    """Row number, observation and problems of everything in a file."""
+    kind = _kind(path)
+    if kind == "map":
+        yield None, read_map(path, given), []
+        return
+    if kind == "table":
+        try:
+            mapping = mapping or find_mapping(path)
+        except NoMappingError as no_mapping:
+            if path.suffix not in (".ecsv", ".fits", ".fit"):
+                raise
+            try:
+                yield None, read_spectrum(path, given), []
+            except HeaderError as no_spectrum:
+                raise NoMappingError(f"{no_mapping}; as a spectrum: {no_spectrum}") from no_spectrum
+            return
+        for row in read_table(path, mapping):
+            if row.problems:
+                yield row.number, None, row.problems
+            for observation in row.observations:
+                yield row.number, observation, []
+        return
+    yield None, read_spectrum(path, given), []
+
+
+def _require_file(path: Path) -> None:
+    if path.is_dir():
+        raise MappingError(f"{path} is a directory: name the files in it")
+    if not path.is_file():
+        raise MappingError(f"{path}: there is no such file")
+
+
+def _kind(path: Path) -> str:
+    """``table``, ``spectrum`` or ``map``."""
+    if not {".fits", ".fit", ".fz"} & set(path.suffixes):
+        return "table"
+    try:
+        with fits.open(path) as extensions:
+            for extension in extensions:
+                if extension.is_image and extension.header["NAXIS"] > 0:
+                    axes = [length for length in extension.shape if length > 1]
+                    return "spectrum" if len(axes) == 1 else "map"
+    except OSError as error:
+        raise HeaderError(f"{path} cannot be read: {error}") from error
+    return "table"
+
+
+def _progress_bar(shown: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        disable=not shown,
+        transient=True,
+    )

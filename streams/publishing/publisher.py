@@ -1,0 +1,131 @@
+"""Publishes observations to Kafka: what a survey's own pipeline uses.
+
+from mmbroker import Publisher
+
+with Publisher() as publisher:
+    publisher.send(observation)
+"""
+
+from __future__ import annotations
+
+import logging
+from types import TracebackType
+from typing import Any, Self
+
+from confluent_kafka import KafkaError, Message, Producer
+
+from mmbroker.processors.validation import InvalidObservation, problems
+from mmbroker.schemas.codec import Framing
+from mmbroker.schemas.events import Observation
+from mmbroker.streams.errors import InfrastructureError
+from mmbroker.streams.kafka.client import RECONNECT_MS, KafkaUnavailableError, partitions_of
+from mmbroker.streams.kafka.refusal import complaint
+from mmbroker.streams.kafka.registry import make_codec
+from mmbroker.streams.settings import Settings, load
+from mmbroker.streams.topics import observation_key
+
+log = logging.getLogger(__name__)
+
+_PRODUCER_CONFIG: dict[str, Any] = {
+    "enable.idempotence": True,
+    "compression.type": "lz4",
+    "linger.ms": 10,
+    "message.max.bytes": 16 * 2**20,
+    "delivery.timeout.ms": 120_000,
+    "reconnect.backoff.max.ms": RECONNECT_MS,
+}
+_ERRORS_SHOWN = 5
+
+
+class PublishingError(InfrastructureError):
+    """Kafka cannot be reached, or did not take some of the observations."""
+
+
+class Publisher:
+    """Validates observations and sends them to the broker.
+
+    Delivery is confirmed by ``flush``, which leaving the block does; until then an observation may
+    still be on its way. Sending an observation again changes nothing, so that what failed can
+    simply be repeated.
+
+    Args:
+        settings: where Kafka is; by default as the environment says.
+        framing: of the messages.
+
+    Raises:
+        PublishingError: Kafka cannot be reached, or has no topic for observations.
+        InfrastructureError: a schema registry is configured and cannot be reached.
+    """
+
+    def __init__(self, settings: Settings | None = None, framing: Framing = "confluent") -> None:
+        settings = settings or load()
+        self._topic = settings.topics.observations
+        self._codec = make_codec(settings)
+        self._framing = framing
+        self._undelivered: list[str] = []
+        self._undelivered_count = 0
+        self._kafka = settings.kafka
+        try:
+            partitions_of(settings.kafka, self._topic)
+        except KafkaUnavailableError as error:
+            raise PublishingError(str(error)) from error
+        self._producer = Producer(settings.kafka.client() | _PRODUCER_CONFIG | {"logger": log})
+
+    def send(self, observation: Observation) -> None:
+        """Hand an observation over for delivery; waits only while the queue is full.
+
+        Raises:
+            InvalidObservation: it breaks a rule; names each field and value.
+        """
+        if broken := problems(observation):
+            raise InvalidObservation(observation.observation_id, broken)
+        self.send_unchecked(observation, observation_key(observation))
+
+    def send_unchecked(self, observation: Observation, key: bytes | None = None) -> None:
+        """Hand over an observation that was validated already, or that is to be refused."""
+        self.send_encoded(self._codec.encode(observation, self._framing), key)
+
+    def send_encoded(self, message: bytes, key: bytes | None = None) -> None:
+        """Hand over bytes as they are."""
+        while True:
+            try:
+                self._producer.produce(self._topic, message, key, on_delivery=self._delivered)
+                break
+            except BufferError:
+                self._producer.poll(0.1)
+        self._producer.poll(0)
+
+    def flush(self) -> None:
+        """Wait until everything is delivered.
+
+        Raises:
+            PublishingError: something could not be; says what and why.
+        """
+        self._producer.flush()
+        if self._undelivered_count:
+            count, reasons = self._undelivered_count, "; ".join(self._undelivered)
+            self._undelivered, self._undelivered_count = [], 0
+            raise PublishingError(f"{count} observations were not delivered: {reasons}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self.flush()
+        except PublishingError as undelivered:
+            if error is None:
+                raise
+            error.add_note(str(undelivered))
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            return
+        self._undelivered_count += 1
+        if len(self._undelivered) < _ERRORS_SHOWN:
+            self._undelivered.append(complaint(self._kafka, error, f"key {message.key()!r}"))

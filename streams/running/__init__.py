@@ -1,0 +1,1 @@
+"""A stage as a process: it reads, it is watched, it ends in order."""

@@ -1,0 +1,278 @@
+"""Reads the topics of one stage in its consumer group, batch after batch.
+
+One thread reads, processes, makes durable what came of it, and only then commits. Partitions are
+taken away only while it reads; the batch that it was gathering is then left to whoever reads them
+next: processing it would be harmless, committing it would take back what the other has committed.
+Kafka hears of this process from a thread of librdkafka's own, so that a long batch does not cost it
+its partitions.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from mmbroker.streams.errors import InfrastructureError
+from mmbroker.streams.kafka.client import consumer, consumer_group
+from mmbroker.streams.kafka.producer import DurableProducer
+from mmbroker.streams.kafka.refusal import complaint
+from mmbroker.streams.running.health import Health
+from mmbroker.streams.settings import Settings
+from mmbroker.streams.stages.base import Stage
+from mmbroker.streams.stages.messages import Outgoing, Received
+from mmbroker.streams.store import StoreBrokenError
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.5
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 2.0
+"""Short: how long a stage may still wait after what it needs is back."""
+
+FENCED_AGAIN_S = 30.0
+"""Who is fenced twice within this time has a double that joins again and again as well."""
+
+LEFT_OUT_S = 5.0
+LONGEST_LEFT_OUT_S = 60.0
+"""Who lost its partitions gets some again within the shorter time, or its client does not get over
+the loss: after Kafka hung, librdkafka was seen to join for minutes without an end or an error.
+Where a new client gets none either, Kafka may still be away: each is given twice as long."""
+
+_AT_ONCE = 100  # messages taken from the client's queue before their size is looked at
+
+PASSING = (
+    KafkaError._MAX_POLL_EXCEEDED,
+    KafkaError._TRANSPORT,
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._TIMED_OUT,
+)
+"""Errors after which the client goes on by itself."""
+
+FENCED = (KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID)
+"""Errors after which only a new client goes on; a consumer has no fatal one but being fenced."""
+
+
+class _FencedError(Exception):
+    """Kafka holds this member of the group for replaced by another of the same name.
+
+    Not only by another process: a member whose session ended while Kafka was away joins anew and
+    fences, with that, what it still had under way itself.
+    """
+
+
+class Reader:
+    """Feeds a stage.
+
+    Args:
+        stage: the stage.
+        settings: the settings.
+        instance: names this process among those of the stage, the same after a restart, so that
+            it gets its partitions back at once.
+        health: is told how the reading goes.
+    """
+
+    def __init__(self, stage: Stage, settings: Settings, instance: str, health: Health) -> None:
+        self.stage = stage
+        self._settings = settings
+        self._instance = instance
+        self._health = health
+        self._producer = DurableProducer(settings.kafka)
+        self._gathered: list[Received] = []
+        self._lost_at: float | None = None
+        self._patience_s = LEFT_OUT_S
+
+    def run(self, stop: threading.Event) -> None:
+        """Read until stopped; the batch in hand is finished, or left for whoever reads next.
+
+        Raises:
+            InfrastructureError: Kafka, the store or Triton stayed away for too long, Kafka refuses,
+                or another process has the name of this one.
+        """
+        fenced_at = -FENCED_AGAIN_S
+        while not stop.is_set():
+            try:
+                self._read(stop)
+            except _FencedError as error:
+                if time.monotonic() - fenced_at < FENCED_AGAIN_S:
+                    raise InfrastructureError(
+                        f"another process reads as {self._instance}: {error}; end one, or give it "
+                        "a name of its own with --instance"
+                    ) from error
+                fenced_at = self._lost_at = time.monotonic()
+                log.warning("%s joins its group anew: %s", self.stage.name, error)
+
+    def _read(self, stop: threading.Event) -> None:
+        reading = self._subscribed()
+        try:
+            while not stop.is_set() and not self._left_out():
+                self._health.turned()
+                batch = self._batch(reading)
+                if batch and self._until_done(batch, stop):
+                    self._commit(reading, batch)
+        finally:
+            reading.close()
+
+    def _left_out(self) -> bool:
+        """Whether the partitions were lost long ago: a new client joins then."""
+        if self._lost_at is None or time.monotonic() - self._lost_at < self._patience_s:
+            return False
+        log.warning(
+            "%s joins its group anew: no partitions for %g s", self.stage.name, self._patience_s
+        )
+        self._lost_at = time.monotonic()
+        self._patience_s = min(2 * self._patience_s, LONGEST_LEFT_OUT_S)
+        return True
+
+    def _subscribed(self) -> Consumer:
+        now = self._settings.stage
+        session_ms = int(now.session_timeout_s * 1000)
+        reading = consumer(
+            self._settings.kafka,
+            group=consumer_group(self._settings.kafka, self.stage.name),
+            group_instance_id=self._instance,
+            client_id=self._instance,
+            session_timeout_ms=session_ms,
+            heartbeat_interval_ms=session_ms // 10,
+            max_poll_interval_ms=session_ms + int(2000 * now.give_up_after_s),
+            enable_partition_eof=False,
+            queued_max_messages_kbytes=now.fetch_bytes // 1024,
+            fetch_max_bytes=max(now.fetch_bytes, 2**20),
+            message_max_bytes=2**20,
+        )
+        reading.subscribe(
+            list(self.stage.sources),
+            on_assign=self._assigned,
+            on_revoke=self._revoked,
+            on_lost=self._lost,
+        )
+        return reading
+
+    def _assigned(self, reading: Consumer, places: list[TopicPartition]) -> None:
+        self._health.assigned = {(place.topic, place.partition) for place in places}
+        self._lost_at, self._patience_s = None, LEFT_OUT_S
+
+    def _revoked(self, reading: Consumer, places: list[TopicPartition]) -> None:
+        self._health.assigned = frozenset()
+        self._gathered.clear()
+
+    def _lost(self, reading: Consumer, places: list[TopicPartition]) -> None:
+        """They were taken away without asking: Kafka was not heard of for a whole session."""
+        self._revoked(reading, places)
+        self._lost_at = time.monotonic()
+
+    def _batch(self, reading: Consumer) -> list[Received]:
+        """The next messages, bounded in number and bytes; none after a while without any."""
+        now = self._settings.stage
+        first = reading.poll(POLL_S)
+        if first is None:
+            return []
+        self._gathered = batch = self._received([first])  # emptied when partitions go meanwhile
+        deadline = time.monotonic() + now.batch_wait_s
+        while len(batch) < now.batch_events and _size_bytes(batch) < now.fetch_bytes:
+            left = deadline - time.monotonic()
+            room = min(now.batch_events - len(batch), _AT_ONCE)
+            batch += self._received(reading.consume(room, max(left, 0.0)))
+            if left <= 0:
+                break
+        return batch
+
+    def _received(self, messages: Sequence[Message]) -> list[Received]:
+        received = []
+        for message in messages:
+            error = message.error()
+            if error is None:
+                received.append(_as_received(message))
+            elif error.code() in FENCED:
+                raise _FencedError(error.str())
+            elif error.code() in PASSING:
+                log.warning("%s: %s", self.stage.name, error.str())
+            else:
+                raise InfrastructureError(
+                    complaint(self._settings.kafka, error, f"topic {message.topic()}")
+                )
+        return received
+
+    def _until_done(self, batch: Sequence[Received], stop: threading.Event) -> bool:
+        """Process a batch, again and again while the infrastructure is away; False when stopped.
+
+        Raises:
+            InfrastructureError: it stayed away for too long, or trying again does not help.
+        """
+        stage = self.stage
+        stage.metrics.received.inc(len(batch))
+        deadline = time.monotonic() + self._settings.stage.give_up_after_s
+        pause = FIRST_PAUSE_S
+        while True:
+            try:
+                process_durably(stage, self._producer, batch)
+            except InfrastructureError as error:
+                self._health.waits_for = str(error)
+                self._health.turned()
+                if isinstance(error, StoreBrokenError) or time.monotonic() > deadline:
+                    raise
+                log.warning("%s waits %.3g s: %s", stage.name, pause, error)
+                stage.metrics.retries.inc()
+                if stop.wait(pause):
+                    return False
+                pause = min(2 * pause, LONGEST_PAUSE_S)
+            else:
+                self._health.succeeded()
+                return True
+
+    def _commit(self, reading: Consumer, batch: Sequence[Received]) -> None:
+        """Acknowledge a batch; what is not acknowledged is read again, and known by then."""
+        following = {(each.topic, each.partition): each.offset + 1 for each in batch}
+        try:
+            reading.commit(
+                offsets=[TopicPartition(*place, offset) for place, offset in following.items()],
+                asynchronous=True,
+            )
+        except KafkaException as error:
+            log.warning("%s could not commit: %s", self.stage.name, error.args[0].str())
+
+
+def process_durably(stage: Stage, producer: DurableProducer, batch: Sequence[Received]) -> None:
+    """Process a batch; everything that came of it is durable when this returns.
+
+    Raises:
+        InfrastructureError: Kafka, the store or Triton is away.
+    """
+    started = time.monotonic()
+    sent = 0
+    for processed in stage.process_safely(batch):
+        messages = processed.messages
+        _send(stage, producer, messages)
+        sent += len(messages)
+        while messages := processed.finish():
+            _send(stage, producer, messages)
+            sent += len(messages)
+    seconds = time.monotonic() - started
+    stage.metrics.batch(len(batch), seconds)
+    log.info("%s: %d in, %d out, %.0f ms", stage.name, len(batch), sent, 1000 * seconds)
+
+
+def _send(stage: Stage, producer: DurableProducer, messages: Sequence[Outgoing]) -> None:
+    with stage.metrics.part("send"):
+        producer.send(messages)
+    stage.metrics.sent(messages)
+
+
+def _size_bytes(batch: Sequence[Received]) -> int:
+    return sum(len(each.value or b"") for each in batch)
+
+
+def _as_received(message: Message) -> Received:
+    headers: Any = message.headers() or []
+    return Received(
+        topic=message.topic() or "",
+        partition=message.partition() or 0,
+        offset=message.offset() or 0,
+        timestamp_ms=message.timestamp()[1],
+        value=message.value(),
+        headers={name: value for name, value in headers if isinstance(value, bytes)},
+    )

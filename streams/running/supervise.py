@@ -1,0 +1,172 @@
+"""Runs the stages as separate processes and starts again what stops."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+
+from filelock import FileLock, Timeout
+
+from mmbroker.streams.errors import InfrastructureError
+from mmbroker.streams.names import STAGE_NAMES
+from mmbroker.streams.settings import Settings
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE_S = 1.0
+LONGEST_PAUSE_S = 30.0
+STABLE_AFTER_S = 60.0
+"""A process that ran for so long is started again after the first, short pause."""
+
+STOP_TIMEOUT_S = 40.0
+POLL_S = 0.2
+RUN_LOCK = "run.lock"
+"""File of the data directory that is locked while the stages run."""
+
+SUPERVISOR_VARIABLE = "MMBROKER_SUPERVISOR"
+METRICS_PORT_VARIABLE = "MMBROKER_STAGE__METRICS_PORT"
+
+
+@dataclass
+class _Worker:
+    """One process of one stage."""
+
+    stage: str
+    instance: str
+    metrics_port: int
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    start_at: float = 0.0
+    pause: float = FIRST_PAUSE_S
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "mmbroker", "stage", self.stage]
+        command += ["--instance", self.instance]
+        environment = {
+            **os.environ,
+            SUPERVISOR_VARIABLE: str(os.getpid()),
+            METRICS_PORT_VARIABLE: str(self.metrics_port),
+        }
+        # A group of its own: Ctrl-C in the terminal reaches the supervisor, which stops it orderly.
+        self.process = subprocess.Popen(command, env=environment, start_new_session=True)
+        self.started = time.monotonic()
+        log.info("%s started as process %d", self.instance, self.process.pid)
+
+    def watch(self) -> None:
+        """Start it when it is due, note when it ended."""
+        now = time.monotonic()
+        if self.process is None:
+            if now >= self.start_at:
+                self.start()
+            return
+        code = self.process.poll()
+        if code is None:
+            return
+        if now - self.started > STABLE_AFTER_S:
+            self.pause = FIRST_PAUSE_S
+        how = ending(code)
+        log.warning("%s ended with %s; starts again in %.3g s", self.instance, how, self.pause)
+        self.process = None
+        self.start_at = now + self.pause
+        self.pause = min(2 * self.pause, LONGEST_PAUSE_S)
+
+
+@dataclass
+class Supervisor:
+    """The processes of all stages.
+
+    Args:
+        settings: the settings; ``stage.workers`` says how many of each stage.
+    """
+
+    settings: Settings
+    _workers: list[_Worker] = field(default_factory=list)
+    _stopping: bool = False
+
+    def __post_init__(self) -> None:
+        prefix = self.settings.kafka.topic_prefix
+        instances = [
+            (stage, f"{prefix}-{stage}-{number}")
+            for stage in STAGE_NAMES
+            for number in range(self.settings.stage.workers.of(stage))
+        ]
+        first = self.settings.stage.metrics_port
+        self._workers = [
+            _Worker(stage, instance, metrics_port=first and first + number)
+            for number, (stage, instance) in enumerate(instances)
+        ]
+
+    def run(self) -> None:
+        """Run until SIGTERM or SIGINT, then stop all processes orderly.
+
+        Raises:
+            InfrastructureError: the stages run already on this data directory.
+        """
+        directory = self.settings.data_directory
+        directory.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(directory / RUN_LOCK, timeout=0):
+                self._run()
+        except Timeout:
+            raise InfrastructureError(
+                f"the stages run already in {directory}; stop them, or set another data_directory"
+            ) from None
+
+    def _run(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop_soon)
+        try:
+            while not self._stopping:
+                for worker in self._workers:
+                    worker.watch()
+                time.sleep(POLL_S)
+        finally:
+            self._stop()
+
+    def _stop_soon(self, *_: object) -> None:
+        # Only a flag: the signal may come while this thread holds the lock of an event.
+        self._stopping = True
+
+    def _stop(self) -> None:
+        running = [worker.process for worker in self._workers if worker.process is not None]
+        for process in running:
+            process.terminate()
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        for process in running:
+            try:
+                process.wait(max(deadline - time.monotonic(), 0.0))
+            except subprocess.TimeoutExpired:
+                log.warning("process %d does not stop: killed", process.pid)
+                process.kill()
+                process.wait()
+        log.info("all stages have stopped")
+
+
+def ending(code: int) -> str:
+    """How a process ended, in words."""
+    if code >= 0:
+        return f"status {code}"
+    name = signal.Signals(-code).name
+    if -code in (signal.SIGBUS, signal.SIGSEGV, signal.SIGABRT):
+        return f"{name}: the store may be damaged, mmbroker check reads it through"
+    return name
+
+
+def end_with_supervisor() -> None:
+    """End this process when the supervisor that started it is gone, however that came about."""
+    supervisor = os.environ.get(SUPERVISOR_VARIABLE)
+    if supervisor is None:
+        return
+
+    def watch() -> None:
+        while os.getppid() == int(supervisor):
+            time.sleep(1.0)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="supervisor-watch", daemon=True).start()

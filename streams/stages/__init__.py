@@ -1,0 +1,1 @@
+"""One module a stage: a batch of messages in, messages out."""

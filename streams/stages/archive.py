@@ -1,0 +1,124 @@
+"""A galaxy is built again from its archived observations."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from mmbroker.processors.fingerprint import merge as fingerprints
+from mmbroker.processors.fingerprint.contribution import contribution, observation_hash
+from mmbroker.schemas.codec import Codec, E, MalformedEventError
+from mmbroker.schemas.events import Fingerprint, Observation, ParsedObservation
+from mmbroker.streams.store import REMEDY, Archived, Reading, StoreDamagedError
+
+Parse = Callable[[Observation], ParsedObservation | None]
+"""From a valid observation to its feature tree, if it has one."""
+
+
+class NotArchivedError(ValueError):
+    """A galaxy cannot be made again from the archive; the message says what is missing."""
+
+
+def require_archived(
+    reading: Reading, fingerprint: Fingerprint, but: bytes = b""
+) -> list[Archived]:
+    """The archived observations of a galaxy, in the order of merging, without one.
+
+    Args:
+        reading: the store.
+        fingerprint: of the galaxy.
+        but: hash of the observation that is left out.
+
+    Raises:
+        NotArchivedError: some are not in the archive.
+    """
+    hashes = [each for each in fingerprints.observation_hashes(fingerprint) if each != but]
+    archived = [reading.archived(hashed) for hashed in hashes]
+    found = [each for each in archived if each is not None and each.data]
+    if len(found) < len(hashes):
+        missing = f"{len(hashes) - len(found)} of {len(hashes)} observations"
+        raise NotArchivedError(
+            f"{missing} of {fingerprint.galaxy_id} are not in the archive since the store was "
+            "rebuilt: publish them again, repeats fill it"
+        )
+    return found
+
+
+def archived_observations(
+    reading: Reading, codec: Codec, observation_ids: Sequence[str]
+) -> list[Observation]:
+    """Observations by their ids.
+
+    Raises:
+        NotArchivedError: one is not in the archive.
+        StoreDamagedError: one cannot be read.
+    """
+    found = []
+    for name in observation_ids:
+        archived = reading.archived(observation_hash(name))
+        if archived is None or not archived.data:
+            raise NotArchivedError(f"observation {name!r} is not in the archive")
+        found.append(_observation(codec, archived))
+    return found
+
+
+def rebuild(
+    reading: Reading,
+    codec: Codec,
+    before: Fingerprint,
+    parse: Parse | None = None,
+    but: bytes = b"",
+) -> Fingerprint:
+    """A galaxy's fingerprint made again from its archived observations, in the order of merging.
+
+    Its version counts these observations only. Without any, the galaxy's place is left. Feature
+    trees that it had stay as they are.
+
+    Args:
+        reading: the store.
+        codec: bytes to events.
+        before: the fingerprint so far.
+        parse: reads observations whose trees come in where others have gone; None leaves them out.
+        but: hash of the observation that is left out.
+
+    Raises:
+        NotArchivedError: some observations are not in the archive.
+        StoreDamagedError: one cannot be read.
+        InfrastructureError: the parser is away.
+    """
+    trees = {tree.observation_id: tree for tree in before.parsed}
+    rebuilt = fingerprints.empty(before.galaxy_id)
+    without_tree: list[tuple[float, str, Archived]] = []
+    for archived in require_archived(reading, before, but):
+        observation = _observation(codec, archived)
+        added = contribution(observation)
+        tree = trees.get(observation.observation_id)
+        if tree is not None:
+            added = dataclasses.replace(added, parsed=[tree])
+        elif observation.spectrum is not None or observation.continuum_map is not None:
+            without_tree.append((observation.time_mjd, observation.observation_id, archived))
+        rebuilt = fingerprints.merge(rebuilt, added, archived.source, archived.candidates)
+    if parse is not None:
+        for time_mjd, name, archived in sorted(without_tree, key=lambda each: each[:2])[::-1]:
+            if not fingerprints.takes_tree(rebuilt, time_mjd, name):
+                break
+            tree = parse(_observation(codec, archived))
+            rebuilt = rebuilt if tree is None else fingerprints.with_tree(rebuilt, tree)
+    return rebuilt if rebuilt.acquisition.observations else fingerprints.vacated(before)
+
+
+def _observation(codec: Codec, archived: Archived) -> Observation:
+    what = f"observation {archived.source.observation_id!r}"
+    return _stored(codec, Observation, archived.data, what)
+
+
+def _stored(codec: Codec, event_type: type[E], data: bytes, what: str) -> E:
+    """An event out of the store: nothing is wrong with the one in hand if it cannot be read.
+
+    Raises:
+        StoreDamagedError: it cannot.
+    """
+    try:
+        return codec.decode_as(event_type, data)
+    except MalformedEventError as error:
+        raise StoreDamagedError(f"the store is damaged: {what}: {error}; {REMEDY}") from error

@@ -1,0 +1,84 @@
+"""The scorers and the models on Triton that the settings name."""
+
+from __future__ import annotations
+
+from mmbroker.models.packaged.line_recovery import line_recovery_used, load_line_recovery
+from mmbroker.models.packaged.networks import WEIGHTS
+from mmbroker.models.serving.critic import Critic
+from mmbroker.models.serving.parsers import MapParser, Parser, SpectrumParser
+from mmbroker.models.serving.refined import RefinedNetwork, ServedRefined, refined_networks
+from mmbroker.processors.redshift import ConventionalRedshift
+from mmbroker.processors.scoring.calibration import Calibration
+from mmbroker.processors.scoring.score import Scorer
+from mmbroker.streams.settings import Settings
+
+
+class Scorers:
+    """Scorers that differ in the critic's calibration alone, which belongs to a critic's version.
+
+    Args:
+        settings: the settings.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._form = settings.scoring.hyperscore_form
+        self._without_critic = _packaged("critic_calibration.json")
+        self._line_recovery = (load_line_recovery(), line_recovery_used())
+        self._made: dict[str, Scorer] = {}
+        self.redshift = ConventionalRedshift()
+        """Estimates redshifts, for all of them."""
+        self.redshift_calibration = _packaged("redshift_calibration.json")
+
+    def calibrated(self, critic: Calibration | None) -> Scorer:
+        """The scorer for critics with a calibration; None where there is no critic."""
+        calibration = critic or self._without_critic
+        scorer = self._made.get(calibration.calibration_id)
+        if scorer is None:
+            scorer = self._made[calibration.calibration_id] = Scorer(
+                self.redshift,
+                critic_calibration=calibration,
+                redshift_calibration=self.redshift_calibration,
+                form=self._form,
+                line_recovery=self._line_recovery,
+            )
+        return scorer
+
+
+def make_critic(settings: Settings) -> Critic | None:
+    """The critic on Triton; None when the settings name none."""
+    triton = settings.triton
+    if not triton.critic:
+        return None
+    return Critic(triton.url, triton.critic, deadline_s=triton.deadline_s, retries=triton.retries)
+
+
+def make_refined(settings: Settings, conventional: ConventionalRedshift) -> ServedRefined:
+    """The refined redshift, also where the settings switch it off.
+
+    Args:
+        settings: say where Triton is.
+        conventional: what it rests on.
+    """
+    return ServedRefined(make_refined_networks(settings), conventional)
+
+
+def make_refined_networks(settings: Settings) -> list[RefinedNetwork]:
+    """Its networks on Triton."""
+    triton = settings.triton
+    return refined_networks(triton.url, deadline_s=triton.deadline_s, retries=triton.retries)
+
+
+def _packaged(name: str) -> Calibration:
+    return Calibration.from_json((WEIGHTS / name).read_text())
+
+
+def make_parsers(settings: Settings) -> list[Parser]:
+    """The parsers on Triton; without those that the settings do not name."""
+    named = ((SpectrumParser, settings.triton.parser), (MapParser, settings.triton.map_parser))
+    return [make_parser(settings, kind, name) for kind, name in named if name]
+
+
+def make_parser(settings: Settings, kind: type[Parser], name: str) -> Parser:
+    """A parser on Triton."""
+    triton = settings.triton
+    return kind(triton.url, name, deadline_s=triton.deadline_s, retries=triton.retries)

@@ -1,0 +1,342 @@
+"""First stage: observations in, whole new fingerprints out. The only stage with galaxy state.
+
+The spectra and maps of a batch are parsed by models on Triton. Then it is associated, merged,
+archived and counted in one transaction of the store, and the new fingerprints are published. A
+crash between the two is repaired by the redelivery: its observations are repeats by then, and a
+repeat publishes its galaxy again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mmbroker.models.serving.parsers import Parser
+from mmbroker.processors.fingerprint import merge as fingerprints
+from mmbroker.processors.fingerprint.contribution import (
+    Contribution,
+    contribution,
+    observation_hash,
+)
+from mmbroker.processors.fingerprint.map_photometry import UnusableError
+from mmbroker.processors.fingerprint.merge import FingerprintFullError
+from mmbroker.processors.sky import Position, associate
+from mmbroker.processors.validation import problems
+from mmbroker.schemas.codec import Codec, MalformedEventError
+from mmbroker.schemas.events import Fingerprint, Observation, Source
+from mmbroker.schemas.records import to_record
+from mmbroker.streams.names import BUILD_FINGERPRINTS
+from mmbroker.streams.stages.accounting import Account
+from mmbroker.streams.stages.archive import (
+    NotArchivedError,
+    Parse,
+    _stored,
+    rebuild,
+    require_archived,
+)
+from mmbroker.streams.stages.base import RefusedError, Stage
+from mmbroker.streams.stages.messages import (
+    OBSERVED_AT,
+    Outgoing,
+    Processed,
+    Received,
+    note_observed,
+)
+from mmbroker.streams.stages.parsing import Parsing
+from mmbroker.streams.store import Archived, Reading, Store, Writing
+from mmbroker.streams.topics import Topics
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A valid observation with what it contributes; None when it is a withdrawal."""
+
+    observation: Observation
+    contribution: Contribution | None
+
+
+class BuildFingerprints(Stage):
+    """The stage.
+
+    Args:
+        store: galaxy state and counts.
+        topics: names of the topics.
+        codec: events to bytes and back.
+        parsers: read spectra and maps; without them there are no feature trees.
+    """
+
+    name = BUILD_FINGERPRINTS
+
+    def __init__(
+        self, store: Store, topics: Topics, codec: Codec, parsers: Sequence[Parser] = ()
+    ) -> None:
+        super().__init__(store, topics, codec)
+        self._parsing = Parsing(parsers, store, self.metrics)
+
+    @property
+    def sources(self) -> Sequence[str]:
+        """The observations."""
+        return [self.topics.observations]
+
+    def process(self, batch: Sequence[Received]) -> Processed:
+        """Merge a batch of observations; see ``stage.Stage``."""
+        with self.metrics.part("prepare"):
+            prepared = [prepare(self.codec, event.value) for event in batch]
+        with self.metrics.part("parse"):
+            self._parse(prepared)
+        refused: list[Outgoing] = []
+        observed_at: dict[str, bytes] = {}
+        with self.metrics.part("store"), self.store.writing() as writing:
+            account = Account(BUILD_FINGERPRINTS, writing, self.log_start)
+            galaxies = _Galaxies(writing, self.codec, self._parsing.tree)
+            for event, each in zip(batch, prepared, strict=True):
+                try:
+                    if isinstance(each, RefusedError):
+                        raise each
+                    outcome, touched = _take_in(event, each, galaxies, writing, self.codec)
+                    for galaxy_id in touched:
+                        note_observed(observed_at, galaxy_id, event)
+                except RefusedError as error:
+                    outcome = error.outcome
+                    refused.append(self.quarantined(event, error))
+                account.add(event, outcome)
+            encoded = galaxies.store(observed_at)
+            account.store(writing)
+        self.metrics.accounted(account.outcomes)
+        published = {galaxy_id: version for galaxy_id, (version, _) in encoded.items()}
+        messages = [
+            self._message(galaxy_id, data, observed_at[galaxy_id])
+            for galaxy_id, (_, data) in encoded.items()
+        ]
+        return Processed(refused + messages, lambda: self._moved_on(published, observed_at))
+
+    def probe(self) -> None:
+        """See ``stage.Stage``: the parsers in force."""
+        self._parsing.probe()
+
+    def _parse(self, prepared: list[Prepared | RefusedError]) -> None:
+        """Add feature trees to what observations contribute."""
+        valid = [
+            (place, each.observation, each.contribution)
+            for place, each in enumerate(prepared)
+            if isinstance(each, Prepared) and each.contribution is not None
+        ]
+        trees = self._parsing.trees([observation for _, observation, _ in valid])
+        for (place, observation, added), parsed in zip(valid, trees, strict=True):
+            if parsed:
+                prepared[place] = Prepared(observation, dataclasses.replace(added, parsed=parsed))
+
+    def _message(self, galaxy_id: str, encoded: bytes, observed_at: bytes) -> Outgoing:
+        headers = {OBSERVED_AT: observed_at}
+        return Outgoing(self.topics.fingerprints, galaxy_id.encode(), encoded, headers)
+
+    def _moved_on(self, published: dict[str, int], observed_at: dict[str, bytes]) -> list[Outgoing]:
+        """Fingerprints that another worker changed while this one published.
+
+        Whoever publishes looks afterwards, so the last message of a galaxy is its newest state,
+        in whichever order two workers' messages arrive.
+        """
+        messages = []
+        with self.store.reading() as reading:
+            for galaxy_id, version in published.items():
+                newest = reading.version(galaxy_id)
+                if newest <= version:
+                    continue
+                encoded = reading.fingerprint(galaxy_id)
+                if encoded is not None:
+                    published[galaxy_id] = newest
+                    messages.append(self._message(galaxy_id, encoded, observed_at[galaxy_id]))
+        return messages
+
+
+def prepare(codec: Codec, data: bytes | None) -> Prepared | RefusedError:
+    """Decode and check an observation and work out what it contributes, or say why not."""
+    try:
+        observation = codec.decode_as(Observation, data)
+        wrong = problems(observation)
+        if wrong:
+            sender = f"{observation.observation_id[:80]!r} of {observation.instrument[:80]!r}"
+            return RefusedError("invalid", f"{sender}: {'; '.join(wrong)}")
+        if observation.is_withdrawal:
+            return Prepared(observation, None)
+        return Prepared(observation, contribution(observation))
+    except MalformedEventError as error:
+        return RefusedError("undecodable", str(error))
+    except UnusableError as error:
+        return RefusedError("unusable", str(error))
+    except OverflowError as error:
+        return RefusedError("unusable", f"its numbers are too large or too small: {error}")
+
+
+class _Galaxies:
+    """The fingerprints that a transaction has read or changed."""
+
+    def __init__(self, writing: Writing, codec: Codec, parse: Parse) -> None:
+        self._writing = writing
+        self._codec = codec
+        self._parse = parse
+        self._loaded: dict[str, Fingerprint] = {}
+        self._changed: set[str] = set()
+
+    def __getitem__(self, galaxy_id: str) -> Fingerprint:
+        if galaxy_id not in self._loaded:
+            encoded = self._writing.fingerprint(galaxy_id)
+            self._loaded[galaxy_id] = (
+                fingerprints.empty(galaxy_id)
+                if encoded is None
+                else _stored(self._codec, Fingerprint, encoded, f"the fingerprint of {galaxy_id}")
+            )
+        return self._loaded[galaxy_id]
+
+    def change(self, fingerprint: Fingerprint) -> None:
+        """Keep a new fingerprint; later observations of the batch are associated with it."""
+        galaxy_id = fingerprint.galaxy_id
+        self._writing.put_position(galaxy_id, _where(fingerprint), _where(self[galaxy_id]))
+        self._loaded[galaxy_id] = fingerprint
+        self._changed.add(galaxy_id)
+
+    def rebuild(self, galaxy_id: str, but: bytes) -> None:
+        """Make a fingerprint again from what is in the archive, without one observation."""
+        before = self[galaxy_id]
+        rebuilt = rebuild(self._writing, self._codec, before, self._parse, but)
+        self.change(dataclasses.replace(rebuilt, version=before.version + 1))
+
+    def store(self, touched: dict[str, bytes]) -> dict[str, tuple[int, bytes]]:
+        """Store what changed; (version, encoded fingerprint) of every galaxy touched."""
+        encoded = {}
+        for galaxy_id in touched:
+            fingerprint = self[galaxy_id]
+            data = self._codec.encode(fingerprint)
+            encoded[galaxy_id] = fingerprint.version, data
+            if galaxy_id in self._changed:
+                self._writing.put_fingerprint(galaxy_id, fingerprint.version, data)
+        return encoded
+
+
+def _where(fingerprint: Fingerprint) -> Position | None:
+    """Where a galaxy is of which anything is known."""
+    return fingerprints.position(fingerprint) if fingerprint.acquisition.observations else None
+
+
+def _take_in(
+    event: Received, prepared: Prepared, galaxies: _Galaxies, writing: Writing, codec: Codec
+) -> tuple[str, list[str]]:
+    """Merge one observation; what became of it, and the galaxies whose state is to be published.
+
+    Raises:
+        RefusedError: it cannot be taken in; nothing has changed.
+    """
+    observation = prepared.observation
+    hashed = observation_hash(observation.observation_id)
+    known = writing.archived(hashed)
+    if known is None or known.status == "awaited":
+        _require_rebuildable(observation, galaxies, writing)
+    if known is not None and known.status == "awaited":
+        replaced = dataclasses.replace(known, status="replaced", data=event.value or b"")
+        writing.archive(hashed, replaced)
+        # It was replaced before it arrived; what it replaces itself is no less replaced.
+        return "superseded", _replace(observation.replaces, galaxies, writing)
+    if known is not None:
+        if known.data:
+            _refuse_other_content(observation, known, event, codec)
+        else:
+            writing.archive(hashed, dataclasses.replace(known, data=event.value or b""))
+        return "repeated", _galaxies_of(observation, known, writing)
+
+    source = Source(observation.observation_id, event.topic, event.partition, event.offset)
+    touched: list[str] = []
+    if prepared.contribution is None:
+        archived = Archived("replaced", source=source, data=event.value or b"")
+    else:
+        archived = _merge(event, prepared.contribution, source, galaxies, writing, observation)
+        touched.append(archived.galaxy_id)
+    writing.archive(hashed, archived)
+    if observation.replaces is None:
+        return "merged", touched
+    touched += _replace(observation.replaces, galaxies, writing)
+    return "withdrawn" if observation.is_withdrawal else "corrected", touched
+
+
+def _require_rebuildable(observation: Observation, galaxies: _Galaxies, reading: Reading) -> None:
+    """Make sure that the galaxy of what an observation replaces can be made again without it.
+
+    Raises:
+        RefusedError: it cannot.
+    """
+    if observation.replaces is None:
+        return
+    hashed = observation_hash(observation.replaces)
+    replaced = reading.archived(hashed)
+    if replaced is None or replaced.status != "merged":
+        return
+    try:
+        require_archived(reading, galaxies[replaced.galaxy_id], but=hashed)
+    except NotArchivedError as error:
+        raise RefusedError("not-archived", f"{error}; then publish this one again") from error
+
+
+def _galaxies_of(observation: Observation, known: Archived, reading: Reading) -> list[str]:
+    """The galaxies that an observation changed when it was taken in.
+
+    Its own, and the one that it took another observation out of.
+    """
+    galaxy_ids = [known.galaxy_id]
+    if observation.replaces is not None:
+        replaced = reading.archived(observation_hash(observation.replaces))
+        galaxy_ids.append("" if replaced is None else replaced.galaxy_id)
+    return [galaxy_id for galaxy_id in galaxy_ids if galaxy_id]
+
+
+def _refuse_other_content(
+    observation: Observation, known: Archived, event: Received, codec: Codec
+) -> None:
+    """A repeat says the same again; anything else under the same id is told, not dropped.
+
+    Raises:
+        RefusedError: it says something else.
+    """
+    if known.data == event.value:
+        return
+    before = codec.decode_as(Observation, known.data)
+    if to_record(before) != to_record(observation):
+        raise RefusedError(
+            "conflicting",
+            f"observation_id = {observation.observation_id!r} was taken in with other content; "
+            "a correction needs an id of its own and names this one in replaces (of a table: "
+            "mmbroker publish --correct)",
+        )
+
+
+def _merge(
+    event: Received,
+    added: Contribution,
+    source: Source,
+    galaxies: _Galaxies,
+    writing: Writing,
+    observation: Observation,
+) -> Archived:
+    association = associate(added.position, writing.neighbours(added.position))
+    galaxy_id = association.galaxy_id or fingerprints.galaxy_id(observation.observation_id)
+    try:
+        merged = fingerprints.merge(galaxies[galaxy_id], added, source, association.candidates)
+    except FingerprintFullError as error:
+        raise RefusedError("fingerprint-full", f"{galaxy_id}: {error}") from error
+    galaxies.change(merged)
+    return Archived("merged", galaxy_id, source, association.candidates, event.value or b"")
+
+
+def _replace(observation_id: str | None, galaxies: _Galaxies, writing: Writing) -> list[str]:
+    """Take a corrected or withdrawn observation out of its galaxy, which is rebuilt without it."""
+    if observation_id is None:
+        return []
+    hashed = observation_hash(observation_id)
+    replaced = writing.archived(hashed)
+    if replaced is None:
+        writing.archive(hashed, Archived("awaited"))
+        return []
+    if replaced.status != "merged":
+        return []
+    writing.archive(hashed, dataclasses.replace(replaced, status="replaced"))
+    galaxies.rebuild(replaced.galaxy_id, but=hashed)
+    return [replaced.galaxy_id]

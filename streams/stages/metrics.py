@@ -1,0 +1,262 @@
+"""What a stage process measures about itself, for Prometheus.
+
+``deploy/prometheus/README.md`` has a table of all metrics with what to do about each. Everything is
+taken in once a batch, so that an event costs next to nothing; counters begin at zero with the
+process.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter as Tally
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.metrics_core import HistogramMetricFamily
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+from mmbroker.schemas import __version__
+from mmbroker.schemas.events import ScoredGalaxy
+from mmbroker.streams.stages.messages import OBSERVED_AT, Outgoing, now_ms
+
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+LATENCY_BOUNDS_S = (
+    0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 7.5, 10, 15,
+    20, 30, 45, 60,
+)  # fmt: skip
+BATCH_BOUNDS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+BATCH_BOUNDS_EVENTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+TRITON_BOUNDS_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+PROBABILITY_BOUNDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+HYPERSCORE_BOUNDS = (100.01, 100.1, 100.2, 100.5, 101, 102, 105, 110, 115, 120, 135, 160, 200)
+LONGEST_TIME = 16
+"""So many digits are no time in ms any more."""
+
+
+class Histogram(Collector):
+    """A histogram that takes many values at once: the client library's takes one after another.
+
+    Args:
+        name: of the metric.
+        documentation: what is measured.
+        stage: value of the label ``stage``.
+        bounds: upper bounds of the buckets, ascending.
+        registry: where it belongs.
+        label: name of one more label, if there is one.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        documentation: str,
+        stage: str,
+        bounds: Sequence[float],
+        registry: CollectorRegistry,
+        label: str | None = None,
+    ) -> None:
+        self._name = name
+        self._documentation = documentation
+        self._stage = stage
+        self._bounds = np.array(bounds, float)
+        self._label = label
+        self._counts: dict[str, NDArray[np.int64]] = {}
+        self._sums: dict[str, float] = {}
+        self._lock = threading.Lock()
+        if label is None:
+            self.observe([])
+        registry.register(self)
+
+    def observe(self, values: ArrayLike, label: str = "") -> None:
+        """Take in one value or many under a label; those that are not finite do not count."""
+        each = np.atleast_1d(np.asarray(values, float))
+        each = each[np.isfinite(each)]
+        buckets = np.bincount(np.searchsorted(self._bounds, each), minlength=self._bounds.size + 1)
+        with self._lock:
+            self._counts[label] = self._counts.get(label, 0) + buckets
+            self._sums[label] = self._sums.get(label, 0.0) + float(each.sum())
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        """The histogram as the client library exposes it."""
+        names = ["stage"] if self._label is None else ["stage", self._label]
+        bounds = [*map(floatToGoString, self._bounds), "+Inf"]
+        family = HistogramMetricFamily(self._name, self._documentation, labels=names)
+        with self._lock:
+            for label, each in self._counts.items():
+                counts = np.cumsum(each).tolist()
+                values = [self._stage, label][: len(names)]
+                family.add_metric(values, list(zip(bounds, counts, strict=True)), self._sums[label])
+        yield family
+
+
+class StageMetrics:
+    """The metrics of one stage in one process.
+
+    Args:
+        stage: name of the stage.
+    """
+
+    def __init__(self, stage: str) -> None:
+        self.registry = registry = CollectorRegistry()
+        self._stage = stage
+        ProcessCollector(registry=registry)
+        Info("mmbroker_build", "What runs.", registry=registry).info({"version": __version__})
+
+        def counter(name: str, documentation: str, *labels: str) -> Counter:
+            return Counter(f"mmbroker_{name}", documentation, ("stage", *labels), registry=registry)
+
+        def gauge(name: str, documentation: str, *labels: str) -> Gauge:
+            return Gauge(f"mmbroker_{name}", documentation, ("stage", *labels), registry=registry)
+
+        def histogram(
+            name: str, documentation: str, bounds: Sequence[float], label: str | None = None
+        ) -> Histogram:
+            return Histogram(f"mmbroker_{name}", documentation, stage, bounds, registry, label)
+
+        self.ready = gauge("ready", "1 while /readyz says yes.").labels(stage)
+        self.retries = counter(
+            "retries", "Batches tried again because the infrastructure was away."
+        ).labels(stage)
+        self.received = counter(
+            "events_received", "Events delivered to the process, redeliveries included."
+        ).labels(stage)
+        self._accounted = counter(
+            "events_accounted",
+            "Events by what became of them, as the ledger counts.",
+            "outcome",
+            "reason",
+        )
+        self._alerts = counter(
+            "alerts", "Alerts by stream and type, as the ledger counts.", "stream", "type"
+        )
+        self._sent = counter(
+            "messages_sent", "Messages that Kafka holds durably, repeats included.", "topic"
+        )
+        self._latency = histogram(
+            "latency_seconds",
+            "Time from an observation's Kafka timestamp until what came of it was durable.",
+            LATENCY_BOUNDS_S,
+        )
+        self._batch_events = histogram("batch_events", "Events in a batch.", BATCH_BOUNDS_EVENTS)
+        self._batch_seconds = histogram(
+            "batch_seconds", "Time that a batch took until it was durable.", BATCH_BOUNDS_S
+        )
+        self._parts = counter("batch_part_seconds", "Time spent in the parts of a batch.", "part")
+        self._triton_seconds = histogram(
+            "triton_request_seconds",
+            "Time until a model on Triton had answered for a batch.",
+            TRITON_BOUNDS_S,
+            "model",
+        )
+        self._triton_errors = counter(
+            "triton_errors", "Batches for which Triton did not answer, after its retries.", "model"
+        )
+        self._model_version = gauge(
+            "model_version", "Version of a model that the process asks.", "model"
+        )
+        self._probability = histogram(
+            "score_probability", "Calibrated probabilities published.", PROBABILITY_BOUNDS
+        )
+        self._hyperscore = histogram(
+            "score_hyperscore", "HyperScores published.", HYPERSCORE_BOUNDS
+        )
+        self._lag = gauge(
+            "lag_events", "Events in Kafka not yet accounted for.", "topic", "partition"
+        )
+        self.unaccounted = gauge(
+            "unaccounted_events", "Events passed in Kafka without an outcome in the ledger."
+        ).labels(stage)
+        self.store_bytes = gauge("store_bytes", "Space in use by the store.").labels(stage)
+        self.disk_free_bytes = gauge(
+            "disk_free_bytes", "Space left on the disk of the data directory."
+        ).labels(stage)
+        self.galaxies = gauge("galaxies", "Galaxies in the store.").labels(stage)
+        self.doing = ""
+        """The part of a batch that is under way."""
+        self._within = 0.0
+        self._lagging: set[tuple[str, int]] = set()
+
+    def accounted(self, outcomes: Mapping[str, int]) -> None:
+        """Count outcomes that have become durable; what follows a colon is the reason."""
+        for text, count in outcomes.items():
+            outcome, _, reason = text.partition(": ")
+            self._accounted.labels(self._stage, outcome, reason).inc(count)
+
+    def alerted(self, stream: str, types: Mapping[str, int]) -> None:
+        """Count alerts of a stream that have become durable."""
+        for alert_type, count in types.items():
+            self._alerts.labels(self._stage, stream, alert_type).inc(count)
+
+    def sent(self, messages: Sequence[Outgoing]) -> None:
+        """Count messages that have become durable, and their latency."""
+        for topic, count in Tally(message.topic for message in messages).items():
+            self._sent.labels(self._stage, topic).inc(count)
+        headers = [message.headers.get(OBSERVED_AT) or b"" for message in messages]
+        # A publisher may have set it: to anything, and with a clock that is ahead.
+        times = [int(each) for each in headers if each.isdigit() and len(each) < LONGEST_TIME]
+        self._latency.observe(np.maximum(now_ms() - np.array(times, float), 0.0) / 1000)
+
+    def batch(self, events: int, seconds: float) -> None:
+        """Take in a batch that is durable."""
+        self._batch_events.observe(events)
+        self._batch_seconds.observe(seconds)
+
+    def scored(self, galaxies: Sequence[ScoredGalaxy]) -> None:
+        """Take in scores that have become durable."""
+        self._probability.observe([galaxy.probability for galaxy in galaxies])
+        self._hyperscore.observe([galaxy.hyperscore for galaxy in galaxies])
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Measure one part of a batch, without the parts within it."""
+        started = time.perf_counter()
+        before, self.doing = self.doing, name
+        around, self._within = self._within, 0.0
+        try:
+            yield
+        finally:
+            taken = time.perf_counter() - started
+            self.doing = before
+            self._parts.labels(self._stage, name).inc(max(taken - self._within, 0.0))
+            self._within = around + taken
+
+    def uses(self, model: str) -> None:
+        """Begin to count for a model on Triton."""
+        self._triton_errors.labels(self._stage, model)
+        self._triton_seconds.observe([], model)
+
+    @contextmanager
+    def triton(self, model: str) -> Iterator[None]:
+        """Measure how long a model on Triton takes, as a part of the batch too."""
+        started = time.perf_counter()
+        with self.part("triton"):
+            yield
+        self._triton_seconds.observe(time.perf_counter() - started, model)
+
+    def triton_failed(self, model: str) -> None:
+        """Count a batch for which a model on Triton did not answer."""
+        self._triton_errors.labels(self._stage, model).inc()
+
+    def model_in_force(self, model: str, version: int) -> None:
+        """Set which version of a model the process asks."""
+        self._model_version.labels(self._stage, model).set(version)
+
+    def lag(self, waiting: Mapping[tuple[str, int], int]) -> None:
+        """Set how many events wait, by (topic, partition), where the process reads."""
+        for topic, partition in self._lagging - waiting.keys():
+            self._lag.remove(self._stage, topic, str(partition))
+        for (topic, partition), events in waiting.items():
+            self._lag.labels(self._stage, topic, str(partition)).set(events)
+        self._lagging = set(waiting)

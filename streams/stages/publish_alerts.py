@@ -1,0 +1,185 @@
+"""Third stage: scored galaxies in, alerts out.
+
+What a stream last said of a galaxy is remembered after the alert is durable in Kafka: a crash in
+between makes the same alert again, under the same id.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+from mmbroker.processors.alerts.decide import AlertStream, Decision, LastAlert, alert_id, decide
+from mmbroker.processors.scoring import ranking
+from mmbroker.processors.validation import score_problems
+from mmbroker.schemas.events import AlertHead, AlertType, Score
+from mmbroker.streams.names import PUBLISH_ALERTS
+from mmbroker.streams.stages.accounting import Account
+from mmbroker.streams.stages.base import RefusedError, Stage
+from mmbroker.streams.stages.messages import OBSERVED_AT, Headers, Outgoing, Processed, Received
+from mmbroker.streams.store import Reading
+
+FORMAT_HEADERS: dict[str, Headers] = {
+    "container": {"_format": b"avro"},
+    "json": {"_format": b"json"},
+}
+"""The header by which hop clients know how to decode."""
+
+
+class PublishAlerts(Stage):
+    """The stage; its streams are those that ``topics`` declares."""
+
+    name = PUBLISH_ALERTS
+
+    @property
+    def sources(self) -> Sequence[str]:
+        """The scored galaxies."""
+        return [self.topics.scored]
+
+    def process(self, batch: Sequence[Received]) -> Processed:
+        """Make the alerts of a batch of scored galaxies; see ``stage.Stage``."""
+        messages: list[Outgoing] = []
+        outcomes: list[str] = []
+        with self.metrics.part("decide"), self.store.reading() as reading:
+            said = {stream.name: _Said(stream, reading) for stream in self.topics.alert_streams}
+            account = Account(PUBLISH_ALERTS, reading)
+            for event in batch:
+                try:
+                    score = self.decoded(event, self.codec.decode_score, score_problems)
+                except RefusedError as refused:
+                    outcomes.append(refused.outcome)
+                    messages.append(self.quarantined(event, refused))
+                    continue
+                repeated = account.is_counted(event)
+                made = [stream.decide(score, event, repeated) for stream in said.values()]
+                outcomes.append("alerted" if any(made) else "unchanged")
+        with self.metrics.part("encode"):
+            messages += [self._message(*alert) for each in said.values() for alert in each.alerts()]
+        return Processed(messages, lambda: self._finish(batch, outcomes, list(said.values())))
+
+    def _message(self, stream: AlertStream, head: AlertHead, made: _Made) -> Outgoing:
+        return Outgoing(
+            self.topics.alerts(stream.name),
+            made.score.galaxy_id.encode(),
+            self.codec.encode_alert(head, made.event.value or b"", stream.format),
+            {**FORMAT_HEADERS[stream.format], OBSERVED_AT: made.event.observed_at},
+        )
+
+    def _finish(
+        self, batch: Sequence[Received], outcomes: Sequence[str], said: Sequence[_Said]
+    ) -> list[Outgoing]:
+        with self.metrics.part("store"), self.store.writing() as writing:
+            account = Account(PUBLISH_ALERTS, writing, self.log_start)
+            for event, outcome in zip(batch, outcomes, strict=True):
+                account.add(event, outcome)
+            for stream in said:
+                for galaxy_id, last in stream.new.items():
+                    writing.put_alert(stream.name, galaxy_id, last)
+                if stream.places:
+                    writing.rank(ranking_name(stream.name), stream.places)
+                writing.account(f"{PUBLISH_ALERTS}/{stream.name}", {}, stream.counts)
+            account.store(writing)
+        self.metrics.accounted(account.outcomes)
+        for stream in said:
+            self.metrics.alerted(stream.name, stream.counts)
+        return []
+
+
+def ranking_name(stream: str) -> str:
+    """Name of the ranking within an alert stream."""
+    return f"alerts/{stream}"
+
+
+@dataclass(frozen=True)
+class _Made:
+    """An alert in the making."""
+
+    score: Score
+    event: Received
+    decision: Decision
+    before: LastAlert | None
+    now: LastAlert
+
+
+class _Said:
+    """What one stream says during a batch, on top of what it said before."""
+
+    def __init__(self, stream: AlertStream, reading: Reading) -> None:
+        self.name = stream.name
+        self.new: dict[str, LastAlert] = {}
+        self.places: dict[str, tuple[int, int | None]] = {}
+        self.counts: Counter[str] = Counter()
+        self._stream = stream
+        self._reading = reading
+        self._histogram = reading.ranking(ranking_name(stream.name))
+        self._made: list[_Made] = []
+
+    def decide(self, galaxy: Score, event: Received, repeated: bool) -> bool:
+        """Decide on one galaxy; whether there is an alert.
+
+        What was said of a repeated message is durable: it is not said again when the stream has
+        gone on to another score of the same version since.
+        """
+        last = self.new.get(galaxy.galaxy_id)
+        if last is None:
+            last = self._reading.last_alert(self.name, galaxy.galaxy_id)
+        if last is not None and galaxy.version < last.version + repeated:
+            return False
+        if last is not None and self._has_spoken_of(galaxy, last):
+            return False
+        decision = decide(galaxy, self._stream, last)
+        if decision is None:
+            return False
+        now = LastAlert(
+            alert_id=alert_id(galaxy, self._stream, decision.alert_type),
+            version=galaxy.version,
+            active=decision.alert_type != "RETRACTION",
+            redshift=galaxy.redshift.best,
+            probability=galaxy.probability,
+            hyperscore=galaxy.hyperscore,
+        )
+        self.new[galaxy.galaxy_id] = now
+        self._place(galaxy, now)
+        self.counts[decision.alert_type.lower()] += 1
+        self._made.append(_Made(galaxy, event, decision, last, now))
+        return True
+
+    def _has_spoken_of(self, galaxy: Score, last: LastAlert) -> bool:
+        """Whether the last alert was about this very score, which has been published again."""
+        return galaxy.version == last.version and last.alert_id in {
+            alert_id(galaxy, self._stream, kind) for kind in get_args(AlertType)
+        }
+
+    def alerts(self) -> list[tuple[AlertStream, AlertHead, _Made]]:
+        """The alerts of the batch, ranked as of its end."""
+        count = int(self._histogram.sum())
+        return [
+            (
+                self._stream,
+                AlertHead(
+                    alert_id=made.now.alert_id,
+                    stream=self.name,
+                    alert_type=made.decision.alert_type,
+                    supersedes=None if made.before is None else made.before.alert_id,
+                    reasons=made.decision.reasons,
+                    stream_rank=self._rank(made.now),
+                    stream_galaxies=count,
+                ),
+                made,
+            )
+            for made in self._made
+        ]
+
+    def _rank(self, alert: LastAlert) -> int:
+        if not alert.active:
+            return 0
+        return ranking.rank(self._histogram, ranking.bin_of(alert.probability))
+
+    def _place(self, galaxy: Score, now: LastAlert) -> None:
+        name = galaxy.galaxy_id
+        before = self.places.get(name) or self._reading.ranked(ranking_name(self.name), name)
+        after = ranking.bin_of(now.probability) if now.active else None
+        ranking.move(self._histogram, None if before is None else before[1], after)
+        self.places[name] = galaxy.version, after

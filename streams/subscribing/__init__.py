@@ -1,0 +1,1 @@
+"""Who reads: streams, the ranked table, explanations."""

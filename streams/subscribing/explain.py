@@ -1,0 +1,228 @@
+"""How a score came about, in words and numbers; and the same score made again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from mmbroker.processors.features.inputs import FREQUENCIES_HZ, WIDEST_CHANNEL_KM_S
+from mmbroker.processors.fingerprint.merge import MAX_PARSED
+from mmbroker.schemas.events import (
+    ParsedObservation,
+    RecoveredLines,
+    RedshiftPosterior,
+    ScoredGalaxy,
+)
+
+PROVENANCE_SHOWN = 5
+CANDIDATES_SHOWN = 2
+
+
+def explain(galaxy: ScoredGalaxy) -> RenderableType:
+    """A page on one scored galaxy."""
+    return Group(
+        _heading(galaxy),
+        _redshift(galaxy),
+        _features(galaxy),
+        *(_parsed(each) for each in galaxy.parsed),
+        *_unread(galaxy),
+        *([] if galaxy.recovered_lines is None else [_recovered(galaxy.recovered_lines)]),
+        _value(galaxy),
+        _origin(galaxy),
+    )
+
+
+def _heading(galaxy: ScoredGalaxy) -> Text:
+    lines = Text()
+    lines.append(f"{galaxy.galaxy_id}", style="bold")
+    lines.append(
+        f"  version {galaxy.version}, "
+        f"rank {galaxy.rank} of {galaxy.ranked_galaxies} by probability when it was scored\n"
+        f"ICRS {galaxy.right_ascension_deg:.6f} {galaxy.declination_deg:+.6f} "
+        f"± {galaxy.position_error_arcsec:.2g} arcsec\n"
+    )
+    if galaxy.simulated:
+        lines.append("contains SIMULATED observations\n", style="yellow")
+    if galaxy.ambiguous:
+        others = ", ".join(galaxy.candidates)
+        lines.append(f"ambiguous: may be confused with {others}\n", style="yellow")
+    return lines
+
+
+def _redshift(galaxy: ScoredGalaxy) -> RenderableType:
+    posterior = galaxy.redshift
+    table = Table(title="lines that fit", title_justify="left")
+    for name in ("redshift", "probability", "lines"):
+        table.add_column(name, justify="left" if name == "lines" else "right")
+    for mode in posterior.identifications:
+        pairs = zip(mode.lines, mode.observed_frequencies_hz, strict=True)
+        lines = ", ".join(f"{line} at {frequency / 1e9:.2f} GHz" for line, frequency in pairs)
+        table.add_row(f"{mode.redshift:.4f}", f"{mode.probability:.3f}", Text(lines or "no line"))
+    text = Text(
+        f"{_intervals(posterior)}\n"
+        f"from {', '.join(posterior.inputs) or 'nothing'}; right within 0.05 (1 + z) "
+        f"with probability {galaxy.probability:.3f}\n"
+    )
+    refined = galaxy.refined_redshift
+    if refined is not None:
+        text.append(f"refined, not in force: {_intervals(refined)}\n")
+        text.append(f"from {', '.join(refined.inputs)}\n")
+    elif galaxy.refined_redshift_reason:
+        text.append(f"refined: none, it would be {galaxy.refined_redshift_reason}\n")
+    return Group(text, table if posterior.identifications else Text("no line identified\n"))
+
+
+def _intervals(posterior: RedshiftPosterior) -> str:
+    return (
+        f"z = {posterior.best:.4f}   68 % in [{posterior.interval_68.lower:.4f}, "
+        f"{posterior.interval_68.upper:.4f}]   95 % in [{posterior.interval_95.lower:.4f}, "
+        f"{posterior.interval_95.upper:.4f}]"
+    )
+
+
+def _features(galaxy: ScoredGalaxy) -> RenderableType:
+    table = Table(title="features", title_justify="left")
+    for name in ("kind", "name", "GHz", "mJy", "Jy km/s", "km/s", "S/N"):
+        table.add_column(name, justify="left" if name in ("kind", "name") else "right")
+    # Lines by their significance, as they are; then the continuum as a spectrum is read.
+    lines = [each for each in galaxy.features if each.kind == "line"]
+    others = [each for each in galaxy.features if each.kind != "line"]
+    for feature in [*lines, *sorted(others, key=lambda each: each.frequency_hz or 0.0)]:
+        table.add_row(
+            feature.kind,
+            Text(feature.name),
+            _number(feature.frequency_hz, 1e-9),
+            _number(feature.flux_density_jy, 1e3),
+            _number(feature.line_flux_jy_km_s),
+            _number(feature.line_width_km_s),
+            _number(feature.signal_to_noise),
+        )
+    return table if galaxy.features else Text("no significant feature\n")
+
+
+def _parsed(tree: ParsedObservation) -> RenderableType:
+    """What the parser read off one spectrum or map."""
+    if tree.morphology is not None:
+        components = len(tree.morphology.components)
+        probability = float(tree.morphology.probabilities.max())
+        return Text(
+            f"{tree.observation_id}: {tree.morphology.name} ({probability:.2f}), "
+            f"{components} component{'' if components == 1 else 's'}, by {_model(tree.model)}\n"
+        )
+    table = Table(
+        title=f"{tree.observation_id} as read by {_model(tree.model)}", title_justify="left"
+    )
+    for name in ("GHz", "km/s", "Jy km/s", "probability", "shape", "may be"):
+        table.add_column(name, justify="left" if name in ("shape", "may be") else "right")
+    for line in tree.lines:
+        candidates = ", ".join(
+            f"{each.name} at {each.redshift:.3f} ({each.probability:.2f})"
+            for each in line.identifications[:CANDIDATES_SHOWN]
+        )
+        table.add_row(
+            f"{line.frequency_hz / 1e9:.3f} ± {line.frequency_error_hz / 1e9:.3f}",
+            f"{line.width_km_s:.0f} ± {line.width_error_km_s:.0f}",
+            f"{line.flux_jy_km_s:.2f} ± {line.flux_error_jy_km_s:.2f}",
+            f"{line.probability:.2f}",
+            line.shape,
+            Text(candidates),
+        )
+    return table if tree.lines else Text(f"{tree.observation_id}: no line found\n")
+
+
+def _unread(galaxy: ScoredGalaxy) -> list[RenderableType]:
+    """Why no spectrum has a feature tree, if there is one."""
+    read = any(tree.morphology is None for tree in galaxy.parsed)
+    if read or "lines" not in galaxy.redshift.inputs:
+        return []
+    low, high = (round(edge / 1e9) for edge in FREQUENCIES_HZ)
+    return [
+        Text(
+            f"no spectrum was read by a parser: it reads those that lie within {low} to {high} GHz "
+            f"and have eight channels or more, of up to {WIDEST_CHANNEL_KM_S:.0f} km/s, as they "
+            f"come in; trees of the newest {MAX_PARSED} observations are kept\n"
+        )
+    ]
+
+
+def _recovered(recovered: RecoveredLines) -> RenderableType:
+    """Lines from all that is known, measured or not."""
+    table = Table(title=f"lines as recovered by {_model(recovered.model)}", title_justify="left")
+    for name in ("line", "log L' / K km/s pc²", "68 %", "Jy km/s"):
+        table.add_column(name, justify="left" if name == "line" else "right")
+    columns = (recovered.log_luminosity, recovered.half_width_68, recovered.flux_jy_km_s)
+    for name, luminosity, half_width, flux in zip(recovered.lines, *columns, strict=True):
+        table.add_row(Text(name), f"{luminosity:.2f}", f"± {half_width:.2f}", f"{flux:.3g}")
+    return table
+
+
+def _model(label: str) -> str:
+    """Name and version of a model, without its hash."""
+    return " ".join(label.split()[:2])
+
+
+def _number(value: float | None, factor: float = 1.0) -> str:
+    if value is None:
+        return ""
+    scaled = value * factor
+    return f"{scaled:,.0f}" if abs(scaled) >= 1e4 else f"{scaled:.4g}"
+
+
+def _value(galaxy: ScoredGalaxy) -> RenderableType:
+    table = Table(title="evaluations", title_justify="left")
+    for name in ("evaluation", "score", "weight", "what it rests on"):
+        table.add_column(name, justify="right" if name in ("score", "weight") else "left")
+    for each in galaxy.evaluations:
+        evidence = ", ".join(f"{name} {value:.3g}" for name, value in each.evidence.items())
+        absent = each.score is None
+        reason = each.reason.removeprefix("absent: ")
+        table.add_row(
+            each.name,
+            "absent" if absent else f"{each.score:.3f}",
+            "" if absent else f"{each.weight:.2f}",
+            Text(f"{reason}: {evidence}" if evidence else reason),
+        )
+    critic = galaxy.critic
+    said = (
+        f"absent ({critic.reason})"
+        if critic.genuine_probability is None
+        else f"{critic.genuine_probability:.3f} (output {critic.output:.4g})"
+    )
+    text = Text(
+        f"critic: real galaxy with probability {said}\n"
+        f"V = weighted mean of the scores present × critic = {galaxy.value:.4f}\n"
+        f"HyperScore ({galaxy.hyperscore_form}) = {galaxy.hyperscore:.2f}\n"
+    )
+    return Group(table, text)
+
+
+def _models(galaxy: ScoredGalaxy) -> Iterator[tuple[str, str]]:
+    """What made what; a galaxy that was scored before models were listed names its critic alone."""
+    for each in galaxy.models:
+        yield each.role, f"{each.name} {each.version}: {each.sha256}"
+    if not any(each.role == "critic" for each in galaxy.models):
+        yield "critic", galaxy.provenance.model_hash or "none"
+
+
+def _origin(galaxy: ScoredGalaxy) -> Table:
+    provenance = galaxy.provenance
+    table = Table(title="provenance", title_justify="left", box=None, show_header=False)
+    table.pad_edge = False
+    for name, value in (
+        ("observations", f"{provenance.observation_count}, digest {provenance.observation_digest}"),
+        ("fingerprint", f"{provenance.fingerprint_hash}, schema {provenance.schema_id}"),
+        *_models(galaxy),
+        ("calibration", provenance.calibration_id),
+        ("scorer", f"{provenance.scorer_hash}, code {provenance.code_version}"),
+    ):
+        table.add_row(name, Text(value, overflow="fold"))
+    shown = provenance.recent_sources[-PROVENANCE_SHOWN:]
+    newest = f", newest {len(shown)}" if len(shown) < provenance.observation_count else ""
+    for source in shown:
+        place = f"{source.topic}/{source.partition}/{source.offset}"
+        text = Text(f"{place}: {source.observation_id}", overflow="fold")
+        table.add_row(f"read from{newest}", text)
+    return table

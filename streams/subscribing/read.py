@@ -1,0 +1,275 @@
+"""Reads topics along, for people and for programs.
+
+from mmbroker import subscribe
+
+for read in subscribe("confident", start="earliest", until_end=True):
+print(read.event)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
+
+from mmbroker.schemas.codec import Codec, MalformedEventError, readable
+from mmbroker.schemas.events import Alert, Event, ScoredGalaxy
+from mmbroker.streams.kafka.client import (
+    METADATA_TIMEOUT_S,
+    KafkaUnavailableError,
+    consumer,
+    partitions_of,
+)
+from mmbroker.streams.kafka.refusal import complaint
+from mmbroker.streams.kafka.registry import make_codec
+from mmbroker.streams.settings import Settings, SettingsError, load
+from mmbroker.streams.stages.messages import Headers
+
+POLL_S = 0.5
+END_WAIT_MS = 50
+FOLLOW_WAIT_MS = 500
+MAX_ROW = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A message read along.
+
+    Attributes:
+        topic: its topic.
+        partition: its partition.
+        offset: its offset.
+        timestamp_ms: when Kafka took it.
+        key: its key.
+        value: its bytes.
+        event: what it holds; None for a JSON message.
+        headers: its headers.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes
+    value: bytes
+    event: Event | None
+    headers: Headers = field(default_factory=dict)
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """The event as plain JSON values, without binary grids."""
+        if self.event is None:
+            content: dict[str, Any] = json.loads(self.value)
+            return content
+        return readable(self.event)
+
+    @property
+    def galaxy(self) -> ScoredGalaxy | None:
+        """The scored galaxy in it, if any."""
+        if isinstance(self.event, Alert):
+            return self.event.galaxy
+        return self.event if isinstance(self.event, ScoredGalaxy) else None
+
+
+def row(message: Read, columns: int | None = None) -> str:
+    """A message on one line, for people: what matters most within 80 columns, then the rest.
+
+    A ``*`` marks simulated data, a ``?`` an ambiguous position.
+
+    Args:
+        message: the message.
+        columns: cut the line of a galaxy to so many; None leaves it whole, as others are, of which
+            nobody can say what matters most.
+    """
+    when = datetime.fromtimestamp(message.timestamp_ms / 1000, UTC)
+    content = message.plain
+    galaxy = content.get("galaxy", content)
+    parts = [f"{when:%Y-%m-%d %H:%M:%S}"]
+    if "alert_type" in content:
+        parts.append(f"{content['alert_type']:10}")
+    if "hyperscore" in galaxy:
+        interval = galaxy["redshift"]["interval_68"]
+        marks = ("*" if galaxy["simulated"] else " ") + ("?" if galaxy["ambiguous"] else " ")
+        rank = content.get("stream_rank", galaxy["rank"])
+        count = content.get("stream_galaxies", galaxy["ranked_galaxies"])
+        parts += [
+            f"{galaxy['galaxy_id']}{marks}",
+            f"z={galaxy['redshift']['best']:.3f}",
+            f"P={galaxy['probability']:.3f}",
+            f"68 % in [{interval['lower']:.3f}, {interval['upper']:.3f}]",
+            f"HyperScore={galaxy['hyperscore']:.2f}",
+            f"v{galaxy['version']}",
+            f"rank {rank} of {count}" if rank else "out",
+            "; ".join(content.get("reasons", [])),
+        ]
+    else:
+        plain = [
+            f"{key}={round(each, 6) if isinstance(each, float) else each}"
+            for key, each in content.items()
+            if isinstance(each, str | int | float)
+        ]
+        return "  ".join([*parts, " ".join(plain)[:MAX_ROW]])
+    line = "  ".join(parts).rstrip()
+    return line if columns is None or len(line) <= columns else line[: columns - 1] + "…"
+
+
+def topic_of(settings: Settings, stream: str) -> str:
+    """The topic of an alert stream, or of ``scored``, ``fingerprints``, ``quarantine`` and so on.
+
+    Raises:
+        SettingsError: there is no such stream; the message lists those there are.
+    """
+    topic = settings.topics.by_name(stream)
+    if topic is None:
+        known = ", ".join([*(each.name for each in settings.alert_streams), "scored"])
+        raise SettingsError(
+            f"there is no stream {stream!r}; there are {known}, and observations, fingerprints, "
+            "followup, outcomes, quarantine"
+        )
+    return topic
+
+
+def start_of(text: str) -> datetime | int:
+    """Where to start: ``earliest``, ``latest``, or an ISO 8601 time, UTC unless it says otherwise.
+
+    Returns:
+        A time, or one of confluent-kafka's ``OFFSET_BEGINNING`` and ``OFFSET_END``.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if text in ("earliest", "latest"):
+        return int(OFFSET_BEGINNING if text == "earliest" else OFFSET_END)
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(
+            f"--from {text!r} is neither earliest, latest nor a time such as 2026-05-01T12:00"
+        ) from None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def subscribe(
+    stream: str,
+    start: str = "latest",
+    until_end: bool = False,
+    settings: Settings | None = None,
+) -> Iterator[Read]:
+    """Read a stream along: what a program of a subscriber's uses.
+
+    Args:
+        stream: an alert stream; or ``scored``, ``fingerprints``, ``observations``, ``quarantine``.
+        start: ``earliest``, ``latest``, or an ISO 8601 time, UTC unless it says otherwise.
+        until_end: stop at the end that the stream has when it is reached; otherwise go on for ever.
+        settings: where Kafka is; by default as the environment says.
+
+    Yields:
+        Each message: its event, its place, its bytes.
+
+    Raises:
+        SettingsError: there is no such stream, or a setting is wrong.
+        KafkaUnavailableError: Kafka or the topic cannot be reached.
+    """
+    yield from read(settings or load(), stream, start, until_end)
+
+
+def read(
+    settings: Settings,
+    stream: str,
+    start: str = "earliest",
+    until_end: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+    key: bytes | None = None,
+) -> Iterator[Read]:
+    """Read a stream along, without joining a consumer group.
+
+    Args:
+        settings: the settings.
+        stream: as for ``topic_of``.
+        start: as for ``start_of``.
+        until_end: stop at the end that each partition has when it is reached.
+        stop: asked between messages whether to stop.
+        key: messages with other keys are passed over unread; None reads all.
+
+    Raises:
+        SettingsError: there is no such stream.
+        KafkaUnavailableError: Kafka or the topic cannot be reached.
+        InfrastructureError: a schema registry is configured and cannot be reached.
+    """
+    topic = topic_of(settings, stream)
+    codec = make_codec(settings)
+    # Kafka tells that a partition has ended only after it has waited so long for more.
+    reader = consumer(
+        settings.kafka, fetch_wait_max_ms=END_WAIT_MS if until_end else FOLLOW_WAIT_MS
+    )
+    try:
+        partitions = _positions(reader, settings, topic, start_of(start))
+        reader.assign(partitions)
+        open_partitions = {each.partition for each in partitions}
+        while open_partitions and not stop():
+            message = reader.poll(POLL_S)
+            if message is None:
+                continue
+            error = message.error()
+            if error is None:
+                if key is None or message.key() == key:
+                    yield _read(message, codec)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                if until_end:
+                    open_partitions.discard(message.partition())
+            elif not error.retriable():
+                raise KafkaUnavailableError(complaint(settings.kafka, error, f"topic {topic}"))
+    finally:
+        reader.close()
+
+
+def _positions(
+    reader: Consumer, settings: Settings, topic: str, start: datetime | int
+) -> list[TopicPartition]:
+    count = partitions_of(settings.kafka, topic, reader)
+    if isinstance(start, int):
+        return [TopicPartition(topic, number, start) for number in range(count)]
+    time_ms = int(start.timestamp() * 1000)
+    wanted = [TopicPartition(topic, number, time_ms) for number in range(count)]
+    try:
+        return list(reader.offsets_for_times(wanted, timeout=METADATA_TIMEOUT_S))
+    except KafkaException as error:
+        raise KafkaUnavailableError(f"{topic}: {error.args[0].str()}") from error
+
+
+def _read(message: Any, codec: Codec) -> Read:
+    value = message.value() or b""
+    event = None
+    if not _is_json_object(value):
+        try:
+            event = codec.decode(value)
+        except MalformedEventError as error:
+            value = json.dumps({"undecodable": str(error), "begins": repr(value[:200])}).encode()
+    return Read(
+        message.topic(),
+        message.partition(),
+        message.offset(),
+        message.timestamp()[1],
+        message.key() or b"",
+        value,
+        event,
+        dict(message.headers() or []),
+    )
+
+
+def _is_json_object(value: bytes) -> bool:
+    try:
+        return value[:1] == b"{" and isinstance(json.loads(value), dict)
+    except ValueError:
+        return False

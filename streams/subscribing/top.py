@@ -1,0 +1,200 @@
+"""The live ranked table of scored galaxies."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, ConsoleOptions, JustifyMethod, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from mmbroker.schemas.events import Interval, ScoredGalaxy
+from mmbroker.streams.errors import InfrastructureError
+from mmbroker.streams.settings import Settings
+from mmbroker.streams.subscribing.read import Read, read
+
+REFRESH_PER_S = 2.0
+WIDE = 110
+"""A terminal of so many columns has room for positions."""
+
+
+class Standings:
+    """The newest score of every galaxy."""
+
+    def __init__(self) -> None:
+        self._galaxies: dict[str, ScoredGalaxy] = {}
+        self._lock = threading.Lock()
+
+    def take(self, message: Read) -> None:
+        """Take in a scored galaxy; an older version than the one known changes nothing."""
+        galaxy = message.galaxy
+        if galaxy is None:
+            return
+        with self._lock:
+            known = self._galaxies.get(galaxy.galaxy_id)
+            if known is None or galaxy.version >= known.version:
+                self._galaxies[galaxy.galaxy_id] = galaxy
+
+    def best(self, count: int) -> list[ScoredGalaxy]:
+        """The galaxies of highest probability, best first; of the same one by HyperScore."""
+        with self._lock:
+            galaxies = list(self._galaxies.values())
+        return sorted(galaxies, key=_place)[:count]
+
+    def __len__(self) -> int:
+        return len(self._galaxies)
+
+
+def _place(galaxy: ScoredGalaxy) -> tuple[float, float, str]:
+    return -galaxy.probability, -galaxy.hyperscore, galaxy.galaxy_id
+
+
+def render(standings: Standings, count: int) -> RenderableType:
+    """The standings as a table, a line a galaxy, as wide as the terminal then is."""
+    return _Ranking(standings, count)
+
+
+@dataclass(frozen=True)
+class _Ranking:
+    standings: Standings
+    count: int
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
+        wide = options.max_width >= WIDE
+        table = Table(
+            title=f"{len(self.standings):,} galaxies by the probability that their redshift is "
+            "right",
+            caption="P: calibrated probability of |Δz| ≤ 0.05 (1 + z)\n"
+            "* contains simulated data   ? ambiguous position",
+            box=SIMPLE_HEAD,
+            padding=(0, 1, 0, 0) if wide else 0,
+            show_edge=False,
+        )
+        shown = [column for column in COLUMNS if wide or not column.only_wide]
+        for column in shown:
+            table.add_column(column.title, justify=column.justify, no_wrap=column.title != "lines")
+        for rank, galaxy in enumerate(self.standings.best(self.count), start=1):
+            cells = zip(COLUMNS, _row(rank, galaxy), strict=True)
+            table.add_row(
+                *(
+                    Text(cell, no_wrap=True, overflow="ellipsis")
+                    for column, cell in cells
+                    if column in shown
+                )
+            )
+        yield table
+
+
+class _Column(NamedTuple):
+    title: str
+    justify: JustifyMethod = "right"
+    only_wide: bool = False
+
+
+COLUMNS = (
+    _Column("rank"),
+    _Column("galaxy", "left"),
+    _Column("", "left"),
+    _Column("RA deg", only_wide=True),
+    _Column("Dec deg", only_wide=True),
+    _Column("z"),
+    _Column("68 %"),
+    _Column("lines", "left"),
+    _Column("critic"),
+    _Column("HyperScore"),
+    _Column("P"),
+)
+"""The table's columns. That of the lines gives way, the others keep their width."""
+
+
+_NARROW = 0.05
+"""Redshift intervals less wide than this are those of lines, nearly even about the best."""
+
+
+def _row(rank: int, galaxy: ScoredGalaxy) -> list[str]:
+    """A cell for each of the columns."""
+    interval = galaxy.redshift.interval_68
+    modes = galaxy.redshift.identifications
+    genuine = galaxy.critic.genuine_probability
+    return [
+        str(rank),
+        galaxy.galaxy_id,
+        ("*" if galaxy.simulated else " ") + ("?" if galaxy.ambiguous else " "),
+        f"{galaxy.right_ascension_deg:.4f}",
+        f"{galaxy.declination_deg:+.4f}",
+        f"{galaxy.redshift.best:.3f}",
+        _between(interval),
+        " ".join(modes[0].lines) if modes else "",
+        "absent" if genuine is None else f"{genuine:.2f}",
+        f"{galaxy.hyperscore:.2f}",
+        f"{galaxy.probability:.3f}",
+    ]
+
+
+def _between(interval: Interval) -> str:
+    """Both ends with two decimals, or half the width with three where that says more."""
+    width = interval.upper - interval.lower
+    if width >= _NARROW:
+        return f"{interval.lower:.2f}-{interval.upper:.2f}"
+    return f"±{width / 2:.3f}"
+
+
+def collect(settings: Settings) -> Standings:
+    """The standings as of now."""
+    standings = Standings()
+    for message in read(settings, "scored", until_end=True):
+        standings.take(message)
+    return standings
+
+
+def watch(
+    settings: Settings, console: Console, count: int, stop: Callable[[], bool] = lambda: False
+) -> Standings:
+    """Show the standings as they change, until Ctrl-C or until ``stop`` says so.
+
+    Args:
+        settings: the settings.
+        console: where to show them.
+        count: how many rows.
+        stop: asked between refreshes.
+
+    Raises:
+        InfrastructureError: Kafka or the topic cannot be reached.
+    """
+    standings = Standings()
+    ended = threading.Event()
+    messages = read(settings, "scored", stop=ended.is_set)
+    failed: list[InfrastructureError] = []
+    reader = threading.Thread(target=_follow, args=(standings, messages, failed), daemon=True)
+    reader.start()
+    with Live(render(standings, count), console=console, auto_refresh=False) as live:
+        try:
+            while reader.is_alive() and not stop():
+                live.update(render(standings, count), refresh=True)
+                ended.wait(1 / REFRESH_PER_S)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            ended.set()
+            reader.join()
+        live.update(render(standings, count), refresh=True)
+    if not console.is_terminal:
+        console.line()  # what Live ends with on a terminal alone
+    if failed:
+        raise failed[0]
+    return standings
+
+
+def _follow(
+    standings: Standings, messages: Iterable[Read], failed: list[InfrastructureError]
+) -> None:
+    try:
+        for message in messages:
+            standings.take(message)
+    except InfrastructureError as error:
+        failed.append(error)

@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+import io
+import json
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from rich.console import Console
+
+from mmbroker.models.real_data.catalogues import zcosmos
+from mmbroker.models.real_data.split import TRAIN, split_of
+from mmbroker.models.redshift import measures
+from mmbroker.models.redshift.baselines.baselines import (
+    CONVENTIONAL,
+    LOG_LINEAR,
+    STACKED,
+    TREES,
+    WITH_TEMPLATES,
+)
+from mmbroker.models.redshift.evaluate.evaluate import (
+    EVERY_ROW,
+    FAR_INFRARED,
+    REFINED,
+    REFINED_PHOTOMETRY,
+    TEMPLATES_PHOTOMETRY,
+    Evaluation,
+    _trained_on,
+    evaluate_redshift,
+)
+from mmbroker.models.redshift.evaluate.page import plot, render
+from mmbroker.models.redshift.evaluate.real_galaxies import Results, read_galaxies
+
+FIGURES = {"n", "mae", "nmad", "outliers", "crps", "coverage68", "coverage95"}
+METHODS = ("z_phot", "eazy")
+SPT = "spt_dndz_tab_a1.txt"
+
+
+@pytest.fixture(scope="module")
+def goodsn(shared_data: Path) -> Evaluation:
+    return evaluate_redshift(shared_data / "goodsn.ecsv")
+
+
+def published(evaluation: Evaluation) -> list[str]:
+    return [name for name in evaluation.estimates if name.startswith("published ")]
+
+
+@pytest.fixture
+def results(goodsn: Evaluation) -> Results:
+    found: Results = json.loads(json.dumps(goodsn.as_json()))
+    return found
+
+
+def test_every_estimator_is_judged_on_the_same_galaxies(results: Results) -> None:
+    ours = {CONVENTIONAL, FAR_INFRARED}
+    assert set(results) == {"all", "faint", "faint positive", "z > 1.5", EVERY_ROW}
+    assert results.pop(EVERY_ROW).keys() == ours
+    for estimators in results.values():
+        assert set(estimators) == {
+            *ours,
+            *(f"{kind} {name}" for kind in ("published", "recalibrated") for name in METHODS),
+        }
+        assert len({figures["n"] for figures in estimators.values()}) == 1
+        assert all(set(figures) - {"minus"} == FIGURES for figures in estimators.values())
+    assert [results[subset][CONVENTIONAL]["n"] for subset in results] == [717, 711, 72, 119]
+
+
+def test_differences_are_stated_with_intervals_from_pairs(results: Results) -> None:
+    ours = results["faint"][CONVENTIONAL]
+    assert set(ours["minus"]) == set(results["faint"]) - {CONVENTIONAL, FAR_INFRARED}
+    for reference, differences in ours["minus"].items():
+        theirs = results["faint"][reference]
+        for figure in FIGURES - {"n"}:
+            if theirs[figure] is None:
+                assert differences[figure] is None
+                continue
+            value, low, high = differences[figure]
+            assert value == pytest.approx(ours[figure] - theirs[figure], abs=1e-12)
+            assert low <= value <= high
+    low, high = ours["minus"]["published z_phot"]["mae"][1:]
+    alone = results["faint"]["published z_phot"]["mae"]
+    assert high - low < 0.2 * alone
+
+
+def test_the_crps_of_a_redshift_alone_is_its_error(goodsn: Evaluation) -> None:
+    chosen = goodsn.subsets["all"]
+    one = goodsn.estimates["published z_phot"].select(chosen)
+    assert one.crps == pytest.approx(np.abs(one.redshift - goodsn.truth[chosen]))
+    recalibrated = goodsn.estimates["recalibrated z_phot"].select(chosen)
+    assert recalibrated.redshift == pytest.approx(one.redshift, abs=0.06)
+    assert recalibrated.crps.mean() < one.crps.mean()
+
+
+def test_published_figures_are_those_of_the_catalogue(goodsn: Evaluation, results: Results) -> None:
+    """The published redshifts of GOODS-N at S500 < 15 mJy, computed independently."""
+    faint = results["faint"]
+    figures = [faint[name] for name in published(goodsn)]
+    best = min(figures, key=lambda each: each["mae"] or np.inf)
+    assert best["mae"] == pytest.approx(0.0461, abs=1e-4)
+    assert best["nmad"] == pytest.approx(0.0264, abs=1e-4)
+    assert best["outliers"] == pytest.approx(0.056, abs=1e-3)
+
+
+def test_the_conventional_redshift_is_no_worse_than_the_published(goodsn: Evaluation) -> None:
+    for subset in goodsn.subsets.keys() - {EVERY_ROW}:
+        chosen = goodsn.subsets[subset]
+        delta = {
+            name: measures.deviation(one.redshift[chosen], goodsn.truth[chosen])
+            for name, one in goodsn.estimates.items()
+        }
+        for name in published(goodsn):
+            for measure in (measures.mae, measures.nmad, measures.outliers):
+                low, _ = measures.paired_bootstrap(measure, delta[CONVENTIONAL], delta[name])
+                assert low <= 0
+
+
+def test_the_68_per_cent_interval_holds_68_per_cent(results: Results) -> None:
+    covered = results["all"][CONVENTIONAL]["coverage68"]
+    assert covered is not None
+    assert 0.63 <= covered <= 0.73
+
+
+def test_far_infrared_photometry_alone_places_the_spt_sources(shared_data: Path) -> None:
+    evaluation = evaluate_redshift(shared_data / SPT)
+    figures = evaluation.figures("all", FAR_INFRARED)
+    assert figures["n"] == 46
+    assert figures["nmad"] is not None
+    assert figures["nmad"] <= 0.12
+
+
+def test_the_output_states_what_the_figures_are_and_are_not(
+    goodsn: Evaluation, tmp_path: Path
+) -> None:
+    text = io.StringIO()
+    Console(file=text, width=200).print(render(goodsn))
+    assert "brighter in the optical" in text.getvalue()
+    assert "1.4826" in text.getvalue()
+    picture = tmp_path / "redshift.png"
+    plot(goodsn, picture)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.fixture(scope="module")
+def spectra() -> Evaluation:
+    """Galaxies of the demo sample whose spectra are simulated."""
+    return evaluate_redshift(
+        str(resources.files("mmbroker.deploy") / "demo" / "lines.ecsv"), model="both"
+    )
+
+
+def test_every_estimator_is_plotted_in_a_panel_of_its_own(
+    spectra: Evaluation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plotted: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: plotted.append(figure))
+    plot(spectra, "both.png")
+    (figure,) = plotted
+    *panels, calibration = figure.axes
+    assert [each.get_title() for each in panels] == [CONVENTIONAL, REFINED]
+    labels = [str(each.get_label()) for each in calibration.lines]
+    assert [label.split(",")[0] for label in labels] == [CONVENTIONAL, REFINED, "calibrated"]
+    # Galaxies that a line places within a cell of the grid have no place in the curve.
+    assert all(len(ranks) < 14 for ranks in spectra.ranks.values())
+    assert figure.get_suptitle() == "lines.ecsv, 14 galaxies, all with simulated data"
+
+
+def test_simulated_data_are_labelled_so(spectra: Evaluation) -> None:
+    text = io.StringIO()
+    Console(file=text, width=200).print(render(spectra))
+    assert "lines.ecsv: all, 14 galaxies, all with simulated data" in text.getvalue()
+    assert spectra.as_json()["all"][REFINED]["simulated"] == 14
+
+
+def test_the_refined_redshift_is_judged_beside_the_conventional(shared_data: Path) -> None:
+    """On the training part, of which nothing is learnt by looking."""
+    evaluation = evaluate_redshift(shared_data / "goodsn.ecsv", model="both", split="train")
+    assert {CONVENTIONAL, FAR_INFRARED, REFINED, REFINED_PHOTOMETRY} < set(evaluation.estimates)
+    found = evaluation.as_json()["faint"]
+    assert found[REFINED]["n"] == 496
+    assert set(found[REFINED]["minus"]) == {
+        CONVENTIONAL, WITH_TEMPLATES, STACKED, LOG_LINEAR, TREES, *found[CONVENTIONAL]["minus"],
+    }  # fmt: skip
+    assert set(found[REFINED_PHOTOMETRY]["minus"]) == {FAR_INFRARED, TEMPLATES_PHOTOMETRY}
+    assert any(REFINED in one.inputs for one in evaluation.posteriors)
+    assert evaluation.trained_on == len(evaluation.truth)
+    text = io.StringIO()
+    Console(file=text, width=400).print(render(evaluation))
+    count = len(evaluation.truth)
+    assert f"{count} of these {count} galaxies, by their places, are among those" in text.getvalue()
+    assert "Trees: the published redshift with a learnt correction" in text.getvalue()
+    assert f"{REFINED}: 0 of 496 are the conventional redshift" in text.getvalue()
+
+
+@pytest.mark.parametrize("table", [SPT, "cosmos_fir.ecsv"])
+def test_the_refined_redshift_of_galaxies_it_cannot_know_is_the_conventional(
+    shared_data: Path, table: str
+) -> None:
+    """Those of COSMOS have bands that templates are fitted to, too few for the networks."""
+    evaluation = evaluate_redshift(shared_data / table, model="both")
+    ours, theirs = (evaluation.estimates[name] for name in (REFINED, CONVENTIONAL))
+    assert ours.redshift == pytest.approx(theirs.redshift, rel=1e-6)
+    assert ours.lower_68 == pytest.approx(theirs.lower_68, rel=1e-6)
+    assert all("too few near-infrared" in one.inputs[-1] for one in evaluation.posteriors)
+    found = evaluation.as_json()["all"][REFINED]
+    assert found["fallbacks"] == {"too few near-infrared bands": found["n"]}
+    assert evaluation.trained_on == 0
+    assert {STACKED, LOG_LINEAR} < found["minus"].keys()
+    assert TREES not in evaluation.estimators("all")  # no optical redshift is published
+    assert np.isnan(evaluation.estimates[TREES].redshift).all()
+
+
+def test_stacks_and_trees_are_those_of_the_reports(shared_data: Path) -> None:
+    evaluation = evaluate_redshift(shared_data / "goodsn.ecsv", model="refined", split="validation")
+    reports = resources.files("mmbroker.models") / "reports" / "baselines.json"
+    stated = json.loads(reports.read_text())["parts"]["validation"]["faint"]
+    found = evaluation.as_json()["faint"]
+    for name in (STACKED, LOG_LINEAR, TREES):
+        for figure in ("mae", "nmad", "crps"):
+            assert found[name][figure] == pytest.approx(stated[name][figure][0], abs=2e-3)
+
+
+def test_of_zcosmos_it_says_which_part_templates_were_fitted_to(shared_data: Path) -> None:
+    galaxies = read_galaxies(shared_data / "zcosmos.ecsv")
+    names = [f"zCOSMOS {one}" for one in galaxies.identifiers]
+    fitted = {name for name, one in zip(names, _trained_on(galaxies).tolist(), strict=True) if one}
+    learnt = {one.name for one in zcosmos(shared_data) if split_of(one.name) == TRAIN}
+    assert len(learnt & set(names)) > 1500  # as many as templates are fitted to
+    assert learnt & set(names) <= fitted
+
+
+def test_a_part_of_a_table_that_nothing_was_trained_on_is_refused(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    mapping = resources.files("mmbroker.processors.ingest") / "mappings" / "goodsn.toml"
+    unseen = tmp_path / "unseen.toml"
+    unseen.write_text(mapping.read_text().replace('name = "goodsn"', 'name = "unseen"'))
+    with pytest.raises(ValueError, match="nothing was trained on tables of mapping 'unseen'"):
+        evaluate_redshift(shared_data / "goodsn.ecsv", unseen, split="test")
+
+
+def test_an_unknown_model_is_refused(shared_data: Path) -> None:
+    with pytest.raises(ValueError, match="'other' is none of conventional, refined, both"):
+        evaluate_redshift(shared_data / "goodsn.ecsv", model="other")
+
+
+def test_a_table_without_spectroscopic_redshifts_is_refused(tmp_path: Path) -> None:
+    table = tmp_path / "survey.csv"
+    table.write_text("id,ra,dec,f,e,z\n1,10.0,2.0,5.0,1.0,-99\n")
+    table.with_suffix(".toml").write_text(
+        'name = "survey"\nid = "{id}"\ntime = 2020-01-01\nmissing = [-99]\n'
+        '[position]\nright_ascension = "ra"\ndeclination = "dec"\nerror_arcsec = 1.0\n'
+        '[[photometry]]\ninstrument = "X"\nunit = "mJy"\n'
+        'bands = [{ name = "850", wavelength = "850 um", flux = "f", error = "e" }]\n'
+        '[truth]\nredshift = "z"\n'
+    )
+    with pytest.raises(ValueError, match="no row has a positive 'z'"):
+        evaluate_redshift(table)

@@ -1,0 +1,72 @@
+"""What the command line refuses, in words of its user; none of this needs a server."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from mmbroker.streams.cli.main import app
+from mmbroker.streams.settings import Settings
+from mmbroker.streams.subscribing import top
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["top", "--rows", "-3"], "--rows"),
+        (["top", "--rows", "0"], "--rows"),
+        (["publish", "--simulated", "-3"], "--simulated"),
+    ],
+)
+def test_a_number_below_one_is_refused_by_the_option_s_name(
+    arguments: list[str], option: str
+) -> None:
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert option in result.output
+
+
+@pytest.mark.parametrize(
+    ("position", "said"),
+    [
+        (["--right-ascension", "500", "--declination", "62"], "--right-ascension 500"),
+        (["--right-ascension", "50"], "need each other"),
+    ],
+)
+def test_a_position_off_the_sky_is_not_published(position: list[str], said: str) -> None:
+    result = CliRunner().invoke(app, ["publish", "--check", *position, "any.fits"])
+    assert said in str(result.exception)
+
+
+def test_a_picture_or_backup_goes_where_there_is_a_directory() -> None:
+    for arguments in (["top", "--svg", "nowhere/x.svg"], ["backup", "nowhere/a"]):
+        result = CliRunner().invoke(app, arguments)
+        assert isinstance(result.exception, ValueError)
+        assert str(result.exception).startswith(("--svg nowhere/x.svg: ", "nowhere/a: "))
+        assert "there is no directory" in str(result.exception)
+    assert not Path("nowhere").exists()
+
+
+def test_a_stack_that_does_not_run_is_stopped_in_one_line(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["stack", "down"])
+    assert "".join(result.output.split()) == f"nostackranin{tmp_path}/.mmbroker/stack"
+
+
+def test_what_follows_the_ranking_in_a_pipe_begins_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(*_: Any, **__: Any) -> list[Any]:
+        return []
+
+    monkeypatch.setattr(top, "read", nothing)
+    console = Console(file=io.StringIO(), width=80)
+    top.watch(Settings(), console, 20, stop=lambda: True)
+    assert console.file.getvalue().endswith("\n")

@@ -1,0 +1,332 @@
+"""What is published arrives, and what cannot be is told."""
+
+import dataclasses
+import io
+import statistics
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import pytest
+from confluent_kafka import Consumer
+from rich.console import Console
+
+from mmbroker.deploy.local import LocalStack
+from mmbroker.processors.ingest.mapping import MappingError, find_mapping, load_mapping
+from mmbroker.processors.ingest.tables import Row, read_table
+from mmbroker.processors.validation import InvalidObservation, problems
+from mmbroker.schemas.codec import Codec
+from mmbroker.schemas.events import BandMeasurement, Observation, Photometry, Spectrum
+from mmbroker.streams.kafka.client import create_topics
+from mmbroker.streams.publishing.files import (
+    Problem,
+    Summary,
+    publish_files,
+    publish_simulated,
+    publish_unchecked,
+    unusable,
+)
+from mmbroker.streams.publishing.publisher import Publisher, PublishingError
+from mmbroker.streams.settings import KafkaSettings, Settings
+from mmbroker.streams.topics import observation_key
+
+DEMO = Path(__file__).parents[3] / "deploy" / "demo"
+OBSERVATION = Observation(
+    observation_id="survey/1",
+    instrument="SCUBA-2",
+    right_ascension_deg=150.0,
+    declination_deg=2.0,
+    position_error_arcsec=1.0,
+    time_mjd=59_000.0,
+    photometry=Photometry([BandMeasurement("SCUBA2-850", 3.5e11, 5e-3, 1e-3)]),
+)
+
+
+@pytest.fixture(scope="module")
+def kafka_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Kafka; publishing needs no Triton."""
+    with LocalStack(tmp_path_factory.mktemp("kafka"), triton=False, quiet=True) as stack:
+        yield stack.bootstrap_servers
+
+
+@pytest.fixture
+def settings(kafka_servers: str) -> Settings:
+    """Settings with topics of their own."""
+    kafka = KafkaSettings(
+        bootstrap_servers=kafka_servers, topic_prefix=f"test-{uuid4().hex}", partitions=2
+    )
+    made = Settings(kafka=kafka)
+    create_topics(kafka, made.topics.all())
+    return made
+
+
+def arrived(settings: Settings, count: int) -> Iterator[tuple[bytes | None, Observation]]:
+    consumer = Consumer(
+        settings.kafka.client() | {"group.id": uuid4().hex, "auto.offset.reset": "earliest"}
+    )
+    consumer.subscribe([settings.topics.observations])
+    try:
+        for message in consumer.consume(count, timeout=30):
+            assert message.error() is None
+            yield message.key(), Codec().decode_as(Observation, message.value())
+    finally:
+        consumer.close()
+
+
+def test_an_observation_arrives_under_the_key_of_its_sky_cell(settings: Settings) -> None:
+    with Publisher(settings) as publisher:
+        publisher.send(OBSERVATION)
+    ((key, observation),) = arrived(settings, 1)
+    assert Codec().encode(observation) == Codec().encode(OBSERVATION)
+    assert key == observation_key(OBSERVATION)
+
+
+def test_an_impossible_observation_is_refused_and_the_others_arrive(settings: Settings) -> None:
+    impossible = dataclasses.replace(OBSERVATION, declination_deg=123.4, observation_id="survey/2")
+    with Publisher(settings) as publisher:
+        publisher.send(OBSERVATION)
+        with pytest.raises(InvalidObservation, match=r"survey/2.*declination_deg = 123\.4"):
+            publisher.send(impossible)
+    assert [observation.observation_id for _, observation in arrived(settings, 1)] == ["survey/1"]
+
+
+def test_a_table_arrives_whole(settings: Settings) -> None:
+    table = DEMO / "lines.ecsv"
+    summary = publish_files([table], settings=settings, progress=False)
+    sent = {o.observation_id for row in demo_rows("lines") for o in row.observations}
+    assert summary.sent == len(sent) == 14
+    assert {o.observation_id for _, o in arrived(settings, 14)} == sent
+
+
+def test_malformed_observations_can_be_sent_to_see_them_refused(settings: Settings) -> None:
+    assert publish_unchecked(DEMO / "malformed.ecsv", settings=settings) == 8
+    assert all(problems(observation) for _, observation in arrived(settings, 8))
+
+
+def test_a_missing_topic_and_an_absent_kafka_are_told(
+    kafka_servers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere = KafkaSettings(bootstrap_servers=kafka_servers, topic_prefix="nowhere")
+    with pytest.raises(PublishingError, match=r"no topic nowhere\.observations\.v1"):
+        Publisher(Settings(kafka=nowhere))
+    monkeypatch.setattr("mmbroker.streams.kafka.client.PROMPT_S", 0.3)
+    monkeypatch.setattr("mmbroker.streams.kafka.client.METADATA_TIMEOUT_S", 0.6)
+    absent = KafkaSettings(bootstrap_servers="127.0.0.1:1")
+    with pytest.raises(PublishingError, match=r"127\.0\.0\.1:1: Kafka cannot be reached"):
+        Publisher(Settings(kafka=absent))
+
+
+def test_a_check_needs_no_kafka_and_names_file_row_and_field() -> None:
+    summary = publish_files([DEMO / "malformed.ecsv"], check=True, progress=False)
+    assert summary.sent == 0
+    assert len(summary.problems) == 8
+    first = str(summary.problems[0])
+    assert first.startswith(f"{DEMO / 'malformed.ecsv'}, row 1, demo-malformed/")
+    assert first.endswith("declination_deg = 123.4 is not between −90 and 90")
+
+
+def test_a_check_tells_what_nothing_could_be_made_of() -> None:
+    low = np.linspace(20e9, 21e9, 20)
+    spectrum = Spectrum(low, "BARYCENTRIC", np.zeros(20, np.float32), np.ones(20, np.float32))
+    observation = dataclasses.replace(OBSERVATION, photometry=None, spectrum=spectrum)
+    assert problems(observation) == []
+    (said,) = unusable(observation)
+    assert "no valid channel between 3e+10" in said
+    assert unusable(OBSERVATION) == []
+
+
+def test_a_wrong_mapping_beside_a_table_is_told_for_what_it_is(tmp_path: Path) -> None:
+    table = tmp_path / "survey.ecsv"
+    table.write_bytes((DEMO / "malformed.ecsv").read_bytes())
+    table.with_suffix(".toml").write_text(
+        (DEMO / "malformed.toml").read_text().replace("[position]", "[positon]")
+    )
+    with pytest.raises(MappingError, match="did you mean position") as error:
+        publish_files([table], check=True, progress=False)
+    assert "spectrum" not in str(error.value)
+
+
+def test_what_is_no_file_is_told_before_anything_is_sent(tmp_path: Path) -> None:
+    missing = tmp_path / "missing.fits"
+    for path, said in ((tmp_path, "is a directory"), (missing, "there is no such file")):
+        with pytest.raises(MappingError, match=f"{path}:? {said}"):
+            publish_files([DEMO / "spt.ecsv", path], progress=False)
+
+
+def test_the_summary_counts_by_instrument() -> None:
+    summary = publish_files([DEMO / "spt.ecsv"], check=True, progress=False)
+    assert summary.problems == []
+    assert summary.by_instrument["LABOCA"] == 46
+    assert summary.sent == sum(summary.by_instrument.values())
+    console = Console(file=io.StringIO())
+    console.print(summary.table())
+    assert "LABOCA" in console.file.getvalue()
+
+
+def test_simulated_galaxies_are_valid_and_labelled() -> None:
+    summary = publish_simulated(5, seed=3, check=True, progress=False)
+    assert summary.problems == []
+    assert summary.sent >= 5
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0])
+def test_a_rate_must_be_positive(rate: float) -> None:
+    with pytest.raises(ValueError, match=f"rate = {rate}"):
+        publish_files([DEMO / "lines.ecsv"], rate=rate, check=True, progress=False)
+
+
+def demo_rows(name: str) -> list[Row]:
+    path = DEMO / f"{name}.ecsv"
+    return list(read_table(path, find_mapping(path)))
+
+
+def test_the_demo_is_small_valid_and_says_what_is_simulated() -> None:
+    tables = {name: demo_rows(name) for name in ("goodsn", "spt", "lines")}
+    assert sum(map(len, tables.values())) <= 300
+    assert sum(path.stat().st_size for path in DEMO.iterdir() if path.is_file()) < 500_000
+    for row in (row for rows in tables.values() for row in rows):
+        assert row.problems == []
+        for observation in row.observations:
+            assert problems(observation) == []
+            assert len(observation.acquisition.bibcode or "") == 19
+            assert observation.simulated == (observation.spectrum is not None)
+
+
+def test_the_demo_is_made_of_the_published_catalogues(shared_data: Path, tmp_path: Path) -> None:
+    script = tmp_path / "make_sample.py"
+    script.write_bytes((DEMO / "make_sample.py").read_bytes())
+    subprocess.run([sys.executable, str(script), str(shared_data)], check=True)
+    for name in ("goodsn", "spt", "lines", "malformed"):
+        assert (tmp_path / f"{name}.ecsv").read_text() == (DEMO / f"{name}.ecsv").read_text()
+
+
+def published(path: Path, mapping: str) -> tuple[list[Row], Counter[str]]:
+    rows = list(read_table(path, load_mapping(mapping)))
+    return rows, Counter(o.instrument for row in rows for o in row.observations)
+
+
+def flux(row: Row, band: str) -> float:
+    (value,) = (
+        measurement.flux_density_jy
+        for observation in row.observations
+        if observation.photometry is not None
+        for measurement in observation.photometry.measurements
+        if measurement.band == band and measurement.flux_density_jy is not None
+    )
+    return value
+
+
+def by_id(rows: list[Row], identifier: str) -> Row:
+    (row,) = (row for row in rows if row.identifier == identifier)
+    return row
+
+
+def test_goodsn_is_read_as_published(shared_data: Path) -> None:
+    rows, instruments = published(shared_data / "goodsn.ecsv", "goodsn")
+    assert len(rows) == 1668
+    assert sum(instruments.values()) == 13_740
+    assert instruments["SPIRE"] == 774
+    assert instruments["EAZY"] == 1301
+    assert sum(row.true_redshift is not None for row in rows) == 785
+    gn20 = by_id(rows, "564")  # the submillimetre galaxy GN20, 44 mJy at 500 um and 63 uJy at 20 cm
+    assert gn20.true_redshift == pytest.approx(4.051, abs=1e-3)
+    assert flux(gn20, "SPIRE-500") == pytest.approx(44.03e-3, rel=1e-3)
+    assert flux(gn20, "VLA-1.4GHz") == pytest.approx(63.1e-6, rel=1e-3)
+    assert not any(problems(o) for row in rows for o in row.observations)
+
+
+def test_goodsn_is_brighter_at_24_um_where_the_aromatic_feature_at_8_um_passes() -> None:
+    ratios: dict[str, list[float]] = {"at 24 um": [], "at 16 um": []}
+    for row in demo_rows("goodsn"):
+        found = {
+            measurement.band: measurement.flux_density_jy
+            for observation in row.observations
+            if observation.photometry is not None
+            for measurement in observation.photometry.measurements
+        }
+        short, long = found.get("IRS-16") or 0.0, found.get("MIPS-24") or 0.0
+        redshift = row.published["z_phot"].redshift if "z_phot" in row.published else None
+        if redshift is not None and short > 0 and long > 0:
+            if 1.8 < redshift < 2.6:
+                ratios["at 24 um"].append(long / short)
+            elif 1.0 < redshift < 1.5:
+                ratios["at 16 um"].append(long / short)
+    assert statistics.median(ratios["at 24 um"]) > 2.0
+    assert statistics.median(ratios["at 16 um"]) < 1.3
+
+
+def test_spt_is_joined_and_its_non_detections_are_limits(shared_data: Path) -> None:
+    rows, instruments = published(shared_data / "spt_dndz_tab_a1.txt", "spt")
+    assert len(rows) == 46
+    assert instruments["SPT far-infrared"] == 46
+    unicode_minus = by_id(rows, "SPT0551-48")
+    assert unicode_minus.observations[0].declination_deg == pytest.approx(-48.41717, abs=1e-5)
+    assert "ALMA" not in {o.instrument for o in unicode_minus.observations}
+    faint = by_id(rows, "SPT0103-45")
+    (pacs,) = (o.photometry for o in faint.observations if o.instrument == "PACS" and o.photometry)
+    assert pacs.measurements[0] == BandMeasurement(
+        "PACS-100", pytest.approx(2.998e12, rel=1e-3), None, 4.4e-3, pytest.approx(13.2e-3)
+    )
+    corrected = by_id(rows, "SPT0452-50")  # an older row of it is commented out
+    assert corrected.true_redshift == 5.016
+    assert not any(row.problems for row in rows)
+    assert not any(problems(o) for row in rows for o in row.observations)
+
+
+def test_cosmos_is_read_as_published(shared_data: Path) -> None:
+    rows, instruments = published(shared_data / "cosmos_fir.ecsv", "cosmos_fir")
+    assert instruments["SCUBA-2"] == 314  # negative fluxes are measurements
+    assert instruments["MAMBO"] == 1
+    assert not any(problems(o) for row in rows for o in row.observations)
+    first = by_id(rows, "15")
+    assert flux(first, "PACS-100") == pytest.approx(7.327e-3, rel=1e-3)
+    assert flux(first, "COSMOS-K") == pytest.approx(10 ** (-0.4 * (19.087 - 8.9)), rel=1e-2)
+    assert "AzTEC" not in {o.instrument for o in first.observations}  # 0 is not observed
+
+
+def test_the_one_impossible_error_of_zcosmos_is_told(shared_data: Path) -> None:
+    summary = publish_files([shared_data / "zcosmos.ecsv"], check=True, progress=False)
+    (problem,) = summary.problems
+    assert problem.row == 811
+    assert "flux_error_jy" in problem.message
+    assert summary.sent == 15_299
+
+
+def test_digame_yields_simulated_spectra_only(shared_data: Path) -> None:
+    rows, _ = published(shared_data / "digame.csv", "digame")
+    observations = [o for row in rows for o in row.observations]
+    assert len(observations) > 200
+    assert all(o.simulated and o.spectrum is not None for o in observations)
+    assert not any(problems(o) for o in observations)
+    assert any("holds no full coordinates" in p for row in rows for p in row.problems)
+
+
+def test_a_table_that_nothing_fits_is_told(shared_data: Path, tmp_path: Path) -> None:
+    with pytest.raises(MappingError, match=r"spt_dndz_tab_a1\.txt: give that one$"):
+        publish_files([shared_data / "spt_dndz_tab_f1.txt"], check=True, progress=False)
+    unknown = tmp_path / "unknown.ecsv"
+    unknown.write_bytes((DEMO / "goodsn.ecsv").read_bytes())
+    with pytest.raises(MappingError, match=r"no mapping fits this file name.*this is no spectrum"):
+        publish_files([unknown], check=True, progress=False)
+
+
+def test_problems_of_one_kind_are_told_a_few_times_and_counted() -> None:
+    file = Path("table.csv")
+    off_the_sky = [f"right_ascension_deg = {400 + row} is not in [0, 360)" for row in range(8)]
+    unknown = "LINE = 'HCN(1-0)' is none of CO(1-0), CO(2-1)"
+    summary = Summary(
+        problems=[
+            Problem(file, row, None, each) for row, each in enumerate([*off_the_sky, unknown])
+        ]
+    )
+    first = [f"table.csv, row {row}: {off_the_sky[row]}" for row in range(5)]
+    assert list(summary.told(5)) == [
+        *first,
+        f"table.csv, row 8: {unknown}",
+        "3 more: right_ascension_deg = … is not in [0, 360)",
+    ]
+    assert list(summary.told()) == [str(each) for each in summary.problems]
