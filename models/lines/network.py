@@ -21,8 +21,8 @@ from mmbroker.models.simulation.population import simulate_population
 from mmbroker.processors.lines.joint import (
     INFRARED,
     QUANTITIES,
+    LinePosterior,
     LineRecovery,
-    RecoveredLines,
     evolution,
     log_luminosity_per_flux,
 )
@@ -146,7 +146,7 @@ def train(table: Table, epochs: int, network: EncoderGenerator, rate: float, hid
     network.eval()
 
 
-class NetworkRecovery(LineRecovery):
+class NetworkLineRecovery(LineRecovery):
     """An ensemble behind the interface of ``LineRecovery``."""
 
     def __init__(self, members: list[EncoderGenerator]) -> None:
@@ -159,7 +159,7 @@ class NetworkRecovery(LineRecovery):
         error_jy_km_s: Array,
         log_infrared: Array,
         infrared_error_dex: Array,
-    ) -> RecoveredLines:
+    ) -> LinePosterior:
         """As for ``LineRecovery``."""
         none = tuple("" for _ in redshift)
         split = np.zeros(len(redshift), np.int64)
@@ -175,7 +175,7 @@ class NetworkRecovery(LineRecovery):
         value, spread = mean.mean(axis=0)[:, :INFRARED], np.sqrt(total)[:, :INFRARED]
         flux = 10 ** (value - log_luminosity_per_flux(redshift))
         known = np.isfinite(error_jy_km_s).any(axis=1) | np.isfinite(infrared_error_dex)
-        return RecoveredLines(value, spread, 1.96 * spread, flux, known)
+        return LinePosterior(value, spread, 1.96 * spread, flux, known)
 
 
 def pretrained(recipe: Recipe) -> list[EncoderGenerator]:
@@ -192,7 +192,7 @@ def pretrained(recipe: Recipe) -> list[EncoderGenerator]:
 
 def fine_tuned(
     members: list[EncoderGenerator], sample: LineSample, recipe: Recipe
-) -> NetworkRecovery:
+) -> NetworkLineRecovery:
     """The members after the real galaxies of a sample."""
     tuned = []
     for number, member in enumerate(members):
@@ -201,4 +201,4 @@ def fine_tuned(
         network.load_state_dict(member.state_dict())
         train(Table.of(sample), recipe.epochs, network, 1e-3, hidden=0.3)
         tuned.append(network)
-    return NetworkRecovery(tuned)
+    return NetworkLineRecovery(tuned)

@@ -29,7 +29,7 @@ _SPECTRA_ALONE = Mix(photometry=0.0, photometric_redshift=0.0, continuum=0.0, sp
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SimulatedLines:
+class SimulatedLineSample:
     """Galaxies with what their merged spectra say, and the truth.
 
     Args:
@@ -46,7 +46,7 @@ class SimulatedLines:
         return np.asarray(self.true_flux / self.sample.error)
 
 
-def simulated_lines(galaxies: int, seed: int, spectra: float = 4.0) -> SimulatedLines:
+def simulated_lines(galaxies: int, seed: int, spectra: float = 4.0) -> SimulatedLineSample:
     """Simulate galaxies, merge their spectra, and measure lines at the true redshift.
 
     Args:
@@ -82,10 +82,10 @@ def simulated_lines(galaxies: int, seed: int, spectra: float = 4.0) -> Simulated
         np.full(galaxies, INFRARED_ERROR_DEX),
         np.array([split_of(name) for name in names]),
     )
-    return SimulatedLines(sample, true_flux)
+    return SimulatedLineSample(sample, true_flux)
 
 
-def observed_lines(simulated: SimulatedLines, mask: bool) -> Masked:
+def observed_lines(simulated: SimulatedLineSample, mask: bool) -> Masked:
     """Every line that was observed, however faint, with its truth.
 
     Args:

@@ -20,7 +20,7 @@ from rich.progress import track
 
 from mmbroker.models.lines.baselines import Baselines, Masked, masked
 from mmbroker.models.lines.distribution import PARAMETERS, fit
-from mmbroker.models.lines.metrics import (
+from mmbroker.models.lines.measures import (
     NORMAL_95,
     Fitter,
     Predictions,

@@ -17,7 +17,7 @@ from mmbroker.models.packaged.networks import WEIGHTS, Card, tensors_of
 from mmbroker.models.packaged.templates import load_templates
 from mmbroker.processors.fingerprint import vector
 from mmbroker.processors.redshift import ConventionalRedshift
-from mmbroker.processors.redshift.refined import Refined
+from mmbroker.processors.redshift.refined import RefinedRedshift
 
 COLOURS, GATE = "refined_colours", "refined_gate"
 """Names of its networks in ONNX, also on Triton."""
@@ -139,7 +139,7 @@ class Beside:
         return cls(said[TRAINING], said[CONVENTIONAL], weights)
 
 
-def load_refined(conventional: ConventionalRedshift, weights: Path = WEIGHTS) -> Refined:
+def load_refined(conventional: ConventionalRedshift, weights: Path = WEIGHTS) -> RefinedRedshift:
     """The learned redshift with the weights of a folder.
 
     Args:
@@ -156,7 +156,7 @@ def load_refined(conventional: ConventionalRedshift, weights: Path = WEIGHTS) ->
     )
     if conventional.template_fit is None:
         conventional = conventional.with_templates(load_templates(weights))
-    return Refined(arrays, conventional)
+    return RefinedRedshift(arrays, conventional)
 
 
 def beside(

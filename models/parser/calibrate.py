@@ -20,7 +20,7 @@ from scipy.special import expit, log_expit
 
 from mmbroker.models.packaged.cards import about
 from mmbroker.models.packaged.networks import WEIGHTS
-from mmbroker.models.parser.exported import MapNetwork, ParserNetwork
+from mmbroker.models.parser.exported import ExportedMapParser, ExportedSpectrumParser
 from mmbroker.models.parser.judged.line_detections import (
     VALIDATION_SEED,
     VALIDATION_SPECTRA,
@@ -35,7 +35,7 @@ from mmbroker.models.parser.judged.map_detections import (
     judge_maps,
 )
 from mmbroker.models.parser.measures import PURITY, VERSIONS, line_pulls, robust_scatter
-from mmbroker.models.serving.parsers import MapParser, Parser, SpectrumParser
+from mmbroker.models.serving.parsers import MapParserClient, ParserClient, SpectrumParserClient
 from mmbroker.processors.features.lines import UNCALIBRATED, LineCalibration
 from mmbroker.processors.features.maps import MapCalibration
 from mmbroker.schemas import __version__
@@ -52,7 +52,7 @@ _LOGITS = np.linspace(-12.0, 12.0, 49)
 
 
 def calibrate(
-    network: ParserNetwork, spectra: int = VALIDATION_SPECTRA
+    network: ExportedSpectrumParser, spectra: int = VALIDATION_SPECTRA
 ) -> tuple[LineCalibration, dict[str, float]]:
     """Probabilities, errors and threshold, and figures for the card, from validation spectra."""
     judged = judge({"parser": neural_finder(network, UNCALIBRATED)}, spectra, VALIDATION_SEED)
@@ -80,7 +80,7 @@ def calibrate(
 
 
 def calibrate_maps(
-    network: MapNetwork, maps: int = VALIDATION_MAPS
+    network: ExportedMapParser, maps: int = VALIDATION_MAPS
 ) -> tuple[MapCalibration, dict[str, float]]:
     """Temperature of the morphology, threshold and errors of components; figures for the card."""
     judged = judge_maps(network, MapCalibration(component_logit=-4.0), maps, VALIDATION_MAPS_SEED)
@@ -118,7 +118,10 @@ def _logistic(logit: Floats, true: NDArray[np.bool_]) -> tuple[float, float]:
 
 
 def card_of(
-    path: Path, parser: type[Parser], calibration: dict[str, Any], validation: dict[str, float]
+    path: Path,
+    parser: type[ParserClient],
+    calibration: dict[str, Any],
+    validation: dict[str, float],
 ) -> dict[str, Any]:
     """What is to be known of a network.
 
@@ -148,7 +151,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--weights", type=Path, default=WEIGHTS)
     folder = parser.parse_args(arguments).weights
     path = folder / "parser.onnx"
-    found, figures = calibrate(ParserNetwork(path))
+    found, figures = calibrate(ExportedSpectrumParser(path))
     stored: dict[str, Any] = {
         "logit": found.logit.tolist(),
         "probability": np.round(found.probability, 6).tolist(),
@@ -157,18 +160,18 @@ def main(arguments: list[str] | None = None) -> None:
         "error_scale": np.round(found.error_scale, 4).tolist(),
         "on": f"{VALIDATION_SPECTRA} simulated spectra, seed {VALIDATION_SEED}",
     }
-    card = card_of(path, SpectrumParser, stored, figures)
+    card = card_of(path, SpectrumParserClient, stored, figures)
     (folder / "parser.json").write_text(json.dumps(card, indent=1) + "\n")
     path = folder / "map_parser.onnx"
     if path.is_file():
-        maps, figures = calibrate_maps(MapNetwork(path))
+        maps, figures = calibrate_maps(ExportedMapParser(path))
         stored = {
             "temperature": maps.temperature,
             "component_logit": maps.component_logit,
             "flux_error_scale": maps.flux_error_scale,
             "on": f"{VALIDATION_MAPS} simulated maps, seed {VALIDATION_MAPS_SEED}",
         }
-        card = card_of(path, MapParser, stored, figures)
+        card = card_of(path, MapParserClient, stored, figures)
         (folder / "map_parser.json").write_text(json.dumps(card, indent=1) + "\n")
 
 

@@ -17,7 +17,7 @@ from mmbroker.processors.features.patches import PATCH, Array32, Patches, batch
 _LARGEST_PADDING = 1.25  # length of the longest spectrum of a batch over that of the shortest
 
 
-class ParserNetwork:
+class ExportedSpectrumParser:
     """The network on one core.
 
     Args:
@@ -40,7 +40,7 @@ class ParserNetwork:
         return results
 
 
-class MapNetwork:
+class ExportedMapParser:
     """The network for maps, on one core.
 
     Args:

@@ -18,7 +18,7 @@ from mmbroker.models.redshift.sample import (
     without_published,
 )
 from mmbroker.processors.redshift import ConventionalRedshift
-from mmbroker.processors.redshift.refined import Refined
+from mmbroker.processors.redshift.refined import RefinedRedshift
 
 REFINED = "refined"
 WITH_PUBLISHED = "with published"
@@ -36,7 +36,7 @@ def judged_part(
     sample: Sample,
     baselines: Baselines | None,
     conventional: ConventionalRedshift,
-    model: Refined | None = None,
+    model: RefinedRedshift | None = None,
 ) -> dict[str, Any]:
     """All figures of one part: with published redshifts, and with less and less of the rest.
 

@@ -19,7 +19,7 @@ INPUTS = {
 }
 
 
-class Critic(Model):
+class CriticClient(Model):
     """A critic on Triton."""
 
     def score(self, vectors: FingerprintVectors, condition: Float32, version: int) -> Float32:

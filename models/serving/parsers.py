@@ -52,7 +52,7 @@ def _of(shape: list[int], probe: list[int] | None = None) -> Card:
     return {"shape": shape, "dtype": "FP32", **tried}
 
 
-class Parser(Model):
+class ParserClient(Model):
     """A parser on Triton. What it says of one observation depends on no other, to the bit.
 
     Args:
@@ -135,7 +135,7 @@ class Parser(Model):
         return outputs
 
 
-class SpectrumParser(Parser):
+class SpectrumParserClient(ParserClient):
     """Reads spectra.
 
     Its network sees nothing but the rows' own patches, of which there are 8 at least: no output
@@ -156,7 +156,7 @@ class SpectrumParser(Parser):
     def parse(
         self, observations: Sequence[Observation], version: int, asking: Asking = nullcontext
     ) -> list[ParsedObservation | None]:
-        """See ``Parser``."""
+        """See ``ParserClient``."""
         trees: list[ParsedObservation | None] = [None] * len(observations)
         readable = (
             (row, found)
@@ -204,7 +204,7 @@ class SpectrumParser(Parser):
             raise self._uncalibrated(version, error) from error
 
 
-class MapParser(Parser):
+class MapParserClient(ParserClient):
     """Reads continuum maps."""
 
     tensors: ClassVar[dict[str, Any]] = {
@@ -222,7 +222,7 @@ class MapParser(Parser):
     def parse(
         self, observations: Sequence[Observation], version: int, asking: Asking = nullcontext
     ) -> list[ParsedObservation | None]:
-        """See ``Parser``."""
+        """See ``ParserClient``."""
         trees: list[ParsedObservation | None] = [None] * len(observations)
         sources = {
             row: found

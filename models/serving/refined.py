@@ -18,14 +18,14 @@ from mmbroker.models.serving.errors import ModelUnavailable
 from mmbroker.models.serving.triton import Model, Version
 from mmbroker.processors.redshift import ConventionalRedshift
 from mmbroker.processors.redshift.grids import Array, Array32
-from mmbroker.processors.redshift.refined import Fitting, Known, Refined
+from mmbroker.processors.redshift.refined import Fitting, Known, RefinedRedshift
 from mmbroker.schemas.events import Fingerprint, ModelUsed, RedshiftPosterior
 
 Asking = Callable[[str], AbstractContextManager[None]]
 """Makes a context in which a model is asked, by its name, to measure it."""
 
 
-class RefinedNetwork(Model):
+class RefinedNetworkClient(Model):
     """One of the networks on Triton; what belongs beside it stands on its card."""
 
     _read: tuple[Version, Beside] | None = None
@@ -102,7 +102,7 @@ class RefinedNetwork(Model):
 
 def refined_networks(
     url: str, *, deadline_s: float = 5.0, retries: int = 3
-) -> list[RefinedNetwork]:
+) -> list[RefinedNetworkClient]:
     """The colours and the gate on Triton.
 
     Args:
@@ -111,12 +111,12 @@ def refined_networks(
         retries: how often a failed request is sent again.
     """
     return [
-        RefinedNetwork(url, name, deadline_s=deadline_s, retries=retries)
+        RefinedNetworkClient(url, name, deadline_s=deadline_s, retries=retries)
         for name in (COLOURS, GATE)
     ]
 
 
-class ServedRefined:
+class RefinedRedshiftClient:
     """The refined redshift of whichever versions, its networks asked on Triton.
 
     Args:
@@ -125,7 +125,7 @@ class ServedRefined:
     """
 
     def __init__(
-        self, networks: Sequence[RefinedNetwork], conventional: ConventionalRedshift
+        self, networks: Sequence[RefinedNetworkClient], conventional: ConventionalRedshift
     ) -> None:
         self.networks = networks
         self._conventional = conventional.with_templates(load_templates())
@@ -180,7 +180,7 @@ class ServedRefined:
             for network, version in zip(self.networks, versions, strict=True)
         )
         weights, served = weights_beside(colours, gate), _Asked(self.networks, versions, asking)
-        refined = Refined(weights, self._conventional, served)
+        refined = RefinedRedshift(weights, self._conventional, served)
         return refined.refine(fingerprints, known, fitting)
 
     def used(self, versions: Sequence[int]) -> list[ModelUsed]:
@@ -203,7 +203,7 @@ class _Asked:
     """The networks in the versions asked; see ``refined_networks.Networks``."""
 
     def __init__(
-        self, networks: Sequence[RefinedNetwork], versions: Sequence[int], asking: Asking
+        self, networks: Sequence[RefinedNetworkClient], versions: Sequence[int], asking: Asking
     ) -> None:
         self._colours, self._gate = zip(networks, versions, strict=True)
         self._asking = asking

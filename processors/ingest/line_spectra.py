@@ -20,7 +20,7 @@ _FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class PublishedLine:
     """A Gaussian emission line.
 
     Attributes:
@@ -42,7 +42,7 @@ class Line:
 
 
 def simulated_spectrum(
-    lines: Sequence[Line],
+    lines: Sequence[PublishedLine],
     seed: str,
     channel_km_s: float,
     window_km_s: float,

@@ -23,7 +23,7 @@ from astropy.time import Time
 
 from mmbroker.processors.ingest.columns import MINUS_SIGNS, Columns, Numbers
 from mmbroker.processors.ingest.designations import position_in
-from mmbroker.processors.ingest.line_spectra import Line, simulated_spectrum
+from mmbroker.processors.ingest.line_spectra import PublishedLine, simulated_spectrum
 from mmbroker.processors.ingest.mapping import (
     DEFAULT_LIMIT_SIGMA,
     AcquisitionFields,
@@ -257,7 +257,7 @@ class _Catalogue:
                     f"{key}.fwhm_km_s: {group.fwhm_km_s} is missing in a row with line fluxes"
                 )
             lines = [
-                Line(LINES_HZ[name] / (1.0 + redshift[index]), flux, error, fwhm[index])
+                PublishedLine(LINES_HZ[name] / (1.0 + redshift[index]), flux, error, fwhm[index])
                 for name, flux, error in fluxes
             ]
             bare = header(index)

@@ -47,7 +47,7 @@ _REST_GHZ: Array = np.array([relations.LINES_HZ[name] for name in LINES]) / 1e9
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RecoveredLines:
+class LinePosterior:
     """Lines of N galaxies, in the order of LINES; arrays are float64 of shape (N, LINES).
 
     Args:
@@ -116,7 +116,7 @@ class LineRecovery:
         error_jy_km_s: Array,
         log_infrared: Array,
         infrared_error_dex: Array,
-    ) -> RecoveredLines:
+    ) -> LinePosterior:
         """The posterior of every line, its own measurement included where there is one.
 
         Args:
@@ -138,7 +138,7 @@ class LineRecovery:
         )
         spread = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2)[:, :INFRARED])
         log_luminosity = mean[:, :INFRARED]
-        return RecoveredLines(
+        return LinePosterior(
             log_luminosity=log_luminosity,
             half_width_68=spread * self._weights["width_68"],
             half_width_95=spread * self._weights["width_95"],

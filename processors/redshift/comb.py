@@ -33,8 +33,8 @@ from mmbroker.processors.redshift.spectral_lines import (
     _CONTINUUM_BINS,
     _TRUSTED_BINS,
     WIDTHS_KM_S,
+    DetectedLine,
     Filtered,
-    Line,
     Residual,
 )
 
@@ -254,7 +254,7 @@ def _log_brightness_prior(log_luminosity: Array | None, variance: Array | None) 
 
 
 def names_at(
-    redshift: float, lines: list[Line], tolerance_bins: float = 2.5
+    redshift: float, lines: list[DetectedLine], tolerance_bins: float = 2.5
 ) -> list[tuple[str, float]]:
     """The comb's lines that fall on significant features at a redshift, with their frequencies."""
     expected = (np.log(_REST_HZ / (1 + redshift)) - LOG_EDGES[0]) / LOG_STEP - 0.5
@@ -267,7 +267,7 @@ def names_at(
     return matched
 
 
-def candidate_redshifts(lines: list[Line]) -> Array:
+def candidate_redshifts(lines: list[DetectedLine]) -> Array:
     """ln(1 + z) of each significant line taken for each line of the comb, ascending."""
     frequencies = np.array([line.frequency_hz for line in lines])
     shifts = np.log(_REST_HZ[:, None] / frequencies[None, :]).ravel()

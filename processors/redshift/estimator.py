@@ -56,7 +56,7 @@ class Estimated:
     """
 
     posterior: RedshiftPosterior
-    found: list[spectral_lines.Line]
+    found: list[spectral_lines.DetectedLine]
     spectrum: spectral_lines.Residual | None
     log_infrared: float
     infrared_error_dex: float
@@ -117,7 +117,10 @@ class ConventionalRedshift:
         log_posterior, dust_posterior = self.combined(evidence), evidence.dust_posterior
         inputs = self.inputs(evidence)
         found: dict[
-            int, tuple[RedshiftPosterior, list[spectral_lines.Line], spectral_lines.Residual | None]
+            int,
+            tuple[
+                RedshiftPosterior, list[spectral_lines.DetectedLine], spectral_lines.Residual | None
+            ],
         ] = {}
         plain = [row for row, one in enumerate(fingerprints) if not len(one.chunk_index)]
         without_lines = posteriors_of(log_posterior[plain], [inputs[row] for row in plain])
@@ -280,7 +283,7 @@ class ConventionalRedshift:
         dust_posterior: dust.DustPosterior,
         rows: Sequence[int],
         inputs: Sequence[list[str]],
-    ) -> list[tuple[RedshiftPosterior, list[spectral_lines.Line]]]:
+    ) -> list[tuple[RedshiftPosterior, list[spectral_lines.DetectedLine]]]:
         """Posteriors of galaxies with spectra; ``rows`` are theirs in ``dust_posterior``."""
         # Taken, not indexed, which would lay it out column by column and sum it in another order.
         log_fine = np.take(log_coarse, _COARSE_CELL, axis=1) * (1 - _COARSE_FRACTION)

@@ -99,7 +99,7 @@ def _most_likely_right(cumulative: Array, posterior: RedshiftPosterior) -> float
 
 
 def _identify(
-    probability: Array, cumulative: Array, found: list[spectral_lines.Line]
+    probability: Array, cumulative: Array, found: list[spectral_lines.DetectedLine]
 ) -> list[LineIdentification]:
     """Modes of the posterior at which lines of the comb fall on significant features."""
     if not found:

@@ -329,7 +329,7 @@ def disagreement(members: Array) -> Array:
     return np.asarray(_entropy(members.mean(axis=0)) - _entropy(members).mean(axis=0))
 
 
-class Refined:
+class RefinedRedshift:
     """Learned redshift posteriors of fingerprints.
 
     Args:
@@ -357,9 +357,9 @@ class Refined:
         self._conventional = conventional
         self._networks = NumpyNetworks(weights) if networks is None else networks
 
-    def with_networks(self, networks: Networks) -> Refined:
+    def with_networks(self, networks: Networks) -> RefinedRedshift:
         """The same with its networks computed elsewhere."""
-        return Refined(self._weights, self._conventional, networks)
+        return RefinedRedshift(self._weights, self._conventional, networks)
 
     def estimate(self, fingerprints: Sequence[Fingerprint]) -> list[RedshiftPosterior]:
         """The posterior of each fingerprint, in order; where not refined, the conventional one."""

@@ -30,7 +30,7 @@ _TRUSTED_BINS = 45
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class DetectedLine:
     """A significant line of the spectrum."""
 
     bin: int
@@ -219,9 +219,9 @@ def filtered(observed: Residual) -> list[Filtered]:
     return [matched_filter(observed.flux, observed.weight, width) for width in WIDTHS_KM_S]
 
 
-def significant(observed: Residual, copies: list[Filtered]) -> list[Line]:
+def significant(observed: Residual, copies: list[Filtered]) -> list[DetectedLine]:
     """Lines by falling signal-to-noise ratio, none within another's width."""
-    found: list[Line] = []
+    found: list[DetectedLine] = []
     if max(copy.highest for copy in copies) < SIGNIFICANT:
         return found
     best = reduce(np.maximum, [copy.signal_to_noise for copy in copies])
@@ -237,7 +237,7 @@ def significant(observed: Residual, copies: list[Filtered]) -> list[Line]:
     return found
 
 
-def _measured(observed: Residual, index: int) -> Line:
+def _measured(observed: Residual, index: int) -> DetectedLine:
     """The line around a bin, with the width of the highest signal-to-noise ratio."""
     trials = [
         _line_at(index, observed.flux, observed.weight, _profile(width))
@@ -247,7 +247,7 @@ def _measured(observed: Residual, index: int) -> Line:
     best = max(range(len(ratios)), key=ratios.__getitem__)
     flux, width = trials[best][0], _FINE_WIDTHS_KM_S[best]
     absolute = observed.first_bin + index
-    return Line(
+    return DetectedLine(
         bin=absolute,
         frequency_hz=float(CENTRES_HZ[absolute]),
         flux_jy_km_s=flux,

@@ -13,7 +13,9 @@ def features_of(fingerprint: Fingerprint, estimated: Estimated) -> list[Feature]
     return [*found, *_continuum_features(fingerprint)]
 
 
-def _line_features(found: list[spectral_lines.Line], posterior: RedshiftPosterior) -> list[Feature]:
+def _line_features(
+    found: list[spectral_lines.DetectedLine], posterior: RedshiftPosterior
+) -> list[Feature]:
     named: dict[float, str] = {}
     if posterior.identifications:
         best = min(posterior.identifications, key=lambda mode: abs(mode.redshift - posterior.best))

@@ -62,7 +62,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Refinement:
+class RefinedRedshifts:
     """What the learned redshift said of a batch. No score depends on it.
 
     Attributes:
@@ -77,7 +77,7 @@ class Refinement:
     reasons: Sequence[str] = ()
 
 
-NOT_REFINED = Refinement(None)
+NOT_REFINED = RefinedRedshifts(None)
 
 NOTHING_TO_JUDGE = "absent: no flux density, spectrum or map was observed"
 NO_CRITIC = Judged(None, reason="absent: no critic is configured")
@@ -151,7 +151,7 @@ class Scorer:
         estimated: Sequence[Estimated],
         judged: Judged,
         schema_id: int,
-        refinement: Refinement = NOT_REFINED,
+        refinement: RefinedRedshifts = NOT_REFINED,
         recovered: Sequence[RecoveredLines | None] | None = None,
     ) -> list[ScoredGalaxy]:
         """Score a batch.

@@ -14,10 +14,10 @@ from rich.text import Text
 from mmbroker.models.packaged import networks
 from mmbroker.models.packaged.refined import COLOURS, GATE
 from mmbroker.models.serving import repository, triton
-from mmbroker.models.serving.critic import Critic
+from mmbroker.models.serving.critic import CriticClient
 from mmbroker.models.serving.errors import ModelUnavailable
-from mmbroker.models.serving.parsers import MapParser, Parser, SpectrumParser
-from mmbroker.models.serving.refined import RefinedNetwork
+from mmbroker.models.serving.parsers import MapParserClient, ParserClient, SpectrumParserClient
+from mmbroker.models.serving.refined import RefinedNetworkClient
 from mmbroker.models.serving.triton import Model, Version
 from mmbroker.streams.settings import Settings, SettingsError
 from mmbroker.streams.store import FIRST_VERSION, Store, open_store
@@ -191,8 +191,8 @@ def use(settings: Settings, name: str, number: int) -> list[Used]:
 
 def _other_of_training(model: Model, number: int, other: Model) -> int:
     """The newest version of the other network of the refined redshift that belongs to one."""
-    assert isinstance(model, RefinedNetwork)
-    assert isinstance(other, RefinedNetwork)
+    assert isinstance(model, RefinedNetworkClient)
+    assert isinstance(other, RefinedNetworkClient)
     training = model.beside(number).training
     found = other.of_training(training)
     if not found:
@@ -273,12 +273,12 @@ def _require_answer(model: Model, number: int) -> None:
 
 
 def _model(settings: Settings, name: str) -> Model:
-    kinds: dict[str, type[Critic | Parser | RefinedNetwork]] = {
-        COLOURS: RefinedNetwork,
-        GATE: RefinedNetwork,
-        settings.triton.parser: SpectrumParser,
-        settings.triton.map_parser: MapParser,
-        settings.triton.critic: Critic,
+    kinds: dict[str, type[CriticClient | ParserClient | RefinedNetworkClient]] = {
+        COLOURS: RefinedNetworkClient,
+        GATE: RefinedNetworkClient,
+        settings.triton.parser: SpectrumParserClient,
+        settings.triton.map_parser: MapParserClient,
+        settings.triton.critic: CriticClient,
     }
     kind = kinds.get(name, Model)
     return kind(settings.triton.url, name, deadline_s=settings.triton.deadline_s, retries=0)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from mmbroker.models.packaged.refined import REFINED_ROLE
 from mmbroker.models.serving import triton
-from mmbroker.models.serving.critic import Critic
-from mmbroker.models.serving.parsers import MapParser, SpectrumParser
-from mmbroker.models.serving.refined import ServedRefined
+from mmbroker.models.serving.critic import CriticClient
+from mmbroker.models.serving.parsers import MapParserClient, SpectrumParserClient
+from mmbroker.models.serving.refined import RefinedRedshiftClient
 from mmbroker.processors.scoring.score import fingerprint_hash
 from mmbroker.schemas.codec import Codec
 from mmbroker.schemas.events import (
@@ -225,7 +225,7 @@ def parsed_again(
     served = triton.served(settings.triton.url) if trees else []
     for tree, observation in zip(trees, observations, strict=True):
         name, number, _ = tree.model.split(" ")
-        kind = SpectrumParser if tree.morphology is None else MapParser
+        kind = SpectrumParserClient if tree.morphology is None else MapParserClient
         with make_parser(settings, kind, name) as parser:
             version = int(number)
             if (
@@ -240,7 +240,7 @@ def parsed_again(
     return Again(made, sorted(gone))
 
 
-def version_that_scored(critic: Critic, model_hash: str, calibration_id: str) -> int | None:
+def version_that_scored(critic: CriticClient, model_hash: str, calibration_id: str) -> int | None:
     """The version of a critic that a score came from, as long as Triton serves it.
 
     Args:
@@ -257,7 +257,9 @@ def version_that_scored(critic: Critic, model_hash: str, calibration_id: str) ->
     return fits[-1].number if fits else None
 
 
-def versions_that_refined(refined: ServedRefined, models: Sequence[ModelUsed]) -> list[int] | None:
+def versions_that_refined(
+    refined: RefinedRedshiftClient, models: Sequence[ModelUsed]
+) -> list[int] | None:
     """The versions of the networks that a refined redshift came from, the colours' and the gate's.
 
     Args:

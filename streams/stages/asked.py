@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from mmbroker.models.packaged.line_recovery import line_recovery_used, load_line_recovery
 from mmbroker.models.packaged.networks import WEIGHTS
-from mmbroker.models.serving.critic import Critic
-from mmbroker.models.serving.parsers import MapParser, Parser, SpectrumParser
-from mmbroker.models.serving.refined import RefinedNetwork, ServedRefined, refined_networks
+from mmbroker.models.serving.critic import CriticClient
+from mmbroker.models.serving.parsers import MapParserClient, ParserClient, SpectrumParserClient
+from mmbroker.models.serving.refined import (
+    RefinedNetworkClient,
+    RefinedRedshiftClient,
+    refined_networks,
+)
 from mmbroker.processors.redshift import ConventionalRedshift
 from mmbroker.processors.scoring.calibration import Calibration
 from mmbroker.processors.scoring.score import Scorer
@@ -44,25 +48,27 @@ class Scorers:
         return scorer
 
 
-def make_critic(settings: Settings) -> Critic | None:
+def make_critic(settings: Settings) -> CriticClient | None:
     """The critic on Triton; None when the settings name none."""
     triton = settings.triton
     if not triton.critic:
         return None
-    return Critic(triton.url, triton.critic, deadline_s=triton.deadline_s, retries=triton.retries)
+    return CriticClient(
+        triton.url, triton.critic, deadline_s=triton.deadline_s, retries=triton.retries
+    )
 
 
-def make_refined(settings: Settings, conventional: ConventionalRedshift) -> ServedRefined:
+def make_refined(settings: Settings, conventional: ConventionalRedshift) -> RefinedRedshiftClient:
     """The refined redshift, also where the settings switch it off.
 
     Args:
         settings: say where Triton is.
         conventional: what it rests on.
     """
-    return ServedRefined(make_refined_networks(settings), conventional)
+    return RefinedRedshiftClient(make_refined_networks(settings), conventional)
 
 
-def make_refined_networks(settings: Settings) -> list[RefinedNetwork]:
+def make_refined_networks(settings: Settings) -> list[RefinedNetworkClient]:
     """Its networks on Triton."""
     triton = settings.triton
     return refined_networks(triton.url, deadline_s=triton.deadline_s, retries=triton.retries)
@@ -72,13 +78,16 @@ def _packaged(name: str) -> Calibration:
     return Calibration.from_json((WEIGHTS / name).read_text())
 
 
-def make_parsers(settings: Settings) -> list[Parser]:
+def make_parsers(settings: Settings) -> list[ParserClient]:
     """The parsers on Triton; without those that the settings do not name."""
-    named = ((SpectrumParser, settings.triton.parser), (MapParser, settings.triton.map_parser))
+    named = (
+        (SpectrumParserClient, settings.triton.parser),
+        (MapParserClient, settings.triton.map_parser),
+    )
     return [make_parser(settings, kind, name) for kind, name in named if name]
 
 
-def make_parser(settings: Settings, kind: type[Parser], name: str) -> Parser:
+def make_parser(settings: Settings, kind: type[ParserClient], name: str) -> ParserClient:
     """A parser on Triton."""
     triton = settings.triton
     return kind(triton.url, name, deadline_s=triton.deadline_s, retries=triton.retries)

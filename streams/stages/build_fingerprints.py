@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mmbroker.models.serving.parsers import Parser
+from mmbroker.models.serving.parsers import ParserClient
 from mmbroker.processors.fingerprint import merge as fingerprints
 from mmbroker.processors.fingerprint.contribution import (
     Contribution,
@@ -69,7 +69,7 @@ class BuildFingerprints(Stage):
     name = BUILD_FINGERPRINTS
 
     def __init__(
-        self, store: Store, topics: Topics, codec: Codec, parsers: Sequence[Parser] = ()
+        self, store: Store, topics: Topics, codec: Codec, parsers: Sequence[ParserClient] = ()
     ) -> None:
         super().__init__(store, topics, codec)
         self._parsing = Parsing(parsers, store, self.metrics)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from mmbroker.models.serving.errors import ModelUnavailable
-from mmbroker.models.serving.parsers import Parser
+from mmbroker.models.serving.parsers import ParserClient
 from mmbroker.schemas.events import Observation, ParsedObservation
 from mmbroker.streams.errors import InfrastructureError
 from mmbroker.streams.stages.in_force import require_served, version_in_force
@@ -27,7 +27,9 @@ class Parsing:
         metrics: of the stage that asks.
     """
 
-    def __init__(self, parsers: Sequence[Parser], store: Store, metrics: StageMetrics) -> None:
+    def __init__(
+        self, parsers: Sequence[ParserClient], store: Store, metrics: StageMetrics
+    ) -> None:
         self._parsers = parsers
         self._store = store
         self._metrics = metrics

@@ -8,9 +8,9 @@ from functools import partial
 
 from mmbroker.models.packaged.refined import GATE
 from mmbroker.models.serving.errors import ModelUnavailable
-from mmbroker.models.serving.refined import ServedRefined
+from mmbroker.models.serving.refined import RefinedRedshiftClient
 from mmbroker.processors.redshift.refined import Known
-from mmbroker.processors.scoring.score import Refinement
+from mmbroker.processors.scoring.score import RefinedRedshifts
 from mmbroker.schemas.events import Fingerprint
 from mmbroker.streams.errors import InfrastructureError
 from mmbroker.streams.stages.in_force import require_served, versions_in_force
@@ -27,7 +27,7 @@ class Refining:
         metrics: of the stage that asks.
     """
 
-    def __init__(self, refined: ServedRefined, store: Store, metrics: StageMetrics) -> None:
+    def __init__(self, refined: RefinedRedshiftClient, store: Store, metrics: StageMetrics) -> None:
         self._refined = refined
         self._store = store
         self._metrics = metrics
@@ -50,7 +50,7 @@ class Refining:
         fingerprints: Sequence[Fingerprint],
         known: Known | None = None,
         versions: Sequence[int] | None = None,
-    ) -> Refinement:
+    ) -> RefinedRedshifts:
         """The refined redshifts of fingerprints.
 
         Args:
@@ -70,7 +70,7 @@ class Refining:
             self._metrics.model_in_force(network.model, version)
         fitting = partial(self._metrics.part, "templates")
         found = self._refined.refine(fingerprints, versions, self._asking, known, fitting)
-        return Refinement(
+        return RefinedRedshifts(
             [None if isinstance(each, str) else each for each in found],
             self._refined.used(versions),
             [each if isinstance(each, str) else "" for each in found],

@@ -12,9 +12,9 @@ from functools import partial
 
 import numpy as np
 
-from mmbroker.models.serving.critic import Critic
+from mmbroker.models.serving.critic import CriticClient
 from mmbroker.models.serving.errors import ModelUnavailable
-from mmbroker.models.serving.refined import ServedRefined
+from mmbroker.models.serving.refined import RefinedRedshiftClient
 from mmbroker.processors.fingerprint.vector import FingerprintVectors, condition, vectors
 from mmbroker.processors.redshift.refined import Known
 from mmbroker.processors.scoring import ranking
@@ -66,8 +66,8 @@ class ScoreGalaxies(Stage):
         topics: Topics,
         codec: Codec,
         scorers: Scorers,
-        critic: Critic | None,
-        refined: ServedRefined | None = None,
+        critic: CriticClient | None,
+        refined: RefinedRedshiftClient | None = None,
     ) -> None:
         super().__init__(store, topics, codec)
         self._scorers = scorers
@@ -208,7 +208,7 @@ class ScoreGalaxies(Stage):
 
     def _judge(
         self,
-        critic: Critic,
+        critic: CriticClient,
         version: int,
         seen: FingerprintVectors,
         posteriors: Sequence[RedshiftPosterior],

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mmbroker.models.lines.baselines import BASELINES, Masked
-from mmbroker.models.lines.metrics import Predictions
+from mmbroker.models.lines.measures import Predictions
 from mmbroker.models.lines.train import with_others
 from mmbroker.models.real_data.line_tables import Ladder
 from mmbroker.processors.lines.measure import LINES

@@ -13,7 +13,7 @@ from mmbroker.models.lines.baselines import Baselines, Masked, masked
 from mmbroker.models.lines.distribution import PARAMETERS
 from mmbroker.models.lines.judged import figures as weak_lines_figures
 from mmbroker.models.lines.judged.page import CHOSEN, NETWORK, SUBSETS, page
-from mmbroker.models.lines.metrics import Predictions, figures, predict, recover
+from mmbroker.models.lines.measures import Predictions, figures, predict, recover
 from mmbroker.models.lines.simulation import observed_lines, simulated_lines
 from mmbroker.models.lines.train import (
     cross_validation,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmbroker.models.parser.exported import ParserNetwork
+from mmbroker.models.parser.exported import ExportedSpectrumParser
 from mmbroker.models.parser.judged.line_detections import Integers, simulations
 from mmbroker.models.parser.measures import robust_scatter
 from mmbroker.models.simulation.spectra import SimulatedSpectra
@@ -42,7 +42,7 @@ class JudgedSegments:
     difference_jy: dict[str, Floats]
 
 
-def judge_continuum(network: ParserNetwork, spectra: int, seed: int) -> JudgedSegments:
+def judge_continuum(network: ExportedSpectrumParser, spectra: int, seed: int) -> JudgedSegments:
     """Segments of the first spectra of a simulation.
 
     The truth is the inverse-variance mean of the noiseless continuum over the channels that were

@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from mmbroker.models.parser.exported import ParserNetwork
+from mmbroker.models.parser.exported import ExportedSpectrumParser
 from mmbroker.models.parser.judged.line_detections import Judged, purity_and_completeness
 from mmbroker.models.parser.judged.line_purity import FEWEST_DETECTIONS
 from mmbroker.models.parser.measures import PURITY, line_pulls
@@ -111,7 +111,7 @@ def pulls(judged: Judged, threshold: float, path: Path) -> None:
     _save(path)
 
 
-def examples(network: ParserNetwork, calibration: LineCalibration, path: Path) -> None:
+def examples(network: ExportedSpectrumParser, calibration: LineCalibration, path: Path) -> None:
     """One simulated spectrum of each regime with what the parser finds."""
     _, axes = plt.subplots(len(REGIMES), 1, figsize=(11, 9))
     for number, (axis, regime) in enumerate(zip(axes, REGIMES, strict=True)):
@@ -135,7 +135,7 @@ def examples(network: ParserNetwork, calibration: LineCalibration, path: Path) -
 
 
 def real_spectra(
-    network: ParserNetwork, calibration: LineCalibration, tables: Path, path: Path
+    network: ExportedSpectrumParser, calibration: LineCalibration, tables: Path, path: Path
 ) -> bool:
     """What the parser finds in published stacks; whether there were any."""
     present = [name for name in STACKS if (tables / name).is_file()]
@@ -165,7 +165,7 @@ def read_stack(path: Path) -> tuple[Floats, Floats, Floats]:
 
 
 def _found(
-    network: ParserNetwork, calibration: LineCalibration, patches: Patches
+    network: ExportedSpectrumParser, calibration: LineCalibration, patches: Patches
 ) -> list[SpectralLine]:
     (outputs,) = network.outputs([patches])
     return identified(lines_of(patches, outputs, calibration), Coverage.of(patches))

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from mmbroker.models.packaged.networks import WEIGHTS
 from mmbroker.models.parser.exported import (
-    MapNetwork,
-    ParserNetwork,
+    ExportedMapParser,
+    ExportedSpectrumParser,
     packaged_calibration,
     packaged_map_calibration,
 )
@@ -112,13 +112,13 @@ def report(tables: Path | None, output: Path, sizes: Sizes | None = None) -> Non
     """
     sizes = sizes or Sizes()
     output.mkdir(parents=True, exist_ok=True)
-    network, calibration = ParserNetwork(), packaged_calibration()
+    network, calibration = ExportedSpectrumParser(), packaged_calibration()
     finders: dict[str, Finder] = {PARSER: neural_finder(network, calibration), **FILTERS}
     thresholds, others = _thresholds(finders, sizes)
     measures = {name: specutils_measured for name in others if name in thresholds["all"]}
     judged = judge({**finders, **others}, sizes.test, sizes.test_seed, measures)
     scores = redshift_scores(network, calibration, sizes.redshift, sizes.redshift_seed)
-    map_network, map_calibration = MapNetwork(), packaged_map_calibration()
+    map_network, map_calibration = ExportedMapParser(), packaged_map_calibration()
     maps = judge_maps(map_network, map_calibration, sizes.maps, sizes.maps_seed)
     numbers: dict[str, Any] = {
         "simulated": True,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mmbroker.models.parser.exported import ParserNetwork
+from mmbroker.models.parser.exported import ExportedSpectrumParser
 from mmbroker.models.simulation.spectra import SimulatedSpectra, simulate_spectra
 from mmbroker.processors.features.lines import LineCalibration, lines_of
 from mmbroker.processors.features.patches import Patches, patches_of
@@ -78,7 +78,7 @@ class Judged:
 LEAST_LOGIT = -4.0
 
 
-def neural_finder(network: ParserNetwork, calibration: LineCalibration) -> Finder:
+def neural_finder(network: ExportedSpectrumParser, calibration: LineCalibration) -> Finder:
     """The parser as a finder; a line's score is the logit of its probability."""
 
     def find(spectra: Sequence[Patches]) -> list[list[tuple[float, SpectralLine]]]:

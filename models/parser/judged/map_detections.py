@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter
 
-from mmbroker.models.parser.exported import MapNetwork
+from mmbroker.models.parser.exported import ExportedMapParser
 from mmbroker.models.parser.map_targets import FAINTEST_COMPONENT, map_inputs, own_signal_to_noise
 from mmbroker.models.simulation.radio_maps import (
     COMPACT,
@@ -57,7 +57,7 @@ class JudgedMaps:
 
 
 def judge_maps(
-    network: MapNetwork, calibration: MapCalibration, maps: int, seed: int
+    network: ExportedMapParser, calibration: MapCalibration, maps: int, seed: int
 ) -> JudgedMaps:
     """Parse simulated maps.
 

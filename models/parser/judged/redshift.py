@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmbroker.models.parser.exported import ParserNetwork
+from mmbroker.models.parser.exported import ExportedSpectrumParser
 from mmbroker.models.parser.judged.line_detections import BATCH, LEAST_LOGIT
 from mmbroker.models.simulation.spectra import SimulatedSpectra, simulate_spectra
 from mmbroker.processors import relations
@@ -42,7 +42,7 @@ class RedshiftScores:
 
 
 def redshift_scores(
-    network: ParserNetwork, calibration: LineCalibration, spectra: int, seed: int
+    network: ExportedSpectrumParser, calibration: LineCalibration, spectra: int, seed: int
 ) -> RedshiftScores:
     """Redshifts of simulated galaxies from one spectrum each and a coarse prior.
 
@@ -78,7 +78,7 @@ def redshift_scores(
 
 
 def identification_scores(
-    network: ParserNetwork, calibration: LineCalibration, spectra: int, seed: int
+    network: ExportedSpectrumParser, calibration: LineCalibration, spectra: int, seed: int
 ) -> dict[str, float]:
     """How often a line's candidates are right, from the list of its spectrum alone.
 

@@ -41,7 +41,7 @@ from mmbroker.models.redshift.evaluate.real_galaxies import (
 from mmbroker.processors.redshift import ConventionalRedshift
 from mmbroker.processors.redshift import published as published_redshift
 from mmbroker.processors.redshift.posterior import posteriors_of
-from mmbroker.processors.redshift.refined import FALLBACK, Refined, inputs_of
+from mmbroker.processors.redshift.refined import FALLBACK, RefinedRedshift, inputs_of
 from mmbroker.processors.redshift.tuned import packaged
 from mmbroker.schemas.events import Fingerprint, RedshiftPosterior
 
@@ -309,14 +309,14 @@ def _ours(
     with_published: bool,
 ) -> dict[str, list[RedshiftPosterior]]:
     """Our estimates by name; those without published redshifts only if some are published."""
-    known: dict[str, tuple[ConventionalRedshift | Refined, bool]] = {
+    known: dict[str, tuple[ConventionalRedshift | RefinedRedshift, bool]] = {
         CONVENTIONAL: (conventional, False),
         FAR_INFRARED: (conventional, True),
     }
     if model != CONVENTIONAL:
         templates = conventional.with_templates(load_templates())
         refined = load_refined(templates)
-        learned: dict[str, tuple[ConventionalRedshift | Refined, bool]] = {
+        learned: dict[str, tuple[ConventionalRedshift | RefinedRedshift, bool]] = {
             WITH_TEMPLATES: (templates, False),
             TEMPLATES_PHOTOMETRY: (templates, True),
             REFINED: (refined, False),
@@ -409,7 +409,7 @@ def _parts(galaxies: Galaxies) -> NDArray[np.int64]:
 
 
 def _estimate(
-    estimator: ConventionalRedshift | Refined, fingerprints: Sequence[Fingerprint]
+    estimator: ConventionalRedshift | RefinedRedshift, fingerprints: Sequence[Fingerprint]
 ) -> list[RedshiftPosterior]:
     return [one for some in _batches(fingerprints) for one in estimator.estimate(some)]
 

@@ -39,7 +39,7 @@ from mmbroker.models.redshift.judged.pages import (
 )
 from mmbroker.models.redshift.sample import HIGH_REDSHIFT, Estimate, sample_of
 from mmbroker.processors.redshift import ConventionalRedshift
-from mmbroker.processors.redshift.refined import FALLBACK, Refined
+from mmbroker.processors.redshift.refined import FALLBACK, RefinedRedshift
 
 NAME = "redshift"
 _PARTS = {"validation": VALIDATION, "test": TEST}
@@ -82,7 +82,7 @@ def report(tables: Path | None, output: Path) -> None:
 
 
 def _real(
-    tables: Path, conventional: ConventionalRedshift, model: Refined, output: Path
+    tables: Path, conventional: ConventionalRedshift, model: RefinedRedshift, output: Path
 ) -> dict[str, Any]:
     """The numbers of real galaxies, and their figure."""
     everything = sample_of(goods_north(tables), conventional)

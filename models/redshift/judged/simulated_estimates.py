@@ -12,7 +12,7 @@ from mmbroker.models.redshift.sample import HIGH_REDSHIFT, Sample, sample_of
 from mmbroker.models.simulation.catalogue_surveys import SUPER_DEBLENDED
 from mmbroker.models.simulation.observations import Mix, galaxy_number, simulate, true_redshifts
 from mmbroker.processors.redshift import ConventionalRedshift
-from mmbroker.processors.redshift.refined import Refined
+from mmbroker.processors.redshift.refined import RefinedRedshift
 from mmbroker.schemas.events import Observation
 
 GALAXIES = 2_000
@@ -47,7 +47,7 @@ def simulated_sample(galaxies: int, seed: int, conventional: ConventionalRedshif
     return sample_of(listed, conventional)
 
 
-def judged(conventional: ConventionalRedshift, model: Refined) -> dict[str, Any]:
+def judged(conventional: ConventionalRedshift, model: RefinedRedshift) -> dict[str, Any]:
     """Figures of the conventional redshift, with and without templates, and of the refined one.
 
     Args:

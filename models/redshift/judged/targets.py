@@ -11,13 +11,13 @@ from mmbroker.models.redshift.baselines.baselines import TEMPLATES, TREES, Basel
 from mmbroker.models.redshift.figures import REFINED
 from mmbroker.models.redshift.sample import Estimate, Sample
 from mmbroker.processors.redshift.grids import Array
-from mmbroker.processors.redshift.refined import Refined
+from mmbroker.processors.redshift.refined import RefinedRedshift
 
 IMPROVEMENT = -0.20
 """Of the MAE, that the protocol asks for."""
 
 
-def targets(sample: Sample, baselines: Baselines, model: Refined) -> dict[str, float]:
+def targets(sample: Sample, baselines: Baselines, model: RefinedRedshift) -> dict[str, float]:
     """What makes the MAE of faint galaxies with both published redshifts.
 
     Args:

@@ -15,13 +15,13 @@ from mmbroker.models.redshift.sample import Estimate, Sample, judge, without_pub
 from mmbroker.models.redshift.trial_redshifts import Curves, combined, curves, exponent, on_grid
 from mmbroker.processors.fingerprint.vector import vectors
 from mmbroker.processors.redshift.grids import Array
-from mmbroker.processors.redshift.refined import Refined
+from mmbroker.processors.redshift.refined import RefinedRedshift
 
 CRITIC, GENERATOR = "critic", "generator"
 PUBLISHED = "both published redshifts"
 
 
-def figures(everything: Sample, model: Refined) -> dict[str, Any]:
+def figures(everything: Sample, model: RefinedRedshift) -> dict[str, Any]:
     """Of every posterior with each curve, on the test part.
 
     Args:
@@ -41,7 +41,7 @@ def figures(everything: Sample, model: Refined) -> dict[str, Any]:
     }
 
 
-def _each(sample: Sample, said: Curves, model: Refined, withheld: bool) -> dict[str, Any]:
+def _each(sample: Sample, said: Curves, model: RefinedRedshift, withheld: bool) -> dict[str, Any]:
     found: dict[str, Any] = {}
     test = sample.split == TEST
     for name, log_density in _posteriors(sample, model, withheld).items():
@@ -70,7 +70,7 @@ def _each(sample: Sample, said: Curves, model: Refined, withheld: bool) -> dict[
     return found
 
 
-def _posteriors(sample: Sample, model: Refined, withheld: bool) -> dict[str, Array]:
+def _posteriors(sample: Sample, model: RefinedRedshift, withheld: bool) -> dict[str, Array]:
     """The ln of the posteriors, shape (N, COARSE) each."""
     inputs = without_published(sample.inputs) if withheld else sample.inputs
     return {

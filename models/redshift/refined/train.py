@@ -39,7 +39,7 @@ from mmbroker.models.redshift.sample import (
 )
 from mmbroker.processors.redshift import ConventionalRedshift, refined
 from mmbroker.processors.redshift.grids import COARSE, Array, Array32
-from mmbroker.processors.redshift.refined import FEATURES, Refined
+from mmbroker.processors.redshift.refined import FEATURES, RefinedRedshift
 from mmbroker.processors.redshift.refined_networks import COMPONENTS
 from mmbroker.schemas import __version__
 
@@ -361,7 +361,7 @@ def main(arguments: list[str] | None = None) -> None:
         "recipe": asdict(recipe),
         **about("refined"),
     }
-    model = Refined(weights, conventional)
+    model = RefinedRedshift(weights, conventional)
     parts = (VALIDATION, TEST) if options.open_test else (VALIDATION,)
     for part in parts:
         some = everything.select(everything.split == part)

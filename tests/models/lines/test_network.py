@@ -23,12 +23,12 @@ RECIPE = Recipe(members=2, simulated=300, simulated_epochs=2, width=8)
 
 
 def test_an_ensemble_recovers_all_lines_of_a_galaxy() -> None:
-    from mmbroker.models.lines.network import NetworkRecovery
+    from mmbroker.models.lines.network import NetworkLineRecovery
 
     members = pretrained(RECIPE)
     flux, error = np.zeros((1, len(LINES))), np.full((1, len(LINES)), np.inf)
     flux[0, 2], error[0, 2] = 2.0, 0.2
-    known = NetworkRecovery(members).recover(
+    known = NetworkLineRecovery(members).recover(
         np.array([2.0]), flux, error, np.array([12.5]), np.array([0.15])
     )
     assert np.isfinite(known.log_luminosity).all()

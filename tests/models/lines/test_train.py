@@ -16,7 +16,7 @@ from mmbroker.models.lines.baselines import (
     upper_energy_k,
 )
 from mmbroker.models.lines.distribution import PARAMETERS, Table, _evidence, covariance, fit
-from mmbroker.models.lines.metrics import figures, predict
+from mmbroker.models.lines.measures import figures, predict
 from mmbroker.models.lines.simulation import observed_lines, simulated_lines
 from mmbroker.models.lines.train import calibrated_widths, subsets, with_widths, write
 from mmbroker.models.packaged.line_recovery import load_line_recovery
@@ -140,7 +140,7 @@ def test_subsets_are_galaxies_with_other_lines_or_luminosity_alone(
 
 def test_weights_survive_being_written(tmp_path: Path, ladders_of_one_slope: LineSample) -> None:
     weights, _ = fit(ladders_of_one_slope)
-    with pytest.raises(FileNotFoundError, match="models.lines.train"):
+    with pytest.raises(FileNotFoundError, match=r"models.lines.train"):
         load_line_recovery(tmp_path)
     write(tmp_path, weights, {"name": "weak_lines"})
     redshift = np.array([1.0, 3.0])

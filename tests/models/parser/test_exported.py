@@ -14,8 +14,8 @@ from mmbroker.models.packaged.cards import about
 from mmbroker.models.packaged.networks import identity, read_model
 from mmbroker.models.parser.exported import (
     WEIGHTS,
-    MapNetwork,
-    ParserNetwork,
+    ExportedMapParser,
+    ExportedSpectrumParser,
     batches_of_like_length,
     packaged_calibration,
     packaged_map_calibration,
@@ -32,8 +32,8 @@ from mmbroker.processors.features.tree import MORPHOLOGIES, SHAPES
 
 
 @pytest.fixture(scope="module")
-def network() -> ParserNetwork:
-    return ParserNetwork()
+def network() -> ExportedSpectrumParser:
+    return ExportedSpectrumParser()
 
 
 @pytest.mark.parametrize("name", ["parser", "map_parser"])
@@ -65,7 +65,7 @@ def test_classes_have_the_names_that_they_were_trained_with() -> None:
     assert MORPHOLOGIES == SIMULATED_MORPHOLOGIES
 
 
-def test_bright_lines_are_found_and_measured(network: ParserNetwork) -> None:
+def test_bright_lines_are_found_and_measured(network: ExportedSpectrumParser) -> None:
     found = bright = 0
     for seed in range(6):
         simulated = simulate_spectra(8, np.random.default_rng([100, seed]))
@@ -86,7 +86,7 @@ def test_bright_lines_are_found_and_measured(network: ParserNetwork) -> None:
     assert found > 0.8 * bright
 
 
-def test_noise_alone_has_a_continuum_and_hardly_any_line(network: ParserNetwork) -> None:
+def test_noise_alone_has_a_continuum_and_hardly_any_line(network: ExportedSpectrumParser) -> None:
     random = np.random.default_rng(7)
     frequency = np.linspace(84e9, 115e9, 1000)
     spectra = [
@@ -112,7 +112,7 @@ def test_probabilities_rise_with_what_the_network_says() -> None:
 def test_bright_sources_have_their_morphology() -> None:
     simulated = simulate_maps(120, np.random.default_rng(8))
     inputs = map_inputs(simulated)
-    logits, cells = MapNetwork().outputs(inputs)
+    logits, cells = ExportedMapParser().outputs(inputs)
     calibration = packaged_map_calibration()
     said = [
         map_tree(*each, calibration, "test").morphology

@@ -18,8 +18,8 @@ from mmbroker.models.parser import (
     train_spectra,
 )
 from mmbroker.models.parser.exported import (
-    MapNetwork,
-    ParserNetwork,
+    ExportedMapParser,
+    ExportedSpectrumParser,
 )
 from mmbroker.models.parser.map_targets import (
     cell_targets,
@@ -64,7 +64,7 @@ def test_the_exported_network_says_the_same_in_any_batch(tmp_path: Path) -> None
     network, _ = train_spectra.train(replace(TINY, steps=1))
     path = tmp_path / "parser.onnx"
     train_spectra.export(network, path)
-    exported = ParserNetwork(path)
+    exported = ExportedSpectrumParser(path)
     random = np.random.default_rng(2)
     spectra = [patches_of(*simulate_spectra(1, random).spectrum(0)) for _ in range(5)]
     together = exported.outputs(spectra)
@@ -88,6 +88,6 @@ def test_the_parser_of_maps_trains_and_exports(tmp_path: Path) -> None:
     path = tmp_path / "map_parser.onnx"
     train_maps.export(network, path)
     inputs = map_inputs(simulate_maps(3, np.random.default_rng(4)))
-    morphology, cells = MapNetwork(path).outputs(inputs)
+    morphology, cells = ExportedMapParser(path).outputs(inputs)
     assert morphology.shape == (3, 4)
     assert cells.shape == (3, CELL_GRID, CELL_GRID, CELL_OUTPUTS)

@@ -16,9 +16,9 @@ from mmbroker.models.serving.errors import ModelUnavailable
 from mmbroker.models.serving.parsers import (
     LONGEST,
     OVERLAP,
-    MapParser,
-    Parser,
-    SpectrumParser,
+    MapParserClient,
+    ParserClient,
+    SpectrumParserClient,
     padded,
     pieces_of,
 )
@@ -37,14 +37,14 @@ NAME = "reader"
 
 
 @pytest.fixture(scope="module")
-def spectrum_parser(triton_url: str) -> Iterator[SpectrumParser]:
-    with SpectrumParser(triton_url, "parser", deadline_s=20.0) as parser:
+def spectrum_parser(triton_url: str) -> Iterator[SpectrumParserClient]:
+    with SpectrumParserClient(triton_url, "parser", deadline_s=20.0) as parser:
         yield parser
 
 
 @pytest.fixture(scope="module")
-def map_parser(triton_url: str) -> Iterator[MapParser]:
-    with MapParser(triton_url, "map_parser", deadline_s=20.0) as parser:
+def map_parser(triton_url: str) -> Iterator[MapParserClient]:
+    with MapParserClient(triton_url, "map_parser", deadline_s=20.0) as parser:
         yield parser
 
 
@@ -88,7 +88,7 @@ def records(trees: Sequence[ParsedObservation | None]) -> list[object]:
     return [None if tree is None else to_record(tree) for tree in trees]
 
 
-def test_a_bright_line_is_read_with_its_continuum(spectrum_parser: SpectrumParser) -> None:
+def test_a_bright_line_is_read_with_its_continuum(spectrum_parser: SpectrumParserClient) -> None:
     (tree,) = spectrum_parser.parse([with_line()], 1)
     assert tree is not None
     line = max(tree.lines, key=lambda each: each.flux_jy_km_s)
@@ -120,7 +120,7 @@ LINES_OF_SCAN = np.arange(88e9, 178e9, 8e9)
 
 
 def test_a_spectrum_of_any_length_is_read(
-    spectrum_parser: SpectrumParser, scan: Observation
+    spectrum_parser: SpectrumParserClient, scan: Observation
 ) -> None:
     laid_out = spectrum_input(scan)
     assert laid_out is not None
@@ -135,7 +135,7 @@ def test_a_spectrum_of_any_length_is_read(
 
 
 def test_a_line_on_the_cut_between_two_pieces_is_read_as_elsewhere(
-    spectrum_parser: SpectrumParser, scan: Observation
+    spectrum_parser: SpectrumParserClient, scan: Observation
 ) -> None:
     laid_out = spectrum_input(scan)
     assert laid_out is not None
@@ -169,7 +169,7 @@ def test_pieces_are_all_of_a_spectrum_once(length: int) -> None:
         assert piece.frequency_hz[0] > 0
 
 
-def test_a_tree_names_its_observation_and_its_model(spectrum_parser: SpectrumParser) -> None:
+def test_a_tree_names_its_observation_and_its_model(spectrum_parser: SpectrumParserClient) -> None:
     (tree,) = spectrum_parser.parse([with_line()], 1)
     assert tree is not None
     sha256 = spectrum_parser.version(1).card["sha256"]
@@ -177,7 +177,7 @@ def test_a_tree_names_its_observation_and_its_model(spectrum_parser: SpectrumPar
     assert tree.model == f"parser 1 {sha256}"
 
 
-def test_frequencies_are_barycentric(spectrum_parser: SpectrumParser) -> None:
+def test_frequencies_are_barycentric(spectrum_parser: SpectrumParserClient) -> None:
     at_rest = with_line()
     assert at_rest.spectrum is not None
     moved = dataclasses.replace(at_rest.spectrum, frame="LSRK")
@@ -189,7 +189,7 @@ def test_frequencies_are_barycentric(spectrum_parser: SpectrumParser) -> None:
 
 
 def test_a_source_has_a_morphology_and_components(
-    map_parser: MapParser, maps: list[Observation]
+    map_parser: MapParserClient, maps: list[Observation]
 ) -> None:
     trees = [tree for tree in map_parser.parse(maps, 1) if tree is not None]
     assert len(trees) > 3
@@ -203,7 +203,7 @@ def test_a_source_has_a_morphology_and_components(
 # What stands beside an observation ----------------------------------------------------------------
 
 
-def check_independence(parser: Parser, observations: list[Observation]) -> None:
+def check_independence(parser: ParserClient, observations: list[Observation]) -> None:
     together = records(parser.parse(observations, 1))
     assert sum(each is not None for each in together) > 3
     alone = [records(parser.parse([each], 1))[0] for each in observations]
@@ -215,13 +215,15 @@ def check_independence(parser: Parser, observations: list[Observation]) -> None:
 
 
 def test_a_spectrum_is_read_alike_beside_whatever_others(
-    spectrum_parser: SpectrumParser, spectra: list[Observation]
+    spectrum_parser: SpectrumParserClient, spectra: list[Observation]
 ) -> None:
     check_independence(spectrum_parser, spectra)
 
 
 def test_more_spectra_than_are_laid_out_together_are_read_alike(
-    spectrum_parser: SpectrumParser, spectra: list[Observation], monkeypatch: pytest.MonkeyPatch
+    spectrum_parser: SpectrumParserClient,
+    spectra: list[Observation],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     at_once = records(spectrum_parser.parse(spectra, 1))
     monkeypatch.setattr(parsers, "LAID_OUT_TOGETHER", 7)
@@ -229,19 +231,19 @@ def test_more_spectra_than_are_laid_out_together_are_read_alike(
 
 
 def test_a_map_is_read_alike_beside_whatever_others(
-    map_parser: MapParser, maps: list[Observation]
+    map_parser: MapParserClient, maps: list[Observation]
 ) -> None:
     check_independence(map_parser, maps)
 
 
 def test_a_spectrum_is_read_alike_while_others_ask(
-    triton_url: str, spectrum_parser: SpectrumParser, spectra: list[Observation]
+    triton_url: str, spectrum_parser: SpectrumParserClient, spectra: list[Observation]
 ) -> None:
     expected = records(spectrum_parser.parse(spectra, 1))
     found: list[object] = []
 
     def ask() -> None:
-        with SpectrumParser(triton_url, "parser", deadline_s=20.0) as parser:
+        with SpectrumParserClient(triton_url, "parser", deadline_s=20.0) as parser:
             found.extend(records(parser.parse(spectra, 1)) == expected for _ in range(4))
 
     threads = [threading.Thread(target=ask) for _ in range(4)]
@@ -267,13 +269,13 @@ def test_lengths_depend_on_the_spectrum_alone_and_grow_little() -> None:
 
 def test_what_is_no_spectrum_has_no_tree_and_asks_nobody() -> None:
     observations = [each for each in simulate(60, seed=6) if each.spectrum is None]
-    with SpectrumParser("127.0.0.1:9", "parser", deadline_s=1.0) as nowhere:
+    with SpectrumParserClient("127.0.0.1:9", "parser", deadline_s=1.0) as nowhere:
         assert nowhere.parse(observations, 1) == [None] * len(observations)
 
 
 def test_a_server_that_is_away_is_named() -> None:
     with (
-        SpectrumParser("127.0.0.1:9", "parser", deadline_s=1.0, retries=0) as nowhere,
+        SpectrumParserClient("127.0.0.1:9", "parser", deadline_s=1.0, retries=0) as nowhere,
         pytest.raises(ModelUnavailable, match=r"127\.0\.0\.1:9"),
     ):
         nowhere.parse([with_line()], 1)
@@ -283,19 +285,19 @@ def test_a_server_that_is_away_is_named() -> None:
 
 
 @pytest.fixture
-def versions(stack: LocalStack, tmp_path: Path) -> Iterator[SpectrumParser]:
+def versions(stack: LocalStack, tmp_path: Path) -> Iterator[SpectrumParserClient]:
     """A parser in two versions; the second reports nothing below a very high logit."""
     repository = stack.triton.model_repository
     add_version(repository, NAME, documented(tmp_path / "first", NAME))
     second = documented(tmp_path / "second", NAME, detection_logit=1000.0)
     assert add_version(repository, NAME, second) == 2
     triton.load(stack.triton_url, NAME)
-    with SpectrumParser(stack.triton_url, NAME, deadline_s=20.0) as parser:
+    with SpectrumParserClient(stack.triton_url, NAME, deadline_s=20.0) as parser:
         yield parser
     withdrawn(stack, NAME)
 
 
-def test_a_version_goes_with_its_own_calibration(versions: SpectrumParser) -> None:
+def test_a_version_goes_with_its_own_calibration(versions: SpectrumParserClient) -> None:
     versions.require_usable(1)
     versions.require_usable(2)
     assert versions.version(1).sha256 == versions.version(2).sha256
@@ -309,8 +311,8 @@ def test_a_version_goes_with_its_own_calibration(versions: SpectrumParser) -> No
     assert second.model.startswith(f"{NAME} 2 ")
 
 
-def test_another_model_is_no_parser(triton_url: str, map_parser: MapParser) -> None:
-    for kind, name in ((SpectrumParser, "map_parser"), (MapParser, "critic")):
+def test_another_model_is_no_parser(triton_url: str, map_parser: MapParserClient) -> None:
+    for kind, name in ((SpectrumParserClient, "map_parser"), (MapParserClient, "critic")):
         with kind(triton_url, name, deadline_s=20.0) as wrong:
             with pytest.raises(ModelUnavailable, match="is asked for"):
                 wrong.require_usable(1)
@@ -326,7 +328,7 @@ def test_a_version_without_a_calibration_is_refused(stack: LocalStack, tmp_path:
     triton.load(stack.triton_url, NAME)
     try:
         with (
-            SpectrumParser(stack.triton_url, NAME, deadline_s=20.0) as parser,
+            SpectrumParserClient(stack.triton_url, NAME, deadline_s=20.0) as parser,
             pytest.raises(ModelUnavailable, match="no calibration"),
         ):
             parser.require_usable(1)

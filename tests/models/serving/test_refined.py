@@ -15,7 +15,11 @@ from mmbroker.models.packaged.networks import WEIGHTS
 from mmbroker.models.packaged.refined import BESIDE, COLOURS, GATE, TRAINING, Beside, load_refined
 from mmbroker.models.serving import triton
 from mmbroker.models.serving.errors import ModelUnavailable
-from mmbroker.models.serving.refined import RefinedNetwork, ServedRefined, refined_networks
+from mmbroker.models.serving.refined import (
+    RefinedNetworkClient,
+    RefinedRedshiftClient,
+    refined_networks,
+)
 from mmbroker.models.serving.repository import add_version, remove_version
 from mmbroker.models.simulation.observations import simulate
 from mmbroker.processors.fingerprint.merge import build
@@ -28,10 +32,10 @@ VERSIONS = (1, 1)
 
 
 @pytest.fixture
-def served(triton_url: str) -> Iterator[ServedRefined]:
+def served(triton_url: str) -> Iterator[RefinedRedshiftClient]:
     """Made anew: a client remembers what the versions are that it asked."""
     networks = refined_networks(triton_url, deadline_s=20.0)
-    with closing(ServedRefined(networks, ConventionalRedshift())) as made:
+    with closing(RefinedRedshiftClient(networks, ConventionalRedshift())) as made:
         yield made
 
 
@@ -46,7 +50,7 @@ def records(found: list[RedshiftPosterior | str]) -> list[object]:
 
 
 def test_a_galaxy_is_refined_alike_beside_whatever_others(
-    served: ServedRefined, galaxies: list[Fingerprint]
+    served: RefinedRedshiftClient, galaxies: list[Fingerprint]
 ) -> None:
     together = records(served.refine(galaxies, VERSIONS))
     asked = [row for row, each in enumerate(together) if not isinstance(each, str)]
@@ -60,7 +64,7 @@ def test_a_galaxy_is_refined_alike_beside_whatever_others(
 
 
 def test_the_networks_on_triton_are_the_packaged_ones(
-    served: ServedRefined, galaxies: list[Fingerprint]
+    served: RefinedRedshiftClient, galaxies: list[Fingerprint]
 ) -> None:
     expected = load_refined(ConventionalRedshift()).refine(galaxies)
     for one, other in zip(served.refine(galaxies, VERSIONS), expected, strict=True):
@@ -73,7 +77,7 @@ def test_the_networks_on_triton_are_the_packaged_ones(
         assert np.isfinite(one.grid_probability).all()
 
 
-def test_it_says_what_it_is_made_of(served: ServedRefined) -> None:
+def test_it_says_what_it_is_made_of(served: RefinedRedshiftClient) -> None:
     weights, *networks = served.used(VERSIONS)
     card = json.loads((WEIGHTS / "refined.json").read_text())
     assert (weights.name, weights.sha256) == (card["name"], card["sha256"])
@@ -164,7 +168,7 @@ def test_a_card_that_does_not_say_what_belongs_beside_its_network_is_refused(sai
 
 
 def test_a_network_of_another_training_goes_with_its_own_settings_alone(
-    stack: LocalStack, served: ServedRefined, galaxies: list[Fingerprint], tmp_path: Path
+    stack: LocalStack, served: RefinedRedshiftClient, galaxies: list[Fingerprint], tmp_path: Path
 ) -> None:
     training = {"name": "refined", "version": 5, "sha256": "0123"}
     colours = documented(tmp_path, COLOURS, COLOURS, training=training)
@@ -191,7 +195,7 @@ def test_a_network_of_another_training_goes_with_its_own_settings_alone(
 
 
 def test_a_network_for_another_conventional_redshift_is_not_usable(
-    stack: LocalStack, served: ServedRefined, tmp_path: Path
+    stack: LocalStack, served: RefinedRedshiftClient, tmp_path: Path
 ) -> None:
     _, gate = served.networks
     folder = documented(tmp_path, GATE, GATE, conventional="4567")
@@ -204,7 +208,7 @@ def test_a_network_for_another_conventional_redshift_is_not_usable(
 
 
 def test_a_version_whose_card_cannot_be_used_is_unavailable(
-    stack: LocalStack, served: ServedRefined, galaxies: list[Fingerprint], tmp_path: Path
+    stack: LocalStack, served: RefinedRedshiftClient, galaxies: list[Fingerprint], tmp_path: Path
 ) -> None:
     _, gate = served.networks
     training = gate.beside(1).training
@@ -223,7 +227,7 @@ def test_a_version_whose_card_cannot_be_used_is_unavailable(
 
 
 def test_what_was_served_before_cards_said_it_is_the_packaged_network(
-    stack: LocalStack, served: ServedRefined, tmp_path: Path
+    stack: LocalStack, served: RefinedRedshiftClient, tmp_path: Path
 ) -> None:
     _, gate = served.networks
     for name in (f"{GATE}.onnx", f"{GATE}.json"):
@@ -239,7 +243,7 @@ def test_what_was_served_before_cards_said_it_is_the_packaged_network(
         json.dumps({**card, "sha256": json.loads((other / f"{GATE}.json").read_text())["sha256"]})
     )
     with (
-        closing(RefinedNetwork(stack.triton_url, GATE)) as asking_anew,
+        closing(RefinedNetworkClient(stack.triton_url, GATE)) as asking_anew,
         added(stack, other, GATE) as number,
         pytest.raises(ModelUnavailable, match=f"version {number} .* does not say .*sharpness"),
     ):
@@ -247,7 +251,7 @@ def test_what_was_served_before_cards_said_it_is_the_packaged_network(
 
 
 def test_without_triton_it_says_so(galaxies: list[Fingerprint]) -> None:
-    away = ServedRefined(
+    away = RefinedRedshiftClient(
         refined_networks("127.0.0.1:9", deadline_s=0.5, retries=0), ConventionalRedshift()
     )
     with (

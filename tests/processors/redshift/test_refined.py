@@ -12,7 +12,7 @@ from mmbroker.processors.fingerprint.merge import build, empty
 from mmbroker.processors.fingerprint.vector import vectors
 from mmbroker.processors.redshift import ConventionalRedshift, refined
 from mmbroker.processors.redshift.grids import COARSE
-from mmbroker.processors.redshift.refined import FEATURES, Inputs, Known, Refined
+from mmbroker.processors.redshift.refined import FEATURES, Inputs, Known, RefinedRedshift
 from mmbroker.processors.redshift.refined_networks import COMPONENTS, WITH_PUBLISHED, NumpyNetworks
 from mmbroker.processors.redshift.templates import FittedTemplates, TemplateFit
 from mmbroker.processors.redshift.tuned import packaged
@@ -130,7 +130,7 @@ def test_members_that_agree_do_not_disagree() -> None:
 
 
 def test_the_mixture_is_what_the_gate_makes_of_it(conventional: ConventionalRedshift) -> None:
-    model = Refined(weights(conventional), conventional)
+    model = RefinedRedshift(weights(conventional), conventional)
     (posterior,) = model.estimate([galaxy(3.0)])
     assert posterior.best == pytest.approx(1.0, abs=0.02)
     assert posterior.interval_68.lower < 1.0 < posterior.interval_68.upper
@@ -148,7 +148,7 @@ def test_the_mixture_is_what_the_gate_makes_of_it(conventional: ConventionalReds
 def test_what_the_networks_cannot_know_stays_conventional_and_says_so(
     conventional: ConventionalRedshift, change: dict[str, np.ndarray], reason: str
 ) -> None:
-    model = Refined({**weights(conventional), **change}, conventional)
+    model = RefinedRedshift({**weights(conventional), **change}, conventional)
     (expected,) = ConventionalRedshift().estimate([galaxy(3.0)])
     (posterior,) = model.estimate([galaxy(3.0)])
     assert posterior.best == pytest.approx(expected.best, rel=1e-9)
@@ -165,7 +165,7 @@ class Silent(NumpyNetworks):
 def test_networks_are_not_asked_for_galaxies_that_they_cannot_know(
     conventional: ConventionalRedshift,
 ) -> None:
-    model = Refined(weights(conventional), conventional)
+    model = RefinedRedshift(weights(conventional), conventional)
     model = model.with_networks(Silent(weights(conventional)))
     frequency = np.linspace(92e9, 96e9, 100)
     spectrum = Spectrum(frequency, "BARYCENTRIC", 0 * frequency, 0 * frequency + 1e-3)
@@ -183,7 +183,7 @@ def test_networks_are_not_asked_for_galaxies_that_they_cannot_know(
 def test_posteriors_come_in_the_order_of_the_galaxies(
     conventional: ConventionalRedshift,
 ) -> None:
-    model = Refined(weights(conventional), conventional)
+    model = RefinedRedshift(weights(conventional), conventional)
     many = [galaxy(3.0), replace(galaxy(3.0), bands=[]), galaxy(3.0)]
     assert [each.inputs[-1] for each in model.estimate(many)] == [
         refined.REFINED,
@@ -193,7 +193,7 @@ def test_posteriors_come_in_the_order_of_the_galaxies(
 
 
 def test_the_result_does_not_depend_on_the_batch(conventional: ConventionalRedshift) -> None:
-    model = Refined(weights(conventional), conventional)
+    model = RefinedRedshift(weights(conventional), conventional)
     many = [galaxy(1.0), galaxy(), galaxy(2.0, 2.1, flux_jy=1e-4)]
     together = model.estimate(many)
     for one, posterior in zip(many, together, strict=True):
@@ -205,7 +205,7 @@ def test_the_result_does_not_depend_on_the_batch(conventional: ConventionalRedsh
 def test_what_is_known_already_is_not_found_out_again(
     conventional: ConventionalRedshift, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = Refined(weights(conventional), conventional)
+    model = RefinedRedshift(weights(conventional), conventional)
     many = [galaxy(3.0), replace(galaxy(), bands=[]), galaxy(2.0, 2.1, flux_jy=1e-4), galaxy()]
     known = Known(vectors(many), ConventionalRedshift().evidence(many))
     expected = model.refine(many)
@@ -233,7 +233,10 @@ def test_templates_are_fitted_once_and_where_it_is_measured(
         seen.append(f"{len(fingerprints)} fitted")
         return real(fit, fingerprints)
 
-    model, many = Refined(weights(conventional), conventional), [galaxy(3.0), empty(""), galaxy()]
+    model, many = (
+        RefinedRedshift(weights(conventional), conventional),
+        [galaxy(3.0), empty(""), galaxy()],
+    )
     known = None if find else Known(vectors(many), ConventionalRedshift().evidence(many))
     real = TemplateFit.fitted
     monkeypatch.setattr(TemplateFit, "fitted", fitted)
@@ -243,7 +246,7 @@ def test_templates_are_fitted_once_and_where_it_is_measured(
 
 def test_evidence_found_with_other_constants_is_refused(conventional: ConventionalRedshift) -> None:
     other = ConventionalRedshift(replace(packaged(), dust_error=0.5))
-    model, many = Refined(weights(conventional), conventional), [galaxy()]
+    model, many = RefinedRedshift(weights(conventional), conventional), [galaxy()]
     with pytest.raises(ValueError, match="other tuned constants"):
         model.refine(many, Known(vectors(many), other.evidence(many)))
 
@@ -253,12 +256,12 @@ def test_weights_of_another_conventional_redshift_are_refused(
 ) -> None:
     other = {**weights(conventional), "conventional": np.array("0123")}
     with pytest.raises(ValueError, match="trained with constants 0123"):
-        Refined(other, conventional)
+        RefinedRedshift(other, conventional)
 
 
 def test_a_sharper_mixture_has_narrower_intervals(conventional: ConventionalRedshift) -> None:
     broad, narrow = (
-        Refined({**weights(conventional), "sharpness": np.array(one)}, conventional)
+        RefinedRedshift({**weights(conventional), "sharpness": np.array(one)}, conventional)
         for one in (1.0, 4.0)
     )
     widths = []

@@ -11,7 +11,7 @@ import pytest
 from mmbroker.processors.fingerprint.merge import empty
 from mmbroker.processors.redshift import ConventionalRedshift
 from mmbroker.processors.scoring.calibration import Calibration
-from mmbroker.processors.scoring.score import NO_CRITIC, NOT_REFINED, Refinement, Scorer
+from mmbroker.processors.scoring.score import NO_CRITIC, NOT_REFINED, RefinedRedshifts, Scorer
 from mmbroker.schemas.events import BandStatistics, ModelUsed, RedshiftPosterior, ScoredGalaxy
 from mmbroker.schemas.records import to_record
 
@@ -28,7 +28,7 @@ def scorer() -> Scorer:
     return Scorer(ConventionalRedshift(), calibration, calibration)
 
 
-def scores(scorer: Scorer, refinement: Refinement) -> list[ScoredGalaxy]:
+def scores(scorer: Scorer, refinement: RefinedRedshifts) -> list[ScoredGalaxy]:
     estimated = scorer.redshift.estimate_fully(GALAXIES)
     encoded = [b"a", b"b"]
     return scorer.score(GALAXIES, encoded, estimated, NO_CRITIC, 1, refinement)
@@ -40,7 +40,7 @@ def posteriors(scorer: Scorer) -> Sequence[RedshiftPosterior]:
 
 def test_a_refined_redshift_stands_beside_the_one_in_force(scorer: Scorer) -> None:
     one, _ = posteriors(scorer)
-    first, second = scores(scorer, Refinement([one, None], MODELS, ["", "conventional: why"]))
+    first, second = scores(scorer, RefinedRedshifts([one, None], MODELS, ["", "conventional: why"]))
     assert first.refined_redshift is one
     assert first.redshift.best != one.best
     assert second.refined_redshift is None
@@ -52,7 +52,7 @@ def test_a_refined_redshift_stands_beside_the_one_in_force(scorer: Scorer) -> No
 def test_no_score_depends_on_the_refined_redshift(scorer: Scorer) -> None:
     ignored = {"refined_redshift", "models", "provenance"}
     pairs = zip(
-        scores(scorer, Refinement(posteriors(scorer), MODELS)),
+        scores(scorer, RefinedRedshifts(posteriors(scorer), MODELS)),
         scores(scorer, NOT_REFINED),
         strict=True,
     )

@@ -18,7 +18,7 @@ import typer
 from mmbroker.deploy.local import LocalStack
 from mmbroker.models.packaged.networks import PACKAGED, WEIGHTS
 from mmbroker.models.serving import triton
-from mmbroker.models.serving.critic import Critic
+from mmbroker.models.serving.critic import CriticClient
 from mmbroker.models.serving.repository import add_version
 from mmbroker.models.simulation.observations import simulate
 from mmbroker.schemas.events import ScoredGalaxy
@@ -93,7 +93,7 @@ def second(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return shifted_critic(tmp_path_factory.mktemp("second"), SHIFT, JUDGE)
 
 
-def critic_of(broker: Broker) -> Critic:
+def critic_of(broker: Broker) -> CriticClient:
     critic = make_critic(broker.settings)
     assert critic is not None
     return critic

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmbroker.models.serving.parsers import MapParser, Parser, SpectrumParser
+from mmbroker.models.serving.parsers import MapParserClient, ParserClient, SpectrumParserClient
 from mmbroker.processors.fingerprint import merge as fingerprints
 from mmbroker.processors.fingerprint.contribution import observation_hash
 from mmbroker.schemas.codec import Codec
@@ -44,7 +44,7 @@ near = st.lists(observations(), min_size=1, max_size=8, unique_by=lambda o: o.ob
 class Feed:
     """A stage with the topic that it reads."""
 
-    def __init__(self, store: Path | LMDBStore, parsers: Sequence[Parser] = ()) -> None:
+    def __init__(self, store: Path | LMDBStore, parsers: Sequence[ParserClient] = ()) -> None:
         self.store = LMDBStore(store) if isinstance(store, Path) else store
         self.stage = BuildFingerprints(self.store, topics, codec, parsers)
         self.topic: list[bytes] = []
@@ -369,16 +369,16 @@ def test_corrections_equal_never_having_seen_what_they_replace(
 
 
 @pytest.fixture
-def parsers(triton_url: str) -> Iterator[list[Parser]]:
+def parsers(triton_url: str) -> Iterator[list[ParserClient]]:
     with (
-        SpectrumParser(triton_url, "parser", deadline_s=20.0) as spectra,
-        MapParser(triton_url, "map_parser", deadline_s=20.0) as maps,
+        SpectrumParserClient(triton_url, "parser", deadline_s=20.0) as spectra,
+        MapParserClient(triton_url, "map_parser", deadline_s=20.0) as maps,
     ):
         yield [spectra, maps]
 
 
 @pytest.fixture
-def parsing(tmp_path: Path, parsers: list[Parser]) -> Iterator[Feed]:
+def parsing(tmp_path: Path, parsers: list[ParserClient]) -> Iterator[Feed]:
     made = Feed(tmp_path / "store", parsers)
     yield made
     made.store.close()
@@ -411,7 +411,9 @@ def trees(fingerprint: Fingerprint) -> list[object]:
     return [to_record(tree) for tree in fingerprint.parsed]
 
 
-def test_spectra_and_maps_are_parsed_and_nothing_else(parsing: Feed, parsers: list[Parser]) -> None:
+def test_spectra_and_maps_are_parsed_and_nothing_else(
+    parsing: Feed, parsers: list[ParserClient]
+) -> None:
     (fingerprint,) = published(parsing.send(at("a"), spectrum_at("s"), map_at("m")))
     by_id = {tree.observation_id: tree for tree in fingerprint.parsed}
     assert by_id.keys() == {"s", "m"}
@@ -426,7 +428,7 @@ def test_spectra_and_maps_are_parsed_and_nothing_else(parsing: Feed, parsers: li
 
 
 def test_trees_depend_on_neither_batches_nor_redeliveries(
-    tmp_path: Path, parsing: Feed, parsers: list[Parser]
+    tmp_path: Path, parsing: Feed, parsers: list[ParserClient]
 ) -> None:
     events = [spectrum_at(f"s{number}", 59000.0 + number, 300 + 40 * number) for number in range(5)]
     events.append(map_at("m"))
@@ -470,7 +472,7 @@ def test_a_galaxy_made_again_has_the_trees_that_it_had(parsing: Feed) -> None:
 
 
 def test_trees_of_older_observations_come_back_when_newer_ones_are_withdrawn(
-    tmp_path: Path, parsing: Feed, parsers: list[Parser]
+    tmp_path: Path, parsing: Feed, parsers: list[ParserClient]
 ) -> None:
     count = fingerprints.MAX_PARSED + 3
     events = [spectrum_at(f"s{number}", 59000.0 + number) for number in range(count)]
@@ -490,10 +492,10 @@ def test_trees_of_older_observations_come_back_when_newer_ones_are_withdrawn(
 
 
 def test_without_a_parser_nothing_is_taken_in_until_it_is_back(
-    tmp_path: Path, parsers: list[Parser]
+    tmp_path: Path, parsers: list[ParserClient]
 ) -> None:
     store = LMDBStore(tmp_path / "store")
-    with SpectrumParser("127.0.0.1:9", "parser", deadline_s=1.0, retries=0) as away:
+    with SpectrumParserClient("127.0.0.1:9", "parser", deadline_s=1.0, retries=0) as away:
         waiting = Feed(store, [away])
         with pytest.raises(InfrastructureError, match=r"127\.0\.0\.1:9"):
             waiting.send(at("a"), spectrum_at("s"))
@@ -514,7 +516,7 @@ def test_without_a_parser_nothing_is_taken_in_until_it_is_back(
 
 
 def test_a_version_that_is_in_force_and_not_served_is_waited_for(
-    parsing: Feed, parsers: list[Parser]
+    parsing: Feed, parsers: list[ParserClient]
 ) -> None:
     with parsing.store.writing() as writing:
         writing.use_model("parser", 9)

@@ -12,7 +12,7 @@ from prometheus_client import generate_latest
 from mmbroker.deploy.local import LocalStack
 from mmbroker.models.packaged.refined import COLOURS, GATE
 from mmbroker.models.serving import repository, triton
-from mmbroker.models.serving.refined import ServedRefined, refined_networks
+from mmbroker.models.serving.refined import RefinedRedshiftClient, refined_networks
 from mmbroker.models.serving.repository import add_version, remove_version
 from mmbroker.models.simulation.observations import simulate
 from mmbroker.processors.fingerprint.merge import build
@@ -211,7 +211,7 @@ def use_unasked(settings: Settings, model: str, version: int) -> None:
 def test_without_its_networks_nothing_is_refined_and_it_is_counted(tmp_path: Path) -> None:
     metrics, store = StageMetrics("s"), LMDBStore(tmp_path)
     galaxies = [build(each.observation_id, [each]) for each in simulate(3, seed=1)]
-    away = ServedRefined(
+    away = RefinedRedshiftClient(
         refined_networks("127.0.0.1:9", deadline_s=0.5, retries=0), ConventionalRedshift()
     )
     with closing(away):

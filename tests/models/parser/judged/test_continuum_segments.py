@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("onnxruntime")
 
-from mmbroker.models.parser.exported import ParserNetwork
+from mmbroker.models.parser.exported import ExportedSpectrumParser
 from mmbroker.models.parser.judged.continuum_segments import (
     MEDIAN,
     SEGMENTS,
@@ -23,7 +23,7 @@ SEED = 904
 
 @pytest.fixture(scope="module")
 def judged() -> JudgedSegments:
-    return judge_continuum(ParserNetwork(), 120, SEED)
+    return judge_continuum(ExportedSpectrumParser(), 120, SEED)
 
 
 def test_in_white_noise_errors_of_the_continuum_are_as_stated(judged: JudgedSegments) -> None:

@@ -73,7 +73,7 @@ def test_what_is_written_is_read_again(tmp_path: Path, conventional: Conventiona
 def test_baselines_of_another_conventional_redshift_are_refused(
     tmp_path: Path, conventional: ConventionalRedshift
 ) -> None:
-    with pytest.raises(FileNotFoundError, match="models.redshift.baselines.train"):
+    with pytest.raises(FileNotFoundError, match=r"models.redshift.baselines.train"):
         load_baselines(conventional, tmp_path)
     save_baselines(load_baselines(conventional).fitted, {"conventional": "other"}, tmp_path)
     with pytest.raises(ValueError, match="conventional redshift other, not"):

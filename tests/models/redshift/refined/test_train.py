@@ -21,7 +21,7 @@ from mmbroker.models.redshift.refined.train import Recipe, sharpness, train, wri
 from mmbroker.models.redshift.sample import Estimate, Sample, judge, sample_of
 from mmbroker.processors.redshift import ConventionalRedshift, refined
 from mmbroker.processors.redshift.grids import COARSE
-from mmbroker.processors.redshift.refined import Refined
+from mmbroker.processors.redshift.refined import RefinedRedshift
 from mmbroker.processors.redshift.refined_networks import NumpyNetworks
 
 RECIPE = Recipe(members=2, fold_members=1, folds=2, epochs=2, width=8, gate_epochs=2, gate_width=4)
@@ -48,7 +48,9 @@ def test_validation_is_judged_beside_every_baseline(
 ) -> None:
     baselines = load_baselines(conventional)
     validation = everything.select(everything.split == VALIDATION)
-    figures = judged_part(validation, baselines, conventional, Refined(weights, conventional))
+    figures = judged_part(
+        validation, baselines, conventional, RefinedRedshift(weights, conventional)
+    )
     for subset in ("all", "faint", "faint positive", "z > 1.5"):
         names = {"conventional", "templates", "stacked", "stacked, log-linear", "trees", "refined"}
         assert names < set(figures[subset])
@@ -78,7 +80,7 @@ def test_weights_survive_being_written(
     write(tmp_path, weights, {"name": "refined"})
     some = everything.select(np.arange(20)).inputs
     written, reasons = load_refined(conventional, tmp_path).log_posterior(some)
-    expected, expected_reasons = Refined(weights, conventional).log_posterior(some)
+    expected, expected_reasons = RefinedRedshift(weights, conventional).log_posterior(some)
     assert (written == expected).all()
     assert reasons == expected_reasons
 
@@ -86,7 +88,7 @@ def test_weights_survive_being_written(
 def test_weights_with_the_card_of_others_are_refused(
     tmp_path: Path, weights: dict[str, Any], conventional: ConventionalRedshift
 ) -> None:
-    with pytest.raises(FileNotFoundError, match="models.redshift.refined.train"):
+    with pytest.raises(FileNotFoundError, match=r"models.redshift.refined.train"):
         load_refined(conventional, tmp_path)
     write(tmp_path, weights, {"name": "refined"})
     (tmp_path / "refined.json").write_text('{"sha256": "0"}')
@@ -98,7 +100,7 @@ def test_galaxies_without_near_infrared_bands_stay_conventional(
     shared_data: Path, weights: dict[str, Any], conventional: ConventionalRedshift
 ) -> None:
     some = sample_of(cosmos(shared_data)[:20], conventional)
-    log_posterior, reasons = Refined(weights, conventional).log_posterior(some.inputs)
+    log_posterior, reasons = RefinedRedshift(weights, conventional).log_posterior(some.inputs)
     assert set(reasons) == {f"{refined.FALLBACK}: too few near-infrared bands"}
     assert (log_posterior == some.inputs.log_fallback).all()
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mmbroker.models.lines.baselines import BASELINES, Baselines, Masked
 from mmbroker.models.real_data.line_tables import LineSample
-from mmbroker.processors.lines.joint import LineRecovery, RecoveredLines
+from mmbroker.processors.lines.joint import LinePosterior, LineRecovery
 
 Array = NDArray[np.float64]
 Booleans = NDArray[np.bool_]
@@ -40,7 +40,7 @@ class Predictions:
 Fitter = Callable[[LineSample], LineRecovery]
 
 
-def recover(model: LineRecovery, sample: LineSample) -> RecoveredLines:
+def recover(model: LineRecovery, sample: LineSample) -> LinePosterior:
     """What a model says of a sample."""
     return model.recover(
         sample.redshift, sample.flux, sample.error, sample.log_infrared, sample.infrared_error
