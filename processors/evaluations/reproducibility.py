@@ -26,7 +26,7 @@ from collections.abc import Iterable, Sequence
 
 from scipy.special import gammaincc
 
-from mmbroker.processors.evaluations.interface import Evaluated, Subject
+from mmbroker.processors.evaluations.interface import Answer, Evaluated, Evaluation, Subject
 from mmbroker.processors.frequency_grid import CENTRES_HZ
 from mmbroker.processors.relations import OBSERVATORY_LATITUDES_DEG
 from mmbroker.schemas.events import BandStatistics, Fingerprint, MapStatistics
@@ -37,12 +37,14 @@ LOWEST_ALTITUDE_DEG = 20.0
 COMFORTABLE_ALTITUDE_DEG = 40.0
 
 
-class Reproducibility:
+class Reproducibility(Evaluation):
     """The reproducibility and feasibility index."""
 
     name = "reproducibility"
 
-    def evaluate(self, subjects: Sequence[Subject]) -> list[Evaluated]:
+    def evaluate(
+        self, subjects: Sequence[Subject], answer: Answer | None = None
+    ) -> list[Evaluated]:
         """The index of every subject; absent for a galaxy without observations."""
         return [_evaluated(subject.fingerprint) for subject in subjects]
 

@@ -8,8 +8,6 @@ that should be there and is not counts against a redshift as much as one that is
 
 from __future__ import annotations
 
-import hashlib
-import json
 from operator import attrgetter
 
 import numpy as np
@@ -18,7 +16,7 @@ from numpy.typing import NDArray
 
 from mmbroker.processors import relations
 from mmbroker.processors.frequency_grid import LOG_EDGES, LOG_STEP
-from mmbroker.processors.redshift import comb_ratios, luminosity
+from mmbroker.processors.redshift import luminosity
 from mmbroker.processors.redshift.comb_ratios import LOG_FLUX, STEP, LineRatios
 from mmbroker.processors.redshift.grids import (
     COARSE_PER_NODE,
@@ -30,9 +28,6 @@ from mmbroker.processors.redshift.grids import (
     Array32,
 )
 from mmbroker.processors.redshift.spectral_lines import (
-    _CONTINUUM_BINS,
-    _TRUSTED_BINS,
-    WIDTHS_KM_S,
     DetectedLine,
     Filtered,
     Residual,
@@ -54,25 +49,6 @@ _LOG_RATIO: Array = np.log([relations.LINE_RATIOS[name] for name in _NAMES])
 
 _FINE_PER_NODE = FINE_PER_COARSE * COARSE_PER_NODE
 _FIRST_NODE = (_FINE_PER_NODE - 1) / 2  # in fine cells
-
-COMB_IDENTITY = hashlib.blake2b(
-    json.dumps(
-        [
-            EVIDENCE_WEIGHT,
-            _TRUSTED_BINS,
-            WIDTHS_KM_S,
-            _CONTINUUM_BINS,
-            comb_ratios.ABSENT,
-            comb_ratios.TRUSTED,
-            comb_ratios.ARTEFACTS,
-            comb_ratios.ARTEFACT_WIDTH,
-            comb_ratios.FEATURE,
-            "both bins that a trial redshift reaches",
-        ]
-    ).encode(),
-    digest_size=8,
-).hexdigest()
-"""Hash over the constants of the comb."""
 
 _BLENDED = np.append(False, np.diff(np.log(_REST_HZ)) < 1500.0 / relations.SPEED_OF_LIGHT_KM_S)
 """Whether a line is blended with the one before, shape (lines,)."""

@@ -15,15 +15,13 @@ from functools import lru_cache
 import numpy as np
 from numba import njit
 
-from mmbroker.processors.evaluations import EQUAL_WEIGHTS, EVALUATIONS, Evaluation, Subject
+from mmbroker.processors.evaluations import EVALUATIONS, Answer, Evaluation, Subject
 from mmbroker.processors.lines.joint import LineRecovery
 from mmbroker.processors.lines.recover import recovered_lines
 from mmbroker.processors.redshift import ConventionalRedshift, Estimated
-from mmbroker.processors.redshift.comb import COMB_IDENTITY
 from mmbroker.processors.scoring.calibration import Calibration
 from mmbroker.processors.scoring.features import features_of
 from mmbroker.processors.scoring.hyperscore import Form, hyperscore, renormalised, value
-from mmbroker.schemas import __version__
 from mmbroker.schemas.events import (
     CriticOutput,
     EvaluationScore,
@@ -91,9 +89,10 @@ class Scorer:
         critic_calibration: critic's output to the probability of being genuine.
         redshift_calibration: posterior mass around the best redshift to the probability that it is
             right.
+        code: names the code that scores and its version; other code has another name.
         form: form of the HyperScore.
         evaluations: the evaluations.
-        weights: their Shapley weights, by name.
+        weights: their Shapley weights, by name; None for equal ones, until they have been learned.
         line_recovery: recovers lines that are not measured, and which model that is; None for none.
     """
 
@@ -102,17 +101,19 @@ class Scorer:
         redshift: ConventionalRedshift,
         critic_calibration: Calibration,
         redshift_calibration: Calibration,
+        code: str,
         form: Form = "plus-gamma",
         evaluations: Sequence[Evaluation] = EVALUATIONS,
-        weights: Mapping[str, float] = EQUAL_WEIGHTS,
+        weights: Mapping[str, float] | None = None,
         line_recovery: tuple[LineRecovery, ModelUsed] | None = None,
     ) -> None:
         self.redshift = redshift
         self._critic_calibration = critic_calibration
         self._redshift_calibration = redshift_calibration
+        self._code = code
         self._form = form
-        self._evaluations = evaluations
-        self._weights = weights
+        self.evaluations = evaluations
+        self._weights = weights or {each.name: 1.0 / len(evaluations) for each in evaluations}
         self._line_recovery = line_recovery
 
     @property
@@ -121,26 +122,26 @@ class Scorer:
         calibrations = (self._redshift_calibration, self._critic_calibration)
         return "+".join(each.calibration_id for each in calibrations)
 
-    @property
-    def redshift_identity(self) -> str:
-        """Names the constants of the conventional redshift, and those of its comb."""
-        return f"{self.redshift.identity}+{COMB_IDENTITY}"
-
-    def identity(self, model_hash: str, refined: Sequence[ModelUsed] = ()) -> str:
+    def identity(self, model_hash: str, asked: Sequence[ModelUsed] = ()) -> str:
         """Hash over what a scored galaxy depends on besides the fingerprint.
 
-        That is the critic, the calibrations, the redshift's constants, the form, the weights, what
-        refined the redshift, and the code by its version.
+        That is the critic, the calibrations, the redshift's constants, the form, the evaluations
+        and their weights, the code, and the other models that were asked.
+
+        Args:
+            model_hash: of the critic; empty without one.
+            asked: what refined the redshift, and what answered the evaluations.
         """
         parts = [
             model_hash,
-            self.redshift_identity,
+            self.redshift.identity,
             self.calibration_id,
             self._form,
-            __version__,
+            self._code,
             "" if self._line_recovery is None else self._line_recovery[1].sha256,
             *(f"{name}={weight!r}" for name, weight in sorted(self._weights.items())),
-            *(each.sha256 for each in refined),
+            *(f"{each.name}: {each.identity}" for each in self.evaluations),
+            *(f"{each.role}: {each.sha256}" for each in asked),
         ]
         return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
 
@@ -153,6 +154,7 @@ class Scorer:
         schema_id: int,
         refinement: RefinedRedshifts = NOT_REFINED,
         recovered: Sequence[RecoveredLines | None] | None = None,
+        answers: Mapping[str, Answer] | None = None,
     ) -> list[ScoredGalaxy]:
         """Score a batch.
 
@@ -164,14 +166,17 @@ class Scorer:
             schema_id: id of the fingerprints' schema.
             refinement: what the learned redshift said of them.
             recovered: what ``recover`` found; None to find it here.
+            answers: to the questions of those evaluations that ask a model, by their names.
         """
+        answers = answers or {}
         posteriors = [each.posterior for each in estimated]
         recovered = self.recover(estimated) if recovered is None else recovered
         refined = refinement.posteriors or [None] * len(posteriors)
         reasons = refinement.reasons or [""] * len(posteriors)
-        models = [*self._models(judged), *refinement.models]
-        subjects = [Subject(*pair) for pair in zip(fingerprints, posteriors, strict=True)]
-        evaluations = self._evaluate(subjects)
+        asked = [*refinement.models, *(each.used for each in answers.values())]
+        models = [*self._models(judged), *asked]
+        subjects = subjects_of(fingerprints, estimated)
+        evaluations = self._evaluate(subjects, answers)
         critics = self._critics(len(subjects), judged)
         values = [
             value(
@@ -185,7 +190,7 @@ class Scorer:
         probabilities = self._redshift_calibration.apply(
             np.array([mass_around_best(posterior) for posterior in posteriors])
         )
-        identity = self.identity(judged.model_hash, refinement.models)
+        identity = self.identity(judged.model_hash, asked)
         return [
             ScoredGalaxy(
                 galaxy_id=fingerprint.galaxy_id,
@@ -215,7 +220,7 @@ class Scorer:
                     model_hash=judged.model_hash,
                     calibration_id=self.calibration_id,
                     schema_id=schema_id,
-                    code_version=__version__,
+                    code_version=self._code,
                     scorer_hash=identity,
                 ),
                 parsed=fingerprint.parsed,
@@ -238,16 +243,18 @@ class Scorer:
 
     def _models(self, judged: Judged) -> list[ModelUsed]:
         """Which models make the scores of a batch."""
-        used = [ModelUsed("redshift", "conventional", __version__, self.redshift_identity)]
+        used = [ModelUsed("redshift", "conventional", self._code, self.redshift.identity)]
         if judged.model_hash:
             used.append(ModelUsed("critic", "critic", judged.model_version, judged.model_hash))
         if self._line_recovery is not None:
             used.append(self._line_recovery[1])
         return used
 
-    def _evaluate(self, subjects: Sequence[Subject]) -> list[list[EvaluationScore]]:
-        columns = [evaluation.evaluate(subjects) for evaluation in self._evaluations]
-        names = [evaluation.name for evaluation in self._evaluations]
+    def _evaluate(
+        self, subjects: Sequence[Subject], answers: Mapping[str, Answer]
+    ) -> list[list[EvaluationScore]]:
+        columns = [each.evaluate(subjects, answers.get(each.name)) for each in self.evaluations]
+        names = [each.name for each in self.evaluations]
         rows = []
         for row in zip(*columns, strict=True):
             scores = dict(zip(names, (each.score for each in row), strict=True))
@@ -270,6 +277,16 @@ class Scorer:
             else CriticOutput(None, None, NOTHING_TO_JUDGE)
             for output, probability in zip(judged.outputs, genuine, strict=True)
         ]
+
+
+def subjects_of(
+    fingerprints: Sequence[Fingerprint], estimated: Sequence[Estimated]
+) -> list[Subject]:
+    """What evaluations judge: galaxies with what was found out about them, in their order."""
+    return [
+        Subject(fingerprint, each.posterior)
+        for fingerprint, each in zip(fingerprints, estimated, strict=True)
+    ]
 
 
 def _parsers(fingerprint: Fingerprint) -> list[ModelUsed]:

@@ -6,15 +6,23 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
+from mmbroker.models.packaged.scoring_code import code_version
 from mmbroker.models.serving.errors import ModelUnavailable
 from mmbroker.models.serving.triton import Model
+from mmbroker.processors.evaluations import EVALUATIONS
 from mmbroker.streams.errors import InfrastructureError
 from mmbroker.streams.kafka.client import existing_topics, topic_config, why_missing
 from mmbroker.streams.kafka.registry import make_codec
 from mmbroker.streams.operating.ledger import ledger
 from mmbroker.streams.settings import Settings
 from mmbroker.streams.stages.accounting import EXPIRED
-from mmbroker.streams.stages.asked import Scorers, make_critic, make_parsers, make_refined_networks
+from mmbroker.streams.stages.asked import (
+    Scorers,
+    make_critic,
+    make_evaluation_models,
+    make_parsers,
+    make_refined_networks,
+)
 from mmbroker.streams.store import REMEDY, StoreDamagedError, damage, open_store
 
 
@@ -92,7 +100,8 @@ def _schemas(settings: Settings) -> str:
 def _scorer(settings: Settings) -> str:
     scorers = Scorers(settings)
     calibration = scorers.redshift_calibration.calibration_id
-    return f"redshift {scorers.redshift.identity}, its calibration {calibration}"
+    redshift = f"redshift {scorers.redshift.identity}, its calibration {calibration}"
+    return f"code {code_version()}, {redshift}"
 
 
 def _triton(settings: Settings) -> str:
@@ -102,6 +111,7 @@ def _triton(settings: Settings) -> str:
         models.append(critic)
     if settings.triton.refined_redshift:
         models += make_refined_networks(settings)
+    models += make_evaluation_models(settings, EVALUATIONS).values()
     if not models:
         return "no model is configured: no critic's output, feature trees and refined redshifts"
     with closing(open_store(settings)) as store, store.reading() as reading:

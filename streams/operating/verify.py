@@ -24,7 +24,14 @@ from mmbroker.schemas.records import to_rows
 from mmbroker.streams.kafka.registry import make_codec
 from mmbroker.streams.settings import Settings, SettingsError
 from mmbroker.streams.stages.archive import NotArchivedError, archived_observations, rebuild
-from mmbroker.streams.stages.asked import Scorers, make_critic, make_parser, make_refined
+from mmbroker.streams.stages.asked import (
+    Scorers,
+    make_critic,
+    make_evaluation_models,
+    make_parser,
+    make_refined,
+)
+from mmbroker.streams.stages.evaluating import ROLE
 from mmbroker.streams.stages.score_galaxies import ScoreGalaxies
 from mmbroker.streams.store import Reading, Store, open_store
 from mmbroker.streams.subscribing.read import read
@@ -136,9 +143,11 @@ def _scored_again(
         refined_versions = versions_that_refined(refined, score.models)
     if refined_versions is None:
         refined = None
-    stage = ScoreGalaxies(store, settings.topics, codec, scorers, critic, refined)
+    models = make_evaluation_models(settings, scorers.evaluations)
+    stage = ScoreGalaxies(store, settings.topics, codec, scorers, critic, refined, models)
     fingerprint = codec.decode_as(Fingerprint, encoded)
-    return stage.score([(fingerprint, encoded)], version, refined_versions)[0]
+    answered = {each.name: int(each.version) for each in score.models if each.role.startswith(ROLE)}
+    return stage.score([(fingerprint, encoded)], version, refined_versions, answered)[0]
 
 
 def _refined_by(score: ScoredGalaxy) -> list[str]:
@@ -167,6 +176,13 @@ _RANKS = ("rank", "ranked_galaxies")
 def _compare_scores(score: ScoredGalaxy, again: ScoredGalaxy) -> Comparison:
     """Compare everything but the ranks, which depend on the other galaxies."""
     if again.provenance.scorer_hash != score.provenance.scorer_hash:
+        code = again.provenance.code_version
+        if score.provenance.code_version != code:
+            detail = (
+                f"it was scored by code {score.provenance.code_version or 'unknown'}, and this is "
+                f"{code}: have it scored again (mmbroker rescore), or verify with what was"
+            )
+            return Comparison("score", False, detail)
         there = {each.sha256 for each in again.models} | {"", again.provenance.model_hash}
         asked = [score.provenance.model_hash, *_refined_by(score)]
         gone = "".join(f" (model {each} is not)" for each in asked if each not in there)

@@ -24,7 +24,12 @@ def _build_fingerprints(settings: Settings) -> Stage:
 
 
 def _score_galaxies(settings: Settings) -> Stage:
-    from mmbroker.streams.stages.asked import Scorers, make_critic, make_refined
+    from mmbroker.streams.stages.asked import (
+        Scorers,
+        make_critic,
+        make_evaluation_models,
+        make_refined,
+    )
     from mmbroker.streams.stages.score_galaxies import ScoreGalaxies
 
     scorers = Scorers(settings)
@@ -36,6 +41,7 @@ def _score_galaxies(settings: Settings) -> Stage:
         scorers,
         make_critic(settings),
         make_refined(settings, scorers.redshift) if refined else None,
+        make_evaluation_models(settings, scorers.evaluations),
     )
 
 

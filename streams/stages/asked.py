@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mmbroker.models.packaged.line_recovery import line_recovery_used, load_line_recovery
 from mmbroker.models.packaged.networks import WEIGHTS
+from mmbroker.models.packaged.scoring_code import code_version
 from mmbroker.models.serving.critic import CriticClient
 from mmbroker.models.serving.parsers import MapParserClient, ParserClient, SpectrumParserClient
 from mmbroker.models.serving.refined import (
@@ -11,6 +14,8 @@ from mmbroker.models.serving.refined import (
     RefinedRedshiftClient,
     refined_networks,
 )
+from mmbroker.models.serving.triton import Model
+from mmbroker.processors.evaluations import EVALUATIONS, Evaluation
 from mmbroker.processors.redshift import ConventionalRedshift
 from mmbroker.processors.scoring.calibration import Calibration
 from mmbroker.processors.scoring.score import Scorer
@@ -22,9 +27,11 @@ class Scorers:
 
     Args:
         settings: the settings.
+        evaluations: what they evaluate galaxies by.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, evaluations: Sequence[Evaluation] = EVALUATIONS) -> None:
+        self.evaluations = evaluations
         self._form = settings.scoring.hyperscore_form
         self._without_critic = _packaged("critic_calibration.json")
         self._line_recovery = (load_line_recovery(), line_recovery_used())
@@ -42,7 +49,9 @@ class Scorers:
                 self.redshift,
                 critic_calibration=calibration,
                 redshift_calibration=self.redshift_calibration,
+                code=code_version(),
                 form=self._form,
+                evaluations=self.evaluations,
                 line_recovery=self._line_recovery,
             )
         return scorer
@@ -56,6 +65,17 @@ def make_critic(settings: Settings) -> CriticClient | None:
     return CriticClient(
         triton.url, triton.critic, deadline_s=triton.deadline_s, retries=triton.retries
     )
+
+
+def make_evaluation_models(
+    settings: Settings, evaluations: Sequence[Evaluation]
+) -> dict[str, Model]:
+    """The models on Triton that evaluations ask, by name."""
+    triton = settings.triton
+    return {
+        name: Model(triton.url, name, deadline_s=triton.deadline_s, retries=triton.retries)
+        for name in sorted({each.model for each in evaluations} - {""})
+    }
 
 
 def make_refined(settings: Settings, conventional: ConventionalRedshift) -> RefinedRedshiftClient:

@@ -7,7 +7,7 @@ switched without a restart. Galaxies that are there follow when their fingerprin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -15,11 +15,12 @@ import numpy as np
 from mmbroker.models.serving.critic import CriticClient
 from mmbroker.models.serving.errors import ModelUnavailable
 from mmbroker.models.serving.refined import RefinedRedshiftClient
+from mmbroker.models.serving.triton import Model
 from mmbroker.processors.fingerprint.vector import FingerprintVectors, condition, vectors
 from mmbroker.processors.redshift.refined import Known
 from mmbroker.processors.scoring import ranking
 from mmbroker.processors.scoring.calibration import Calibration
-from mmbroker.processors.scoring.score import NO_CRITIC, NOT_REFINED, Judged
+from mmbroker.processors.scoring.score import NO_CRITIC, NOT_REFINED, Judged, subjects_of
 from mmbroker.processors.validation import fingerprint_problems
 from mmbroker.schemas.codec import Codec
 from mmbroker.schemas.events import Fingerprint, RedshiftPosterior, ScoredGalaxy
@@ -28,6 +29,7 @@ from mmbroker.streams.names import SCORE_GALAXIES
 from mmbroker.streams.stages.accounting import Account
 from mmbroker.streams.stages.asked import Scorers
 from mmbroker.streams.stages.base import RefusedError, Stage
+from mmbroker.streams.stages.evaluating import Evaluating
 from mmbroker.streams.stages.in_force import require_served, version_in_force
 from mmbroker.streams.stages.messages import (
     OBSERVED_AT,
@@ -56,6 +58,7 @@ class ScoreGalaxies(Stage):
         scorers: score galaxies.
         critic: judges fingerprints; None leaves its output absent.
         refined: makes refined redshifts; None leaves them absent.
+        models: those on Triton that the evaluations ask, by name.
     """
 
     name = SCORE_GALAXIES
@@ -68,6 +71,7 @@ class ScoreGalaxies(Stage):
         scorers: Scorers,
         critic: CriticClient | None,
         refined: RefinedRedshiftClient | None = None,
+        models: Mapping[str, Model] | None = None,
     ) -> None:
         super().__init__(store, topics, codec)
         self._scorers = scorers
@@ -75,6 +79,7 @@ class ScoreGalaxies(Stage):
         if critic is not None:
             self.metrics.uses(critic.model)
         self._refining = None if refined is None else Refining(refined, store, self.metrics)
+        self._evaluating = Evaluating(models or {}, store, self.metrics)
 
     @property
     def sources(self) -> Sequence[str]:
@@ -162,6 +167,7 @@ class ScoreGalaxies(Stage):
         fingerprints: Sequence[tuple[Fingerprint, bytes]],
         version: int | None = None,
         refined_versions: Sequence[int] | None = None,
+        evaluation_versions: Mapping[str, int] | None = None,
     ) -> list[ScoredGalaxy]:
         """Score fingerprints; ranks are not yet known.
 
@@ -169,6 +175,8 @@ class ScoreGalaxies(Stage):
             fingerprints: each with the bytes that it was read from.
             version: of the critic; None for the one in force.
             refined_versions: of the networks of the refined redshift; None for those in force.
+            evaluation_versions: of the models that evaluations ask, by name; None for those in
+                force.
         """
         decoded = [fingerprint for fingerprint, _ in fingerprints]
         redshift, seen = self._scorers.redshift, vectors(decoded)
@@ -188,6 +196,8 @@ class ScoreGalaxies(Stage):
         scorer = self._scorers.calibrated(calibration)
         with self.metrics.part("recovered-lines"):
             recovered = scorer.recover(estimated)
+        subjects = subjects_of(decoded, estimated)
+        answers = self._evaluating.answers(scorer.evaluations, subjects, evaluation_versions)
         with self.metrics.part("score"):
             return scorer.score(
                 decoded,
@@ -197,6 +207,7 @@ class ScoreGalaxies(Stage):
                 self.codec.schema_id(Fingerprint),
                 refinement,
                 recovered,
+                answers,
             )
 
     def probe(self) -> None:
@@ -205,6 +216,7 @@ class ScoreGalaxies(Stage):
             require_served(self._critic, self.store, self.metrics)
         if self._refining is not None:
             self._refining.probe()
+        self._evaluating.probe()
 
     def _judge(
         self,

@@ -25,7 +25,7 @@ GALAXIES = [
 @pytest.fixture(scope="module")
 def scorer() -> Scorer:
     calibration = Calibration(np.array([0.0, 1.0]), np.array([0.1, 0.9]))
-    return Scorer(ConventionalRedshift(), calibration, calibration)
+    return Scorer(ConventionalRedshift(), calibration, calibration, code="0.1.0+test")
 
 
 def scores(scorer: Scorer, refinement: RefinedRedshifts) -> list[ScoredGalaxy]:

@@ -1,0 +1,91 @@
+"""Asks the models that evaluations rest on, in their versions in force."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from mmbroker.models.serving.errors import ModelUnavailable
+from mmbroker.models.serving.triton import Model
+from mmbroker.processors.evaluations import Answer, Evaluation, Subject
+from mmbroker.schemas.events import ModelUsed
+from mmbroker.streams.errors import InfrastructureError
+from mmbroker.streams.stages.in_force import require_served, version_in_force
+from mmbroker.streams.stages.metrics import StageMetrics
+from mmbroker.streams.store import Store
+
+ROLE = "evaluation: "
+"""What the role of a model that answered an evaluation begins with; its name follows."""
+
+
+class Evaluating:
+    """Asks on behalf of the evaluations, which compute and ask nobody themselves.
+
+    Args:
+        models: the models on Triton, by name.
+        store: says which versions are in force.
+        metrics: of the stage that asks.
+    """
+
+    def __init__(self, models: Mapping[str, Model], store: Store, metrics: StageMetrics) -> None:
+        self._models = models
+        self._store = store
+        self._metrics = metrics
+        for name in models:
+            metrics.uses(name)
+
+    def probe(self) -> None:
+        """Make sure that the versions in force are there to be asked.
+
+        Raises:
+            InfrastructureError: one is not.
+        """
+        for model in self._models.values():
+            require_served(model, self._store, self._metrics)
+
+    def answers(
+        self,
+        evaluations: Sequence[Evaluation],
+        subjects: Sequence[Subject],
+        versions: Mapping[str, int] | None = None,
+    ) -> dict[str, Answer]:
+        """What the models answer, by the name of the evaluation that asked.
+
+        Args:
+            evaluations: those that ask nothing have no answer.
+            subjects: the galaxies of a batch.
+            versions: of the models, by name; those in force where it names none.
+
+        Raises:
+            InfrastructureError: Triton does not answer, or does not serve the version.
+        """
+        found = {}
+        for each in evaluations:
+            if each.model:
+                model = self._models[each.model]
+                version = (versions or {}).get(each.model)
+                answer = self._asked(each, model, subjects, version)
+                if answer is not None:
+                    found[each.name] = answer
+        return found
+
+    def _asked(
+        self,
+        evaluation: Evaluation,
+        model: Model,
+        subjects: Sequence[Subject],
+        version: int | None,
+    ) -> Answer | None:
+        inputs = evaluation.question(subjects)
+        if not inputs or not len(next(iter(inputs.values()))):
+            return None
+        version = version or version_in_force(model, self._store)
+        try:
+            with self._metrics.triton(model.model):
+                outputs = model.infer(inputs, version)
+            used = model.version(version)
+        except ModelUnavailable as error:
+            self._metrics.triton_failed(model.model)
+            raise InfrastructureError(str(error)) from error
+        self._metrics.model_in_force(model.model, version)
+        role = f"{ROLE}{evaluation.name}"
+        return Answer(outputs, ModelUsed(role, model.model, str(version), used.sha256))
