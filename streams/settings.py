@@ -12,7 +12,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Protocol, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -22,9 +22,7 @@ from pydantic import (
     SecretStr,
     ValidationError,
     field_validator,
-    model_validator,
 )
-from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
@@ -34,7 +32,6 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as UnreadableError
 
-from mmbroker.deploy.local import LocalStack, StackError
 from mmbroker.processors.alerts.decide import AlertStream
 from mmbroker.processors.scoring.hyperscore import Form
 from mmbroker.schemas.wording import fault, meant
@@ -49,8 +46,31 @@ AS_GOOD_AS_OURS = 0.82
 the tests and the local stack, or of Kubernetes for a service of this name."""
 
 
+S = TypeVar("S", bound=BaseModel)
+
+
 class SettingsError(ValueError):
     """A setting is missing or wrong; the message names it."""
+
+
+class LocalServers(Protocol):
+    """Servers that run on this machine, of which the settings are told."""
+
+    def addresses(self, directory: Path, user: str | None) -> dict[str, dict[str, Any]]:
+        """The settings by which the servers of a directory are reached, by section.
+
+        Args:
+            directory: where they live.
+            user: who is to log in to Kafka, if it asks; None for the broker itself.
+
+        Returns:
+            Empty when none run there.
+        """
+        ...
+
+    def kafka_has_ended(self, directory: Path, address: str) -> bool:
+        """Whether a Kafka had that address, and has ended while other servers still run."""
+        ...
 
 
 class _Section(BaseModel):
@@ -73,8 +93,8 @@ class KafkaSettings(_Section):
     replication_factor: int = Field(default=1, ge=1)
     delivery_timeout_s: float = Field(default=30.0, ge=1)
     """How long messages may wait to be acknowledged before they are sent anew."""
-    _searched: Path | None = PrivateAttr(default=None)
-    """Where a local stack was looked for."""
+    _local: tuple[LocalServers, Path] | None = PrivateAttr(default=None)
+    """Who told of local servers, and the data directory in which they were looked for."""
 
     @property
     def absent_stack(self) -> str | None:
@@ -82,21 +102,18 @@ class KafkaSettings(_Section):
 
         It should if nobody has said where Kafka is, or if what else belongs to the stack runs.
         """
-        if self._searched is None:
+        if self._local is None:
             return None
+        local, searched = self._local
         if "bootstrap_servers" not in self.model_fields_set:
             return (
-                f"no local stack runs in {self._searched}: start one with mmbroker stack up, or "
+                f"no local stack runs in {searched}: start one with mmbroker stack up, or "
                 "set the address of another Kafka"
             )
-        try:
-            kafka = LocalStack.attach(stack_directory(self._searched), quiet=True).kafka
-        except StackError:
-            return None
-        if kafka.running or kafka.address != self.bootstrap_servers:
+        if not local.kafka_has_ended(stack_directory(searched), self.bootstrap_servers):
             return None
         return (
-            f"Kafka of the local stack in {self._searched} has ended: start it again with "
+            f"Kafka of the local stack in {searched} has ended: start it again with "
             "mmbroker stack up"
         )
 
@@ -231,35 +248,6 @@ DEFAULT_ALERT_STREAMS = (
 )
 
 
-class _LocalStackSource(PydanticBaseSettingsSource):
-    """The addresses of a local stack that runs in the data directory."""
-
-    def __call__(self) -> dict[str, Any]:
-        directory = stack_directory(Path(self.current_state.get("data_directory", DATA_DIRECTORY)))
-        if not directory.is_dir():
-            return {}
-        try:
-            stack = LocalStack.attach(directory, quiet=True)
-        except StackError:
-            return {}
-        given = self.current_state.get("kafka", {})
-        named = {} if "sasl_password" in given else {"user": given.get("sasl_username")}
-        found: dict[str, Any] = {}
-        for variable, value in stack.environment(**named).items():
-            section, name = variable.removeprefix("MMBROKER_").lower().split("__")
-            found.setdefault(section, {})[name] = value
-        if given.get("bootstrap_servers", stack.bootstrap_servers) != stack.bootstrap_servers:
-            del found["kafka"]  # another Kafka, to which this stack's passwords mean nothing
-        triton = found.get("triton", {})
-        if self.current_state.get("triton", {}).get("url", triton.get("url")) != triton.get("url"):
-            del found["triton"]  # another Triton, which reads another folder
-        return found
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """Not used: all values come at once."""
-        return None, field_name, False
-
-
 class Settings(BaseSettings):
     """Everything that can be set."""
 
@@ -286,7 +274,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Environment before file; see the module's docstring."""
         file = TomlConfigSettingsSource(settings_cls, config_file())
-        return init_settings, env_settings, file, _LocalStackSource(settings_cls)
+        return init_settings, env_settings, file
 
     @field_validator("alert_streams")
     @classmethod
@@ -299,10 +287,15 @@ class Settings(BaseSettings):
                 raise ValueError(f"name {name!r} is used twice")
         return streams
 
-    @model_validator(mode="after")
-    def _note_where_a_stack_would_be(self) -> Self:
-        self.kafka._searched = self.data_directory.resolve()
-        return self
+    def told_of(self, local: LocalServers) -> Self:
+        """The same with the addresses of local servers, where no other was named."""
+        given = self.kafka.model_dump(include=self.kafka.model_fields_set)
+        user = None if "sasl_password" in given else given.get("sasl_username")
+        found = local.addresses(self.stack_directory, user)
+        kafka = _completed(self.kafka, found.get("kafka", {}), "bootstrap_servers")
+        kafka._local = local, self.data_directory.resolve()
+        triton = _completed(self.triton, found.get("triton", {}), "url")
+        return self.model_copy(update={"kafka": kafka, "triton": triton})
 
     @property
     def topics(self) -> Topics:
@@ -320,6 +313,18 @@ class Settings(BaseSettings):
         return stack_directory(self.data_directory)
 
 
+def _completed(section: S, found: dict[str, Any], address: str) -> S:
+    """A section with what was found where nothing is set.
+
+    If it names another server, what was found means nothing to that: neither passwords nor
+    folders.
+    """
+    given = section.model_dump(include=section.model_fields_set)
+    if given.get(address, found.get(address)) != found.get(address):
+        found = {}
+    return section.model_validate({**found, **given})
+
+
 def stack_directory(data_directory: Path) -> Path:
     """Where a local stack lives."""
     return data_directory / "stack"
@@ -330,8 +335,11 @@ def config_file() -> Path:
     return Path(os.environ.get(CONFIG_VARIABLE, "mmbroker.toml"))
 
 
-def load() -> Settings:
+def load(local: LocalServers | None = None) -> Settings:
     """The settings in force.
+
+    Args:
+        local: tells of servers that run on this machine; None for none.
 
     Raises:
         SettingsError: a setting is wrong, or the file cannot be read.
@@ -340,7 +348,8 @@ def load() -> Settings:
         raise SettingsError(f"{CONFIG_VARIABLE} = {config_file()}: there is no such file")
     _require_known_variables()
     try:
-        return Settings()
+        settings = Settings()
+        return settings if local is None else settings.told_of(local)
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{config_file()}: {error}") from error
     except ValidationError as error:

@@ -20,10 +20,11 @@ from mmbroker.models.serving.repository import provide
 from mmbroker.processors.fingerprint.merge import empty
 from mmbroker.schemas.codec import Codec
 from mmbroker.schemas.events import Fingerprint, Observation, ScoredGalaxy
+from mmbroker.streams.local_stack import load_settings
 from mmbroker.streams.operating.ledger import Entry
 from mmbroker.streams.proving.embedded import Settled, ledger_now, stages_running
 from mmbroker.streams.publishing.publisher import Publisher
-from mmbroker.streams.settings import Settings, StageSettings, load
+from mmbroker.streams.settings import Settings, StageSettings
 from mmbroker.streams.subscribing.read import Read, read
 from tests.command import run_command
 
@@ -189,7 +190,7 @@ def settings_on(
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
-        return load(), environment
+        return load_settings(), environment
 
 
 @contextmanager

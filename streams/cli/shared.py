@@ -11,8 +11,8 @@ from rich.console import Console
 
 from mmbroker.deploy.local import StackError
 from mmbroker.models.serving.errors import ModelUnavailable
-from mmbroker.streams import settings as settings_module
 from mmbroker.streams.errors import InfrastructureError
+from mmbroker.streams.local_stack import load_settings
 from mmbroker.streams.settings import Settings
 
 app = typer.Typer(
@@ -37,7 +37,7 @@ EXPECTED_ERRORS = (
 
 def current_settings() -> Settings:
     """The settings in force."""
-    return settings_module.load()
+    return load_settings()
 
 
 @contextmanager

@@ -43,10 +43,10 @@ from mmbroker.schemas.events import (
     Observation,
     Source,
 )
-from mmbroker.streams import settings as settings_module
 from mmbroker.streams.kafka.client import consumer, create_topics
 from mmbroker.streams.kafka.offsets import end_offsets, newest_timestamp
 from mmbroker.streams.kafka.producer import DurableProducer
+from mmbroker.streams.local_stack import load_settings
 from mmbroker.streams.names import STAGE_NAMES
 from mmbroker.streams.proving.embedded import (
     Settled,
@@ -411,7 +411,7 @@ class _Bench:
             "MMBROKER_STAGE__WORKERS": processes.model_dump_json(),
         }
         os.environ.update(variables)
-        return settings_module.load(), dict(os.environ)
+        return load_settings(), dict(os.environ)
 
     def _events(
         self, now: Settings, count: int, places: Sequence[Position], seed: int

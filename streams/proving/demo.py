@@ -12,7 +12,7 @@ from rich.console import Console
 
 from mmbroker.deploy.local import LocalStack
 from mmbroker.models.serving.repository import provide
-from mmbroker.streams import settings
+from mmbroker.streams.local_stack import load_settings
 from mmbroker.streams.operating import ledger
 from mmbroker.streams.proving.embedded import Settled, ledger_now, stages_running
 from mmbroker.streams.publishing.files import publish_files, publish_unchecked
@@ -39,7 +39,7 @@ def run_demo(console: Console, once: bool) -> bool:
         InfrastructureError: they did not answer in time.
     """
     with _stack(console):
-        now = settings.load()
+        now = load_settings()
         log = now.data_directory / "stages.log"
         console.print(f"the stages start; their log is {log}")
         with stages_running(now, log):
@@ -80,7 +80,7 @@ class _Patiently:
 @contextmanager
 def _stack(console: Console) -> Iterator[None]:
     """The local stack that runs already, or one for the demo."""
-    now = settings.load()
+    now = load_settings()
     running = LocalStack(now.stack_directory, quiet=True).status().ready
     if running:
         console.print(f"using the stack that runs in {now.stack_directory}")

@@ -24,8 +24,9 @@ from mmbroker.processors.ingest.tables import read_table
 from mmbroker.processors.validation import problems
 from mmbroker.schemas.events import Observation
 from mmbroker.streams.kafka.registry import make_codec
+from mmbroker.streams.local_stack import load_settings
 from mmbroker.streams.publishing.publisher import Publisher
-from mmbroker.streams.settings import Settings, SettingsError, load
+from mmbroker.streams.settings import Settings, SettingsError
 from mmbroker.streams.topics import observation_key
 
 log = logging.getLogger(__name__)
@@ -158,7 +159,7 @@ def publish_files(
         (file, *item) for file in files for item in _observations(file, mapping, given or Given())
     )
     if correct:
-        settings = settings or load()
+        settings = settings or load_settings()
         items = _corrections(items, settings)
     return _publish(items, rate, check, progress, settings)
 

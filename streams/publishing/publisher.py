@@ -21,7 +21,8 @@ from mmbroker.streams.errors import InfrastructureError
 from mmbroker.streams.kafka.client import RECONNECT_MS, KafkaUnavailableError, partitions_of
 from mmbroker.streams.kafka.refusal import complaint
 from mmbroker.streams.kafka.registry import make_codec
-from mmbroker.streams.settings import Settings, load
+from mmbroker.streams.local_stack import load_settings
+from mmbroker.streams.settings import Settings
 from mmbroker.streams.topics import observation_key
 
 log = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ class Publisher:
     """
 
     def __init__(self, settings: Settings | None = None, framing: Framing = "confluent") -> None:
-        settings = settings or load()
+        settings = settings or load_settings()
         self._topic = settings.topics.observations
         self._codec = make_codec(settings)
         self._framing = framing

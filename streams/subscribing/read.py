@@ -33,7 +33,8 @@ from mmbroker.streams.kafka.client import (
 )
 from mmbroker.streams.kafka.refusal import complaint
 from mmbroker.streams.kafka.registry import make_codec
-from mmbroker.streams.settings import Settings, SettingsError, load
+from mmbroker.streams.local_stack import load_settings
+from mmbroker.streams.settings import Settings, SettingsError
 from mmbroker.streams.stages.messages import Headers
 
 POLL_S = 0.5
@@ -181,7 +182,7 @@ def subscribe(
         SettingsError: there is no such stream, or a setting is wrong.
         KafkaUnavailableError: Kafka or the topic cannot be reached.
     """
-    yield from read(settings or load(), stream, start, until_end)
+    yield from read(settings or load_settings(), stream, start, until_end)
 
 
 def read(

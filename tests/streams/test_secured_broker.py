@@ -18,8 +18,9 @@ from mmbroker.deploy.local.certificates import make_certificates
 from mmbroker.models.simulation.observations import simulate
 from mmbroker.streams.kafka.client import KafkaUnavailableError, existing_topics, require_group
 from mmbroker.streams.kafka.refusal import refusal
+from mmbroker.streams.local_stack import load_settings
 from mmbroker.streams.publishing.publisher import Publisher, PublishingError
-from mmbroker.streams.settings import KafkaSettings, Settings, SettingsError, load
+from mmbroker.streams.settings import KafkaSettings, Settings, SettingsError
 from mmbroker.streams.subscribing.read import read
 from tests.conftest import Broker
 
@@ -44,7 +45,7 @@ def settings_of(broker: Broker, **variables: str) -> Settings:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**broker.environment, **variables}.items():
             patch.setenv(name, value)
-        return load()
+        return load_settings()
 
 
 def changed(broker: Broker, **settings: str) -> dict[str, str]:
@@ -271,12 +272,12 @@ def test_a_secured_local_stack_is_found_with_its_users(
     passwords = secured_stack.access.passwords
 
     def user() -> tuple[str | None, str | None]:
-        kafka = load().kafka
+        kafka = load_settings().kafka
         password = kafka.sasl_password
         return kafka.sasl_username, password.get_secret_value() if password else None
 
     assert user() == ("mmbroker", passwords["mmbroker"])
-    assert load().kafka.security_protocol == "SASL_SSL"
+    assert load_settings().kafka.security_protocol == "SASL_SSL"
     monkeypatch.setenv(f"{PREFIX}SASL_USERNAME", "reader")
     assert user() == ("reader", passwords["reader"])
     monkeypatch.setenv(f"{PREFIX}SASL_PASSWORD", "given")
@@ -285,7 +286,7 @@ def test_a_secured_local_stack_is_found_with_its_users(
     monkeypatch.delenv(f"{PREFIX}SASL_PASSWORD")
     monkeypatch.setenv(f"{PREFIX}BOOTSTRAP_SERVERS", "elsewhere:9092")
     assert user() == (None, None)
-    assert load().kafka.security_protocol == "PLAINTEXT"
+    assert load_settings().kafka.security_protocol == "PLAINTEXT"
 
 
 def test_the_stack_prints_its_variables_for_a_shell(

@@ -12,7 +12,8 @@ from confluent_kafka.admin import AdminClient
 
 from mmbroker.deploy.local import LocalStack
 from mmbroker.streams.kafka.client import KafkaUnavailableError, existing_topics
-from mmbroker.streams.settings import SettingsError, load
+from mmbroker.streams.local_stack import load_settings
+from mmbroker.streams.settings import SettingsError
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +26,7 @@ def write(text: str) -> None:
 
 
 def test_without_anything_the_defaults_hold() -> None:
-    settings = load()
+    settings = load_settings()
     assert settings.kafka.bootstrap_servers == "127.0.0.1:9092"
     assert settings.topics.observations == "mm.observations.v1"
     assert [stream.name for stream in settings.alert_streams] == ["confident", "high-redshift"]
@@ -34,7 +35,7 @@ def test_without_anything_the_defaults_hold() -> None:
 def test_the_environment_comes_before_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     write('[kafka]\nbootstrap_servers = "file:1"\npartitions = 7\n')
     monkeypatch.setenv("MMBROKER_KAFKA__BOOTSTRAP_SERVERS", "environment:1")
-    kafka = load().kafka
+    kafka = load_settings().kafka
     assert (kafka.bootstrap_servers, kafka.partitions) == ("environment:1", 7)
 
 
@@ -44,14 +45,14 @@ def test_a_running_local_stack_is_found_unless_a_server_is_named(
     Path("data").mkdir()
     Path("data/stack").symlink_to(stack.directory)
     monkeypatch.setenv("MMBROKER_DATA_DIRECTORY", "data")
-    assert load().kafka.bootstrap_servers == stack.bootstrap_servers
-    assert load().triton.url == stack.triton_url
+    assert load_settings().kafka.bootstrap_servers == stack.bootstrap_servers
+    assert load_settings().triton.url == stack.triton_url
     write('[kafka]\nbootstrap_servers = "file:1"\n')
-    assert load().kafka.bootstrap_servers == "file:1"
-    assert load().triton.url == stack.triton_url
-    assert load().triton.model_repository == stack.triton.model_repository
+    assert load_settings().kafka.bootstrap_servers == "file:1"
+    assert load_settings().triton.url == stack.triton_url
+    assert load_settings().triton.model_repository == stack.triton.model_repository
     monkeypatch.setenv("MMBROKER_TRITON__URL", "environment:1")
-    assert load().triton.model_repository is None
+    assert load_settings().triton.model_repository is None
 
 
 def test_alert_streams_are_declared_without_code() -> None:
@@ -60,10 +61,10 @@ def test_alert_streams_are_declared_without_code() -> None:
         "region = {right_ascension_deg = 53.1, declination_deg = -27.8, radius_deg = 0.5}\n"
         "update = {redshift = 0.1}\n"
     )
-    (stream,) = load().alert_streams
+    (stream,) = load_settings().alert_streams
     assert stream.region is not None
     assert (stream.format, stream.region.radius_deg, stream.update.redshift) == ("json", 0.5, 0.1)
-    assert load().topics.alerts("south") == "mm.alerts.south.v1"
+    assert load_settings().topics.alerts("south") == "mm.alerts.south.v1"
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,7 @@ def test_alert_streams_are_declared_without_code() -> None:
 def test_a_wrong_setting_is_named_with_its_value(text: str, said: str) -> None:
     write(text)
     with pytest.raises(SettingsError, match=said):
-        load()
+        load_settings()
 
 
 def test_a_wrong_setting_in_the_environment_is_not_blamed_on_the_file(
@@ -105,7 +106,7 @@ def test_a_wrong_setting_in_the_environment_is_not_blamed_on_the_file(
     write("[kafka]\npartitions = 7\n")
     monkeypatch.setenv("MMBROKER_KAFKA__PARTITIONS", "0")
     with pytest.raises(SettingsError, match=r"^MMBROKER_KAFKA__PARTITIONS = '0'"):
-        load()
+        load_settings()
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,7 @@ def test_a_misspelt_variable_is_refused(
 ) -> None:
     monkeypatch.setenv(f"MMBROKER_{variable}", "x")
     with pytest.raises(SettingsError, match=said):
-        load()
+        load_settings()
 
 
 @pytest.mark.parametrize("variable", ["CACHE", "DATA", "SUPERVISOR", "SERVICE_HOST", "PORT_80_TCP"])
@@ -131,7 +132,7 @@ def test_variables_of_others_are_none_of_ours(
     monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     monkeypatch.setenv(f"MMBROKER_{variable}", "x")
-    assert load() == load()
+    assert load_settings() == load_settings()
 
 
 class Absent(AdminClient):
@@ -149,7 +150,7 @@ class Absent(AdminClient):
 def test_of_an_absent_local_stack_it_is_told_at_once_how_there_is_one(tmp_path: Path) -> None:
     client = Absent()
     with pytest.raises(KafkaUnavailableError, match="9092: Kafka cannot be reached") as error:
-        existing_topics(load().kafka, client)
+        existing_topics(load_settings().kafka, client)
     advice = f"no local stack runs in {tmp_path / '.mmbroker'}: start one with mmbroker stack up"
     assert advice in str(error.value)
     assert client.asked == 1
@@ -165,7 +166,7 @@ def test_of_a_local_stack_without_its_kafka_it_is_told_what_starts_that(
     servers.kafka.kill()
     try:
         with pytest.raises(KafkaUnavailableError, match=r"has ended: start it .*mmbroker stack up"):
-            existing_topics(load().kafka, client)
+            existing_topics(load_settings().kafka, client)
     finally:
         servers.kafka.start()
     assert client.asked == 1
@@ -178,7 +179,7 @@ def test_another_kafka_is_waited_for_and_that_is_said(caplog: pytest.LogCaptureF
         caplog.at_level(logging.INFO, "mmbroker.streams.kafka.client"),
         pytest.raises(KafkaUnavailableError, match="9092: Kafka cannot be reached") as error,
     ):
-        existing_topics(load().kafka, client)
+        existing_topics(load_settings().kafka, client)
     assert "stack" not in str(error.value)
     assert client.asked == 2
     assert "kafka.bootstrap_servers = 127.0.0.1:9092: waiting for an answer" in caplog.messages
@@ -187,7 +188,7 @@ def test_another_kafka_is_waited_for_and_that_is_said(caplog: pytest.LogCaptureF
 def test_a_named_file_must_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MMBROKER_CONFIG", "nowhere.toml")
     with pytest.raises(SettingsError, match=r"nowhere\.toml: there is no such file"):
-        load()
+        load_settings()
 
 
 def test_sasl_and_tls_reach_the_client() -> None:
@@ -196,7 +197,7 @@ def test_sasl_and_tls_reach_the_client() -> None:
         '[kafka]\nsecurity_protocol = "SASL_SSL"\nsasl_username = "u"\nsasl_password = "p"\n'
         'ssl_ca_location = "ca.pem"\n'
     )
-    client = load().kafka.client()
+    client = load_settings().kafka.client()
     assert client["sasl.username"] == "u"
     assert client["sasl.password"] == "p"
     assert client["ssl.ca.location"] == "ca.pem"
@@ -206,10 +207,10 @@ def test_a_password_is_not_shown() -> None:
     write(
         '[kafka]\nsecurity_protocol = "SASL_SSL"\nsasl_username = "u"\nsasl_password = "secret"\n'
     )
-    assert "secret" not in repr(load())
+    assert "secret" not in repr(load_settings())
 
 
 def test_sasl_without_a_name_is_said() -> None:
     write('[kafka]\nsecurity_protocol = "SASL_SSL"\n')
     with pytest.raises(SettingsError, match=r"needs kafka\.sasl_username"):
-        load().kafka.client()
+        load_settings().kafka.client()
