@@ -15,8 +15,6 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import IO
 
-from mmbroker.streams.cli import main as cli
-
 _FORKING = multiprocessing.get_context("forkserver")
 _FORKING.set_forkserver_preload(
     [
@@ -58,7 +56,9 @@ def _run(arguments: list[str], environment: dict[str, str], said: list[Path]) ->
         os.close(descriptor)
     sys.stdout, sys.stderr = _stream(1), _stream(2)
     sys.argv = ["mmbroker", *arguments]
-    importlib.reload(cli).main()  # its console asks the environment how wide it is
+    for name in [each for each in sys.modules if each.startswith("mmbroker.streams.cli")]:
+        del sys.modules[name]  # their console asks the environment how wide it is
+    importlib.import_module("mmbroker.streams.cli.main").main()
 
 
 def _stream(descriptor: int) -> IO[str]:

@@ -64,9 +64,9 @@ from mmbroker.streams.proving.report import (
     Report,
     Sending,
     Sizes,
-    _wrong,
     plot,
     render,
+    what_is_wrong,
 )
 from mmbroker.streams.proving.traffic import (
     EVERYTHING,
@@ -119,7 +119,7 @@ def main() -> None:
     plot(report, arguments.output / "report.png")
     console.print(render(report))
     console.print(f"written: {file} and {arguments.output / 'report.png'}")
-    if wrong := _wrong(report):
+    if wrong := what_is_wrong(report):
         sys.exit(f"the broker does not hold: {wrong}")
 
 
