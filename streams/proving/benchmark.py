@@ -58,6 +58,7 @@ from mmbroker.streams.proving.embedded import (
 from mmbroker.streams.proving.kill import HANG_S, Killer, memory_mb, peak_memory_mb, schedule
 from mmbroker.streams.proving.load import SHARE_OF_EXISTING, _moved, _of_one_galaxy, _templates
 from mmbroker.streams.proving.report import (
+    CPU_RATIOS,
     END_TO_END_PROCESSES,
     FLOORS,
     QUICK,
@@ -111,7 +112,7 @@ def main() -> None:
     arguments = parser.parse_args()
     console = Console()
     # What is killed on purpose need not be lamented.
-    logging.getLogger("streams").setLevel(logging.CRITICAL)
+    logging.getLogger("mmbroker.streams").setLevel(logging.CRITICAL)
     arguments.output.mkdir(parents=True, exist_ok=True)
     report = run(QUICK if arguments.quick else Sizes(), console, arguments.output)
     file = arguments.output / "report.json"
@@ -172,8 +173,12 @@ class _Bench:
 
     # Measurements ---------------------------------------------------------------------------------
 
-    def floor(self, name: str) -> None:
-        """The raw loop: consume, decode, encode, produce."""
+    def floor(self, name: str) -> float:
+        """The raw loop: consume, decode, encode, produce.
+
+        Returns:
+            Processor time of an event in ms, of the loop and of Kafka together.
+        """
         now, _ = self._settings()
         create_topics(now.kafka, now.topics.all())
         events = self._events(now, self._sizes.events, [], seed=1)
@@ -181,10 +186,11 @@ class _Bench:
         reader = consumer(now.kafka, group="floor", enable_partition_eof=False)
         reader.subscribe([now.topics.observations])
         producer = DurableProducer(now.kafka)
-        done, started = 0, 0.0
+        done, started, cpu_before = 0, 0.0, 0.0
         while done < len(events):
             batch = reader.consume(now.stage.batch_events, timeout=1.0)
-            started = started or time.monotonic()
+            if not started:
+                started, cpu_before = time.monotonic(), self._floor_cpu_seconds()
             messages = [
                 Outgoing(
                     now.topics.followup,
@@ -197,7 +203,9 @@ class _Bench:
             producer.send(messages)
             done += len(messages)
         self._figure(name, done / (time.monotonic() - started))
+        cpu_ms = 1000 * (self._floor_cpu_seconds() - cpu_before) / done
         reader.close()
+        return cpu_ms
 
     def each_stage_alone(self) -> None:
         """Each stage by itself, on a topic that is full when it starts."""
@@ -219,7 +227,7 @@ class _Bench:
         now, environment = self._settings(END_TO_END_PROCESSES)
         places = self._fill(now, existing)
         name = {0: "rate_0", 10_000: "rate_10k", 100_000: "rate_100k"}[existing]
-        self.floor(FLOORS[name])
+        floor_cpu_ms = self.floor(FLOORS[name])
         with stages_running(now, self._directory / f"{name}.log", environment) as supervisor:
             producer = DurableProducer(now.kafka)
             warm = self._events(now, 500, places, seed=3)
@@ -235,10 +243,11 @@ class _Bench:
             self._settle(now, len(warm) + len(events), memory.look)
             last_alert = newest_timestamp(now, now.topics.alerts("everything"))
             self._figure(name, len(events) / (last_alert - started))
+            cpu_ms = _ms_per(len(events), cpu_before, self._cpu_seconds(supervisor.pid))
+            self._figure(CPU_RATIOS[name], sum(cpu_ms.values()) / floor_cpu_ms)
             if existing == max(self._sizes.existing):
-                self._report.cpu_ms_per_observation = _ms_per(
-                    len(events), cpu_before, self._cpu_seconds(supervisor.pid)
-                )
+                self._report.cpu_ms_per_observation = cpu_ms
+                self._report.cpu_ms_per_raw_event = floor_cpu_ms
                 self._report.parts_ms_per_observation = _ms_per(
                     len(events), parts_before, _part_seconds(now)
                 )
@@ -492,6 +501,11 @@ class _Bench:
                 continue
             for stage in set(command) & set(STAGE_NAMES):
                 yield _Process(stage, _instance(command, stage), each)
+
+    def _floor_cpu_seconds(self) -> float:
+        """Processor time so far of this process and of Kafka."""
+        kafka = psutil.Process(self._stack.kafka.pid).cpu_times()
+        return time.process_time() + float(kafka.user + kafka.system)
 
     def _cpu_seconds(self, supervisor: int) -> dict[str, float]:
         used: dict[str, float] = {}

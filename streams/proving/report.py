@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +41,22 @@ LATE_SHARE, LATE_S = 0.05, 1.0
 """Sending may take longer than wanted by the larger of the two: this share of the time, these
 seconds. Latencies at a lower rate than they are quoted for would say too little."""
 
+CPU_RATIOS = {"rate_0": "cpu_ratio_0", "rate_10k": "cpu_ratio_10k", "rate_100k": "cpu_ratio_100k"}
+"""Processor time of an observation end to end, servers included, over that of an event in the raw
+loop just before: it means the same on every machine."""
+
+JUDGED = "cpu_ratio_100k"
+GROWTH = 1.1
+"""The ratio judged is to be at most so many times that of the reference; else the benchmark
+fails."""
+
 LEAST = {"rate_100k": 1_000.0}
 MOST = {"latency_p50_ms": 150.0, "latency_p99_ms": 500.0, "burst_p99_s": 5.0}
 """Targets: these figures are to be at least and at most so much, on two cores; else the benchmark
-fails. Machines differ: how a rate stands to its floor says whether it was the machine."""
+fails. They are those of a machine, so they are judged where it is fast enough."""
+
+FAST_ENOUGH = 10_000.0
+"""Events/s of the raw loop before the rate with most galaxies, from which on they are judged."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +115,7 @@ class Report:
     figures: dict[str, float] = field(default_factory=dict)
     stages: dict[str, float] = field(default_factory=dict)
     cpu_ms_per_observation: dict[str, float] = field(default_factory=dict)
+    cpu_ms_per_raw_event: float = 0.0
     parts_ms_per_observation: dict[str, float] = field(default_factory=dict)
     models_ms_per_observation: dict[str, float] = field(default_factory=dict)
     memory_mb: dict[str, float] = field(default_factory=dict)
@@ -121,10 +136,26 @@ class Report:
         return {**content.pop("figures"), **content}
 
 
+def reference() -> float:
+    """The ratio judged of the full run that changes are held against, ``deploy/benchmark.json``."""
+    text = (resources.files("mmbroker.deploy") / "benchmark.json").read_text()
+    return float(json.loads(text)[JUDGED])
+
+
+def fast_enough(report: Report) -> bool:
+    """Whether the machine is one on which the absolute targets are judged."""
+    return report.figures["floor_100k"] >= FAST_ENOUGH
+
+
 def render(report: Report) -> Table:
     """The figures as a table."""
     figures = report.figures
-    table = Table(title=f"benchmark ({SETTING})")
+    judged = "judged" if fast_enough(report) else "not judged: this machine is slower"
+    table = Table(
+        title=f"benchmark ({SETTING})",
+        caption=f"rate and latencies are judged where the raw loop reaches {FAST_ENOUGH:,.0f}/s: "
+        f"here {judged}",
+    )
     table.add_column("what")
     table.add_column("figure", justify="right")
     table.add_column("of the floor", justify="right")
@@ -139,6 +170,8 @@ def render(report: Report) -> Table:
             table.add_row(f"raw loop before {said} galaxies", f"{floor:,.0f}/s", "1")
             share, target = f"{rate / floor:.3f}", _target(name)
             table.add_row(f"end to end, {said} galaxies", f"{rate:,.0f}/s", share, target)
+            ratio = CPU_RATIOS[name]
+            table.add_row("  its processor time", "", f"{figures[ratio]:.1f}", _target(ratio))
     for name, said, figure in (
         ("latency_p50_ms", "latency at 100/s, p50", "{:.0f} ms"),
         ("latency_p99_ms", "latency at 100/s, p99", "{:.0f} ms"),
@@ -164,6 +197,8 @@ def render(report: Report) -> Table:
 
 def _target(name: str) -> str:
     """What a figure is to be; empty without a target."""
+    if name == JUDGED:
+        return f"at most {GROWTH * reference():.1f}"
     if name in LEAST:
         return f"at least {LEAST[name]:,g}"
     return f"at most {MOST[name]:,g}" if name in MOST else ""
@@ -176,8 +211,10 @@ def what_is_wrong(report: Report) -> str:
     slowest = reliability.get("slowest_recovery_s", 0.0)
     said = [f"untrue: {untrue}"] if untrue else []
     figures = report.figures
-    missed = [name for name, least in LEAST.items() if figures[name] < least]
-    missed += [name for name, most in MOST.items() if figures[name] > most]
+    missed = [JUDGED] if figures[JUDGED] > GROWTH * reference() else []
+    if fast_enough(report):
+        missed += [name for name, least in LEAST.items() if figures[name] < least]
+        missed += [name for name, most in MOST.items() if figures[name] > most]
     said += [f"{name} is {figures[name]:,.4g}, not {_target(name)}" for name in missed]
     if slowest > RECOVERY_LIMIT_S:
         said.append(f"back at work after {slowest:.1f} s, not within {RECOVERY_LIMIT_S:.0f} s")

@@ -26,11 +26,13 @@ from mmbroker.streams.names import STAGE_NAMES
 from mmbroker.streams.proving import benchmark
 from mmbroker.streams.proving.benchmark import _Bench
 from mmbroker.streams.proving.report import (
+    GROWTH,
     QUICK,
     Report,
     Sending,
     Sizes,
     plot,
+    reference,
     render,
     what_is_wrong,
 )
@@ -44,6 +46,9 @@ PUBLISHED = (
     "rate_0",
     "rate_10k",
     "rate_100k",
+    "cpu_ratio_0",
+    "cpu_ratio_10k",
+    "cpu_ratio_100k",
     "latency_p50_ms",
     "latency_p99_ms",
     "burst_p99_s",
@@ -60,7 +65,9 @@ def good_report() -> Report:
     untrue: dict[str, Any] = {"lost": [], "doubled": [], "not_quarantined": 0, "outcomes": {}}
     away = {name: {"seconds": 1.3, "stayed_ready": []} for name in ("kafka", "triton", "store")}
     return Report(
-        figures=dict.fromkeys(PUBLISHED, 1.1) | {"rate_100k": 1_000.0, "burst_p99_s": 5.0},
+        figures=dict.fromkeys(PUBLISHED, 1.1)
+        | {"floor_100k": 10_000.0, "rate_100k": 1_000.0, "burst_p99_s": 5.0}
+        | {"cpu_ratio_100k": GROWTH * reference()},
         stages=dict.fromkeys(STAGE_NAMES, 2_000.0),
         cpu_ms_per_observation={"kafka": 0.1, "triton": 0.02, "score-galaxies": 0.9},
         parts_ms_per_observation={"score-galaxies: redshift": 0.7},
@@ -166,6 +173,7 @@ def test_what_was_lost_is_named() -> None:
 @pytest.mark.parametrize(
     ("figure", "value", "said"),
     [
+        ("cpu_ratio_100k", 99.0, f"cpu_ratio_100k is 99, not at most {GROWTH * reference():.1f}"),
         ("rate_100k", 987.2, "rate_100k is 987.2, not at least 1,000"),
         ("latency_p50_ms", 151.0, "latency_p50_ms is 151, not at most 150"),
         ("latency_p99_ms", 1_203.0, "latency_p99_ms is 1,203, not at most 500"),
@@ -179,6 +187,17 @@ def test_a_target_that_is_missed_is_named(figure: str, value: float, said: str) 
     written = io.StringIO()
     Console(file=written, width=120).print(render(report))
     assert said.partition("not ")[2] in written.getvalue()
+
+
+def test_rate_and_latencies_are_not_judged_on_a_slow_machine_and_the_ratio_is() -> None:
+    report = good_report()
+    report.figures |= {"floor_100k": 9_999.0, "rate_100k": 600.0, "latency_p50_ms": 300.0}
+    assert what_is_wrong(report) == ""
+    written = io.StringIO()
+    Console(file=written, width=120).print(render(report))
+    assert "not judged: this machine is slower" in " ".join(written.getvalue().split())
+    report.figures["cpu_ratio_100k"] = 99.0
+    assert what_is_wrong(report).startswith("cpu_ratio_100k is 99")
 
 
 def test_a_slow_recovery_is_named() -> None:
