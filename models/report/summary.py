@@ -7,9 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mmbroker.models.critic.judged.page import SMALLEST_AREA
-from mmbroker.models.critic.judged.page import WHY as CRITIC_WHY
-from mmbroker.models.critic.judged.page import conditions as critic_conditions
 from mmbroker.models.lines.judged.page import missed_in_short as line_conditions
 from mmbroker.models.realism.page import USABLE, WHY_OFF
 from mmbroker.models.redshift.figures import ALONE, REFINED
