@@ -41,7 +41,7 @@ def render(name: str, figures: Mapping[str, Any]) -> str:
     Raises:
         jinja2.UndefinedError: the template asks for what is not among the figures.
     """
-    return _ENVIRONMENT.get_template(f"{name}.md.j2").render(figures)
+    return ENVIRONMENT.get_template(f"{name}.md.j2").render(figures)
 
 
 def write(name: str, figures: Mapping[str, Any], folder: Path) -> None:
@@ -106,6 +106,11 @@ def percent(share: float, digits: int = 0) -> str:
     return f"{number(100 * share, digits)} %"
 
 
+def signed_percent(share: float, digits: int = 0) -> str:
+    """``−16 %``, of −0.16."""
+    return f"{signed(100 * share, digits)} %"
+
+
 def interval(figure: Figure, digits: int = 3) -> str:
     """``0.123 (0.100 to 0.150)``."""
     value, low, high = (number(each, digits) for each in figure)
@@ -147,6 +152,16 @@ def figure(area: Mapping[str, float]) -> list[float]:
     return [area["value"], area["low"], area["high"]]
 
 
+def lowest(estimators: Mapping[str, Mapping[str, Figure]], key: str) -> float:
+    """The lowest estimate of a figure, among the estimators that have it."""
+    return min(one[key][0] for one in estimators.values() if key in one)
+
+
+def one_line(text: str) -> str:
+    """A row of a table that is written in several lines."""
+    return " ".join(text.split())
+
+
 def met(condition: bool) -> str:
     """Whether a condition is, in the words of a table."""
     return "met" if condition else "**not met**"
@@ -161,21 +176,23 @@ def _with_minus(text: str) -> str:
     return text.replace("-", "−")
 
 
-_ENVIRONMENT = Environment(
+ENVIRONMENT = Environment(
     loader=FileSystemLoader(TEMPLATES),
     undefined=StrictUndefined,
+    extensions=["jinja2.ext.do"],
     trim_blocks=True,
     lstrip_blocks=True,
     keep_trailing_newline=True,
     autoescape=False,  # Markdown of the project's own numbers, no HTML
 )
-_ENVIRONMENT.filters |= {
+ENVIRONMENT.filters |= {
     each.__name__: each
     for each in (
-        bracketed, figure, hundredfold, interval, literal, met, number, percent, percent_span,
-        short, signed, signed_interval, span, thousands, times,
+        bracketed, figure, hundredfold, interval, literal, lowest, met, number, one_line, percent,
+        percent_span, short, signed, signed_interval, signed_percent, span, thousands, times,
     )
 }  # fmt: skip
+
 
 if __name__ == "__main__":
     main()

@@ -38,7 +38,9 @@ def with_verdict(numbers: dict[str, Any]) -> dict[str, Any]:
     ]
     redshifts = numbers["redshift"]["all"]["parser's list"]["right_minus_comb"]
     measured = [each for bins in numbers["measurements"].values() for each in bins.values()]
+    rivals = {name: one for name, one in numbers["lines"]["all"].items() if name != "parser"}
     return numbers | {
+        "best_rival": max(rivals, key=lambda name: float(rivals[name]["completeness_4_8"])),
         "least_gain": least,
         "pulls": [min(pulls), max(pulls)],
         "unmeasured": sum(each.get("unmeasured", 0) for each in measured),

@@ -7,6 +7,7 @@ to be.
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,11 +15,9 @@ from pathlib import Path
 import jinja2
 import pytest
 
-from mmbroker.models.report.pages import REPORTS, render, write
+from mmbroker.models.report.pages import REPORTS, SUMMARY, render, write, write_summary
 
-PAGES = [
-    each.stem for each in REPORTS.glob("*.json") if (TEMPLATES / f"{each.stem}.md.j2").exists()
-]
+PAGES = sorted(each.stem for each in REPORTS.glob("*.json"))
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -28,6 +27,15 @@ def test_a_page_follows_from_its_numbers(name: str, tmp_path: Path) -> None:
     for kind in ("json", "md"):
         made, kept = ((folder / f"{name}.{kind}").read_bytes() for folder in (tmp_path, REPORTS))
         assert made == kept, f"reports/{name}.{kind}: python -m mmbroker.models.report.pages"
+
+
+def test_the_summary_follows_from_the_numbers_of_all(tmp_path: Path) -> None:
+    for name in PAGES:
+        shutil.copy(REPORTS / f"{name}.json", tmp_path)
+    write_summary(tmp_path)
+    page = (tmp_path / f"{SUMMARY}.md").read_text(encoding="utf-8")
+    assert page == (REPORTS / f"{SUMMARY}.md").read_text(encoding="utf-8")
+    assert "missing" not in page
 
 
 def test_a_figure_that_is_missing_is_not_left_out_in_silence() -> None:
