@@ -106,5 +106,5 @@ def training(card: dict[str, Any], history: Sequence[dict[str, float]]) -> dict[
     return {
         "trained_on": card["trained_on"],
         **{name: recipe[name] for name in names},
-        "area alone": [round(area, 4) for area in alone[:: len(alone) - 1]],
+        "area alone": [round(area, 4) for area in (alone[0], alone[-1])],
     }
