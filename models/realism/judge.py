@@ -1,4 +1,4 @@
-"""Simulated catalogues against the real tables: numbers, figures, and a page."""
+"""Simulated catalogues against the real tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmbroker.models.real_data.split import TEST, TRAIN, VALIDATION, split_of
-from mmbroker.models.realism import figures, page
+from mmbroker.models.realism import figures
 from mmbroker.models.realism.comparison import Comparison
 from mmbroker.models.realism.former import former_table
 from mmbroker.models.realism.survey_statistics import READERS, RealTable, real_table
@@ -27,12 +27,18 @@ from mmbroker.models.realism.two_sample import (
     distances,
     sample,
 )
+from mmbroker.models.realism.verdict import with_verdict
 from mmbroker.models.redshift.judged import simulated_redshifts
+from mmbroker.models.report.pages import write
 from mmbroker.models.simulation import catalogue_surveys
 from mmbroker.models.simulation.catalogue_surveys import Catalogue, Survey
+from mmbroker.models.simulation.line_emission import EXCITATION_DEX
+from mmbroker.models.simulation.line_profiles import SHAPE_SHARES, SHAPES
 from mmbroker.models.simulation.observations import BLOCK_GALAXIES
 from mmbroker.models.simulation.population import (
     FIELD,
+    KIND_SHARES,
+    KINDS,
     LENSED,
     WAVELENGTH_UM,
     Population,
@@ -82,18 +88,29 @@ def report(tables: Path | None, output: Path, part: int = TEST) -> None:
     output.mkdir(parents=True, exist_ok=True)
     population = simulate_population(BLOCK_GALAXIES, SEED)
     figures.population(population, WAVELENGTH_UM, output)
-    numbers: dict[str, Any] = {"seed": SEED, "population": _summary(population)}
+    numbers: dict[str, Any] = {
+        "seed": SEED,
+        "population": _summary(population),
+        "assumed": assumed(),
+    }
     if tables is not None:
         compared = [_compare(survey, reader, tables, part) for survey, reader in READERS]
         numbers["tables"] = {each.survey.table: judge(each) for each in compared}
-        numbers["published redshifts"] = simulated_redshifts.compare(tables, part, SEED)
+        numbers["published_redshifts"] = simulated_redshifts.compare(tables, part, SEED)
         figures.two_samples(numbers["tables"], output)
         figures.distributions(compared, output)
         figures.correlations(compared[0], output)
         figures.colours(compared[0], COLOURS, output)
-    text = json.dumps(numbers, indent=1, default=_plain) + "\n"
-    (output / "simulator.json").write_text(text, encoding="utf-8")
-    (output / "simulator.md").write_text(page.page(numbers), encoding="utf-8")
+    write("simulator", with_verdict(json.loads(json.dumps(numbers, default=_plain))), output)
+
+
+def assumed() -> dict[str, Any]:
+    """Shares and scatter that the simulator assumes, and that no paper states."""
+    return {
+        "kinds": dict(zip(KINDS, KIND_SHARES, strict=True)),
+        "excitation_dex": EXCITATION_DEX,
+        "shapes": dict(zip(SHAPES, SHAPE_SHARES, strict=True)),
+    }
 
 
 def simulated_table(survey: Survey, seed: int = SEED) -> tuple[Catalogue, Floats]:
@@ -253,7 +270,7 @@ def _correlation_difference(one: Floats, other: Floats, bands: tuple[str, ...]) 
 
 
 def _colours(compared: Comparison) -> list[dict[str, Any]]:
-    """Real minus simulated, in dex, in bins of redshift."""
+    """Real minus simulated, in dex, in bins of redshift; those that differ most come first."""
     bands = compared.survey.bands
     rows = []
     for blue, red in COLOURS:
@@ -277,7 +294,7 @@ def _colours(compared: Comparison) -> list[dict[str, Any]]:
                         "simulated half-width": w2,
                     }
                 )
-    return rows
+    return sorted(rows, key=lambda row: -abs(row["median difference"]))
 
 
 def _middle_and_width(values: Floats) -> tuple[float, float]:
@@ -311,5 +328,5 @@ def _summary(population: Population) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {key: round(number, 4) for key, number in dataclasses.asdict(value).items()}
+        return {key: round(number, 6) for key, number in dataclasses.asdict(value).items()}
     raise TypeError(f"{type(value).__name__} is no JSON")

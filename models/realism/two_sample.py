@@ -73,9 +73,6 @@ class Interval:
     low: float
     high: float
 
-    def __str__(self) -> str:
-        return f"{self.value:.2f} ({self.low:.2f}–{self.high:.2f})"
-
 
 def sample(catalogue: Catalogue, redshift: Floats, depth_jy: Floats) -> Sample:
     """Sources of a catalogue, to hundredths: how tables print numbers, and zero, tells nothing."""

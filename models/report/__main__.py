@@ -15,7 +15,8 @@ from mmbroker.models.realism import judge as simulator
 from mmbroker.models.redshift.judged import baselines
 from mmbroker.models.redshift.judged import judge as redshift
 from mmbroker.models.redshift.judged import probability as redshift_probability
-from mmbroker.models.report import summary
+from mmbroker.models.report.pages import REPORTS as OUTPUT
+from mmbroker.models.report.pages import write_summary
 
 Report = Callable[[Path | None, Path], None]
 
@@ -28,7 +29,6 @@ REPORTS: dict[str, Report] = {
     "parser": parser.report,
     "weak_lines": weak_lines.report,
 }
-OUTPUT = Path(__file__).parents[1] / "reports"
 WITHOUT_TABLES = Path(".mmbroker", "reports")
 """Where reports go without the real tables: those of the project are made with them."""
 
@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
     for name in chosen.reports or REPORTS:
         print(f"report: {name}")
         REPORTS[name](chosen.data, output)
-    summary.write(output)
+    write_summary(output)
 
 
 if __name__ == "__main__":

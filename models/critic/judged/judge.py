@@ -1,9 +1,9 @@
-"""The critic and its generator judged by the protocol: page, figures and numbers."""
+"""The critic and its generator judged by the protocol."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from mmbroker.models.critic.discrimination import (
 )
 from mmbroker.models.critic.examples import Examples, real_examples, simulated_examples
 from mmbroker.models.critic.exported import ExportedNetworks
-from mmbroker.models.critic.judged.page import draw, page
+from mmbroker.models.critic.judged import verdict
+from mmbroker.models.critic.judged.figures import draw
 from mmbroker.models.critic.measures import Figure, measure, not_genuine
 from mmbroker.models.critic.sample_quality import (
     correlations,
@@ -33,9 +34,11 @@ from mmbroker.models.critic.sample_quality import (
 )
 from mmbroker.models.packaged.networks import WEIGHTS
 from mmbroker.models.real_data.split import TEST, TRAIN, VALIDATION
+from mmbroker.models.report.pages import write
 from mmbroker.processors.scoring.calibration import Calibration
 from mmbroker.schemas.events import Floats
 
+NAME = "critic"
 PREVIOUS = WEIGHTS / "version_1"
 SIMULATED_GALAXIES = 4_000
 """Galaxies simulated anew with another seed: neither version has met any of them."""
@@ -89,18 +92,40 @@ def report(tables: Path | None, output: Path) -> None:
     numbers = judge(tables, WEIGHTS, PREVIOUS, TEST)
     history = json.loads((WEIGHTS / "critic_curves.json").read_text())
     draw(numbers, history, output)
-    card = json.loads((WEIGHTS / "critic.json").read_text())
-    validation = judge(tables, WEIGHTS, PREVIOUS, VALIDATION).get("real")
-    if validation is not None:
+    if "real" in numbers:
+        validation = judge(tables, WEIGHTS, PREVIOUS, VALIDATION)["real"]
         # What tells the draws is looked for here, where the test split need not be opened for it.
         validation["spreads"] = spreads(*validation["shown"])
-    (output / "critic.md").write_text(page(numbers, card, validation, history))
-    if validation is not None:
-        numbers["real, validation"] = validation
+        numbers["real_validation"] = validation
     for group in numbers.values():
         group.pop("curves")
         group.pop("shown")
-    (output / "critic.json").write_text(json.dumps(numbers, indent=1) + "\n")
+    card = json.loads((WEIGHTS / "critic.json").read_text())
+    write(NAME, with_verdict(numbers, card, history), output)
+
+
+def with_verdict(
+    numbers: dict[str, Any], card: dict[str, Any], history: Sequence[dict[str, float]]
+) -> dict[str, Any]:
+    """Numbers with what they say of the conditions, and with how the networks were trained.
+
+    Args:
+        numbers: of each group on the test split, and of real galaxies on the validation split.
+        card: of the critic that is judged.
+        history: what was measured in each epoch of training.
+    """
+    if "real" in numbers:
+        numbers["real"]["conditions"] = verdict.conditions(numbers["real"])
+    if "real_validation" in numbers:
+        validation = numbers["real_validation"]
+        validation["version_2_worse"] = verdict.version_2_worse(validation)
+        validation["faint"] = verdict.faint_fluxes(validation["spreads"])
+    return {
+        "training": verdict.training(card, history),
+        "test_openings": verdict.OPENINGS,
+        "limits": verdict.LIMITS,
+        **numbers,
+    }
 
 
 def judge(

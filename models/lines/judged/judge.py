@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mmbroker.models.lines.baselines import Baselines, Masked, masked
 from mmbroker.models.lines.distribution import PARAMETERS
 from mmbroker.models.lines.judged import figures as weak_lines_figures
-from mmbroker.models.lines.judged.page import CHOSEN, NETWORK, SUBSETS, page
+from mmbroker.models.lines.judged.verdict import with_verdict
 from mmbroker.models.lines.measures import Predictions, figures, predict, recover
 from mmbroker.models.lines.simulation import observed_lines, simulated_lines
 from mmbroker.models.lines.train import (
@@ -24,6 +24,7 @@ from mmbroker.models.lines.train import (
 from mmbroker.models.packaged.line_recovery import load_line_recovery
 from mmbroker.models.packaged.networks import WEIGHTS
 from mmbroker.models.real_data.line_tables import (
+    DETECTED,
     TABLES,
     Ladder,
     LineSample,
@@ -31,10 +32,17 @@ from mmbroker.models.real_data.line_tables import (
     read_lines,
 )
 from mmbroker.models.real_data.split import TEST
+from mmbroker.models.report.pages import write
 from mmbroker.processors.lines.joint import LineRecovery, log_luminosity_per_flux
 from mmbroker.processors.lines.measure import LINES
 
 Array = NDArray[np.float64]
+
+CHOSEN, NETWORK = "joint normal distribution", "encoder and generator"
+"""The candidates."""
+
+SUBSETS = ("all", "z > 0.1", "z < 0.1")
+"""Of the masked lines, by which candidates are compared."""
 
 SIMULATED_GALAXIES = 6000
 SEED = 20
@@ -56,7 +64,13 @@ def report(tables: Path | None, output: Path) -> None:
     """
     model = load_line_recovery()
     card = json.loads((WEIGHTS / "weak_lines.json").read_text(encoding="utf-8"))
-    results: dict[str, Any] = {"simulated_galaxies": SIMULATED_GALAXIES, "seed": SEED}
+    results: dict[str, Any] = {
+        "simulated_galaxies": SIMULATED_GALAXIES,
+        "seed": SEED,
+        "test_openings": card["test_openings"],
+        "detected": DETECTED,
+        "chosen": CHOSEN,
+    }
     real = tables is not None and all((tables / name).exists() for name in TABLES)
     baselines = None
     if tables is not None and real:
@@ -90,10 +104,7 @@ def report(tables: Path | None, output: Path) -> None:
         weak_lines_figures.ladders(ladders, output / "weak_lines_ladders.png")
     results["simulated"] = _simulated(model, baselines or _published_alone())
     weak_lines_figures.simulated(results["simulated"], output / "weak_lines_simulated.png")
-    numbers = json.dumps(results, indent=1, ensure_ascii=False)
-    (output / "weak_lines.json").write_text(numbers + "\n", encoding="utf-8")
-    written = page(results, card, real)
-    (output / "weak_lines.md").write_text(written, encoding="utf-8")
+    write("weak_lines", with_verdict(results), output)
 
 
 def _published_alone() -> Baselines:

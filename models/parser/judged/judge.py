@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from mmbroker.models.parser.exported import (
     packaged_calibration,
     packaged_map_calibration,
 )
-from mmbroker.models.parser.judged import figures, page
+from mmbroker.models.parser.judged import figures
 from mmbroker.models.parser.judged.continuum_segments import continuum_figures, judge_continuum
 from mmbroker.models.parser.judged.conventional_lines import (
     FILTERS,
@@ -55,7 +54,9 @@ from mmbroker.models.parser.judged.redshift import (
     identification_scores,
     redshift_scores,
 )
+from mmbroker.models.parser.judged.verdict import with_verdict
 from mmbroker.models.parser.measures import PURITY, VERSIONS, line_pulls, robust_scatter
+from mmbroker.models.report.pages import write
 from mmbroker.models.simulation.spectral_noise import REGIMES
 from mmbroker.processors.features.tree import MORPHOLOGIES, SHAPES
 from mmbroker.processors.relations import SPEED_OF_LIGHT_KM_S
@@ -134,6 +135,7 @@ def report(tables: Path | None, output: Path, sizes: Sizes | None = None) -> Non
             "continuum": sizes.continuum,
         },
         "purity": PURITY,
+        "bins": BINS,
         "lines": _completeness(judged, thresholds),
         "purity_by_ratio": _purities(judged, thresholds["all"]),
         "measurements": _measurements(judged, thresholds["all"]),
@@ -145,16 +147,15 @@ def report(tables: Path | None, output: Path, sizes: Sizes | None = None) -> Non
         ),
         "maps": _maps(maps),
     }
-    (output / "parser.json").write_text(json.dumps(numbers, indent=1) + "\n")
     figures.completeness(judged, thresholds, BINS, output / "parser_completeness.png")
     figures.purity(numbers["purity_by_ratio"], output / "parser_purity.png")
     figures.confusions(numbers, output / "parser_confusion.png")
     figures.pulls(judged, thresholds["all"][PARSER], output / "parser_pulls.png")
     figures.examples(network, calibration, output / "parser_examples.png")
-    real = tables is not None and figures.real_spectra(
+    numbers["real"] = tables is not None and figures.real_spectra(
         network, calibration, tables, output / "parser_real.png"
     )
-    (output / "parser.md").write_text(page.page(numbers, bool(real)))
+    write("parser", with_verdict(numbers), output)
 
 
 def _thresholds(

@@ -6,9 +6,8 @@ from collections import defaultdict
 from typing import Any
 
 from mmbroker.models.real_data.catalogues import RealGalaxy
-from mmbroker.models.redshift.figures import ALONE, REFINED, judged_part
-from mmbroker.models.redshift.judged.pages import differences_table, figures_table
-from mmbroker.models.redshift.sample import HIGH_REDSHIFT, Sample, sample_of
+from mmbroker.models.redshift.figures import judged_part
+from mmbroker.models.redshift.sample import Sample, sample_of
 from mmbroker.models.simulation.catalogue_surveys import SUPER_DEBLENDED
 from mmbroker.models.simulation.observations import Mix, galaxy_number, simulate, true_redshifts
 from mmbroker.processors.redshift import ConventionalRedshift
@@ -56,39 +55,3 @@ def judged(conventional: ConventionalRedshift, model: RefinedRedshift) -> dict[s
     """
     sample = simulated_sample(GALAXIES, SEED, conventional)
     return {"seed": SEED, **judged_part(sample, None, conventional, model)}
-
-
-def section(figures: dict[str, Any]) -> list[str]:
-    """The section of a page.
-
-    Args:
-        figures: those of ``judged``.
-    """
-    text = [
-        "## Simulated",
-        "**All of this section is simulated** "
-        f"(`models/simulation/observations.py`, seed {figures['seed']}): galaxies as the table "
-        "of GOODS-N would list them, with photometry from K to 20 cm and two published redshifts "
-        "whose errors and outliers imitate the real ones; the truth is the simulated redshift. "
-        "It needs no table, and shows that estimators and judgement work, not how good a redshift "
-        "is: the relations behind dust and radio of the simulated galaxies are those of the "
-        "conventional redshift, and templates and networks were fitted to real galaxies, from "
-        "which classifiers tell the simulated ones (`simulator.md`).",
-    ]
-    for subset, title in (
-        ("all", "Simulated, both published redshifts"),
-        (f"z > {HIGH_REDSHIFT}", f"Simulated, both published redshifts, z > {HIGH_REDSHIFT}"),
-        (ALONE, "Simulated, photometry alone"),
-    ):
-        count = figures[subset][REFINED]["n"]
-        text += [f"### {title}, n = {count}", figures_table(figures[subset])]
-        if subset != f"z > {HIGH_REDSHIFT}":
-            text += ["Refined minus the other:", differences_table(figures[subset])]
-    count, covers = figures[ALONE][REFINED]["n"], 100 * figures[ALONE][REFINED]["coverage68"][0]
-    refined = count - sum(figures["fallbacks"][ALONE].values())
-    return [
-        *text,
-        f"Fallbacks: {figures['fallbacks']}.",
-        "A galaxy that is not like those of the training is not always told as such: by photometry "
-        f"alone {refined} of {count} are refined, and 68 % intervals cover {covers:.0f} %.",
-    ]

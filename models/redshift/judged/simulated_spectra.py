@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -67,11 +68,16 @@ def judged() -> dict[str, Any]:
     left_out = estimator.estimate([build(str(place), without[place]) for place in places])
     return {
         "seed": SEED,
+        "tolerance": REDSHIFT_TOLERANCE,
         "n": len(true),
         "brier": float(np.mean((stated - right) ** 2)),
         "bins": [
-            _bin(*(values[bins == k] for values in (stated, right, held)))
-            for k in range(len(EDGES) - 1)
+            {
+                "from": low,
+                "to": high,
+                **_bin(*(values[bins == k] for values in (stated, right, held))),
+            }
+            for k, (low, high) in enumerate(itertools.pairwise(EDGES))
         ],
         "spectra left out": _compared(
             [posteriors[place] for place in places], left_out, true[places]
@@ -129,45 +135,3 @@ def _bin(stated: Array, right: Array, held: Array) -> dict[str, Any]:
 def _share(found: Array) -> list[float]:
     low, high = binom_conf_interval(int(found.sum()), len(found), 0.95, interval="wilson")
     return [float(found.mean()), float(low), float(high)]
-
-
-def section(figures: dict[str, Any]) -> list[str]:
-    """The section of a page.
-
-    Args:
-        figures: those of ``judged``.
-    """
-    rows = [
-        "| probability | galaxies | stated | right | within the 68 % interval |",
-        "|---|---|---|---|---|",
-    ]
-    for low, high, one in zip(EDGES[:-1], EDGES[1:], figures["bins"], strict=True):
-        cells = [f"{low:g} to {high:g}", str(one["n"]), "–", "–", "–"]
-        if one["n"]:
-            shares = [[100 * each for each in one[name]] for name in ("right", "held")]
-            cells[2:] = [
-                f"{100 * one['stated']:.0f} %",
-                *(f"{middle:.0f} % ({least:.0f}–{most:.0f})" for middle, least, most in shares),
-            ]
-        rows.append("| " + " | ".join(cells) + " |")
-    beside = figures["spectra left out"]
-    gain, least, most = (100 * each for each in beside["right difference"])
-    change, low, high = beside["crps difference"]
-    return [
-        "### Simulated, with spectra",
-        f"{figures['n']} galaxies of `simulator.py`, seed {figures['seed']}, with a spectrum or "
-        "more, photometry and no published redshift. The spectra have correlated noise, ripples, "
-        "mistaken errors, bad and flagged channels (`spectral_noise.py`). Redshift and probability "
-        "are those of the stream; right is within "
-        f"{REDSHIFT_TOLERANCE:g} (1 + z).",
-        "\n".join(rows),
-        f"Brier score {figures['brier']:.3f}. The probability was calibrated on real galaxies, "
-        "none of which had a spectrum. How often the comb takes a feature for an artefact, and "
-        "the exponent of its likelihood, were chosen on other galaxies with the same kinds of "
-        "noise: in noise of other kinds probabilities will be less right.",
-        f"What spectra add: of the {beside['n']} galaxies that have photometry as well, "
-        f"{100 * beside['right'][0]:.1f} % are right, {100 * beside['right'][1]:.1f} % with their "
-        f"spectra left out ({gain:+.1f}, {least:+.1f} to {most:+.1f}); CRPS in redshift "
-        f"{beside['crps'][0]:.3f} and {beside['crps'][1]:.3f} ({change:+.3f}, {low:+.3f} to "
-        f"{high:+.3f}; paired, 95 % bootstrap).",
-    ]

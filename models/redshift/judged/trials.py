@@ -1,4 +1,4 @@
-"""Do critic and generator across trial redshifts add to a posterior? A section of the page."""
+"""What critic and generator across trial redshifts add to a posterior."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from mmbroker.models.critic.exported import ExportedNetworks
 from mmbroker.models.real_data.split import TEST, TRAIN, VALIDATION
 from mmbroker.models.redshift.baselines.baselines import CONVENTIONAL, WITH_TEMPLATES
 from mmbroker.models.redshift.figures import ALONE, REFINED
-from mmbroker.models.redshift.judged.pages import differences_table
 from mmbroker.models.redshift.sample import Estimate, Sample, judge, without_published
 from mmbroker.models.redshift.trial_redshifts import Curves, combined, curves, exponent, on_grid
 from mmbroker.processors.fingerprint.vector import vectors
@@ -29,8 +28,8 @@ def figures(everything: Sample, model: RefinedRedshift) -> dict[str, Any]:
         model: the refined redshift.
 
     Returns:
-        ``{which redshifts are there: {posterior: {curve: {exponent, gain, and the figures of the
-        two together minus those of the posterior}}}}``.
+        ``{which redshifts are there: {posterior: {curve: {exponent, gain, the figures of the two
+        together minus those of the posterior, and whether they ``keeps`` the condition}}}}``.
     """
     known = everything.select(np.isfinite(everything.truth))
     said = curves(ExportedNetworks(), vectors(known.fingerprints))
@@ -66,6 +65,7 @@ def _each(sample: Sample, said: Curves, model: RefinedRedshift, withheld: bool) 
                 "gain": round(gain, 4),
                 "fitted_on": int(fitted_on.sum()),
                 **minus,
+                "keeps": keeps(minus),
             }
     return found
 
@@ -85,37 +85,6 @@ def _grids(said: Curves, log_density: Array, truth: Array, chosen: Array) -> dic
     candidates = [on_grid(each) for each in said.generator.values()]
     gains = [exponent(log_density[chosen], each[chosen], truth[chosen])[1] for each in candidates]
     return {CRITIC: on_grid(said.critic), GENERATOR: candidates[int(np.argmax(gains))]}
-
-
-def section(numbers: dict[str, Any]) -> str:
-    """The section of the page."""
-    text = [
-        "## Critic and generator across trial redshifts",
-        "The critic's output with its condition put at each of 32 trial redshifts, or the "
-        "closeness of 128 draws of the generator there, is added to the ln of a posterior with an "
-        "exponent of highest likelihood, by the protocol in `models/README.md`: fitted on the "
-        "training part, for the refined redshift on validation. The test part was opened once for "
-        "it, with version 3 of the refined redshift. Below are the figures there, of the present "
-        "version, with the curve minus those without it.",
-    ]
-    kept = []
-    for which, posteriors in numbers.items():
-        rows = {
-            f"{name} and {network}, exponent {one['exponent']:.2f}": one
-            for name, networks in posteriors.items()
-            for network, one in networks.items()
-        }
-        count = next(iter(rows.values()))["n"]
-        text += [f"### {which}, n = {count}", differences_table(rows)]
-        kept += [f"{name.partition(',')[0]} ({which})" for name, one in rows.items() if keeps(one)]
-    text.append(
-        f"The condition is met by: {'; '.join(kept) or 'none'}. Where that is beside the plain "
-        "conventional redshift, which reads nothing below 60 µm, the networks stand in for the "
-        "bands that templates read: compare the row of *conventional with templates* above. With "
-        "version 3 nothing else met it, and neither network is kept; versions after it are not "
-        "what it was decided on."
-    )
-    return "\n\n".join(text)
 
 
 def keeps(one: dict[str, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +12,18 @@ pytest.importorskip("sklearn")
 
 from mmbroker.models.realism import comparison
 from mmbroker.models.realism import judge as simulator
-from mmbroker.models.realism import page as simulator_page
 from mmbroker.models.realism.former import former_table
 from mmbroker.models.realism.survey_statistics import READERS
 from mmbroker.models.realism.two_sample import (
     VIEWS,
-    Interval,
     Sample,
     classify,
     colour,
     correlations,
     sample,
 )
+from mmbroker.models.realism.verdict import with_verdict, word
+from mmbroker.models.report.pages import REPORTS
 from mmbroker.models.simulation.catalogue_surveys import (
     FAR_INFRARED_AND_OPTICAL,
     SUPER_DEBLENDED,
@@ -112,9 +113,20 @@ def test_the_former_simulator_is_judged_in_the_bands_that_it_had() -> None:
     assert simulator.judged_former("mask", compared).value == pytest.approx(0.5, abs=0.01)
 
 
-@pytest.mark.parametrize(("area", "word"), [(0.6, "close"), (0.7, "usable"), (0.9, "off")])
-def test_words_are_those_of_the_protocol(area: float, word: str) -> None:
-    assert simulator_page.word(Interval(area, area, area)) == word
+@pytest.mark.parametrize(("area", "said"), [(0.6, "close"), (0.7, "usable"), (0.9, "off")])
+def test_words_are_those_of_the_protocol(area: float, said: str) -> None:
+    assert word(area) == said
+
+
+def test_the_report_says_what_follows_from_its_figures() -> None:
+    numbers = json.loads((REPORTS / "simulator.json").read_text(encoding="utf-8"))
+    stated = json.dumps(numbers)
+    assert json.dumps(with_verdict(numbers)) == stated
+    assert numbers["assumed"] == simulator.assumed()
+    table = numbers["tables"]["GOODS-N"]
+    assert "K" not in table["apart"]
+    table["distance"]["flux density"]["K"]["low"] = 0.2
+    assert "K" in with_verdict(numbers)["tables"]["GOODS-N"]["apart"]
 
 
 def test_without_tables_the_report_says_so(tmp_path: Path) -> None:

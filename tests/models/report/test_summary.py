@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -11,21 +12,26 @@ pytest.importorskip("sklearn", reason="judging needs scikit-learn: pip install -
 pytest.importorskip("onnxruntime", reason="judging needs onnxruntime: pip install -e '.[train]'")
 
 from mmbroker.models.report.__main__ import OUTPUT, REPORTS
-from mmbroker.models.report.summary import NAME, ROWS, page, write
+from mmbroker.models.report.pages import SUMMARY, TEMPLATES, write_summary
 
 
-def test_it_has_a_row_for_every_report_and_is_up_to_date() -> None:
-    assert set(ROWS) == set(REPORTS)
-    assert (OUTPUT / NAME).read_text() == page(OUTPUT)
-    assert "missing" not in page(OUTPUT)
+def rows(folder: Path) -> list[str]:
+    page = (folder / f"{SUMMARY}.md").read_text(encoding="utf-8")
+    return [row for row in page.splitlines() if row.startswith("| [")]
+
+
+def test_every_report_has_a_row_a_template_and_numbers() -> None:
+    named = set(re.findall(r"^\| \[[\w ]+\]\((\w+)\.md\)", "\n".join(rows(OUTPUT)), re.MULTILINE))
+    templates = {each.name.removesuffix(".md.j2") for each in TEMPLATES.glob("[!_]*.md.j2")}
+    assert named == set(REPORTS) == templates - {SUMMARY}
+    assert set(REPORTS) == {each.stem for each in OUTPUT.glob("*.json")}
 
 
 def test_it_says_what_is_missing(tmp_path: Path) -> None:
     shutil.copy(OUTPUT / "parser.json", tmp_path)
     (tmp_path / "redshift.json").write_text('{"simulated": {}}')
-    write(tmp_path)
-    rows = [row for row in (tmp_path / NAME).read_text().splitlines() if row.startswith("| [")]
-    assert len(rows) == len(ROWS)
-    assert [row for row in rows if "the published tables are missing" not in row] == [
-        row for row in rows if "(parser.md)" in row
+    write_summary(tmp_path)
+    assert len(rows(tmp_path)) == len(REPORTS)
+    assert [row for row in rows(tmp_path) if "the published tables are missing" not in row] == [
+        row for row in rows(tmp_path) if "(parser.md)" in row
     ]

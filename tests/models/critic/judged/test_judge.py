@@ -8,10 +8,12 @@ import pytest
 pytest.importorskip("sklearn", reason="judging needs scikit-learn: pip install -e '.[train]'")
 pytest.importorskip("onnxruntime", reason="judging needs onnxruntime: pip install -e '.[train]'")
 
-from mmbroker.models.critic.judged.judge import PREVIOUS, judge
-from mmbroker.models.critic.judged.page import comparisons, conditions, draw, page
+from mmbroker.models.critic.judged.figures import draw
+from mmbroker.models.critic.judged.judge import PREVIOUS, judge, with_verdict
+from mmbroker.models.critic.judged.verdict import conditions, version_2_worse
 from mmbroker.models.packaged.networks import WEIGHTS
 from mmbroker.models.real_data.split import VALIDATION
+from mmbroker.models.report.pages import REPORTS, render
 
 
 def test_without_tables_simulated_galaxies_are_judged_and_the_page_says_so(tmp_path: Path) -> None:
@@ -22,7 +24,8 @@ def test_without_tables_simulated_galaxies_are_judged_and_the_page_says_so(tmp_p
     # Fluxes drawn one by one from their distributions are no galaxies.
     assert group["samples"]["marginals"]["two_sample"][0] > 0.8
     card = json.loads((WEIGHTS / "critic.json").read_text())
-    text = page(numbers, card)
+    history = json.loads((WEIGHTS / "critic_curves.json").read_text())
+    text = render("critic", with_verdict(numbers, card, history))
     assert "tables of real galaxies are missing" in text
     draw(numbers, [{"distance": 1.0, "gradient_norm": 1.0}, {"auc_generated": 0.7}], tmp_path)
     for name in ("training", "marginals_simulated", "receiver_simulated"):
@@ -51,8 +54,18 @@ def test_conditions_are_met_or_not_by_their_figures() -> None:
             }
         },
     }
-    met = [each[2] for each in conditions(real)]
-    assert met == [True, True, True, True, True, True, False, True, False, True]
+    assert list(conditions(real).values()) == [
+        True,
+        True,
+        True,
+        True,
+        True,
+        True,
+        False,
+        True,
+        False,
+        True,
+    ]
 
 
 def test_a_version_is_worse_by_less_area_and_by_draws_told_more_easily() -> None:
@@ -71,4 +84,18 @@ def test_a_version_is_worse_by_less_area_and_by_draws_told_more_easily() -> None
             "version 2": {"two_sample": (0.8, 0.7, 0.9)},
         },
     }
-    assert [each[3] for each in comparisons(real)] == [False, False, True, False]
+    assert list(version_2_worse(real).values()) == [False, False, True, False]
+
+
+def test_the_report_says_what_follows_from_its_figures() -> None:
+    numbers = json.loads((REPORTS / "critic.json").read_text())
+    card, history = (
+        json.loads((WEIGHTS / name).read_text()) for name in ("critic.json", "critic_curves.json")
+    )
+    groups = {
+        name: numbers[name]
+        for name in numbers
+        if name not in ("training", "test_openings", "limits")
+    }
+    stated = json.dumps(numbers)
+    assert json.dumps(with_verdict(groups, card, history)) == stated

@@ -10,6 +10,8 @@ import pytest
 pytest.importorskip("onnxruntime")
 
 from mmbroker.models.parser.judged.judge import OPENINGS, PARSER, Sizes, report
+from mmbroker.models.parser.judged.verdict import with_verdict
+from mmbroker.models.report.pages import REPORTS
 from mmbroker.models.simulation.spectral_noise import REGIMES
 from mmbroker.schemas.wording import times
 
@@ -65,3 +67,12 @@ def test_purity_measurements_and_continuum_are_told_of_each_method(written: Path
 def test_the_same_seeds_give_the_same_numbers(written: Path, tmp_path: Path) -> None:
     report(None, tmp_path, SMALL)
     assert (tmp_path / "parser.json").read_text() == (written / "parser.json").read_text()
+
+
+def test_the_report_says_what_follows_from_its_figures() -> None:
+    numbers = json.loads((REPORTS / "parser.json").read_text())
+    assert with_verdict(numbers) == numbers
+    numbers["lines"]["receiver"]["matched filter"]["at_this_purity"][1] = -0.01
+    found = with_verdict(numbers)["conditions"]
+    assert not found["completeness_receiver"]
+    assert found["completeness_ideal"]

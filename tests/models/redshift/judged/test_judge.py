@@ -17,10 +17,11 @@ from mmbroker.models.redshift.judged import (
     simulated_estimates,
     simulated_spectra,
     targets,
+    trials,
 )
 from mmbroker.models.redshift.judged import judge as redshift
-from mmbroker.models.redshift.judged.pages import EXCHANGED, differences_table, figures_table
 from mmbroker.models.report import __main__ as judge
+from mmbroker.models.report.pages import ENVIRONMENT, REPORTS, render
 from mmbroker.processors.redshift import ConventionalRedshift
 from mmbroker.streams.settings import Settings
 from mmbroker.streams.stages.asked import Scorers
@@ -29,6 +30,16 @@ from mmbroker.streams.stages.asked import Scorers
 def figures(mae: float, **more: Any) -> dict[str, Any]:
     values = {"mae": mae, "nmad": mae / 2, "outliers": mae, "crps": 2 * mae, "coverage68": 0.68}
     return {"n": 9, **{name: [one, one - 0.01, one + 0.01] for name, one in values.items()}, **more}
+
+
+def said(macro: str, *arguments: Any) -> str:
+    """What a macro of the pages on redshifts says."""
+    called = f'{{% from "_redshifts.md.j2" import {macro} %}}{{{{ {macro}(*arguments) }}}}'
+    return ENVIRONMENT.from_string(called).render(arguments=arguments)
+
+
+def in_one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 @pytest.fixture
@@ -57,7 +68,9 @@ def test_without_tables_simulated_galaxies_are_judged_as_such(tmp_path: Path) ->
     tables = [part for part in page.split("\n### ") if "| refined |" in part]
     assert len(tables) == 3
     assert all(one.startswith("Simulated, ") for one in tables)
-    figures = json.loads((tmp_path / "redshift.json").read_text())["simulated"]
+    numbers = json.loads((tmp_path / "redshift.json").read_text())
+    assert f"{numbers['simulated_with_spectra']['n']} galaxies of `simulator.py`" in page
+    figures = numbers["simulated"]
     assert figures["photometry alone"].keys() == {
         "conventional",
         "conventional with templates",
@@ -76,6 +89,7 @@ def test_redshifts_from_spectra_are_judged_by_how_sure_they_say_they_are() -> No
         strict=True,
     ):
         if one["n"]:
+            assert (one["from"], one["to"]) == (low, high)
             assert low <= one["stated"] <= high
             right, least, most = one["right"]
             assert 0 <= least < most <= 1
@@ -87,8 +101,6 @@ def test_redshifts_from_spectra_are_judged_by_how_sure_they_say_they_are() -> No
         with_them, left_out = beside[name]
         assert difference == pytest.approx(with_them - left_out)
         assert least <= difference <= most
-    text = "\n".join(simulated_spectra.section(figures))
-    assert f"{figures['n']} galaxies of `simulator.py`" in text
 
 
 def test_simulated_galaxies_have_what_the_real_table_has() -> None:
@@ -128,8 +140,8 @@ def test_the_rule_on_the_stream_names_what_got_worse() -> None:
     trees, templates, _ = baselines.rule({"validation": part, "test": part})
     assert trees["estimate"] == "trees"
     assert trees["validation"] == [-0.02, -0.03, -0.01]
-    assert trees["worse on test"] == []
-    assert "MAE 0.0500 against 0.0400" in templates["worse on test"]
+    assert trees["worse on test"] == {}
+    assert templates["worse on test"]["mae"] == [0.05, 0.04]
 
 
 def test_the_exchanged_columns_are_as_the_pages_say(shared_data: Path) -> None:
@@ -151,13 +163,13 @@ def test_the_exchanged_columns_are_as_the_pages_say(shared_data: Path) -> None:
     for low, high, stated in ((0.0, 0.5, 1.3), (1.2, 1.5, 0.85), (1.8, 2.2, 3.1)):
         found = np.median(ratio[(where > low) & (where < high)])
         assert found == pytest.approx(stated, abs=0.05)
-        assert f"{stated:g} times" in EXCHANGED
+        assert f"{stated:g} times" in render("_exchanged_columns", {})
 
 
 def test_conditions_hold_when_the_refined_redshift_is_much_better() -> None:
     published = figures(0.06, refined_minus={"mae": [-0.02, -0.03, -0.01]})
     found = redshift.conditions({"published A": published, "refined": figures(0.04)})
-    assert [one["holds"] for one in found] == [True, True, True]
+    assert [one["met"] for one in found.values()] == [True, True, True]
 
 
 def test_conditions_fail_by_name() -> None:
@@ -165,8 +177,23 @@ def test_conditions_fail_by_name() -> None:
     ours = figures(0.055, coverage68=[0.8, 0.7, 0.9])
     estimators = {"published A": published, "trees": figures(0.05), "refined": ours}
     found = redshift.conditions(estimators)
-    assert [one["holds"] for one in found] == [False, False, False]
-    assert "of trees" in found[2]["found"]
+    assert [one["met"] for one in found.values()] == [False, False, False]
+    assert found["strongest"]["worse"]["mae"]["of"] == "trees"
+
+
+def test_the_reports_say_what_follows_from_their_figures() -> None:
+    numbers, of_baselines = (
+        json.loads((REPORTS / f"{name}.json").read_text()) for name in ("redshift", "baselines")
+    )
+    for part, figures_of_part in numbers["parts"].items():
+        assert numbers["conditions"][part] == redshift.conditions(figures_of_part["faint"])
+    for posteriors in numbers["trial_redshifts"].values():
+        for networks in posteriors.values():
+            for one in networks.values():
+                assert one["keeps"] == trials.keeps(one)
+    assert numbers["best"] == redshift.best(numbers["parts"])
+    assert of_baselines["best"] == baselines.best(of_baselines["parts"])
+    assert of_baselines["rule"] == baselines.rule(of_baselines["parts"])
 
 
 def test_what_the_mae_is_made_of_is_measured() -> None:
@@ -184,13 +211,13 @@ def test_why_targets_are_met_or_missed_is_said_of_what_was_measured() -> None:
     found = targets.measured(delta, np.where(np.abs(delta) > 0.45, 0.1, delta), delta)
     trees = figures(0.04, refined_minus={"nmad": [-0.001, -0.01, 0.01]})
     faint = {"trees": trees, "refined": figures(0.04)}
-    said = targets.section(found, faint, holds=False)
-    assert "does not fall by 20 %" in said
-    assert "the 2 outliers" in said
-    assert "1 of them is brought below 0.15" in said
-    assert "within its error" in said
+    why = in_one_line(said("why_the_errors", found, faint, False))
+    assert "does not fall by 20 %" in why
+    assert "the 2 outliers" in why
+    assert "1 of them is brought below 0.15" in why
+    assert "within its error" in why
     faint["trees"] = figures(0.04, refined_minus={"nmad": [-0.01, -0.02, -0.001]})
-    assert "beyond its error" in targets.section(found, faint, holds=True)
+    assert "beyond its error" in said("why_the_errors", found, faint, True)
 
 
 def test_fallbacks_are_said_in_a_sentence() -> None:
@@ -205,7 +232,7 @@ def test_fallbacks_are_said_in_a_sentence() -> None:
             "far infrared alone": {few: 2, unlike: 3},
         },
     }
-    assert redshift.fallen_back(given) == (
+    assert in_one_line(said("fallen_back", given)) == (
         "The refined redshift is the conventional one for none of 9 with both published redshifts, "
         "1 of 9 from photometry alone (too few near-infrared bands), 5 of 9 from the far infrared "
         "alone (too few near-infrared bands 2, fluxes unlike 3)."
@@ -213,9 +240,9 @@ def test_fallbacks_are_said_in_a_sentence() -> None:
 
 
 def test_tables_set_the_lowest_error_in_bold_and_sign_differences() -> None:
-    table = figures_table({"good": figures(0.02), "bad": figures(0.04)})
+    table = said("figures_table", {"good": figures(0.02), "bad": figures(0.04)})
     good, bad = table.splitlines()[2:]
     assert good.count("**") == 8
     assert "**" not in bad
     minus = {"bad": figures(0.04, good_minus={"mae": [-0.02, -0.03, 0.01]}), "good": figures(0.02)}
-    assert "-0.0200 (-0.0300 to +0.0100)" in differences_table(minus)
+    assert "−0.0200 (−0.0300 to +0.0100)" in said("differences_table", minus, "good")

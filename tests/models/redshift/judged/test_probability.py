@@ -20,8 +20,9 @@ from mmbroker.models.redshift.conventional.probability import (
     figures,
     write,
 )
-from mmbroker.models.redshift.judged.probability import page, report
-from mmbroker.models.report.__main__ import OUTPUT
+from mmbroker.models.redshift.judged.probability import found as found_in
+from mmbroker.models.redshift.judged.probability import report
+from mmbroker.models.report.pages import REPORTS
 from mmbroker.processors.scoring.calibration import Calibration
 
 
@@ -42,8 +43,8 @@ def test_without_the_tables_the_page_says_so(tmp_path: Path) -> None:
 
 
 def test_page_and_card_are_of_the_calibration_in_force() -> None:
-    numbers = json.loads((OUTPUT / "redshift_probability.json").read_text())
-    assert page(numbers) == (OUTPUT / "redshift_probability.md").read_text()
+    numbers = json.loads((REPORTS / "redshift_probability.json").read_text())
+    assert numbers["found"] == found_in(numbers)
     calibration, stated = Calibration.from_json(PATH.read_text()), json.loads(PATH.read_text())
     assert numbers["calibration_id"] == calibration.calibration_id
     expected = card(calibration, numbers)
@@ -62,6 +63,17 @@ def test_figures_are_means_over_cases_and_galaxies_count_once(found: Cases) -> N
     assert everything["brier_minus_mass"] == [0.0, 0.0, 0.0]
     assert numbers["groups"]["COSMOS, alone, secure"]["n"] == 1
     assert sum(one["n"] for one in numbers["bins"]) == 6
+
+
+def test_tables_in_which_stated_and_right_differ_are_named(found: Cases) -> None:
+    numbers = figures(found)
+    for one in numbers["groups"].values():
+        one["stated_minus_right"] = [0.1, -0.1, 0.3]
+    assert found_in(numbers)["off"] == []
+    numbers["groups"]["COSMOS, alone"]["stated_minus_right"] = [-0.2, -0.3, -0.1]
+    assert found_in(numbers)["off"] == ["COSMOS, alone"]
+    assert found_in(numbers)["between"] == 1
+    assert found_in(numbers)["certain"] == 2
 
 
 def test_a_card_leaves_the_calibration_as_it_is(tmp_path: Path, found: Cases) -> None:
