@@ -205,12 +205,11 @@ def _evidence(theta: Array, table: Table) -> _Evidence:
     return _Evidence(float(evidence), expected + found, spread, gradient)
 
 
-def fit(sample: LineSample, start: Array | None = None) -> tuple[dict[str, NDArray[Any]], Array]:
+def fit(sample: LineSample) -> tuple[dict[str, NDArray[Any]], Array]:
     """Weights for ``LineRecovery`` of maximum posterior, and the parameters of the covariance.
 
     Args:
         sample: galaxies.
-        start: parameters to begin with, from a fit to similar galaxies.
     """
     table = Table.of(sample)
 
@@ -223,8 +222,7 @@ def fit(sample: LineSample, start: Array | None = None) -> tuple[dict[str, NDArr
         value = -found.value + 0.5 * float(np.square((theta - _EXPECTED) / _WIDTH).sum())
         return value, from_prior - from_data
 
-    begin = _EXPECTED if start is None else start
-    found = minimize(loss, begin, jac=True, method="L-BFGS-B", options={"maxiter": 300})
+    found = minimize(loss, _EXPECTED, jac=True, method="L-BFGS-B", options={"maxiter": 300})
     return weights_of(found.x, table), found.x
 
 

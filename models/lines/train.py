@@ -11,6 +11,7 @@ import argparse
 import hashlib
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,6 @@ from mmbroker.models.lines.baselines import Baselines, Masked, masked
 from mmbroker.models.lines.distribution import PARAMETERS, fit
 from mmbroker.models.lines.measures import (
     NORMAL_95,
-    Fitter,
     Predictions,
     figures,
     held_out,
@@ -52,19 +52,9 @@ def cross_validation_folds(sample: LineSample) -> NDArray[np.int64]:
     return np.random.default_rng(SEED).permutation(len(sample)) % FOLDS
 
 
-def normal_fitter(start: Array | None, widths: tuple[float, float] | None = None) -> Fitter:
-    """Fits the joint normal distribution.
-
-    Args:
-        start: parameters to begin with.
-        widths: half of the 68 and 95 % intervals, in standard deviations.
-    """
-
-    def fitter(sample: LineSample) -> LineRecovery:
-        weights, _ = fit(sample, start)
-        return LineRecovery(weights if widths is None else with_widths(weights, widths))
-
-    return fitter
+def fitted(sample: LineSample) -> LineRecovery:
+    """The joint normal distribution of a sample, intervals not yet calibrated."""
+    return LineRecovery(fit(sample)[0])
 
 
 def with_widths(
@@ -91,6 +81,32 @@ def calibrated_widths(rows: Masked, found: Predictions) -> tuple[float, float]:
         return float(widths[np.argmax((error <= half).mean(axis=1) >= share)])
 
     return narrowest(1.0, 0.6827), narrowest(NORMAL_95, 0.95)
+
+
+def calibrated_out_of_fold(
+    rows: Masked, fold: NDArray[np.int64], found: Predictions
+) -> Predictions:
+    """The same with intervals that are calibrated on the lines of the other folds.
+
+    Args:
+        rows: masked lines.
+        fold: of each line, shape (M,).
+        found: predicted with intervals of 1 and 1.96 standard deviations.
+    """
+    half_68, half_95 = found.half_width_68.copy(), found.half_width_95.copy()
+    for number in np.unique(fold):
+        out, others = fold == number, np.flatnonzero(fold != number)
+        baselines = {name: each[others] for name, each in found.baselines.items()}
+        low, high = calibrated_widths(
+            rows.select(others),
+            Predictions(
+                found.value[others], found.half_width_68[others], found.half_width_95[others],
+                baselines,
+            ),
+        )  # fmt: skip
+        half_68[out] *= low
+        half_95[out] *= high / NORMAL_95
+    return replace(found, half_width_68=half_68, half_width_95=half_95)
 
 
 def with_others(rows: Masked) -> NDArray[np.bool_]:
@@ -127,37 +143,35 @@ def judged(rows: Masked, found: Predictions) -> dict[str, Any]:
     return result | {"by line": by_line}
 
 
-def leave_one_galaxy_out(
-    sample: LineSample, start: Array, widths: tuple[float, float]
-) -> tuple[Masked, Predictions]:
-    """Every masked line of a sample by what was fitted to all other galaxies."""
+def leave_one_galaxy_out(sample: LineSample) -> tuple[Masked, Predictions]:
+    """Every masked line of a sample by what was fitted to and calibrated on all other galaxies."""
     rows = masked(sample)
     # Lines of galaxies that nothing else is known of are not judged.
     judgeable = with_others(rows) | np.isfinite(rows.sample.infrared_error)
     rows = rows.select(np.flatnonzero(judgeable))
     done = track(np.unique(rows.galaxy), "leaving out each galaxy")
-    fitter, steps = normal_fitter(start, widths), iter(done)
+    steps = iter(done)
 
     def with_progress(training: LineSample) -> LineRecovery:
         next(steps, None)
-        return fitter(training)
+        return fitted(training)
 
-    return rows, held_out(sample, rows, np.arange(len(sample)), with_progress)
+    raw = held_out(sample, rows, np.arange(len(sample)), with_progress)
+    return rows, calibrated_out_of_fold(rows, rows.galaxy, raw)
 
 
-def cross_validation(
-    sample: LineSample, start: Array, widths: tuple[float, float]
-) -> dict[str, Any]:
-    """Cross-validation of the joint normal distribution.
+def cross_validation(sample: LineSample) -> dict[str, Any]:
+    """Cross-validation of the joint normal distribution; the log score is without calibration.
+
+    Every fit starts at what is expected, not at parameters of a fit to all galaxies, which would
+    know those that are left out.
 
     Args:
         sample: galaxies of the training and validation parts.
-        start: parameters to begin each fit with.
-        widths: half of the 68 and 95 % intervals, in standard deviations; the log score is without.
     """
     rows, fold = masked(sample), cross_validation_folds(sample)
-    raw = held_out(sample, rows, fold, normal_fitter(start))
-    found = held_out(sample, rows, fold, normal_fitter(start, widths))
+    raw = held_out(sample, rows, fold, fitted)
+    found = calibrated_out_of_fold(rows, fold[rows.galaxy], raw)
     return {"log_score": _scores(rows, raw), **judged(rows, found)}
 
 
@@ -212,7 +226,7 @@ def main() -> None:
     known = everything.select(everything.split != TEST)
     weights, theta = fit(known)
     rows, fold = masked(known), cross_validation_folds(known)
-    raw = held_out(known, rows, fold, normal_fitter(theta))
+    raw = held_out(known, rows, fold, fitted)
     widths = calibrated_widths(rows, raw)
     weights = with_widths(weights, widths)
     card: dict[str, Any] = {
@@ -225,7 +239,7 @@ def main() -> None:
         "widths": [round(each, 3) for each in widths],
         **about("weak_lines"),
         "test_openings": 0,
-        "cross_validation": cross_validation(known, theta, widths),
+        "cross_validation": cross_validation(known),
     }
     if arguments.network:
         card["cross_validation_of_network"] = cross_validation_of_network(known)
@@ -234,7 +248,7 @@ def main() -> None:
         test_rows = masked(everything.select(everything.split == TEST))
         judgement = predict(LineRecovery(weights), Baselines(known), test_rows)
         card["test"] = judged(test_rows, judgement)
-        card["leave_one_galaxy_out"] = judged(*leave_one_galaxy_out(everything, theta, widths))
+        card["leave_one_galaxy_out"] = judged(*leave_one_galaxy_out(everything))
     write(arguments.output, weights, card)
     print(json.dumps(card["cross_validation"]["log_score"]))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,11 +118,41 @@ def bare_observation(
     )
 
 
-def coordinate_system(header: Header) -> WCS:
-    """The coordinate system of a header, silent about what astropy mends in it."""
+def coordinate_system(path: Path, header: Header, shape: Sequence[int]) -> WCS:
+    """The coordinate system of an image, silent about what astropy mends in its header.
+
+    Args:
+        path: of the file.
+        header: of the image.
+        shape: of its array. Axes that the header has and the array has not are one pixel long (FITS
+            standard 4.0, section 8.2).
+
+    Returns:
+        The coordinate system, with the length of each of its axes in ``pixel_shape``.
+
+    Raises:
+        HeaderError: the header makes no sense.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FITSFixedWarning)
-        return WCS(header)
+        try:
+            wcs = WCS(header)
+            wcs.wcs.set()
+        except ValueError as error:  # wcslib's own are kinds of it
+            reason = str(error).strip().splitlines()[-1]
+            raise HeaderError(
+                f"{path}: CTYPE, CRVAL, CRPIX and CDELT are no coordinate system: {reason}"
+            ) from error
+    wcs.pixel_shape = [*reversed(shape), *[1] * wcs.naxis][: wcs.naxis]
+    return wcs
+
+
+def axis_keywords(wcs: WCS, axes: Iterable[int]) -> str:
+    """How the header calls some axes, counted from 0, and how long they are."""
+    return ", ".join(
+        f"CTYPE{axis + 1} = {wcs.wcs.ctype[axis]}, NAXIS{axis + 1} = {wcs.pixel_shape[axis]}"
+        for axis in axes
+    )
 
 
 def beam_arcsec(header: Header) -> tuple[float, float, float] | None:

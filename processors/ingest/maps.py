@@ -16,6 +16,7 @@ from mmbroker.processors.ingest.headers import (
     Given,
     Header,
     HeaderError,
+    axis_keywords,
     bare_observation,
     beam_arcsec,
     coordinate_system,
@@ -31,7 +32,7 @@ _UNITS = "Jy/beam, Jy/pixel or a multiple such as mJy/beam"
 def read_map(path: str | Path, given: Given | None = None) -> Observation:
     """The observation in a FITS image, cut out around the given position or the image's centre.
 
-    Axes of length one are dropped.
+    Axes of length one are dropped; the others have to be those of the sky, in any order.
 
     Args:
         path: FITS file with a celestial coordinate system, BUNIT in Jy/beam or Jy/pixel and the
@@ -43,11 +44,19 @@ def read_map(path: str | Path, given: Given | None = None) -> Observation:
             time is not known, or the position is outside; the message names keyword and file.
     """
     path, given = Path(path), given or Given()
-    data, header = _image(path)
-    wcs = coordinate_system(header)
+    stored, header = _image(path)
+    wcs = coordinate_system(path, header, stored.shape)
     if not wcs.has_celestial:
         raise HeaderError(f"{path}: CTYPE = {', '.join(wcs.wcs.ctype)}: no celestial axes")
+    sky = wcs.wcs.lng, wcs.wcs.lat
+    long = [axis for axis in range(wcs.naxis) if wcs.pixel_shape[axis] > 1]
+    if long != sorted(sky):
+        raise HeaderError(
+            f"{path}: {axis_keywords(wcs, long)}: this is no map of the sky, whose axes are "
+            f"CTYPE{sky[0] + 1} and CTYPE{sky[1] + 1}"
+        )
     celestial = wcs.celestial
+    data = np.ascontiguousarray(np.squeeze(stored), dtype=np.float64)
     beam = beam_arcsec(header)
     if beam is None:
         raise HeaderError(f"{path}: no beam in the header (BMAJ, BMIN)")
@@ -73,15 +82,16 @@ def read_map(path: str | Path, given: Given | None = None) -> Observation:
 
 
 def _image(path: Path) -> tuple[Floats, fits.Header]:
+    """The first image that has two axes longer than one, as it is stored, and its header."""
     try:
         with fits.open(path, memmap=False) as extensions:
             for extension in extensions:
-                if extension.is_image and extension.data is not None:
-                    data = np.squeeze(extension.data)
-                    if data.ndim == 2:
-                        header = extensions[0].header.copy()
-                        header.update(extension.header)
-                        return np.ascontiguousarray(data, dtype=np.float64), header
+                if not extension.is_image or extension.data is None:
+                    continue
+                if np.squeeze(extension.data).ndim == 2:
+                    header = extensions[0].header.copy()
+                    header.update(extension.header)
+                    return extension.data, header
     except OSError as error:
         raise HeaderError(f"{path} cannot be read: {error}") from error
     raise HeaderError(f"{path} holds no image of two dimensions")

@@ -2,8 +2,9 @@
 
 A FITS image with one spectral axis (frequency, wavelength or velocity), or a table with such a
 column, becomes an observation with a spectrum. Frequencies are converted with ``astropy``; the
-frame is that of SPECSYS. Without errors in the file the noise is measured on the spectrum, and the
-calibration note says so.
+frame is that of SPECSYS. The position of an image is that of its one pixel on the sky, wherever the
+reference pixel is: cut out of a cube, a spectrum keeps the reference pixel of the cube. Without
+errors in the file the noise is measured on the spectrum, and the calibration note says so.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from mmbroker.processors.ingest.headers import (
     Given,
     Header,
     HeaderError,
+    axis_keywords,
     bare_observation,
     beam_arcsec,
     coordinate_system,
@@ -74,7 +76,7 @@ def read_spectrum(path: str | Path, given: Given | None = None) -> Observation:
             known; the message names keyword and file.
     """
     path, given = Path(path), given or Given()
-    read = _read_table(path) if path.suffix.lower() == ".ecsv" else _read_fits(path)
+    read = _read_table(path) if path.suffix.lower() == ".ecsv" else _read_fits(path, given)
     frequency = _frequency_hz(path, read, given.rest_frequency_hz)
     beam = beam_arcsec(read.header)
     notes = []
@@ -102,7 +104,7 @@ def read_spectrum(path: str | Path, given: Given | None = None) -> Observation:
     )
 
 
-def _read_fits(path: Path) -> _Read:
+def _read_fits(path: Path, given: Given) -> _Read:
     try:
         with fits.open(path, memmap=False) as extensions:
             primary = extensions[0].header
@@ -111,9 +113,8 @@ def _read_fits(path: Path) -> _Read:
                     header = _merged(primary, extension.header)
                     return _from_columns(path, Table.read(extension), header)
                 if extension.data is not None:
-                    return _from_image(
-                        path, extension, _merged(primary, extension.header), extensions
-                    )
+                    header = _merged(primary, extension.header)
+                    return _from_image(path, given, extension, header, extensions)
     except OSError as error:
         raise HeaderError(f"{path} cannot be read: {error}") from error
     raise HeaderError(f"{path} has neither an image nor a table")
@@ -128,16 +129,24 @@ def _read_table(path: Path) -> _Read:
 
 
 def _from_image(
-    path: Path, extension: fits.ImageHDU, header: Header, extensions: fits.HDUList
+    path: Path, given: Given, extension: fits.ImageHDU, header: Header, extensions: fits.HDUList
 ) -> _Read:
+    shape = extension.data.shape
     flux = np.squeeze(extension.data)
-    if flux.ndim != 1:
-        raise HeaderError(f"{path}: the image has shape {extension.data.shape}, not one spectrum")
-    wcs = coordinate_system(extension.header)
+    wcs = coordinate_system(path, extension.header, shape)
     if wcs.wcs.spec < 0:
         axes = ", ".join(wcs.wcs.ctype)
         raise HeaderError(f"{path}: CTYPE = {axes}: none is a spectral axis")
-    spectral = wcs.spectral
+    others = [axis for axis in range(wcs.naxis) if axis != wcs.wcs.spec]
+    long = [axis for axis in others if wcs.pixel_shape[axis] > 1]
+    if long:
+        raise HeaderError(
+            f"{path}: {axis_keywords(wcs, long)}: it is open which pixel is meant: cut out one "
+            "spectrum, with NAXIS = 1 of all axes but the spectral one"
+        )
+    if flux.ndim != 1:
+        raise HeaderError(f"{path}: the image has shape {shape}, not one spectrum")
+    spectral = _spectral(path, wcs)
     axis = u.Quantity(
         spectral.pixel_to_world_values(np.arange(len(flux))), spectral.world_axis_units[0]
     )
@@ -155,7 +164,7 @@ def _from_image(
         spectral.wcs.ctype[0][:4],
         u.Quantity(_native(flux), unit),
         u.Quantity(_native(errors[0]), unit) if errors and errors[0].shape == flux.shape else None,
-        _celestial_reference(wcs),
+        _sky_position(path, given, wcs),
     )
 
 
@@ -225,11 +234,35 @@ def _frame(path: Path, header: Header) -> SpectralFrame:
     return _FRAMES[stated]
 
 
-def _celestial_reference(wcs: WCS) -> tuple[float, float] | None:
-    if not wcs.has_celestial:
+def _spectral(path: Path, wcs: WCS) -> WCS:
+    try:
+        return wcs.spectral
+    except ValueError as error:  # wcslib's own are kinds of it
+        axis = wcs.wcs.spec + 1
+        raise HeaderError(
+            f"{path}: CTYPE{axis} = {wcs.wcs.ctype[axis - 1]}: PC or CD mixes the spectral axis "
+            "with others"
+        ) from error
+
+
+def _sky_position(path: Path, given: Given, wcs: WCS) -> tuple[float, float] | None:
+    """ICRS position of the one pixel on the sky in degrees, None where the axes do not say it."""
+    if given.right_ascension_deg is not None or not wcs.has_celestial:
         return None
-    celestial = wcs.celestial
-    place = celestial.pixel_to_world(*(celestial.wcs.crpix - 1)).icrs
+    axes = [axis + 1 for axis in (wcs.wcs.lng, wcs.wcs.lat)]
+    try:
+        place = wcs.celestial.pixel_to_world(0, 0).icrs  # pixel 1 of FITS
+    except ValueError as error:
+        types = ", ".join(f"CTYPE{axis} = {wcs.wcs.ctype[axis - 1]}" for axis in axes)
+        raise HeaderError(
+            f"{path}: {types}: {error}: give --right-ascension and --declination"
+        ) from error
+    if not (np.isfinite(place.ra.deg) and np.isfinite(place.dec.deg)):
+        values = ", ".join(f"CRPIX{axis} = {wcs.wcs.crpix[axis - 1]:g}" for axis in axes)
+        raise HeaderError(
+            f"{path}: {values}: the first pixel is not on the sky: give --right-ascension and "
+            "--declination"
+        )
     return float(place.ra.deg), float(place.dec.deg)
 
 

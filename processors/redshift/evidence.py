@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,15 @@ from mmbroker.processors.redshift.grids import Array
 from mmbroker.processors.redshift.templates import FittedTemplates
 from mmbroker.processors.redshift.tuned import Tuned
 from mmbroker.schemas.events import Fingerprint, PublishedRedshift
+
+
+class _Limit(NamedTuple):
+    """An upper limit on the continuum of one galaxy."""
+
+    frequency_hz: float
+    limit_jy: float
+    error_jy: float
+    """Noise behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +44,15 @@ class _Bands:
         )
 
     def with_limits_as_zero(self) -> _Bands:
-        """Upper limits replaced by a flux density of zero with the noise behind the limit."""
+        """Upper limits replaced by a flux density of zero with the noise behind the limit.
+
+        What was measured at the same frequency is averaged with it.
+        """
         limited = np.isfinite(self.limit)
-        weight = np.where(limited, self.limit_error**-2.0, self.weight)
-        flux = np.where(limited, 0.0, self.flux)
+        weight = self.weight + np.where(limited, self.limit_error**-2.0, 0.0)
+        measured = np.divide(self.weight, weight, out=np.ones_like(weight), where=limited)
         none = np.full_like(self.limit, np.nan)
-        return _Bands(self.log_frequency, flux, weight, none, self.limit_error)
+        return _Bands(self.log_frequency, self.flux * measured, weight, none, self.limit_error)
 
     @property
     def present(self) -> NDArray[np.bool_]:
@@ -100,20 +113,45 @@ def filled(count: int) -> NDArray[np.int64]:
     return np.arange(count + -count % ROWS) % count
 
 
+SAME_FREQUENCY = 1e-9
+"""Frequencies that differ by less than this fraction are one, computed in different ways."""
+
+
+def _tightest(limits: Sequence[_Limit]) -> list[_Limit]:
+    """Of the upper limits at one frequency the tightest, in whichever order they come."""
+    kept: list[_Limit] = []
+    last = -np.inf
+    for each in sorted(limits):
+        if each.frequency_hz > last * (1 + SAME_FREQUENCY):
+            kept.append(each)
+        else:
+            kept[-1] = min(kept[-1], each, key=lambda one: (one.limit_jy, one.error_jy))
+        last = each.frequency_hz
+    return kept
+
+
 def _gather(fingerprints: Sequence[Fingerprint]) -> _Bands:
-    """Bands and maps of a batch, to the far infrared, on the set of their distinct frequencies."""
+    """Bands and maps of a batch, to the far infrared, on the set of their distinct frequencies.
+
+    Measurements at one frequency are averaged; of upper limits there the tightest counts.
+    """
     rows: list[int] = []
     values: list[tuple[float, float, float, float, float]] = []
     nan = float("nan")
     for row, one in enumerate(fingerprints):
+        limits: list[_Limit] = []
         for band in one.bands:
             if band.frequency_hz > dust.HIGHEST_FREQUENCY_HZ:
                 continue
-            limited = band.weight <= 0 and band.upper_limit_jy is not None
-            limit = band.upper_limit_jy if limited and band.upper_limit_jy is not None else nan
-            error = band.upper_limit_error_jy or (limit / 3 if limited else 1.0)
+            if band.weight <= 0 and band.upper_limit_jy is not None:
+                error = band.upper_limit_error_jy or band.upper_limit_jy / 3
+                limits.append(_Limit(band.frequency_hz, band.upper_limit_jy, error))
+                continue
             rows.append(row)
-            values.append((band.frequency_hz, band.weight, band.weighted_flux, limit, error))
+            values.append((band.frequency_hz, band.weight, band.weighted_flux, nan, 1.0))
+        for each in _tightest(limits):
+            rows.append(row)
+            values.append((each.frequency_hz, 0.0, 0.0, each.limit_jy, each.error_jy))
         for image in one.maps:
             if image.weight <= 0:
                 continue

@@ -257,13 +257,17 @@ class TemplateFit:
         return result
 
     def magnitude(self, measured: Photometry) -> Array:
-        """AB magnitude in the band nearest to ``PRIOR_UM``, NaN where there is none, shape (N,)."""
+        """AB magnitude in the band nearest to ``PRIOR_UM``, NaN where there is none, shape (N,).
+
+        Of several measurements in that band it is that of the most precise.
+        """
         result = np.full(len(measured.start) - 1, np.nan)
         distance = self._from_reference[measured.band]
         for row in range(len(result)):
             some = slice(measured.start[row], measured.start[row + 1])
             if np.isfinite(distance[some]).any():
-                nearest = measured.start[row] + int(np.argmin(distance[some]))
+                order = np.lexsort((measured.flux[some], measured.error[some], distance[some]))
+                nearest = measured.start[row] + int(order[0])
                 flux = max(measured.flux[nearest], measured.error[nearest])
                 result[row] = -2.5 * np.log10(flux / relations.AB_ZERO_JY)
         return result

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmbroker.models.lines.baselines import Baselines, Masked, masked
-from mmbroker.models.lines.distribution import PARAMETERS
 from mmbroker.models.lines.judged import figures as weak_lines_figures
 from mmbroker.models.lines.judged.verdict import with_verdict
 from mmbroker.models.lines.measures import Predictions, figures, predict, recover
@@ -79,16 +78,14 @@ def report(tables: Path | None, output: Path) -> None:
         baselines = Baselines(known)
         held_back = masked(everything.select(everything.split == TEST))
         test = predict(model, baselines, held_back)
-        theta = np.array([card["scatter"][name] for name in PARAMETERS])
-        low, high = card["widths"]
-        rows, each = leave_one_galaxy_out(everything, theta, (low, high))
+        rows, each = leave_one_galaxy_out(everything)
         results["measured"] = dict(
             zip(LINES, everything.detected.sum(axis=0).tolist(), strict=True)
         )
         results["test"] = judged(held_back, test)
         results["leave_one_galaxy_out"] = judged(rows, each)
         candidates = {
-            CHOSEN: cross_validation(known, theta, (low, high)),
+            CHOSEN: cross_validation(known),
             NETWORK: cross_validation_of_network(known),
         }
         results["candidates"] = {

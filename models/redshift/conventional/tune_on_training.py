@@ -20,7 +20,6 @@ from mmbroker.models.real_data.split import TRAIN, split_of
 from mmbroker.models.redshift.conventional.tune import Sample, fold_of, tune
 from mmbroker.processors.fingerprint.merge import build
 from mmbroker.processors.redshift.published import independent
-from mmbroker.processors.redshift.tuned import packaged
 
 
 def training_samples(name: str, galaxies: Sequence[RealGalaxy]) -> list[Sample]:
@@ -73,7 +72,7 @@ def main(arguments: list[str] | None = None) -> None:
     content = {
         "how": "As processors/redshift/tuned.json, on the training parts of GOODS-N, COSMOS and "
         "SPT alone (python -m mmbroker.models.redshift.conventional.tune_on_training).",
-        "constants": asdict(tune(samples, packaged())),
+        "constants": asdict(tune(samples)),
     }
     options.output.write_text(json.dumps(content, indent=1) + "\n")
 

@@ -146,9 +146,11 @@ def _usable(row: Row) -> tuple[list[Observation], list[str]]:
 
 
 def _s500_jy(one: Fingerprint) -> float:
+    """The mean of what was measured near 500 um, NaN where nothing was."""
     near = [
-        band.weighted_flux / band.weight
+        band
         for band in one.bands
         if band.weight > 0 and abs(math.log(band.frequency_hz / _S500_HZ)) < 0.05
     ]
-    return near[0] if near else float("nan")
+    weight = sum(band.weight for band in near)
+    return sum(band.weighted_flux for band in near) / weight if near else float("nan")

@@ -11,12 +11,18 @@ import numpy as np
 
 from mmbroker.models.redshift import measures
 from mmbroker.models.redshift.baselines.baselines import CONVENTIONAL
-from mmbroker.models.redshift.conventional.tune import Sample, cross_validate, fold_of, tune
+from mmbroker.models.redshift.conventional.tune import (
+    EVALUATIONS,
+    Sample,
+    cross_validate,
+    fold_of,
+    tune,
+)
 from mmbroker.models.redshift.evaluate.evaluate import Evaluation, _estimate, _of_posteriors
 from mmbroker.models.redshift.evaluate.real_galaxies import Figures, read_galaxies
 from mmbroker.processors.redshift import ConventionalRedshift
 from mmbroker.processors.redshift.published import independent
-from mmbroker.processors.redshift.tuned import Tuned, packaged
+from mmbroker.processors.redshift.tuned import Tuned
 from mmbroker.processors.scoring.calibration import fit_logistic
 from mmbroker.processors.scoring.score import REDSHIFT_TOLERANCE, mass_around_best
 
@@ -50,34 +56,32 @@ def samples(tables: Sequence[str | Path], folds: int = 5) -> list[Sample]:
 
 
 def tune_redshift(
-    tables: Sequence[str | Path], path: Path, start: Tuned | None = None, evaluations: int = 120
+    tables: Sequence[str | Path], path: Path, evaluations: int = EVALUATIONS
 ) -> dict[str, Figures]:
     """Tune the constants on tables, write them with their cross-validated figures.
 
     Args:
         tables: paths of tables with spectroscopic redshifts.
         path: file to write, ``processors/redshift/tuned.json`` of a working copy.
-        start: where to start; by default the constants in force.
         evaluations: of the score, for each fold.
 
     Returns:
         By sample the figures of galaxies whose fold was left out.
     """
     many = samples(tables)
-    first = packaged() if start is None else start
     figures: dict[str, Figures] = {}
-    for sample, posteriors in zip(many, cross_validate(many, first, evaluations), strict=True):
+    for sample, posteriors in zip(many, cross_validate(many, evaluations), strict=True):
         everything = np.ones(len(sample.truth), bool)
         estimates = {CONVENTIONAL: _of_posteriors(posteriors, sample.truth)}
         held = Evaluation(
             sample.name, sample.truth, {"all": everything}, estimates, posteriors, [], "", ""
         )
         figures[sample.name] = held.figures("all", CONVENTIONAL)
-    final = tune(many, first, evaluations)
+    final = tune(many, evaluations)
     content = {
         "how": (
-            "Nelder-Mead on the mean ln density at the spectroscopic redshift with a penalty on "
-            "coverage, the samples equally weighted "
+            "Nelder-Mead, from constants that have seen no table, on the mean ln density at the "
+            "spectroscopic redshift with a penalty on coverage, the samples equally weighted "
             "(models/redshift/conventional/tune.py); the figures are those of galaxies whose "
             "fold, of five, was left out."
         ),

@@ -11,7 +11,6 @@ import pytest
 
 pytest.importorskip("torch", reason="training needs torch")
 
-from mmbroker.models.lines.distribution import PARAMETERS
 from mmbroker.models.lines.network import Recipe, pretrained, simulated_table, train
 from mmbroker.models.lines.train import cross_validation, cross_validation_of_network
 from mmbroker.models.packaged.networks import WEIGHTS
@@ -61,9 +60,7 @@ def test_candidates_are_judged_on_the_same_lines_and_that_of_the_card_as_it_says
     everything = read_lines(shared_data)
     known = everything.select(everything.split != TEST)
     card = json.loads((WEIGHTS / "weak_lines.json").read_text(encoding="utf-8"))
-    theta = np.array([card["scatter"][name] for name in PARAMETERS])
-    low, high = card["widths"]
-    normal, stated = cross_validation(known, theta, (low, high)), card["cross_validation"]
+    normal, stated = cross_validation(known), card["cross_validation"]
     network = cross_validation_of_network(known, replace(RECIPE, epochs=2))
     for subset in ("all", "z > 0.1", "z < 0.1"):
         assert normal["log_score"][subset] == pytest.approx(stated["log_score"][subset], abs=0.01)

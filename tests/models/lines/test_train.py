@@ -16,9 +16,15 @@ from mmbroker.models.lines.baselines import (
     upper_energy_k,
 )
 from mmbroker.models.lines.distribution import PARAMETERS, Table, _evidence, covariance, fit
-from mmbroker.models.lines.measures import figures, predict
+from mmbroker.models.lines.measures import Predictions, figures, predict
 from mmbroker.models.lines.simulation import observed_lines, simulated_lines
-from mmbroker.models.lines.train import calibrated_widths, subsets, with_widths, write
+from mmbroker.models.lines.train import (
+    calibrated_out_of_fold,
+    calibrated_widths,
+    subsets,
+    with_widths,
+    write,
+)
 from mmbroker.models.packaged.line_recovery import load_line_recovery
 from mmbroker.models.real_data.line_tables import LineSample, read_ladders, read_lines
 from mmbroker.models.real_data.split import TEST
@@ -127,6 +133,27 @@ def test_constant_ratio_without_training_is_the_published_one() -> None:
     rows = masked(sample)
     found = Baselines(sample.select(np.zeros(1, bool))).predictions(rows)
     assert found[CONSTANT_ALL] == pytest.approx(rows.truth)
+
+
+def test_intervals_of_a_fold_are_not_calibrated_on_its_own_lines(
+    ladders_of_one_slope: LineSample,
+) -> None:
+    rows = masked(ladders_of_one_slope)
+    fold = rows.galaxy % 3
+    error = np.random.default_rng(4).normal(0, 0.2, len(rows))
+    ones = np.full(len(rows), 0.1)
+    found = Predictions(rows.truth + error, ones, 1.96 * ones, {})
+    calibrated = calibrated_out_of_fold(rows, fold, found)
+    # Whatever the truth of the first fold is, its intervals stay as they are.
+    surprising = replace(rows, truth=np.where(fold == 0, rows.truth + 0.4, rows.truth))
+    again = calibrated_out_of_fold(surprising, fold, found)
+    for name in ("half_width_68", "half_width_95"):
+        before, after = getattr(calibrated, name), getattr(again, name)
+        assert (before[fold == 0] == after[fold == 0]).all()
+        assert (before[fold > 0] < after[fold > 0]).all()
+    low, high = calibrated_widths(rows, found)
+    assert calibrated.half_width_68 == pytest.approx(ones * low, rel=0.3)
+    assert calibrated.half_width_95 == pytest.approx(ones * high, rel=0.3)
 
 
 def test_subsets_are_galaxies_with_other_lines_or_luminosity_alone(

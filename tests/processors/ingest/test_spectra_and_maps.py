@@ -1,6 +1,7 @@
 """Spectra and maps from FITS and ECSV."""
 
 import dataclasses
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,11 @@ import pytest
 from astropy import units as u
 from astropy.io import fits
 from astropy.table import Table
-from astropy.wcs import WCS
+from astropy.wcs import WCS, FITSFixedWarning
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mmbroker.processors.fingerprint.map_photometry import measure
 from mmbroker.processors.ingest.headers import Given, HeaderError
 from mmbroker.processors.ingest.maps import read_map
 from mmbroker.processors.ingest.spectra import read_spectrum
@@ -34,7 +36,10 @@ def flux_mjy(seed: int = 1) -> Any:
 def spectrum_file(folder: Path, error: bool = False, drop: str = "", **cards: Any) -> Path:
     """An image of shape (channels, 1, 1) with a frequency axis from 90 GHz in steps of 20 MHz."""
     axis = {"CTYPE3": "FREQ", "CRVAL3": 90e9, "CDELT3": 20e6, "CRPIX3": 1, "CUNIT3": "Hz"}
-    sky = {"CTYPE1": "RA---SIN", "CTYPE2": "DEC--SIN", "CRVAL1": 150.0, "CRVAL2": 2.0}
+    sky = {
+        "CTYPE1": "RA---SIN", "CRVAL1": 150.0, "CDELT1": -0.2 / 3600, "CRPIX1": 1,
+        "CTYPE2": "DEC--SIN", "CRVAL2": 2.0, "CDELT2": 0.2 / 3600, "CRPIX2": 1,
+    }  # fmt: skip
     image = fits.PrimaryHDU(flux_mjy()[:, None, None].astype(">f4"))
     image.header.update(sky | axis | HEADER | cards)
     image.header.remove(drop, ignore_missing=True)
@@ -61,6 +66,143 @@ def test_a_fits_spectrum_comes_with_frame_beam_position_and_time(tmp_path: Path)
     assert spectrum.beam_major_arcsec == pytest.approx(1.0)
     assert spectrum.beam_position_angle_deg == 30.0
     assert observation.acquisition.calibration is None
+
+
+def test_a_spectrum_lies_at_its_pixel_and_not_at_the_reference_pixel(tmp_path: Path) -> None:
+    cards = {"CRPIX1": 21.0, "CDELT1": -1e-3, "CRPIX2": -19.0, "CDELT2": 1e-3}
+    observation = read_spectrum(spectrum_file(tmp_path, **cards, CRVAL1=150.1, CRVAL2=2.2))
+    assert observation.right_ascension_deg == pytest.approx(150.120015, abs=1e-6)
+    assert observation.declination_deg == pytest.approx(2.22, abs=1e-6)
+
+
+def cube_axes(
+    order: list[str], projection: str, reference: list[float], step: list[float], angle_deg: float
+) -> dict[str, Any]:
+    """Header of a cube with its axes in an order; PC turns the sky by an angle."""
+    kinds = {
+        "lon": (f"RA---{projection}", 150.0, reference[0], step[0], "deg"),
+        "lat": (f"DEC--{projection}", -20.0, reference[1], step[1], "deg"),
+        "spectrum": ("FREQ", 90e9, reference[2], 20e6, "Hz"),
+        "stokes": ("STOKES", 1.0, 1.0, 1.0, ""),
+    }
+    cards: dict[str, Any] = {}
+    for axis, name in enumerate(order, 1):
+        values = zip(("CTYPE", "CRVAL", "CRPIX", "CDELT", "CUNIT"), kinds[name], strict=True)
+        cards |= {f"{keyword}{axis}": value for keyword, value in values}
+    lon, lat = order.index("lon") + 1, order.index("lat") + 1
+    cosine, sine = np.cos(np.radians(angle_deg)), np.sin(np.radians(angle_deg))
+    turned = {(lon, lon): cosine, (lat, lat): cosine, (lon, lat): -sine, (lat, lon): sine}
+    return cards | {f"PC{row}_{column}": value for (row, column), value in turned.items()}
+
+
+@given(
+    order=st.permutations(["lon", "lat", "spectrum", "stokes"]),
+    projection=st.sampled_from(["SIN", "TAN"]),
+    pixel=st.tuples(st.integers(0, 999), st.integers(0, 999)),
+    reference=st.lists(st.floats(-500.0, 1500.0), min_size=3, max_size=3),
+    step=st.lists(
+        st.floats(-5e-3, 5e-3).filter(lambda one: abs(one) > 1e-6), min_size=2, max_size=2
+    ),
+    angle_deg=st.floats(0.0, 360.0),
+    absent=st.booleans(),
+)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_spectrum_cut_out_of_a_cube_lies_where_its_pixel_lay(
+    tmp_path: Path,
+    order: list[str],
+    projection: str,
+    pixel: tuple[int, int],
+    reference: list[float],
+    step: list[float],
+    angle_deg: float,
+    absent: bool,
+) -> None:
+    cube = fits.Header(cube_axes(order, projection, reference, step, angle_deg))
+    at = [0.0] * 4
+    at[order.index("lon")], at[order.index("lat")] = pixel
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FITSFixedWarning)
+        world = WCS(cube).wcs_pix2world([at], 0)[0]
+    cut = cube.copy()
+    for name, offset in zip(("lon", "lat"), pixel, strict=True):
+        cut[f"CRPIX{order.index(name) + 1}"] -= offset
+    # Axes of length one may be left out of the array, as np.squeeze does.
+    shape = (
+        (CHANNELS,)
+        if absent and order[0] == "spectrum"
+        else tuple(CHANNELS if name == "spectrum" else 1 for name in reversed(order))
+    )
+    image = fits.PrimaryHDU(flux_mjy().reshape(shape))
+    image.header.update(cut)
+    image.header.update({key: card for key, card in HEADER.items() if key not in POSITION})
+    path = tmp_path / "cut.fits"
+    image.writeto(path, overwrite=True)
+    observation = read_spectrum(path)
+    found = observation.right_ascension_deg, observation.declination_deg
+    expected = world[order.index("lon")], world[order.index("lat")]
+    assert found == pytest.approx(expected, abs=1e-9)
+    assert observation.spectrum is not None
+    channel = np.arange(1, CHANNELS + 1) - reference[2]
+    assert np.allclose(observation.spectrum.frequency_hz, 90e9 + 20e6 * channel, rtol=1e-12)
+
+
+def test_a_reference_pixel_and_a_step_that_are_not_stated_are_those_of_the_standard(
+    tmp_path: Path,
+) -> None:
+    """FITS standard 4.0, section 8.2: CRPIX is 0 and CDELT 1 by default."""
+    stated = {"CRPIX1": 0.0, "CDELT1": 1.0, "CRPIX2": 0.0, "CDELT2": 1.0}
+    expected = read_spectrum(spectrum_file(tmp_path, **stated))
+    path = spectrum_file(tmp_path)
+    with fits.open(path, mode="update") as file:
+        for keyword in stated:
+            del file[0].header[keyword]
+    found = read_spectrum(path)
+    assert found.right_ascension_deg == expected.right_ascension_deg
+    assert found.declination_deg == expected.declination_deg
+    assert found.declination_deg == pytest.approx(3.0, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("shape", "named"),
+    [
+        ((CHANNELS // 4, 2, 2), "NAXIS1 = 2, CTYPE2 = DEC--SIN, NAXIS2 = 2"),
+        ((1, 1, CHANNELS), f"CTYPE1 = RA---SIN, NAXIS1 = {CHANNELS}"),
+        ((1, CHANNELS, 1), f"CTYPE2 = DEC--SIN, NAXIS2 = {CHANNELS}"),
+        ((1, 1, 1), "not one spectrum"),
+    ],
+)
+def test_an_image_that_runs_along_the_sky_is_no_spectrum(
+    tmp_path: Path, shape: tuple[int, ...], named: str
+) -> None:
+    path = spectrum_file(tmp_path)
+    header = fits.getheader(path)
+    data = np.resize(flux_mjy(), shape)
+    fits.PrimaryHDU(data, header).writeto(path, overwrite=True)
+    with pytest.raises(HeaderError) as error:
+        read_spectrum(path)
+    assert named in str(error.value)
+
+
+def test_a_pixel_off_the_sky_needs_a_position(tmp_path: Path) -> None:
+    path = spectrum_file(tmp_path, CRPIX1=1e7)
+    with pytest.raises(HeaderError, match=r"CRPIX1 = 1e\+07.*give --right-ascension"):
+        read_spectrum(path)
+    observation = read_spectrum(path, Given(right_ascension_deg=10.0, declination_deg=-5.0))
+    assert (observation.right_ascension_deg, observation.declination_deg) == (10.0, -5.0)
+
+
+@pytest.mark.parametrize(
+    ("cards", "named"),
+    [
+        ({"CDELT1": 0.0}, "CDELT are no coordinate system"),
+        ({"PC1_3": 1e-9}, "PC or CD mixes the spectral axis"),
+    ],
+)
+def test_a_coordinate_system_that_makes_no_sense_is_told(
+    tmp_path: Path, cards: dict[str, float], named: str
+) -> None:
+    with pytest.raises(HeaderError, match=named):
+        read_spectrum(spectrum_file(tmp_path, **cards))
 
 
 def test_without_errors_the_noise_is_measured_and_told(tmp_path: Path) -> None:
@@ -181,7 +323,7 @@ def map_file(folder: Path, shape: tuple[int, ...] = (1, 1, 100, 120), **cards: A
     """A map with 0.2 arcsec pixels and a point source of 5 mJy/beam 2 arcsec east."""
     image = np.random.default_rng(2).normal(0, 1e-4, shape)
     if len(shape) > 1:
-        image[..., 50, 50] += 5e-3
+        image[..., min(50, shape[-2] - 1), 50] += 5e-3
     hdu = fits.PrimaryHDU(image.astype(">f4"))
     sky = {
         "CTYPE1": "RA---SIN", "CRVAL1": 150.0, "CDELT1": -0.2 / 3600, "CRPIX1": 61,
@@ -224,6 +366,45 @@ def test_a_map_is_cut_out_around_a_position(tmp_path: Path) -> None:
     assert (cutout.height, cutout.width) == (20, 20)
     row, column = np.unravel_index(cutout.image.argmax(), cutout.image.shape)
     assert (abs(row - 9.5), abs(column - 9.5)) == (0.5, 0.5)
+
+
+def test_a_map_may_have_its_axes_in_any_order(tmp_path: Path) -> None:
+    expected = read_map(map_file(tmp_path, (100, 120), RESTFRQ=230e9))
+    path = tmp_path / "map.fits"
+    data, header = fits.getdata(path), fits.getheader(path)
+    swapped = header.copy()
+    for keyword in ("CTYPE", "CRVAL", "CRPIX", "CDELT"):
+        swapped[f"{keyword}1"], swapped[f"{keyword}2"] = (
+            header[f"{keyword}2"],
+            header[f"{keyword}1"],
+        )
+    fits.PrimaryHDU(data.T, swapped).writeto(path, overwrite=True)
+    found = read_map(path)
+    assert found.continuum_map is not None
+    assert expected.continuum_map is not None
+    assert (found.continuum_map.image == expected.continuum_map.image.T).all()
+    assert found.right_ascension_deg == pytest.approx(expected.right_ascension_deg, abs=1e-12)
+    assert found.declination_deg == pytest.approx(expected.declination_deg, abs=1e-12)
+    source = measure(found.continuum_map, 150.0 + 2 / 3600 / np.cos(np.radians(2.0)), 2.0)
+    assert source.weighted_peak / source.weight == found.continuum_map.image.max()
+
+
+def test_a_slice_along_position_and_frequency_is_no_map(tmp_path: Path) -> None:
+    path = map_file(tmp_path, (60, 1, 60), CTYPE3="FREQ", CRVAL3=230e9, CDELT3=2e7, CRPIX3=1)
+    with pytest.raises(HeaderError, match=r"CTYPE3 = FREQ, NAXIS3 = 60: this is no map of the sky"):
+        read_map(path)
+
+
+def test_a_map_may_lack_the_axes_of_length_one_that_its_header_has(tmp_path: Path) -> None:
+    whole = read_map(map_file(tmp_path)).continuum_map
+    header = fits.getheader(tmp_path / "map.fits")
+    path = tmp_path / "squeezed.fits"
+    fits.PrimaryHDU(fits.getdata(tmp_path / "map.fits").squeeze(), header).writeto(path)
+    squeezed = read_map(path).continuum_map
+    assert whole is not None
+    assert squeezed is not None
+    assert squeezed.frequency_hz == whole.frequency_hz
+    assert squeezed.wcs_header == whole.wcs_header
 
 
 def test_jansky_per_pixel_becomes_jansky_per_beam(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from random import Random
 
 import numpy as np
 import pytest
@@ -307,6 +308,39 @@ def test_a_radio_limit_counts(estimator: ConventionalRedshift) -> None:
     before, after = estimator.estimate([galaxy(detected), galaxy([*detected, limit(2e5, 9e-6)])])
     assert after.inputs == ["dust", "radio"]
     assert after.best > before.best
+
+
+@given(
+    micron=st.sampled_from([160.0, 850.0, 3000.0, 2e5]),
+    limits_jy=st.lists(st.floats(1e-6, 1e-1), min_size=2, max_size=4),
+    random=st.randoms(use_true_random=False),
+)
+@settings(max_examples=25, deadline=None)
+def test_of_limits_at_one_frequency_the_tightest_counts_in_any_order(
+    estimator: ConventionalRedshift, micron: float, limits_jy: list[float], random: Random
+) -> None:
+    detected = [band(500, 0.03, 0.004), band(1200, 0.012, 0.001)]
+    # One frequency, computed in ways that round differently.
+    limited = [
+        replace(limit(micron, one), band=f"{place}", frequency_hz=hz(micron) * (1 + place * 2e-16))
+        for place, one in enumerate(limits_jy)
+    ]
+    tightest = galaxy([*detected, limit(micron, min(limits_jy))])
+    mixed = [*detected, *limited]
+    random.shuffle(mixed)
+    expected, found = estimator.log_continuum([tightest, galaxy(mixed)])
+    assert found == pytest.approx(expected, abs=1e-9)
+    again = estimator.log_continuum([galaxy([*detected, *limited])])
+    assert (again[0] == found).all()
+
+
+def test_a_limit_does_not_replace_what_was_measured_at_its_frequency(
+    estimator: ConventionalRedshift,
+) -> None:
+    detected = [band(850, 5e-3, 7e-4), band(2e5, 2e-4, 1e-5)]
+    generous = replace(limit(2e5, 0.03), band="shallow")
+    before, after = estimator.log_continuum([galaxy(detected), galaxy([*detected, generous])])
+    assert after == pytest.approx(before, abs=1e-3)
 
 
 def test_a_map_counts_as_a_band(estimator: ConventionalRedshift) -> None:

@@ -56,6 +56,15 @@ def probability(fit: TemplateFit, *galaxies: Fingerprint) -> np.ndarray:
     return np.asarray(np.exp(found - np.logaddexp.reduce(found, axis=1)[:, None]))
 
 
+def test_of_two_measurements_in_one_band_the_more_precise_is_the_magnitude(
+    fit: TemplateFit,
+) -> None:
+    rough, precise = (2.157, 4e-6, 2e-6), (2.15, 1e-6, 1e-8)
+    many = [galaxy(precise), galaxy(rough, precise), galaxy(precise, rough)]
+    found = fit.magnitude(photometry(many, fit.templates.wavelength_um))
+    assert (found == found[0]).all()
+
+
 @pytest.mark.parametrize("redshift", [0.3, 0.8, 1.5, 3.0])
 def test_a_galaxy_like_a_common_template_gets_its_redshift(
     fit: TemplateFit, redshift: float

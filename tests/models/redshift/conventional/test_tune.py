@@ -1,10 +1,20 @@
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+from dataclasses import asdict, replace
 
 import numpy as np
+import pytest
 
-from mmbroker.models.redshift.conventional.tune import Sample, cross_validate, fold_of, tune
+from mmbroker.models.redshift.conventional.tune import (
+    _BOUNDS,
+    NEUTRAL,
+    Sample,
+    _maximise,
+    cross_validate,
+    fold_of,
+    tune,
+)
 from mmbroker.processors.fingerprint.merge import empty
 from mmbroker.processors.redshift.tuned import packaged
 from mmbroker.schemas.events import PublishedRedshift
@@ -26,15 +36,45 @@ def sample(count: int, width: float, stated: float) -> Sample:
 
 def test_understated_intervals_are_widened_until_they_hold_the_truth() -> None:
     simulated = sample(240, width=0.06, stated=0.02)
-    tuned = tune([simulated], packaged(), evaluations=50)
+    tuned = tune([simulated], evaluations=50)
     width = np.hypot(tuned.published_inflation * 0.02, tuned.published_floor)
     assert 0.04 < width < 0.08
-    (posteriors,) = cross_validate([simulated], packaged(), evaluations=50)
+    (posteriors,) = cross_validate([simulated], evaluations=50)
     inside = [
         one.interval_68.lower <= z <= one.interval_68.upper
         for one, z in zip(posteriors, simulated.truth, strict=True)
     ]
     assert 0.58 < np.mean(inside) < 0.78
+
+
+def test_the_search_starts_at_constants_that_have_seen_no_table() -> None:
+    """What is in force was tuned on all galaxies, and knows those of every fold."""
+    simulated = sample(60, width=0.06, stated=0.02)
+    alone = [replace(one, photometric_redshifts=[]) for one in simulated.fingerprints]
+    # A single evaluation leads nowhere.
+    found = asdict(tune([replace(simulated, fingerprints=alone)], evaluations=1))
+    in_force = asdict(packaged())
+    assert found == pytest.approx(asdict(NEUTRAL), rel=0.011)
+    assert all(found[name] != pytest.approx(in_force[name], rel=0.005) for name in found)
+
+
+def test_a_search_that_starts_at_a_bound_leaves_it() -> None:
+    """Cut off at the bound, its first step would be too small to tell a better value."""
+    best = {"dust_temper": 0.6, "radio_temper": 0.5}
+    tuned = _maximise(
+        lambda one: -sum((math.log(getattr(one, name) / best[name])) ** 2 for name in best),
+        NEUTRAL,
+        list(best),
+        60,
+    )
+    assert NEUTRAL.dust_temper == NEUTRAL.radio_temper == 1.0
+    assert tuned.dust_temper == pytest.approx(0.6, rel=0.02)
+    assert tuned.radio_temper == pytest.approx(0.5, rel=0.02)
+
+
+def test_neutral_constants_are_within_the_bounds_of_the_search() -> None:
+    assert asdict(NEUTRAL).keys() == _BOUNDS.keys()
+    assert all(low <= getattr(NEUTRAL, name) <= high for name, (low, high) in _BOUNDS.items())
 
 
 def test_folds_are_even_and_reproducible() -> None:
