@@ -67,9 +67,10 @@ _OPENING = """# Simulated catalogues against the real tables
 
 Asked: what tells a simulated catalogue from a real one, and by how much? Data: GOODS-N (Liu et al.
 2018, ApJ 853 172), COSMOS (Drew & Casey 2022, ApJ 930 142; optical: Lilly et al. 2007, ApJS 172 70)
-and SPT-SMG (Reuter et al. 2020, ApJ 902 78). The protocol is in `models/README.md`; this page is
-rebuilt by `python -m mmbroker.models.report simulator`. The test part was opened once for this
-simulator, and once more for the first one beside it. """
+and SPT-SMG (Reuter et al. 2020, ApJ 902 78). The protocol is in
+`models/protocols/simulator.md`; this page is rebuilt by
+`python -m mmbroker.models.report simulator`. The test part was opened once for this simulator, and
+once more for the first one beside it. """
 
 _WITHOUT_TABLES = """
 The tables of real galaxies were not at hand: nothing is compared. Set `MMBROKER_DATA` to their

@@ -38,9 +38,9 @@ def page(output: Path) -> str:
         "What was asked, on which data, what came of it, and against what. Square brackets are "
         "95 % intervals, paired where two are compared. Conditions were written down before "
         "anything was trained. Each page has the whole and its caveats; the protocols, and how "
-        "often a test part was opened, stand in [models/README.md](../README.md). This page is "
-        "made from the numbers of the others by "
-        "`make reports`.",
+        "often a test part was opened, stand in "
+        "[models/protocols](../protocols/README.md). This page is made from the numbers of the "
+        "others by `make reports`.",
         "| | asked | on what | found | to beat |\n|---|---|---|---|---|",
     ]
     for name, row in ROWS.items():

@@ -83,7 +83,7 @@ def page(
         "and the conventional redshift, the critic judges how genuine a fingerprint looks. Asked: "
         "how far the draws can be told from real galaxies, whether they were learnt by heart, and "
         "how often the calibrated critic calls genuine what is not. The protocol, written before "
-        "training, stands in `models/README.md`.",
+        "training, stands in `models/protocols/critic.md`.",
         "",
         f"Trained on {card['trained_on']}: {recipe['simulated_epochs']} + {recipe['real_epochs']} "
         f"epochs of both networks in batches of {recipe['batch']}, {recipe['frozen_epochs']} + "

@@ -54,7 +54,7 @@ _INTRODUCTION = f"""# Weak lines
 
 Asked: the luminosity L′ of a CO, [CI] or [CII] line that is not measured, or not well, from the
 other lines of the galaxy, its infrared luminosity and its redshift. The protocol stands in
-`../README.md` and was written down before anything was fitted. Rebuild this page with
+`../protocols/weak_lines.md` and was written down before anything was fitted. Rebuild this page with
 `python -m mmbroker.models.report weak_lines`.
 
 The estimator is a joint normal distribution of the twelve log L′ and log L_IR

@@ -43,7 +43,7 @@ def _head(numbers: dict[str, Any]) -> str:
 Asked: does a Transformer over patches of a spectrum find more lines than conventional finders, at
 the same purity, and measure them well? **Everything that is counted here is simulated**:
 {spectra["test"]} test spectra and their lines, after thresholds and calibrations were set on
-{spectra["validation"]} others. The protocol is in `models/README.md`.
+{spectra["validation"]} others. The protocol is in `models/protocols/parser.md`.
 
 {_openings(numbers)}
 
@@ -59,7 +59,8 @@ def _openings(numbers: dict[str, Any]) -> str:
         " page (purity by S/N, what specutils measures, continuum), at its third the errors of the"
         " continuum had been made larger, at its fourth the comb, with which redshifts are"
         " compared, had been made more cautious, both on other simulated spectra: nothing was"
-        " chosen on the test part. What the former comb reached stands in `models/README.md`."
+        " chosen on the test part. What the former comb reached stands in"
+        " `models/protocols/parser.md`."
     )
 
 

@@ -210,8 +210,8 @@ def page(numbers: dict[str, Any]) -> str:
         "Another conventional estimate would take its place if its CRPS on the validation part "
         "were better, with an interval that excludes zero, with the published redshifts or with "
         "these withheld, and no figure of the test part were worse in either case (the rule is in "
-        "`models/README.md`); the candidates are the strongest baseline and the conventional "
-        "redshift with templates:",
+        "`models/protocols/refined_redshift_2.md`); the candidates are the strongest baseline and "
+        "the conventional redshift with templates:",
         _rule_table(numbers["rule"]),
         "The rule was written for both cases together: what is worse in one is not used in the "
         "other.",

@@ -164,7 +164,8 @@ def page(numbers: dict[str, Any]) -> str:
     text = [
         "# Refined redshifts, version 4",
         "Asked: does the learned redshift beat the strongest conventional baseline on real "
-        "galaxies that it was not trained on, by the conditions fixed in `models/README.md`?",
+        "galaxies that it was not trained on, by the conditions fixed in "
+        "`models/protocols/refined_redshift_1.md`?",
         *(_of_real_galaxies(numbers) if "parts" in numbers else [NO_TABLES]),
         *simulated_estimates.section(numbers["simulated"]),
         *simulated_spectra.section(numbers["simulated, with spectra"]),

@@ -93,9 +93,10 @@ def section(numbers: dict[str, Any]) -> str:
         "## Critic and generator across trial redshifts",
         "The critic's output with its condition put at each of 32 trial redshifts, or the "
         "closeness of 128 draws of the generator there, is added to the ln of a posterior with an "
-        "exponent of highest likelihood, by the protocol in `models/README.md`: fitted on the "
-        "training part, for the refined redshift on validation. The test part was opened once for "
-        "it, with version 3 of the refined redshift. Below are the figures there, of the present "
+        "exponent of highest likelihood, by the protocol in "
+        "`models/protocols/trial_redshifts.md`: fitted on the training part, for the refined "
+        "redshift on validation. The test part was opened once for it, with version 3 "
+        "of the refined redshift. Below are the figures there, of the present "
         "version, with the curve minus those without it.",
     ]
     kept = []
