@@ -2,7 +2,7 @@
 
 The tables are heterogeneous: fluxes of many telescopes and apertures, luminosities that may or may
 not be corrected for lensing, mistakes of copying. What is made of them is written down in
-``models/README.md``.
+``models/protocols/weak_lines.md``.
 """
 
 from __future__ import annotations
