@@ -14,14 +14,13 @@ import numpy as np
 
 from mmbroker.processors.features.lines import SHAPES
 from mmbroker.processors.features.patches import Array, Patches, filter_signal_to_noise
-from mmbroker.processors.relations import SPEED_OF_LIGHT_KM_S
+from mmbroker.processors.relations import FWHM_PER_SIGMA, SPEED_OF_LIGHT_KM_S
 from mmbroker.schemas.events import ParsedLine
 
 WIDTHS_KM_S: Array = np.geomspace(80.0, 1400.0, 9)
 
 MOST_LINES = 12
 
-_FWHM_PER_SIGMA = math.sqrt(8 * math.log(2))
 _APART = 0.45  # of the sum of two widths
 
 
@@ -79,7 +78,7 @@ def _velocity(patches: Patches, line: ParsedLine) -> Array:
 
 def _profile(patches: Patches, line: ParsedLine) -> Array:
     """Flux density of a Gaussian line in Jy, shape (N,)."""
-    sigma = np.hypot(line.width_km_s / _FWHM_PER_SIGMA, patches.width_km_s / math.sqrt(12))
+    sigma = np.hypot(line.width_km_s / FWHM_PER_SIGMA, patches.width_km_s / math.sqrt(12))
     exponent = -0.5 * np.square(_velocity(patches, line) / sigma)
     profile: Array = line.flux_jy_km_s / (sigma * math.sqrt(2 * math.pi)) * np.exp(exponent)
     return profile
@@ -116,7 +115,7 @@ def _line(patches: Patches, ratios: Array, fluxes: Array, index: int) -> ParsedL
     velocity = shift * patches.width_km_s[index]
     # The place in the layout rises with frequency.
     frequency = float(patches.frequency_hz[index]) * (1 + velocity / SPEED_OF_LIGHT_KM_S)
-    velocity_error = math.sqrt(2) * width / _FWHM_PER_SIGMA / ratio
+    velocity_error = math.sqrt(2) * width / FWHM_PER_SIGMA / ratio
     return ParsedLine(
         frequency_hz=frequency,
         frequency_error_hz=velocity_error / SPEED_OF_LIGHT_KM_S * frequency,

@@ -12,7 +12,7 @@ from mmbroker.models.parser.judged.line_detections import Finder
 from mmbroker.processors.features.lines import SHAPES
 from mmbroker.processors.features.matched_filter import matched_filter_lines
 from mmbroker.processors.features.patches import Patches
-from mmbroker.processors.relations import SPEED_OF_LIGHT_KM_S
+from mmbroker.processors.relations import FWHM_PER_SIGMA, SPEED_OF_LIGHT_KM_S
 from mmbroker.schemas.events import Floats, ParsedLine
 
 SMOOTHINGS_KM_S = (200.0, 400.0)
@@ -24,7 +24,6 @@ FIT_WINDOW_KM_S = 800.0
 FIRST_WIDTH_KM_S = 300.0
 """Full width at half maximum that its fits begin with."""
 
-_FWHM_PER_SIGMA = math.sqrt(8 * math.log(2))
 _GAUSSIAN = np.array([1.0, 0.0, 0.0], np.float32)
 _NARROWEST_SIGMA_KM_S = 20.0
 _LEAST_CHANNELS = 6
@@ -123,7 +122,7 @@ def specutils_measured(patches: Patches, line: ParsedLine) -> ParsedLine:
     first = Gaussian1D(
         amplitude=max(flux_mjy[np.abs(velocity).argmin()], error_mjy.min()),
         mean=0.0,
-        stddev=FIRST_WIDTH_KM_S / _FWHM_PER_SIGMA,
+        stddev=FIRST_WIDTH_KM_S / FWHM_PER_SIGMA,
         bounds={
             "amplitude": (0.0, None),
             "mean": (-FIT_WINDOW_KM_S, FIT_WINDOW_KM_S),
@@ -160,8 +159,8 @@ def _fitted_line(frequency_hz: float, parameters: Floats, covariance: Floats) ->
     return ParsedLine(
         frequency_hz=frequency_hz * (1 - mean / SPEED_OF_LIGHT_KM_S),
         frequency_error_hz=error[0] / SPEED_OF_LIGHT_KM_S * frequency_hz,
-        width_km_s=sigma * _FWHM_PER_SIGMA,
-        width_error_km_s=error[1] * _FWHM_PER_SIGMA,
+        width_km_s=sigma * FWHM_PER_SIGMA,
+        width_error_km_s=error[1] * FWHM_PER_SIGMA,
         flux_jy_km_s=area * amplitude * sigma,
         flux_error_jy_km_s=error[2],
         probability=math.nan,
