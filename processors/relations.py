@@ -27,6 +27,9 @@ SPEED_OF_LIGHT_KM_S = 299_792.458
 
 ARCSEC_PER_RADIAN = 180.0 * 3600.0 / math.pi
 
+FWHM_PER_SIGMA = math.sqrt(8.0 * math.log(2.0))
+"""Full width at half maximum of a Gaussian over its standard deviation."""
+
 LSRK_SOLAR_SPEED_KM_S = 20.0
 """Speed of the Sun in the kinematic local standard of rest, by convention (Kerr & Lynden-Bell
 1986, MNRAS 221 1023; as adopted by the radio observatories and astropy's ``LSRK``)."""

@@ -251,7 +251,7 @@ class Identification:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ParsedLine:
-    """A line that the parser found in a spectrum; errors are 1 sigma."""
+    """A line that was found in a spectrum; errors are 1 sigma."""
 
     frequency_hz: float
     frequency_error_hz: float

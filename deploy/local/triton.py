@@ -94,13 +94,11 @@ class Triton(Component):
         from tritonclient.grpc import InferenceServerClient
         from tritonclient.utils import InferenceServerException
 
-        client = InferenceServerClient(self.address)
-        try:
-            return bool(client.is_server_ready(client_timeout=2))
-        except InferenceServerException:
-            return False
-        finally:
-            client.close()
+        with InferenceServerClient(self.address) as client:
+            try:
+                return bool(client.is_server_ready(client_timeout=2))
+            except InferenceServerException:
+                return False
 
     def clean(self) -> None:
         """Remove the shared memory that a killed server leaves to fill the machine's."""

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from mmbroker.processors.features import maps
 from mmbroker.processors.features.lines import OUTPUTS
+from mmbroker.processors.features.maps import MORPHOLOGIES
 from mmbroker.processors.features.patches import CHANNEL_INPUTS, PATCH, PATCH_INPUTS
-from mmbroker.processors.features.tree import MORPHOLOGIES
 
 _HEADS = 4
 

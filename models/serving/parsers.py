@@ -16,12 +16,11 @@ from mmbroker.models.packaged.networks import Card, tensors_of
 from mmbroker.models.serving.errors import ModelUnavailable
 from mmbroker.models.serving.triton import Array, Model
 from mmbroker.processors.features import maps
-from mmbroker.processors.features.inputs import parsed, source_in_map, spectrum_input
+from mmbroker.processors.features.inputs import source_in_map, spectrum_input
 from mmbroker.processors.features.lines import OUTPUTS, LineCalibration
 from mmbroker.processors.features.maps import MapCalibration
 from mmbroker.processors.features.outputs import map_tree, spectrum_tree
 from mmbroker.processors.features.patches import CHANNEL_INPUTS, PATCH, PATCH_INPUTS, Patches, batch
-from mmbroker.processors.features.tree import MORPHOLOGIES
 from mmbroker.schemas.events import Observation, ParsedObservation
 
 Asking = Callable[[], AbstractContextManager[None]]
@@ -169,8 +168,8 @@ class SpectrumParserClient(ParserClient):
             calibration, label = self._require_calibration(version), self.label(version)
             for (row, patches), output in zip(inputs.items(), outputs, strict=True):
                 if np.isfinite(output).all():
-                    found_tree = spectrum_tree(patches, output, calibration, label)
-                    trees[row] = parsed(observations[row], found_tree)
+                    read = observations[row], patches, output
+                    trees[row] = spectrum_tree(*read, calibration, label)
         return trees
 
     def _outputs(self, spectra: Sequence[Patches], version: int) -> list[Array]:
@@ -213,7 +212,7 @@ class MapParserClient(ParserClient):
             "beam": [maps.MAP_INPUTS],
         },
         "outputs": {
-            "morphology": [len(MORPHOLOGIES)],
+            "morphology": [len(maps.MORPHOLOGIES)],
             "cells": [maps.CELL_GRID, maps.CELL_GRID, maps.CELL_OUTPUTS],
         },
         "max_batch_size": MAPS_TOGETHER,
@@ -241,8 +240,7 @@ class MapParserClient(ParserClient):
         for place, (row, source) in enumerate(sources.items()):
             said = outputs["morphology"][place], outputs["cells"][place]
             if all(np.isfinite(each).all() for each in said):
-                found_tree = map_tree(source.input, *said, calibration, label)
-                trees[row] = parsed(observations[row], found_tree, source)
+                trees[row] = map_tree(observations[row], source, *said, calibration, label)
         return trees
 
     def _require_calibration(self, version: int) -> MapCalibration:

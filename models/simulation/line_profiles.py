@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from mmbroker.processors import relations
+from mmbroker.processors.relations import FWHM_PER_SIGMA
 from mmbroker.schemas.events import Floats
 
 Integers = NDArray[np.int64]
@@ -34,8 +35,6 @@ _VALLEYS = (0.4, 0.85)
 _LOG_WIDTH_RATIOS = (-0.5, 0.5)
 """Between what the parameters of ``LineProfiles`` are drawn, of the last one its ln. Assumed: so
 that two peaks can be told apart, and neither of them vanishes."""
-
-FWHM_PER_SIGMA = float(np.sqrt(8 * np.log(2)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

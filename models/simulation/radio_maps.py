@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from mmbroker.processors.relations import FWHM_PER_SIGMA
 from mmbroker.schemas.events import Floats
 
 Booleans = NDArray[np.bool_]
@@ -23,8 +24,6 @@ COMPACT, EXTENDED, DOUBLE, JET = range(4)
 
 COMPONENTS = 6
 """Most components of a source: a core and five knots."""
-
-FWHM_PER_SIGMA = float(np.sqrt(8 * np.log(2)))
 
 _NUCLEUS_SHARES = {COMPACT: 0.4, DOUBLE: 0.35, JET: 0.25}
 """Morphologies of active nuclei. Assumed: enough of each to learn from."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mmbroker.processors import relations
 from mmbroker.processors.features.patches import Array, Patches
-from mmbroker.processors.features.tree import Identification, SpectralLine
+from mmbroker.schemas.events import Identification, ParsedLine
 
 _NAMES = tuple(relations.LINES_HZ)
 _REST_HZ = np.array([relations.LINES_HZ[name] for name in _NAMES])
@@ -71,12 +71,15 @@ class Coverage:
         return cls(patches.frequency_hz[seen], error, float(width.sum()))
 
 
-def identified(lines: Sequence[SpectralLine], coverage: Coverage) -> list[SpectralLine]:
+def identified(
+    lines: Sequence[ParsedLine], coverage: Coverage, most: int | None = None
+) -> list[ParsedLine]:
     """The lines with their candidates, in the same order.
 
     Args:
         lines: of one spectrum.
         coverage: of that spectrum.
+        most: candidates of each, the most probable ones; None for any number.
     """
     if not lines:
         return []
@@ -102,11 +105,11 @@ def identified(lines: Sequence[SpectralLine], coverage: Coverage) -> list[Spectr
             if probability >= _LEAST
         ]
         mine.sort(key=lambda each: -each.probability)
-        result.append(replace(line, identifications=tuple(mine)))
+        result.append(replace(line, identifications=mine[:most]))
     return result
 
 
-def log_likelihood(lines: Sequence[SpectralLine], coverage: Coverage, shift: Array) -> Array:
+def log_likelihood(lines: Sequence[ParsedLine], coverage: Coverage, shift: Array) -> Array:
     """The ln of the likelihood of redshifts by a list of lines, up to a constant.
 
     Args:
@@ -128,7 +131,7 @@ def log_likelihood(lines: Sequence[SpectralLine], coverage: Coverage, shift: Arr
 
 
 def _different(
-    lines: Sequence[SpectralLine], coverage: Coverage
+    lines: Sequence[ParsedLine], coverage: Coverage
 ) -> tuple[NDArray[np.int8], Array, Array, Array]:
     """Explanations, each once however many of its lines lead to it; the last is none."""
     table = np.array(

@@ -1,4 +1,4 @@
-"""Observations as the parser's networks read them, and its feature trees as fingerprints hold them.
+"""Observations as the parser's networks read them.
 
 What is far from all that the networks were trained on is not given to them: no tree is better than
 one that means nothing.
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmbroker.processors.features import tree
 from mmbroker.processors.features.maps import MapInput, map_input
 from mmbroker.processors.features.patches import Patches, median, patches_of
 from mmbroker.processors.fingerprint.contribution import barycentric_frequency_hz
@@ -21,15 +20,7 @@ from mmbroker.processors.fingerprint.map_photometry import (
     pixel_of,
     pixel_side_arcsec,
 )
-from mmbroker.schemas.events import (
-    ContinuumSegment,
-    Identification,
-    MapComponent,
-    Morphology,
-    Observation,
-    ParsedLine,
-    ParsedObservation,
-)
+from mmbroker.schemas.events import Observation
 
 FREQUENCIES_HZ = (75e9, 370e9)
 """Where simulated spectra lie: the receivers from 3 to 0.85 mm."""
@@ -37,11 +28,6 @@ FREQUENCIES_HZ = (75e9, 370e9)
 WIDEST_CHANNEL_KM_S = 250.0
 MOST_PATCHES = 2048
 """All of the range in the narrowest channels, which is 1,870, and some gaps."""
-
-MOST_SEGMENTS = 16
-MOST_COMPONENTS = 16
-MOST_CANDIDATES = 4
-"""Of each line, the most probable ones."""
 
 LEAST_OBSERVED = 0.4
 """Share of the network's square that lies in a map: simulated maps are 8 beams wide or more."""
@@ -126,72 +112,4 @@ def source_in_map(observation: Observation) -> SourceInMap | None:
     height, width = image.shape
     return SourceInMap(
         found, (x - (width - 1) / 2) * pixel_arcsec, (y - (height - 1) / 2) * pixel_arcsec
-    )
-
-
-def parsed(
-    observation: Observation, found: tree.FeatureTree, source: SourceInMap | None = None
-) -> ParsedObservation:
-    """A feature tree as it stands in a fingerprint, with lists of bounded length.
-
-    Args:
-        observation: what was parsed.
-        found: its feature tree.
-        source: the map that it is of; its components are told from the middle of the whole map.
-    """
-    middle = (0.0, 0.0) if source is None else (source.x_arcsec, source.y_arcsec)
-    segments = sorted(found.continuum, key=lambda each: each.low_hz - each.high_hz)[:MOST_SEGMENTS]
-    segments.sort(key=lambda each: each.low_hz)
-    return ParsedObservation(
-        observation_id=observation.observation_id,
-        time_mjd=observation.time_mjd,
-        model=found.model,
-        lines=[_line(each) for each in found.lines],
-        continuum=[
-            ContinuumSegment(
-                each.low_hz,
-                each.high_hz,
-                each.flux_density_jy,
-                each.flux_error_jy,
-                each.slope_jy_per_ghz,
-                each.line_free,
-            )
-            for each in segments
-        ],
-        morphology=None if found.morphology is None else _morphology(found.morphology, *middle),
-    )
-
-
-def _line(line: tree.SpectralLine) -> ParsedLine:
-    return ParsedLine(
-        line.frequency_hz,
-        line.frequency_error_hz,
-        line.width_km_s,
-        line.width_error_km_s,
-        line.flux_jy_km_s,
-        line.flux_error_jy_km_s,
-        line.probability,
-        line.shape,
-        np.array(line.shape_probabilities, np.float32),
-        [
-            Identification(each.name, each.redshift, each.probability)
-            for each in line.identifications[:MOST_CANDIDATES]
-        ],
-    )
-
-
-def _morphology(found: tree.Morphology, x_arcsec: float, y_arcsec: float) -> Morphology:
-    return Morphology(
-        found.name,
-        np.array(found.probabilities, np.float32),
-        [
-            MapComponent(
-                x_arcsec + each.x_arcsec,
-                y_arcsec + each.y_arcsec,
-                each.flux_jy,
-                each.flux_error_jy,
-                each.probability,
-            )
-            for each in found.components[:MOST_COMPONENTS]
-        ],
     )

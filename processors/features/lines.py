@@ -12,8 +12,11 @@ from numba import njit
 from numpy.typing import NDArray
 
 from mmbroker.processors.features.patches import Array, Array32, Patches
-from mmbroker.processors.features.tree import SHAPES, ContinuumSegment, SpectralLine
 from mmbroker.processors.relations import SPEED_OF_LIGHT_KM_S
+from mmbroker.schemas.events import ContinuumSegment, ParsedLine
+
+SHAPES = ("gaussian", "double-horned", "blended")
+"""Of lines, in the order of their probabilities."""
 
 PRESENCE, COVERED, OFFSET, WIDTH, FLUX, SHAPE = 0, 1, 2, 4, 6, 8
 OUTPUTS = SHAPE + len(SHAPES)
@@ -93,7 +96,7 @@ def lines_of(
     calibration: LineCalibration = UNCALIBRATED,
     least_logit: float | None = None,
     most: int | None = None,
-) -> list[SpectralLine]:
+) -> list[ParsedLine]:
     """The lines of one spectrum, by ascending frequency, without identifications.
 
     Args:
@@ -108,7 +111,7 @@ def lines_of(
     score = np.where(patches.weight > 0, presence, -np.inf)
     bright = np.flatnonzero(score >= threshold)
     bright = bright[np.argsort(-score[bright], kind="stable")]
-    found: list[SpectralLine] = []
+    found: list[ParsedLine] = []
     for at, channel, level, output in zip(
         patches.frequency_hz[bright].tolist(),
         patches.width_km_s[bright].tolist(),
@@ -135,7 +138,7 @@ def lines_of(
 
 def _line(
     output: list[float], frequency: float, width: float, unit: float, calibration: LineCalibration
-) -> SpectralLine:
+) -> ParsedLine:
     """A line of some frequency in Hz and width in km/s; fluxes are in a unit in Jy km/s."""
     flux = unit * math.exp(min(max(output[FLUX], -3.0), 8.0))
     errors = [
@@ -145,8 +148,7 @@ def _line(
     ]
     logits = np.array(output[SHAPE:OUTPUTS])
     weight = np.exp(logits - logits.max())
-    shares = (weight / weight.sum()).tolist()
-    return SpectralLine(
+    return ParsedLine(
         frequency_hz=frequency,
         frequency_error_hz=float(errors[0]) * UNIT_KM_S / SPEED_OF_LIGHT_KM_S * frequency,
         width_km_s=width,
@@ -155,7 +157,8 @@ def _line(
         flux_error_jy_km_s=float(errors[2]) * flux,
         probability=float(np.interp(output[PRESENCE], calibration.logit, calibration.probability)),
         shape=SHAPES[int(np.argmax(logits))],
-        shape_probabilities=tuple(shares),
+        shape_probabilities=(weight / weight.sum()).astype(np.float32),
+        identifications=[],
     )
 
 

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from mmbroker.processors.features.patches import Array32
-from mmbroker.processors.features.tree import MORPHOLOGIES, MapComponent, Morphology
-from mmbroker.schemas.events import Floats
+from mmbroker.schemas.events import Floats, MapComponent, Morphology
+
+MORPHOLOGIES = ("compact", "extended", "double", "jet")
+"""Of sources, in the order of their probabilities."""
 
 SIDE = 36
 PIXELS_PER_BEAM = 3.0
@@ -165,7 +167,7 @@ def morphology_of(
     cells: Array32,
     calibration: MapCalibration | None = None,
 ) -> Morphology:
-    """Morphology and components of one map.
+    """Morphology and components of one map, these by falling flux, from the middle of the input.
 
     Args:
         source: the map.
@@ -179,14 +181,12 @@ def morphology_of(
     shares = weight / weight.sum()
     return Morphology(
         MORPHOLOGIES[int(shares.argmax())],
-        tuple(shares.tolist()),
+        shares,
         _components(source, np.asarray(cells, float), calibration),
     )
 
 
-def _components(
-    source: MapInput, cells: Floats, calibration: MapCalibration
-) -> tuple[MapComponent, ...]:
+def _components(source: MapInput, cells: Floats, calibration: MapCalibration) -> list[MapComponent]:
     logit = cells[..., PRESENCE]
     # A cell answers for a component only if no neighbour is surer of one.
     padded = np.full((CELL_GRID + 2, CELL_GRID + 2), -np.inf)
@@ -215,4 +215,4 @@ def _components(
                 probability=1 / (1 + math.exp(-float(output[PRESENCE]))),
             )
         )
-    return tuple(sorted(found, key=lambda each: -each.flux_jy))
+    return sorted(found, key=lambda each: -each.flux_jy)

@@ -12,21 +12,21 @@ import math
 
 import numpy as np
 
+from mmbroker.processors.features.lines import SHAPES
 from mmbroker.processors.features.patches import Array, Patches, filter_signal_to_noise
-from mmbroker.processors.features.tree import SHAPES, SpectralLine
-from mmbroker.processors.relations import SPEED_OF_LIGHT_KM_S
+from mmbroker.processors.relations import FWHM_PER_SIGMA, SPEED_OF_LIGHT_KM_S
+from mmbroker.schemas.events import ParsedLine
 
 WIDTHS_KM_S: Array = np.geomspace(80.0, 1400.0, 9)
 
 MOST_LINES = 12
 
-_FWHM_PER_SIGMA = math.sqrt(8 * math.log(2))
 _APART = 0.45  # of the sum of two widths
 
 
 def matched_filter_lines(
     patches: Patches, least: float = 5.0, own_noise: bool = False
-) -> list[tuple[float, SpectralLine]]:
+) -> list[tuple[float, ParsedLine]]:
     """Lines by falling signal-to-noise ratio, each with that ratio.
 
     Args:
@@ -46,7 +46,7 @@ def matched_filter_lines(
             negative = ratio[observed & (ratio < 0)]
             if len(negative):
                 noise[k] = max(float(np.median(-negative)) * 1.4826, 1.0)
-    found: list[tuple[float, SpectralLine]] = []
+    found: list[tuple[float, ParsedLine]] = []
     while len(found) < MOST_LINES:
         best = np.where(observed, (ratios / noise[:, None]).max(axis=0), -np.inf)
         index = int(best.argmax())
@@ -72,13 +72,13 @@ def _filtered(patches: Patches, flux: Array, weight: Array) -> tuple[Array, Arra
     return np.array([ratio for ratio, _ in both]), np.array([integral for _, integral in both])
 
 
-def _velocity(patches: Patches, line: SpectralLine) -> Array:
+def _velocity(patches: Patches, line: ParsedLine) -> Array:
     return SPEED_OF_LIGHT_KM_S * (1 - patches.frequency_hz / line.frequency_hz)
 
 
-def _profile(patches: Patches, line: SpectralLine) -> Array:
+def _profile(patches: Patches, line: ParsedLine) -> Array:
     """Flux density of a Gaussian line in Jy, shape (N,)."""
-    sigma = np.hypot(line.width_km_s / _FWHM_PER_SIGMA, patches.width_km_s / math.sqrt(12))
+    sigma = np.hypot(line.width_km_s / FWHM_PER_SIGMA, patches.width_km_s / math.sqrt(12))
     exponent = -0.5 * np.square(_velocity(patches, line) / sigma)
     profile: Array = line.flux_jy_km_s / (sigma * math.sqrt(2 * math.pi)) * np.exp(exponent)
     return profile
@@ -91,12 +91,12 @@ def _without_bad_channels(patches: Patches) -> Array:
     return np.where((scaled > 5) & (scaled > around + 4), 0.0, patches.weight)
 
 
-def _apart(one: SpectralLine, other: SpectralLine) -> bool:
+def _apart(one: ParsedLine, other: ParsedLine) -> bool:
     distance = abs(math.log(one.frequency_hz / other.frequency_hz)) * SPEED_OF_LIGHT_KM_S
     return distance >= _APART * (one.width_km_s + other.width_km_s)
 
 
-def _line(patches: Patches, ratios: Array, fluxes: Array, index: int) -> SpectralLine:
+def _line(patches: Patches, ratios: Array, fluxes: Array, index: int) -> ParsedLine:
     k = int(ratios[:, index].argmax())
     ratio = float(ratios[k, index])
     step = math.log(WIDTHS_KM_S[1] / WIDTHS_KM_S[0])
@@ -115,8 +115,8 @@ def _line(patches: Patches, ratios: Array, fluxes: Array, index: int) -> Spectra
     velocity = shift * patches.width_km_s[index]
     # The place in the layout rises with frequency.
     frequency = float(patches.frequency_hz[index]) * (1 + velocity / SPEED_OF_LIGHT_KM_S)
-    velocity_error = math.sqrt(2) * width / _FWHM_PER_SIGMA / ratio
-    return SpectralLine(
+    velocity_error = math.sqrt(2) * width / FWHM_PER_SIGMA / ratio
+    return ParsedLine(
         frequency_hz=frequency,
         frequency_error_hz=velocity_error / SPEED_OF_LIGHT_KM_S * frequency,
         width_km_s=width,
@@ -125,7 +125,8 @@ def _line(patches: Patches, ratios: Array, fluxes: Array, index: int) -> Spectra
         flux_error_jy_km_s=math.sqrt(1.5) / ratio * flux,
         probability=0.5 * (1 + math.erf(ratio / math.sqrt(2))),
         shape=SHAPES[0],
-        shape_probabilities=(1.0, 0.0, 0.0),
+        shape_probabilities=np.array([1.0, 0.0, 0.0], np.float32),
+        identifications=[],
     )
 
 

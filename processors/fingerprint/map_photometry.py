@@ -11,6 +11,7 @@ from astropy.stats import mad_std
 from astropy.utils.exceptions import AstropyWarning
 from astropy.wcs import Wcsprm
 
+from mmbroker.processors.relations import FWHM_PER_SIGMA
 from mmbroker.schemas.events import ContinuumMap, Floats, MapStatistics
 
 MAP_FREQUENCY_STEP = 0.05
@@ -27,8 +28,6 @@ _POINT_SOURCE_FRACTION = 1.0 - 2.0 ** (-4.0 * APERTURE_FWHM**2)
 
 LEAST_OBSERVED_FRACTION = 0.5
 """Less of the beam than this within the observed part of the aperture makes a map unusable."""
-
-_FWHM_PER_SIGMA = math.sqrt(8.0 * math.log(2.0))
 
 
 class UnusableError(ValueError):
@@ -68,7 +67,7 @@ def measure(
             f"of right ascension {right_ascension_deg:.6f}, declination {declination_deg:.6f}"
         )
     noise = continuum_map.noise_jy_per_beam or _noise(image, distance_arcsec, beam_arcsec)
-    pixels_per_beam = 2 * math.pi * (beam_arcsec / _FWHM_PER_SIGMA / pixel_arcsec) ** 2
+    pixels_per_beam = 2 * math.pi * (beam_arcsec / FWHM_PER_SIGMA / pixel_arcsec) ** 2
     share = float(_beam(distance_arcsec[aperture], beam_arcsec).sum()) / pixels_per_beam
     if share < LEAST_OBSERVED_FRACTION * _POINT_SOURCE_FRACTION:
         raise UnusableError(
@@ -171,7 +170,7 @@ def _noise(image: Floats, distance_arcsec: Floats, beam_arcsec: float) -> float:
 
 def _beam(distance_arcsec: Floats, beam_arcsec: float) -> Floats:
     """A Gaussian beam of peak one."""
-    profile: Floats = np.exp(-0.5 * np.square(distance_arcsec * _FWHM_PER_SIGMA / beam_arcsec))
+    profile: Floats = np.exp(-0.5 * np.square(distance_arcsec * FWHM_PER_SIGMA / beam_arcsec))
     return profile
 
 
@@ -188,4 +187,4 @@ def _deconvolved_fwhm(
     beam = _beam(distance_arcsec[aperture], beam_arcsec)
     light = np.clip(image[aperture], 0.0, None)
     variance = [float((each * radius_squared).sum() / each.sum() / 2) for each in (light, beam)]
-    return _FWHM_PER_SIGMA * math.sqrt(max(variance[0] - variance[1], 0.0))
+    return FWHM_PER_SIGMA * math.sqrt(max(variance[0] - variance[1], 0.0))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from astropy import units as u
 from astropy.coordinates import Angle
 from astropy.time import Time
@@ -161,6 +162,11 @@ def beam_arcsec(header: Header) -> tuple[float, float, float] | None:
     if not major or not minor:
         return None
     return float(major) * 3600.0, float(minor) * 3600.0, float(header.get("BPA") or 0.0)
+
+
+def beam_area(beam: tuple[float, float, float]) -> u.Quantity:
+    """Solid angle of a Gaussian beam, which is as of ``beam_arcsec``."""
+    return np.pi / (4.0 * np.log(2.0)) * beam[0] * beam[1] * u.arcsec**2
 
 
 def _position(

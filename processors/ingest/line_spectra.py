@@ -13,10 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmbroker.processors.relations import SPEED_OF_LIGHT_KM_S
+from mmbroker.processors.relations import FWHM_PER_SIGMA, SPEED_OF_LIGHT_KM_S
 from mmbroker.schemas.events import Spectrum
-
-_FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +36,7 @@ class PublishedLine:
     @property
     def sigma_km_s(self) -> float:
         """Standard deviation of the profile in km/s."""
-        return self.fwhm_km_s / _FWHM_PER_SIGMA
+        return self.fwhm_km_s / FWHM_PER_SIGMA
 
 
 def simulated_spectrum(

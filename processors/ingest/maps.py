@@ -19,6 +19,7 @@ from mmbroker.processors.ingest.headers import (
     axis_keywords,
     bare_observation,
     beam_arcsec,
+    beam_area,
     coordinate_system,
 )
 from mmbroker.processors.validation import LARGEST_SIDE, SMALLEST_SIDE
@@ -139,10 +140,9 @@ def _jy_per_beam(path: Path, header: Header, wcs: WCS, beam: tuple[float, float,
         unit = u.Unit(text)
     except ValueError as error:
         raise HeaderError(f"{path}: BUNIT = {text!r}: {unit_problem(error)}") from error
-    beam_area = np.pi / (4.0 * np.log(2.0)) * beam[0] * beam[1] * u.arcsec**2
     if (unit * u.pix).is_equivalent(u.Jy):
-        return float((unit * u.pix).to(u.Jy) * beam_area / wcs.proj_plane_pixel_area())
+        return float((unit * u.pix).to(u.Jy) * beam_area(beam) / wcs.proj_plane_pixel_area())
     try:
-        return float(unit.to(u.Jy / u.beam, equivalencies=u.beam_angular_area(beam_area)))
+        return float(unit.to(u.Jy / u.beam, equivalencies=u.beam_angular_area(beam_area(beam))))
     except u.UnitConversionError as error:
         raise HeaderError(f"{path}: BUNIT = {text!r}: {error}: use {_UNITS}") from error

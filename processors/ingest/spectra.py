@@ -27,6 +27,7 @@ from mmbroker.processors.ingest.headers import (
     axis_keywords,
     bare_observation,
     beam_arcsec,
+    beam_area,
     coordinate_system,
 )
 from mmbroker.schemas.events import Floats, Observation, SpectralFrame, Spectrum
@@ -217,8 +218,7 @@ def _jansky(
         if flux.unit.is_equivalent(u.K):
             if beam is None:
                 raise HeaderError(f"{path}: flux in {flux.unit} needs the beam (BMAJ, BMIN)")
-            area = np.pi / (4.0 * np.log(2.0)) * beam[0] * beam[1] * u.arcsec**2
-            scale = u.brightness_temperature(frequency * u.Hz, area)
+            scale = u.brightness_temperature(frequency * u.Hz, beam_area(beam))
             return np.asarray(flux.to_value(u.Jy, scale), dtype=np.float64)
         density = u.spectral_density(frequency * u.Hz)
         return np.asarray(flux.to_value(u.Jy, density), dtype=np.float64)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mmbroker.processors import relations
 from mmbroker.processors.frequency_grid import BIN_WIDTH_KM_S, LOG_EDGES, LOG_STEP
 from mmbroker.processors.redshift.spectral_lines import Residual
+from mmbroker.processors.relations import FWHM_PER_SIGMA
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -125,6 +126,6 @@ def _joined(observed: Sequence[Residual | None]) -> tuple[Array, Array, Integers
 
 def _profile(offset: Array) -> Array:
     """Flux density in Jy of a line of 1 Jy km/s, (..., widths, bins), at offsets (..., bins)."""
-    sigma = np.hypot(_WIDTHS_KM_S / np.sqrt(8 * np.log(2)), BIN_WIDTH_KM_S / np.sqrt(12))
+    sigma = np.hypot(_WIDTHS_KM_S / FWHM_PER_SIGMA, BIN_WIDTH_KM_S / np.sqrt(12))
     velocity = offset[..., None, :] * BIN_WIDTH_KM_S / sigma[:, None]
     return np.asarray(np.exp(-0.5 * np.square(velocity)) / (np.sqrt(2 * np.pi) * sigma[:, None]))

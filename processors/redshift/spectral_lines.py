@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mmbroker.processors.features.continuum import robust_scatter
 from mmbroker.processors.frequency_grid import BIN_WIDTH_KM_S, CENTRES_HZ
 from mmbroker.processors.redshift.grids import Array
+from mmbroker.processors.relations import FWHM_PER_SIGMA
 from mmbroker.schemas.events import CHUNK_BINS, Fingerprint, Floats
 
 SIGNIFICANT = 5.0
@@ -207,7 +208,7 @@ def _line_at(index: int, flux_density: Array, weight: Array, profile: Array) -> 
 @cache
 def _profile(width_km_s: float) -> Array:
     """Flux density per bin of a line of 1 Jy km/s, in Jy, shape (odd,)."""
-    sigma = np.hypot(width_km_s / np.sqrt(8 * np.log(2)), BIN_WIDTH_KM_S / np.sqrt(12))
+    sigma = np.hypot(width_km_s / FWHM_PER_SIGMA, BIN_WIDTH_KM_S / np.sqrt(12))
     reach = int(np.ceil(3 * sigma / BIN_WIDTH_KM_S))
     velocity = np.arange(-reach, reach + 1) * BIN_WIDTH_KM_S
     shape = np.exp(-0.5 * np.square(velocity / sigma))

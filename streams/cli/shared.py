@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import typer
@@ -46,9 +46,5 @@ def reading_store() -> Iterator[tuple[Settings, Any]]:
     from mmbroker.streams.store import open_store
 
     settings = current_settings()
-    store = open_store(settings)
-    try:
-        with store.reading() as reading:
-            yield settings, reading
-    finally:
-        store.close()
+    with closing(open_store(settings)) as store, store.reading() as reading:
+        yield settings, reading

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from contextlib import closing
 from typing import Any, TypeVar
 
 from confluent_kafka import (
@@ -163,16 +164,15 @@ def hidden_topics(settings: KafkaSettings, topics: Iterable[str]) -> set[str]:
     Raises:
         KafkaUnavailableError: Kafka cannot be reached.
     """
-    reader = consumer(settings)  # unlike other clients, it does not create what it asks for
-    try:
-        errors = {
-            name: reader.list_topics(name, timeout=METADATA_TIMEOUT_S).topics[name].error
-            for name in topics
-        }
-    except KafkaException as error:
-        raise KafkaUnavailableError(f"Kafka: {error.args[0].str()}") from error
-    finally:
-        reader.close()
+    # Unlike other clients, a consumer does not create what it asks for.
+    with closing(consumer(settings)) as reader:
+        try:
+            errors = {
+                name: reader.list_topics(name, timeout=METADATA_TIMEOUT_S).topics[name].error
+                for name in topics
+            }
+        except KafkaException as error:
+            raise KafkaUnavailableError(f"Kafka: {error.args[0].str()}") from error
     return {
         name
         for name, error in errors.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo, OffsetSpec
@@ -39,8 +40,7 @@ def committed_offsets(settings: KafkaSettings, stage: str, topic: str) -> dict[i
     deadline = time.monotonic() + METADATA_TIMEOUT_S
     # Not an administration client: where the group's coordinator has just moved, or is not there
     # yet, librdkafka's asks for it by way of a group that it is not in, and ends the process.
-    client = consumer(settings, group=group)
-    try:
+    with closing(consumer(settings, group=group)) as client:
         while True:
             try:
                 places = client.committed(wanted, timeout=METADATA_TIMEOUT_S)
@@ -51,8 +51,6 @@ def committed_offsets(settings: KafkaSettings, stage: str, topic: str) -> dict[i
                     reason = complaint(settings, error.args[0], f"consumer group {group}")
                     raise KafkaUnavailableError(reason) from error
             time.sleep(RETRY_PAUSE_S)
-    finally:
-        client.close()
 
 
 def first_offset(settings: KafkaSettings, topic: str, partition: int, start: int) -> int | None:
@@ -61,9 +59,8 @@ def first_offset(settings: KafkaSettings, topic: str, partition: int, start: int
     Raises:
         KafkaUnavailableError: Kafka does not tell.
     """
-    reader = consumer(settings, fetch_wait_max_ms=50)
     deadline = time.monotonic() + METADATA_TIMEOUT_S
-    try:
+    with closing(consumer(settings, fetch_wait_max_ms=50)) as reader:
         reader.assign([TopicPartition(topic, partition, start)])
         while time.monotonic() < deadline:
             message = reader.poll(RETRY_PAUSE_S)
@@ -76,8 +73,6 @@ def first_offset(settings: KafkaSettings, topic: str, partition: int, start: int
                 return None
             if not error.retriable():
                 raise KafkaUnavailableError(complaint(settings, error, f"topic {topic}"))
-    finally:
-        reader.close()
     raise KafkaUnavailableError(f"topic {topic}: no answer within {METADATA_TIMEOUT_S:g} s")
 
 

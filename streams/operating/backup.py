@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,13 +116,9 @@ def _copy(store: Store, target: Path, progress: bool) -> None:
 
 
 def _described(directory: Path) -> Backup:
-    copy = LMDBStore(directory)
-    try:
-        with copy.reading() as reading:
-            observations = sum(1 for _ in reading.observations())
-            return Backup(directory, reading.galaxies(), observations, copy.size_bytes())
-    finally:
-        copy.close()
+    with closing(LMDBStore(directory)) as copy, copy.reading() as reading:
+        observations = sum(1 for _ in reading.observations())
+        return Backup(directory, reading.galaxies(), observations, copy.size_bytes())
 
 
 def _size(directory: Path) -> int:

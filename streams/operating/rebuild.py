@@ -17,7 +17,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -164,16 +164,10 @@ def _exclusive(directory: Path, replace: bool) -> Iterator[None]:
 def _galaxies_if_whole(directory: Path) -> int:
     """How many galaxies a store has; 0 for one that is damaged."""
     try:
-        store = LMDBStore(directory)
-    except StoreDamagedError:
-        return 0
-    try:
-        with store.reading() as reading:
+        with closing(LMDBStore(directory)) as store, store.reading() as reading:
             galaxies = reading.galaxies()
     except StoreDamagedError:
         return 0
-    finally:
-        store.close()
     return 0 if damage(directory) else galaxies
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 from mmbroker.models.packaged.refined import REFINED_ROLE
@@ -82,8 +83,7 @@ def verify(settings: Settings, galaxy_id: str) -> Iterator[Comparison]:
         InfrastructureError: Kafka, the schema registry, Triton or the store is away.
     """
     codec = make_codec(settings)
-    store = open_store(settings)
-    try:
+    with closing(open_store(settings)) as store:
         with store.reading() as reading:
             encoded = reading.fingerprint(galaxy_id)
             if encoded is None:
@@ -106,8 +106,6 @@ def verify(settings: Settings, galaxy_id: str) -> Iterator[Comparison]:
             yield Comparison("score", False, detail)
             return
         yield _compare_scores(score, _scored_again(settings, store, codec, score, again))
-    finally:
-        store.close()
 
 
 def _rebuilt(

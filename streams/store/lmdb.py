@@ -20,6 +20,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -509,14 +510,10 @@ class LMDBTransaction(Writing):
         self._transaction.delete(key, db=self._tables[table])
 
     def _with_prefix(self, table: str, prefix: bytes) -> list[tuple[bytes, bytes]]:
-        found = []
         with self._transaction.cursor(self._tables[table]) as cursor:
-            if cursor.set_range(prefix):
-                for key, value in cursor:
-                    if not key.startswith(prefix):
-                        break
-                    found.append((key, value))
-        return found
+            if not cursor.set_range(prefix):
+                return []
+            return [*takewhile(lambda entry: entry[0].startswith(prefix), cursor)]
 
 
 def _archived(value: bytes) -> Archived:

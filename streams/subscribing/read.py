@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -211,10 +212,8 @@ def read(
     topic = topic_of(settings, stream)
     codec = make_codec(settings)
     # Kafka tells that a partition has ended only after it has waited so long for more.
-    reader = consumer(
-        settings.kafka, fetch_wait_max_ms=END_WAIT_MS if until_end else FOLLOW_WAIT_MS
-    )
-    try:
+    wait_ms = END_WAIT_MS if until_end else FOLLOW_WAIT_MS
+    with closing(consumer(settings.kafka, fetch_wait_max_ms=wait_ms)) as reader:
         partitions = _positions(reader, settings, topic, start_of(start))
         reader.assign(partitions)
         open_partitions = {each.partition for each in partitions}
@@ -231,8 +230,6 @@ def read(
                     open_partitions.discard(message.partition())
             elif not error.retriable():
                 raise KafkaUnavailableError(complaint(settings.kafka, error, f"topic {topic}"))
-    finally:
-        reader.close()
 
 
 def _positions(

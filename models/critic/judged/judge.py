@@ -32,6 +32,7 @@ from mmbroker.models.critic.sample_quality import (
     two_sample_scores,
     under_exchange,
 )
+from mmbroker.models.packaged.comparison import kept_to_compare
 from mmbroker.models.packaged.networks import WEIGHTS
 from mmbroker.models.real_data.split import TEST, TRAIN, VALIDATION
 from mmbroker.models.report.pages import write
@@ -39,7 +40,9 @@ from mmbroker.processors.scoring.calibration import Calibration
 from mmbroker.schemas.events import Floats
 
 NAME = "critic"
-PREVIOUS = WEIGHTS / "version_1"
+PREVIOUS = "version_1"
+"""The former critic and generator."""
+
 SIMULATED_GALAXIES = 4_000
 """Galaxies simulated anew with another seed: neither version has met any of them."""
 
@@ -87,13 +90,17 @@ def report(tables: Path | None, output: Path) -> None:
     Args:
         tables: folder of the real tables; without it simulated galaxies alone are judged.
         output: folder to write to.
+
+    Raises:
+        FileNotFoundError: this is no working copy.
     """
     output.mkdir(parents=True, exist_ok=True)
-    numbers = judge(tables, WEIGHTS, PREVIOUS, TEST)
+    previous = kept_to_compare(PREVIOUS)
+    numbers = judge(tables, WEIGHTS, previous, TEST)
     history = json.loads((WEIGHTS / "critic_curves.json").read_text())
     draw(numbers, history, output)
     if "real" in numbers:
-        validation = judge(tables, WEIGHTS, PREVIOUS, VALIDATION)["real"]
+        validation = judge(tables, WEIGHTS, previous, VALIDATION)["real"]
         # What tells the draws is looked for here, where the test split need not be opened for it.
         validation["spreads"] = spreads(*validation["shown"])
         numbers["real_validation"] = validation

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from mmbroker.models.parser.judged.line_detections import Finder
+from mmbroker.processors.features.lines import SHAPES
 from mmbroker.processors.features.matched_filter import matched_filter_lines
 from mmbroker.processors.features.patches import Patches
-from mmbroker.processors.features.tree import SHAPES, SpectralLine
-from mmbroker.processors.relations import SPEED_OF_LIGHT_KM_S
-from mmbroker.schemas.events import Floats
+from mmbroker.processors.relations import FWHM_PER_SIGMA, SPEED_OF_LIGHT_KM_S
+from mmbroker.schemas.events import Floats, ParsedLine
 
 SMOOTHINGS_KM_S = (200.0, 400.0)
 THRESHOLDS = tuple(np.arange(2.75, 9.1, 0.25).tolist())
@@ -24,7 +24,7 @@ FIT_WINDOW_KM_S = 800.0
 FIRST_WIDTH_KM_S = 300.0
 """Full width at half maximum that its fits begin with."""
 
-_FWHM_PER_SIGMA = math.sqrt(8 * math.log(2))
+_GAUSSIAN = np.array([1.0, 0.0, 0.0], np.float32)
 _NARROWEST_SIGMA_KM_S = 20.0
 _LEAST_CHANNELS = 6
 
@@ -56,7 +56,7 @@ def specutils_name(method: str, smoothing_km_s: float, threshold: float) -> str:
 
 
 def _specutils(method: str, smoothing_km_s: float, threshold: float) -> Finder:
-    def find(spectra: Sequence[Patches]) -> list[list[tuple[float, SpectralLine]]]:
+    def find(spectra: Sequence[Patches]) -> list[list[tuple[float, ParsedLine]]]:
         return [specutils_lines(one, method, smoothing_km_s, threshold) for one in spectra]
 
     return find
@@ -64,7 +64,7 @@ def _specutils(method: str, smoothing_km_s: float, threshold: float) -> Finder:
 
 def specutils_lines(
     patches: Patches, method: str, smoothing_km_s: float, threshold: float
-) -> list[tuple[float, SpectralLine]]:
+) -> list[tuple[float, ParsedLine]]:
     """Emission lines of ``specutils`` in a smoothed signal-to-noise spectrum.
 
     The noise after smoothing is measured on the spectrum itself, robustly. They tell where lines
@@ -99,7 +99,7 @@ def specutils_lines(
     return [(float(smooth[index]), _line_at(float(frequency[index]))) for index in at]
 
 
-def specutils_measured(patches: Patches, line: SpectralLine) -> SpectralLine:
+def specutils_measured(patches: Patches, line: ParsedLine) -> ParsedLine:
     """A line that ``specutils`` found, as its ``fit_lines`` measures it.
 
     A Gaussian is fitted over velocities around the line, weighted by the stated errors. Errors are
@@ -122,7 +122,7 @@ def specutils_measured(patches: Patches, line: SpectralLine) -> SpectralLine:
     first = Gaussian1D(
         amplitude=max(flux_mjy[np.abs(velocity).argmin()], error_mjy.min()),
         mean=0.0,
-        stddev=FIRST_WIDTH_KM_S / _FWHM_PER_SIGMA,
+        stddev=FIRST_WIDTH_KM_S / FWHM_PER_SIGMA,
         bounds={
             "amplitude": (0.0, None),
             "mean": (-FIT_WINDOW_KM_S, FIT_WINDOW_KM_S),
@@ -143,7 +143,7 @@ def specutils_measured(patches: Patches, line: SpectralLine) -> SpectralLine:
     return _fitted_line(line.frequency_hz, np.asarray(fitted.parameters), covariance)
 
 
-def _fitted_line(frequency_hz: float, parameters: Floats, covariance: Floats) -> SpectralLine:
+def _fitted_line(frequency_hz: float, parameters: Floats, covariance: Floats) -> ParsedLine:
     """A Gaussian over velocity as a line.
 
     Args:
@@ -156,21 +156,22 @@ def _fitted_line(frequency_hz: float, parameters: Floats, covariance: Floats) ->
     slope = area * np.array([sigma, 0.0, amplitude])
     variance = np.append(np.diag(covariance)[1:], slope @ covariance @ slope)
     error = np.sqrt(np.where(variance > 0, variance, math.nan)).tolist()
-    return SpectralLine(
+    return ParsedLine(
         frequency_hz=frequency_hz * (1 - mean / SPEED_OF_LIGHT_KM_S),
         frequency_error_hz=error[0] / SPEED_OF_LIGHT_KM_S * frequency_hz,
-        width_km_s=sigma * _FWHM_PER_SIGMA,
-        width_error_km_s=error[1] * _FWHM_PER_SIGMA,
+        width_km_s=sigma * FWHM_PER_SIGMA,
+        width_error_km_s=error[1] * FWHM_PER_SIGMA,
         flux_jy_km_s=area * amplitude * sigma,
         flux_error_jy_km_s=error[2],
         probability=math.nan,
         shape=SHAPES[0],
-        shape_probabilities=(1.0, 0.0, 0.0),
+        shape_probabilities=_GAUSSIAN,
+        identifications=[],
     )
 
 
-def _line_at(frequency_hz: float) -> SpectralLine:
-    return SpectralLine(
+def _line_at(frequency_hz: float) -> ParsedLine:
+    return ParsedLine(
         frequency_hz, math.nan, math.nan, math.nan, math.nan, math.nan, math.nan, SHAPES[0],
-        (1.0, 0.0, 0.0),
+        _GAUSSIAN, [],
     )  # fmt: skip

@@ -20,8 +20,7 @@ from mmbroker.processors import relations
 from mmbroker.processors.features.identification import Coverage, identified
 from mmbroker.processors.features.lines import LineCalibration, lines_of
 from mmbroker.processors.features.patches import Patches, patches_of
-from mmbroker.processors.features.tree import SpectralLine
-from mmbroker.schemas.events import Floats
+from mmbroker.schemas.events import Floats, ParsedLine
 
 DPI = 80
 EXAMPLES_SEED = 24
@@ -166,12 +165,12 @@ def read_stack(path: Path) -> tuple[Floats, Floats, Floats]:
 
 def _found(
     network: ExportedSpectrumParser, calibration: LineCalibration, patches: Patches
-) -> list[SpectralLine]:
+) -> list[ParsedLine]:
     (outputs,) = network.outputs([patches])
     return identified(lines_of(patches, outputs, calibration), Coverage.of(patches))
 
 
-def _draw(axis: Axes, patches: Patches, lines: list[SpectralLine]) -> None:
+def _draw(axis: Axes, patches: Patches, lines: list[ParsedLine]) -> None:
     seen = patches.weight > 0
     flux = np.where(seen, patches.flux_jy * 1e3, np.nan)
     for stretch in np.unique(patches.stretch):

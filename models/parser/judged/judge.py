@@ -58,7 +58,8 @@ from mmbroker.models.parser.judged.verdict import with_verdict
 from mmbroker.models.parser.measures import PURITY, VERSIONS, line_pulls, robust_scatter
 from mmbroker.models.report.pages import write
 from mmbroker.models.simulation.spectral_noise import REGIMES
-from mmbroker.processors.features.tree import MORPHOLOGIES, SHAPES
+from mmbroker.processors.features.lines import SHAPES
+from mmbroker.processors.features.maps import MORPHOLOGIES
 from mmbroker.processors.relations import SPEED_OF_LIGHT_KM_S
 from mmbroker.schemas.events import Floats
 

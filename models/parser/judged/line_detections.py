@@ -11,17 +11,16 @@ from numpy.typing import NDArray
 
 from mmbroker.models.parser.exported import ExportedSpectrumParser
 from mmbroker.models.simulation.spectra import SimulatedSpectra, simulate_spectra
-from mmbroker.processors.features.lines import LineCalibration, lines_of
+from mmbroker.processors.features.lines import SHAPES, LineCalibration, lines_of
 from mmbroker.processors.features.patches import Patches, patches_of
-from mmbroker.processors.features.tree import SHAPES, SpectralLine
 from mmbroker.processors.relations import SPEED_OF_LIGHT_KM_S
-from mmbroker.schemas.events import Floats
+from mmbroker.schemas.events import Floats, ParsedLine
 
 Integers = NDArray[np.int64]
-Finder = Callable[[Sequence[Patches]], list[list[tuple[float, SpectralLine]]]]
+Finder = Callable[[Sequence[Patches]], list[list[tuple[float, ParsedLine]]]]
 """Spectra to lines with scores, any order."""
 
-Measure = Callable[[Patches, SpectralLine], SpectralLine]
+Measure = Callable[[Patches, ParsedLine], ParsedLine]
 """A spectrum and a line found in it to the line as measured; NaN where it cannot be."""
 
 BATCH = 30
@@ -81,7 +80,7 @@ LEAST_LOGIT = -4.0
 def neural_finder(network: ExportedSpectrumParser, calibration: LineCalibration) -> Finder:
     """The parser as a finder; a line's score is the logit of its probability."""
 
-    def find(spectra: Sequence[Patches]) -> list[list[tuple[float, SpectralLine]]]:
+    def find(spectra: Sequence[Patches]) -> list[list[tuple[float, ParsedLine]]]:
         outputs = network.outputs(spectra)
         return [
             [
@@ -171,7 +170,7 @@ def _truth_rows(
 
 
 def _detection_row(
-    spectrum: int, score: float, found: SpectralLine, measured: SpectralLine
+    spectrum: int, score: float, found: ParsedLine, measured: ParsedLine
 ) -> list[float]:
     return [
         spectrum,

@@ -20,9 +20,8 @@ from mmbroker.models.simulation.radio_maps import (
     SimulatedMaps,
     simulate_maps,
 )
-from mmbroker.processors.features.maps import MapCalibration, MapInput, morphology_of
-from mmbroker.processors.features.tree import MORPHOLOGIES, MapComponent
-from mmbroker.schemas.events import Floats
+from mmbroker.processors.features.maps import MORPHOLOGIES, MapCalibration, MapInput, morphology_of
+from mmbroker.schemas.events import Floats, MapComponent
 
 Integers = NDArray[np.int64]
 

@@ -9,7 +9,7 @@ templates and the prior by magnitude, of which its packages have none.
     pip download --no-deps --dest ARCHIVES grizli==1.14.3 pz-rail-base==2.0.11
     MMBROKER_DATA=FOLDER python -m mmbroker.models.redshift.baselines.eazy ARCHIVES
 
-takes some minutes. Nothing that runs needs them: the results are packaged.
+takes some minutes. Nothing that runs needs them: the results are kept.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import numpy as np
 from astropy.table import Table
 
 from mmbroker.models.packaged.arrays import read_packaged, write_packaged
-from mmbroker.models.packaged.networks import WEIGHTS
+from mmbroker.models.packaged.comparison import COMPARISON, kept_to_compare
 from mmbroker.models.packaged.templates import load_templates
 from mmbroker.models.real_data.catalogues import DATA_VARIABLE, goods_north, zcosmos
 from mmbroker.models.real_data.split import TEST, VALIDATION, split_of
@@ -102,13 +102,14 @@ def unfitted_parts(tables: Path, templates: Templates) -> dict[str, Part]:
     return found
 
 
-def eazy_estimates(given: dict[str, Part], folder: Path = WEIGHTS) -> dict[str, Estimate]:
+def eazy_estimates(given: dict[str, Part]) -> dict[str, Estimate]:
     """What EAZY made of the galaxies of each part.
 
     Raises:
-        FileNotFoundError: it is not packaged.
+        FileNotFoundError: this is no working copy.
         ValueError: it was made of other fluxes.
     """
+    folder = kept_to_compare(f"{NAME}.npz").parent
     arrays, card = read_packaged(folder, NAME, COMMAND)
     for name, part in given.items():
         if card["fluxes"].get(name) != part.identity:
@@ -123,9 +124,9 @@ def write(
     given: dict[str, Part],
     templates: Templates,
     spectra: dict[str, tuple[Array, Array]],
-    folder: Path = WEIGHTS,
+    folder: Path = COMPARISON,
 ) -> None:
-    """Run EAZY on every part and package what it makes of them.
+    """Run EAZY on every part and keep what it makes of them.
 
     Args:
         given: the parts.

@@ -26,9 +26,14 @@ from mmbroker.models.simulation.line_profiles import SHAPES as SIMULATED_SHAPES
 from mmbroker.models.simulation.radio_maps import MORPHOLOGIES as SIMULATED_MORPHOLOGIES
 from mmbroker.models.simulation.radio_maps import simulate_maps
 from mmbroker.models.simulation.spectra import simulate_spectra
+from mmbroker.processors.features.inputs import SourceInMap
+from mmbroker.processors.features.lines import SHAPES
+from mmbroker.processors.features.maps import MORPHOLOGIES
 from mmbroker.processors.features.outputs import map_tree, spectrum_tree
 from mmbroker.processors.features.patches import patches_of
-from mmbroker.processors.features.tree import MORPHOLOGIES, SHAPES
+from mmbroker.schemas.events import Observation
+
+OBSERVATION = Observation("o", "ALMA", 150.0, 2.0, 0.2, 59000.0)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +76,7 @@ def test_bright_lines_are_found_and_measured(network: ExportedSpectrumParser) ->
         simulated = simulate_spectra(8, np.random.default_rng([100, seed]))
         spectra = [patches_of(*simulated.spectrum(row)) for row in range(8)]
         for row, (each, outputs) in enumerate(zip(spectra, network.outputs(spectra), strict=True)):
-            tree = spectrum_tree(each, outputs, packaged_calibration(), "test")
+            tree = spectrum_tree(OBSERVATION, each, outputs, packaged_calibration(), "test")
             for k in np.flatnonzero(simulated.lines.signal_to_noise[row] > 12):
                 centre = simulated.lines.frequency_hz[row, k]
                 bright += 1
@@ -94,7 +99,7 @@ def test_noise_alone_has_a_continuum_and_hardly_any_line(network: ExportedSpectr
         for _ in range(40)
     ]
     trees = [
-        spectrum_tree(each, outputs, packaged_calibration(), "test")
+        spectrum_tree(OBSERVATION, each, outputs, packaged_calibration(), "test")
         for each, outputs in zip(spectra, network.outputs(spectra), strict=True)
     ]
     assert sum(len(tree.lines) for tree in trees) <= 5
@@ -115,8 +120,8 @@ def test_bright_sources_have_their_morphology() -> None:
     logits, cells = ExportedMapParser().outputs(inputs)
     calibration = packaged_map_calibration()
     said = [
-        map_tree(*each, calibration, "test").morphology
-        for each in zip(inputs, logits, cells, strict=True)
+        map_tree(OBSERVATION, SourceInMap(each, 0.0, 0.0), *outputs, calibration, "test").morphology
+        for each, *outputs in zip(inputs, logits, cells, strict=True)
     ]
     bright = np.flatnonzero(simulated.signal_to_noise > 30)
     right = [

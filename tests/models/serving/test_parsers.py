@@ -23,12 +23,11 @@ from mmbroker.models.serving.parsers import (
     pieces_of,
 )
 from mmbroker.models.serving.repository import add_version
-from mmbroker.models.simulation.line_profiles import FWHM_PER_SIGMA
 from mmbroker.models.simulation.observations import simulate
 from mmbroker.models.simulation.spectra import simulate_spectra
 from mmbroker.processors.features.inputs import spectrum_input
 from mmbroker.processors.features.patches import PATCH, PATCH_INPUTS, Patches
-from mmbroker.processors.relations import SPEED_OF_LIGHT_KM_S
+from mmbroker.processors.relations import FWHM_PER_SIGMA, SPEED_OF_LIGHT_KM_S
 from mmbroker.schemas.events import Observation, ParsedObservation, Spectrum
 from mmbroker.schemas.records import to_record
 from tests.networks import documented, withdrawn

@@ -31,9 +31,8 @@ from mmbroker.processors.features.maps import (
 )
 from mmbroker.processors.features.matched_filter import matched_filter_lines
 from mmbroker.processors.features.patches import PATCH, Array32, Patches, batch, patches_of
-from mmbroker.processors.features.tree import SpectralLine
 from mmbroker.processors.redshift.grids import FINE
-from mmbroker.schemas.events import Floats
+from mmbroker.schemas.events import Floats, ParsedLine
 
 C = relations.SPEED_OF_LIGHT_KM_S
 NOISE_JY = 4e-4
@@ -248,10 +247,10 @@ def test_the_continuum_segments_leave_lines_out() -> None:
     assert (segment.low_hz, segment.high_hz) == pytest.approx((84e9, 115e9), rel=1e-3)
 
 
-def line_at(frequency_hz: float, flux: float, probability: float = 0.99) -> SpectralLine:
+def line_at(frequency_hz: float, flux: float, probability: float = 0.99) -> ParsedLine:
     error = frequency_hz * 30 / C
-    return SpectralLine(
-        frequency_hz, error, 400.0, 60.0, flux, flux / 8, probability, "gaussian", (1.0, 0.0, 0.0)
+    return ParsedLine(
+        frequency_hz, error, 400.0, 60.0, flux, flux / 8, probability, "gaussian", np.eye(3)[0], []
     )
 
 

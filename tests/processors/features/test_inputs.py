@@ -13,17 +13,20 @@ from astropy.wcs import WCS
 from hypothesis import given, settings
 
 from mmbroker.processors.features.inputs import (
-    MOST_CANDIDATES,
-    MOST_COMPONENTS,
     MOST_PATCHES,
-    MOST_SEGMENTS,
-    parsed,
     source_in_map,
     spectrum_input,
 )
 from mmbroker.processors.features.lines import UNCALIBRATED
 from mmbroker.processors.features.maps import CELL_GRID, CELL_OUTPUTS, MapCalibration
-from mmbroker.processors.features.outputs import MOST_LINES, map_tree, spectrum_tree
+from mmbroker.processors.features.outputs import (
+    MOST_CANDIDATES,
+    MOST_COMPONENTS,
+    MOST_LINES,
+    MOST_SEGMENTS,
+    map_tree,
+    spectrum_tree,
+)
 from mmbroker.processors.features.patches import Patches
 from mmbroker.schemas.codec import Codec
 from mmbroker.schemas.events import Fingerprint, Observation, Spectrum
@@ -189,8 +192,8 @@ def test_components_are_told_from_the_middle_of_the_map_wherever_its_source_is()
     cells[9, 9] = (4.0, 0.0, 0.0, 3.0, -2.0)
     places = []
     for observation, source in ((centred, one), (observed(continuum_map=large), other)):
-        found = map_tree(source.input, np.zeros(4, np.float32), cells, MapCalibration(), LABEL)
-        tree = parsed(observation, found, source)
+        logits = np.zeros(4, np.float32)
+        tree = map_tree(observation, source, logits, cells, MapCalibration(), LABEL)
         assert tree.morphology is not None
         (component,) = tree.morphology.components
         places.append((component.x_arcsec, component.y_arcsec))
@@ -204,7 +207,7 @@ def tree_of(observation: Observation, patches: Patches, presence: np.ndarray[Any
     outputs = np.zeros((len(patches.flux_jy), 11), np.float32)
     outputs[:, 0] = presence
     outputs[:, 1] = -1.0
-    return parsed(observation, spectrum_tree(patches, outputs, UNCALIBRATED, LABEL))
+    return spectrum_tree(observation, patches, outputs, UNCALIBRATED, LABEL)
 
 
 def test_a_tree_is_of_bounded_size_whatever_the_network_says() -> None:
@@ -239,8 +242,8 @@ def test_many_components_are_cut_to_the_brightest() -> None:
     cells = np.full((CELL_GRID, CELL_GRID, CELL_OUTPUTS), -6.0, np.float32)
     cells[::2, ::2, 0] = 5.0
     cells[..., 3] = np.random.default_rng(0).normal(3, 1, (CELL_GRID, CELL_GRID))
-    found = map_tree(source.input, np.zeros(4, np.float32), cells, MapCalibration(), LABEL)
-    tree = parsed(with_map(), found, source)
+    logits = np.zeros(4, np.float32)
+    tree = map_tree(with_map(), source, logits, cells, MapCalibration(), LABEL)
     assert tree.morphology is not None
     fluxes = [each.flux_jy for each in tree.morphology.components]
     assert len(fluxes) == MOST_COMPONENTS

@@ -11,13 +11,14 @@ pytest.importorskip("onnxruntime", reason="judging needs onnxruntime: pip instal
 from mmbroker.models.critic.judged.figures import draw
 from mmbroker.models.critic.judged.judge import PREVIOUS, judge, with_verdict
 from mmbroker.models.critic.judged.verdict import conditions, version_2_worse
+from mmbroker.models.packaged.comparison import kept_to_compare
 from mmbroker.models.packaged.networks import WEIGHTS
 from mmbroker.models.real_data.split import VALIDATION
 from mmbroker.models.report.pages import REPORTS, render
 
 
 def test_without_tables_simulated_galaxies_are_judged_and_the_page_says_so(tmp_path: Path) -> None:
-    numbers = judge(None, WEIGHTS, PREVIOUS, VALIDATION, galaxies=500)
+    numbers = judge(None, WEIGHTS, kept_to_compare(PREVIOUS), VALIDATION, galaxies=500)
     assert set(numbers) == {"simulated"}
     group = numbers["simulated"]
     assert set(group["samples"]) == {"version 2", "version 1", "hot deck", "marginals"}

@@ -12,8 +12,8 @@ pytest.importorskip("specutils")
 
 from mmbroker.models.parser.judged.conventional_lines import specutils_lines, specutils_measured
 from mmbroker.processors.features.patches import Patches, patches_of
-from mmbroker.processors.features.tree import SpectralLine
 from mmbroker.processors.relations import SPEED_OF_LIGHT_KM_S
+from mmbroker.schemas.events import ParsedLine
 
 CENTRE_HZ, WIDTH_KM_S, FLUX_JY_KM_S = 98.7e9, 300.0, 3.0
 ERROR_JY = 4e-4
@@ -29,7 +29,7 @@ def spectrum(seed: int) -> Patches:
     return patches_of(frequency, line + noise, np.full(len(frequency), ERROR_JY))
 
 
-def brightest(patches: Patches) -> SpectralLine:
+def brightest(patches: Patches) -> ParsedLine:
     return max(specutils_lines(patches, "threshold", 400.0, 5.0), key=lambda each: each[0])[1]
 
 
@@ -53,8 +53,12 @@ def test_a_gaussian_line_is_measured_within_its_errors() -> None:
 def test_where_in_a_line_the_fit_begins_does_not_matter() -> None:
     patches = spectrum(1)
     at = brightest(patches)
-    beside = SpectralLine(
-        at.frequency_hz * (1 + 100.0 / SPEED_OF_LIGHT_KM_S), *[math.nan] * 6, "gaussian", (1.0,)
+    beside = ParsedLine(
+        at.frequency_hz * (1 + 100.0 / SPEED_OF_LIGHT_KM_S),
+        *[math.nan] * 6,
+        "gaussian",
+        np.ones(1),
+        [],
     )
     one, other = specutils_measured(patches, at), specutils_measured(patches, beside)
     assert other.frequency_hz == pytest.approx(one.frequency_hz, rel=1e-5)
@@ -63,7 +67,7 @@ def test_where_in_a_line_the_fit_begins_does_not_matter() -> None:
 
 def test_where_too_little_was_observed_nothing_is_measured() -> None:
     patches = spectrum(2)
-    outside = SpectralLine(120e9, *[math.nan] * 6, "gaussian", (1.0,))
+    outside = ParsedLine(120e9, *[math.nan] * 6, "gaussian", np.ones(1), [])
     line = specutils_measured(patches, outside)
     assert line.frequency_hz == 120e9
     assert math.isnan(line.width_km_s)

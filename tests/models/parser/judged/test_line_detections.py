@@ -19,16 +19,16 @@ from mmbroker.models.parser.judged.line_detections import (
 )
 from mmbroker.processors.features.matched_filter import matched_filter_lines
 from mmbroker.processors.features.patches import Patches
-from mmbroker.processors.features.tree import SpectralLine
+from mmbroker.schemas.events import ParsedLine
 
 SPECTRA = 60
 
 
-def matched(spectra: Sequence[Patches]) -> list[list[tuple[float, SpectralLine]]]:
+def matched(spectra: Sequence[Patches]) -> list[list[tuple[float, ParsedLine]]]:
     return [matched_filter_lines(one, 3.0) for one in spectra]
 
 
-def blind(spectra: Sequence[Patches]) -> list[list[tuple[float, SpectralLine]]]:
+def blind(spectra: Sequence[Patches]) -> list[list[tuple[float, ParsedLine]]]:
     return [[] for _ in spectra]
 
 
@@ -71,7 +71,7 @@ def test_who_finds_nothing_is_not_complete_and_the_counts_add_up(judged: Judged)
 
 
 def test_a_line_is_matched_where_it_was_found_however_it_is_measured(judged: Judged) -> None:
-    def doubled(patches: Patches, line: SpectralLine) -> SpectralLine:
+    def doubled(patches: Patches, line: ParsedLine) -> ParsedLine:
         return dataclasses.replace(line, frequency_hz=2 * line.frequency_hz, width_km_s=1.0)
 
     again = judge({"matched": matched, "other": matched}, SPECTRA, 5, {"matched": doubled})
