@@ -95,6 +95,7 @@ def run_page(page: Path, worlds: Worlds, make_folder: Callable[[], Path]) -> Out
         elif block.language in ("console", "python"):
             folder = make_folder()
             (folder / "deploy").symlink_to(REPOSITORY / "deploy")
+            (folder / ".venv").symlink_to(sys.prefix)
             with worlds(block, folder) as world:
                 _run(page, block, world, folder, outcome)
         elif problem := _problem_of_data(block, make_folder()):
@@ -127,7 +128,7 @@ def _run(page: Path, block: Block, world: World, folder: Path, outcome: Outcome)
             if name in NOT_EVERYWHERE and shutil.which(name) is None
         ):
             outcome.missing.append(f"{place}: no {absent[0]} here")
-            continue
+            problem = unknown_in(command)
         else:
             world.prepare(command, folder)
             filled = _filled(command, world)
@@ -231,8 +232,9 @@ def checked_otherwise(command: str) -> str | None:
     """What is wrong with a command that would change this machine; None for one that is to be run.
 
     What makes the checkout and its environment is not run in it: of ``make`` the recipe is asked
-    for, of ``pip`` whether what it would install is what the tests have. That a package of the
-    distribution or a repository of that address is there is not checked.
+    for, of ``pip`` whether what it would install is what the tests have. Of the tests, which would
+    run themselves, it is seen whether they are there. That a package of the distribution or a
+    repository of that address is there is not checked.
     """
     (name, *words), *more = parts(command) or [("",)]
     if name == "make":
@@ -241,6 +243,11 @@ def checked_otherwise(command: str) -> str | None:
     if name == "pip" and words[:1] == ["install"] and not more:
         wanted = [each for each in words[1:] if not each.startswith("-")]
         return "; ".join(filter(None, map(_not_installed, wanted)))
+    if name.startswith("python") and words[:2] == ["-m", "pytest"]:
+        named = [each for each in words[2:] if each.startswith("tests")]
+        return "; ".join(
+            f"there is no {each}" for each in named if not (REPOSITORY / each).exists()
+        )
     if name == "source":
         (folder,) = re.findall(r"^VENV := (\S+)$", MAKEFILE, re.MULTILINE)
         made = f"{folder}/bin/activate"
@@ -275,12 +282,10 @@ def unknown_in(command: str) -> str:
         if name.startswith("python") and words:
             if words[0] == "-m" and words[1].startswith("mmbroker") and not _module(words[1]):
                 return f"there is no module {words[1]}"
-            if (
-                words[0].endswith(".py")
-                and "/" in words[0]
-                and not (REPOSITORY / words[0]).exists()
-            ):
-                return f"there is no file {words[0]}"
+        for word in words:
+            path = re.search(r"(?:^|=)(deploy/.+)", word)
+            if path and not (REPOSITORY / path[1]).exists():
+                return f"there is no {path[1]}"
     return ""
 
 
