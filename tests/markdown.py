@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 LANGUAGES = ("console", "python", "toml", "json", "text")
-SHORTEST_REASON = 20  # characters
+SHORTEST_REASON = 10  # characters
 _NOT_RUN = re.compile(r"<!--\s*not run:\s*(.*?)\s*-->", re.DOTALL)
 _PROMPT = re.compile(r"[$>%]\s")
 

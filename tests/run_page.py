@@ -279,9 +279,10 @@ def unknown_in(command: str) -> str:
             for word in words:
                 if not word.startswith("-") and "=" not in word and word not in TARGETS:
                     return f"make has no target {word}"
-        if name.startswith("python") and words:
-            if words[0] == "-m" and words[1].startswith("mmbroker") and not _module(words[1]):
-                return f"there is no module {words[1]}"
+        if name.startswith("python") and words[:1] == ["-m"]:
+            module = words[1]
+            if module.startswith("mmbroker") and "…" not in module and not _module(module):
+                return f"there is no module {module}"
         for word in words:
             path = re.search(r"(?:^|=)(deploy/.+)", word)
             if path and not (REPOSITORY / path[1]).exists():

@@ -221,6 +221,7 @@ def test_what_would_change_the_checkout_is_checked_otherwise(
         ("python deploy/demo/make_samples.py FOLDER", "there is no deploy/demo/make_samples.py"),
         ("prometheus --config.file=deploy/prometheus/prometheus.yml", ""),
         ("prometheus --config.file=deploy/nothing.yml", "there is no deploy/nothing.yml"),
+        ("python -m mmbroker.models.…", ""),
         ("mmbroker.toml", ""),
     ],
 )
