@@ -25,7 +25,7 @@ from mmbroker.streams.proving.embedded import Settled
 from mmbroker.streams.publishing.files import publish_files
 from tests.command import run_command
 from tests.conftest import Broker, broker_on, wait_until
-from tests.markdown import Block, anchors, blocks, faults, links
+from tests.markdown import Block, anchors, blocks, code_in_text, faults, links
 from tests.processors.ingest.test_spectra_and_maps import map_file, spectrum_file
 from tests.run_page import (
     REPOSITORY,
@@ -56,6 +56,9 @@ RUN = [
     for name in PAGES
     if name != "CHANGELOG.md" and not name.startswith(RECORDS) and name not in NOT_YET
 ]
+
+NAMED = re.compile(r"(schemas|processors|models|streams|deploy|tests|\.github|\.ci)/[\w./-]+")
+"""A file or a folder of ours."""
 
 NEEDS_NO_STAGES = re.compile(r"\bmmbroker (run|stage|rescore|rebuild)\b")
 STARTS_A_STACK = re.compile(r"\bmmbroker (stack (up|down|.*--user)|demo)\b")
@@ -235,6 +238,31 @@ def test_links_lead_somewhere(name: str) -> None:
     assert broken_links(PAGES[name], REPOSITORY) == []
 
 
+@pytest.mark.parametrize(
+    "name", [name for name in PAGES if name != "CHANGELOG.md" and not name.startswith(RECORDS)]
+)
+def test_files_and_tests_that_a_page_names_are_there(name: str) -> None:
+    assert missing_files(PAGES[name].read_text(encoding="utf-8")) == []
+
+
+def missing_files(page: str) -> list[str]:
+    """What stands between backticks, begins with a folder of ours, and is not there.
+
+    Names in capitals stand for others, as ``NAME.toml``.
+    """
+    missing = []
+    for code in code_in_text(page):
+        path, _, test = code.text.partition("::")
+        if not NAMED.fullmatch(path) or re.search(r"\b[A-Z]{4,}\b", path):
+            continue
+        file = REPOSITORY / path
+        if not file.exists():
+            missing.append(f"line {code.line}: there is no {path}")
+        elif test and f"def {test}(" not in file.read_text():
+            missing.append(f"line {code.line}: {path} has no {test}")
+    return missing
+
+
 def broken_links(page: Path, top: Path) -> list[str]:
     """The relative links of a page that lead nowhere, each with its line."""
     broken = []
@@ -387,4 +415,15 @@ def test_links_that_lead_nowhere_are_told(tmp_path: Path) -> None:
         "line 7: there.md has no heading #another",
         "line 7: page.md has no heading #bottom",
         "line 9: there is no ../outside.png",
+    ]
+
+
+def test_files_and_tests_that_are_not_there_are_told() -> None:
+    page = (
+        "`streams/topics.py` `streams/nothing.py` `schemas/avro/` `streams/NAME.py`\n\n"
+        "`tests/test_pages.py::test_links_lead_somewhere` `tests/test_pages.py::test_nothing`\n"
+    )
+    assert missing_files(page) == [
+        "line 1: there is no streams/nothing.py",
+        "line 3: tests/test_pages.py has no test_nothing",
     ]
