@@ -2,19 +2,98 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
 
 REPOSITORY = Path(__file__).parents[1]
+PACKAGES = REPOSITORY / ".package"
+SETTINGS = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+CONTRACTS = [contract["name"] for contract in SETTINGS["tool"]["importlinter"]["contracts"]]
+BREACHES = {
+    "each layer imports from those below it only": ("processors", "import mmbroker.streams"),
+    "the local servers know nothing of the broker": ("deploy", "import mmbroker.schemas.events"),
+    "schemas and processors are pure: no network, no store, no processes": (
+        "schemas",
+        "from threading import Thread",
+    ),
+    "what runs the stream does not need torch": ("streams", "import torch"),
+}
+"""A folder, and an import in it, that each contract forbids."""
+
+
+# Layers -------------------------------------------------------------------------------------------
+
+
+def lint_imports(packages: Path) -> CompletedProcess[str]:
+    """Run import-linter in a process of its own: it sets up logging for itself."""
+    code = "from importlinter.cli import lint_imports; exit(lint_imports(no_cache=True))"
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": str(packages)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_imports_keep_to_the_layers() -> None:
-    # In a process of its own: import-linter sets up logging for itself.
-    command = [
-        sys.executable,
-        "-c",
-        "from importlinter.cli import lint_imports as lint; exit(lint())",
-    ]
-    result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    result = lint_imports(PACKAGES)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("contract", CONTRACTS)
+def test_an_import_against_a_contract_is_found(contract: str, tmp_path: Path) -> None:
+    shutil.copytree(
+        PACKAGES / "mmbroker",
+        tmp_path / "mmbroker",
+        ignore=lambda _, names: {name for name in names if Path(name).suffix not in ("", ".py")},
+    )
+    assert lint_imports(tmp_path).returncode == 0
+    folder, breach = BREACHES[contract]
+    (tmp_path / "mmbroker" / folder / "breach.py").write_text(breach + "\n")
+    result = lint_imports(tmp_path)
+    assert result.returncode == 1, result.stderr
+    assert f"{contract} BROKEN" in result.stdout
+    assert "1 broken" in result.stdout
+
+
+# One name for a module ----------------------------------------------------------------------------
+
+
+def lint(code: str) -> str:
+    """What ruff says about the imports of a module, with the rules of the project."""
+    result = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "--no-cache", "--output-format", "concise",
+         "--stdin-filename", "streams/some.py", "-"],
+        cwd=REPOSITORY,
+        input=code,
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    assert result.returncode == 1, result.stderr  # it has no docstring, at least
+    return "".join(line for line in result.stdout.splitlines(True) if " TID" in line)
+
+
+@pytest.mark.parametrize("folder", ["schemas", "processors", "models", "streams", "deploy"])
+@pytest.mark.parametrize(
+    "statement", ["import {}", "import {}.part", "from {} import part", "from {}.part import thing"]
+)
+def test_a_module_has_no_second_name(folder: str, statement: str) -> None:
+    said = lint(statement.format(folder) + "\n")
+    assert "TID251" in said
+    assert f"import mmbroker.{folder}" in said
+    assert lint(statement.format(f"mmbroker.{folder}") + "\n") == ""
+
+
+def test_imports_are_absolute() -> None:
+    assert "TID252" in lint("from . import part\n")
+    assert "TID252" in lint("from ..part import thing\n")
