@@ -19,7 +19,7 @@ from urllib.parse import unquote
 import pytest
 
 from mmbroker.deploy.local import LocalStack
-from mmbroker.models.packaged.networks import WEIGHTS
+from mmbroker.models.packaged.comparison import kept_to_compare
 from mmbroker.models.serving.repository import provide
 from mmbroker.streams.proving.embedded import Settled
 from mmbroker.streams.publishing.files import publish_files
@@ -39,23 +39,11 @@ from tests.run_page import (
 RECORDS = ("models/reports", "models/protocols")
 """Pages on what was done, and how: their commands are history."""
 
-NOT_YET = {
-    "README.md",
-    "deploy/operating.md",
-    "deploy/prometheus/README.md",
-    "models/README.md",
-}
-"""Pages whose blocks do not keep to the convention so far."""
-
 SAMPLE = REPOSITORY / "deploy" / "demo"
 TABLES = [SAMPLE / f"{name}.ecsv" for name in ("goodsn", "spt", "lines")]
-FORMER_CRITIC = WEIGHTS / "version_1"
+FORMER_CRITIC = kept_to_compare("version_1")
 PAGES = {str(page.relative_to(REPOSITORY)): page for page in tracked_pages()}
-RUN = [
-    name
-    for name in PAGES
-    if name != "CHANGELOG.md" and not name.startswith(RECORDS) and name not in NOT_YET
-]
+RUN = [name for name in PAGES if name != "CHANGELOG.md" and not name.startswith(RECORDS)]
 
 NAMED = re.compile(r"(schemas|processors|models|streams|deploy|tests|\.github|\.ci)/[\w./-]+")
 """A file or a folder of ours."""
@@ -220,12 +208,6 @@ def test_what_a_page_shows_works(
     assert not outcome.problems, "\n\n".join(outcome.problems)
     if outcome.missing:
         pytest.skip(f"{outcome.run} commands work; not tried: {'; '.join(outcome.missing)}")
-
-
-@pytest.mark.parametrize("name", sorted(NOT_YET))
-def test_a_page_that_keeps_to_the_convention_is_run(name: str) -> None:
-    found = [fault for block in blocks(PAGES[name].read_text()) for fault in faults(block)]
-    assert found, f"take {name} out of NOT_YET: from now on it can be run"
 
 
 @pytest.mark.parametrize("name", [name for name in PAGES if name.startswith(RECORDS)])
