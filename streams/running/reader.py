@@ -13,7 +13,6 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import closing
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -108,12 +107,15 @@ class Reader:
                 log.warning("%s joins its group anew: %s", self.stage.name, error)
 
     def _read(self, stop: threading.Event) -> None:
-        with closing(self._subscribed()) as reading:
+        reading = self._subscribed()
+        try:
             while not stop.is_set() and not self._left_out():
                 self._health.turned()
                 batch = self._batch(reading)
                 if batch and self._until_done(batch, stop):
                     self._commit(reading, batch)
+        finally:
+            reading.close()
 
     def _left_out(self) -> bool:
         """Whether the partitions were lost long ago: a new client joins then."""
