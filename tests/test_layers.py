@@ -24,6 +24,10 @@ BREACHES = {
         "from threading import Thread",
     ),
     "what runs the stream does not need torch": ("streams", "import torch"),
+    "the settings are told of local servers and do not look for them": (
+        "streams/kafka",
+        "import mmbroker.deploy.local",
+    ),
 }
 """A folder, and an import in it, that each contract forbids."""
 
