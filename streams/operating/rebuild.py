@@ -220,13 +220,20 @@ class _Rebuild:
 
     def _accounts(self) -> None:
         """How far the stages have come, and what became of the events as far as that is known."""
+        offsets = [
+            (
+                stage,
+                topic,
+                end_offsets(self._settings, topic),
+                start_offsets(self._settings, topic),
+                committed_offsets(self._settings.kafka, stage, topic),
+            )
+            for stage, topic in flow(self._topics)
+        ]
         with self._store.writing() as writing, self._backed_up() as backup:
             for (stage, outcome), count in ({} if backup is None else backup.counts()).items():
                 writing.account(stage, {}, {outcome: count})
-            for stage, topic in flow(self._topics):
-                ends = end_offsets(self._settings, topic)
-                starts = start_offsets(self._settings, topic)
-                acknowledged = committed_offsets(self._settings.kafka, stage, topic)
+            for stage, topic, ends, starts, acknowledged in offsets:
                 if stage == BUILD_FINGERPRINTS:
                     self._acknowledged = acknowledged
                 told: dict[tuple[str, int], int] = {}

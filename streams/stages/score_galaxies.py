@@ -272,8 +272,9 @@ class ScoreGalaxies(Stage):
         galaxies: Sequence[ScoredGalaxy],
         places: Places,
     ) -> None:
+        log_starts = self.log_starts(batch)
         with self.metrics.part("store"), self.store.writing() as writing:
-            account = Account(SCORE_GALAXIES, writing, self.log_start)
+            account = Account(SCORE_GALAXIES, writing, log_starts)
             for event, outcome in zip(batch, outcomes, strict=True):
                 account.add(event, outcome)
             writing.rank(RANKING, places)
