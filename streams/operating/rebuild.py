@@ -530,8 +530,8 @@ def _last_alert(message: Read) -> tuple[str, LastAlert]:
 
 
 def _put_alerts(writing: Writing, stream: str, said: Iterable[tuple[str, LastAlert]]) -> None:
-    """Remember alerts, of which the last of a galaxy counts."""
-    last = dict(said)
+    """Remember alerts, of which the last one of a galaxy's newest version counts."""
+    last = dict(sorted(said, key=lambda each: each[1].version))
     for galaxy_id, alert in last.items():
         writing.put_alert(stream, galaxy_id, alert)
     places = {
