@@ -37,6 +37,7 @@ from mmbroker.models.parser.judged.line_detections import (
     Judged,
     counts_by_spectrum,
     judge,
+    line_pulls,
     neural_finder,
     purity_and_completeness,
     threshold_at_purity,
@@ -55,7 +56,7 @@ from mmbroker.models.parser.judged.redshift import (
     identification_scores,
     redshift_scores,
 )
-from mmbroker.models.parser.measures import PURITY, VERSIONS, line_pulls, robust_scatter
+from mmbroker.models.parser.measures import PURITY, VERSIONS, robust_scatter
 from mmbroker.models.simulation.spectral_noise import REGIMES
 from mmbroker.processors.features.tree import MORPHOLOGIES, SHAPES
 from mmbroker.processors.relations import SPEED_OF_LIGHT_KM_S
