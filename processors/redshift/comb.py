@@ -30,8 +30,8 @@ from mmbroker.processors.redshift.grids import (
     Array32,
 )
 from mmbroker.processors.redshift.spectral_lines import (
-    _CONTINUUM_BINS,
-    _TRUSTED_BINS,
+    CONTINUUM_BINS,
+    TRUSTED_BINS,
     WIDTHS_KM_S,
     DetectedLine,
     Filtered,
@@ -59,9 +59,9 @@ COMB_IDENTITY = hashlib.blake2b(
     json.dumps(
         [
             EVIDENCE_WEIGHT,
-            _TRUSTED_BINS,
+            TRUSTED_BINS,
             WIDTHS_KM_S,
-            _CONTINUUM_BINS,
+            CONTINUUM_BINS,
             comb_ratios.ABSENT,
             comb_ratios.TRUSTED,
             comb_ratios.ARTEFACTS,

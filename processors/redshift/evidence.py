@@ -16,7 +16,7 @@ from mmbroker.schemas.events import Fingerprint, PublishedRedshift
 
 
 @dataclass(frozen=True, slots=True)
-class _Bands:
+class Bands:
     """Continuum of a batch by distinct frequency; arrays have shape (galaxies, bands)."""
 
     log_frequency: Array
@@ -25,21 +25,22 @@ class _Bands:
     limit: Array
     limit_error: Array
 
-    def between(self, lowest_hz: float, highest_hz: float) -> _Bands:
+    def between(self, lowest_hz: float, highest_hz: float) -> Bands:
+        """Those above one frequency in Hz, up to another."""
         frequency = np.exp(self.log_frequency)
         inside = (frequency > lowest_hz) & (frequency <= highest_hz)
-        return _Bands(
+        return Bands(
             self.log_frequency[inside],
             *(array[:, inside] for array in (self.flux, self.weight, self.limit, self.limit_error)),
         )
 
-    def with_limits_as_zero(self) -> _Bands:
+    def with_limits_as_zero(self) -> Bands:
         """Upper limits replaced by a flux density of zero with the noise behind the limit."""
         limited = np.isfinite(self.limit)
         weight = np.where(limited, self.limit_error**-2.0, self.weight)
         flux = np.where(limited, 0.0, self.flux)
         none = np.full_like(self.limit, np.nan)
-        return _Bands(self.log_frequency, flux, weight, none, self.limit_error)
+        return Bands(self.log_frequency, flux, weight, none, self.limit_error)
 
     @property
     def present(self) -> NDArray[np.bool_]:
@@ -100,7 +101,7 @@ def filled(count: int) -> NDArray[np.int64]:
     return np.arange(count + -count % ROWS) % count
 
 
-def _gather(fingerprints: Sequence[Fingerprint]) -> _Bands:
+def bands_of(fingerprints: Sequence[Fingerprint]) -> Bands:
     """Bands and maps of a batch, to the far infrared, on the set of their distinct frequencies."""
     rows: list[int] = []
     values: list[tuple[float, float, float, float, float]] = []
@@ -134,7 +135,7 @@ def _gather(fingerprints: Sequence[Fingerprint]) -> _Bands:
     which = (index[0][limited], index[1][limited])
     limit_array[which] = table[limited, 3]
     limit_error[which] = table[limited, 4]
-    return _Bands(
+    return Bands(
         log_frequency,
         np.divide(total, weight, out=np.zeros(shape), where=weight > 0),
         weight,
@@ -143,7 +144,14 @@ def _gather(fingerprints: Sequence[Fingerprint]) -> _Bands:
     )
 
 
-def _inputs(fingerprint: Fingerprint, far_infrared: bool, radio_present: bool) -> list[str]:
+def inputs_of(fingerprint: Fingerprint, far_infrared: bool, radio_present: bool) -> list[str]:
+    """What a redshift without published ones rests on, by name.
+
+    Args:
+        fingerprint: of the galaxy.
+        far_infrared: whether it has continuum that dust explains.
+        radio_present: whether it has radio continuum.
+    """
     named = {
         "dust": far_infrared,
         "radio": radio_present,

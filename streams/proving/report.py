@@ -169,7 +169,7 @@ def _target(name: str) -> str:
     return f"at most {MOST[name]:,g}" if name in MOST else ""
 
 
-def _wrong(report: Report) -> str:
+def what_is_wrong(report: Report) -> str:
     """What a run showed that must not be; empty if there is nothing."""
     reliability = report.reliability
     untrue = {name: value for name, value in reliability.get("untrue", {}).items() if value}

@@ -128,11 +128,17 @@ def _with_trees(
 
 def _observation(codec: Codec, archived: Archived) -> Observation:
     what = f"observation {archived.source.observation_id!r}"
-    return _stored(codec, Observation, archived.data, what)
+    return stored_event(codec, Observation, archived.data, what)
 
 
-def _stored(codec: Codec, event_type: type[E], data: bytes, what: str) -> E:
+def stored_event(codec: Codec, event_type: type[E], data: bytes, what: str) -> E:
     """An event out of the store: nothing is wrong with the one in hand if it cannot be read.
+
+    Args:
+        codec: bytes to events.
+        event_type: what it has to be.
+        data: its bytes.
+        what: names it in the message.
 
     Raises:
         StoreDamagedError: it cannot.

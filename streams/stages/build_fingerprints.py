@@ -31,9 +31,9 @@ from mmbroker.streams.stages.accounting import Account, Place
 from mmbroker.streams.stages.archive import (
     NotArchivedError,
     Parse,
-    _stored,
     rebuild,
     require_archived,
+    stored_event,
 )
 from mmbroker.streams.stages.base import RefusedError, Stage
 from mmbroker.streams.stages.messages import (
@@ -105,7 +105,7 @@ class BuildFingerprints(Stage):
         return [self.topics.observations]
 
     def process(self, batch: Sequence[Received]) -> Processed:
-        """Merge a batch of observations; see ``stage.Stage``."""
+        """Merge a batch of observations; see ``base.Stage``."""
         with self.metrics.part("prepare"):
             prepared = [self._prepared(event) for event in batch]
         with self.metrics.part("parse"):
@@ -177,7 +177,7 @@ class BuildFingerprints(Stage):
         return _TakenIn(refused, encoded, observed_at, account.outcomes)
 
     def probe(self) -> None:
-        """See ``stage.Stage``: the parsers in force."""
+        """See ``base.Stage``: the parsers in force."""
         self._parsing.probe()
 
     def _parse(self, prepared: list[Prepared | _Refused]) -> None:
@@ -247,10 +247,11 @@ class _Galaxies:
     def __getitem__(self, galaxy_id: str) -> Fingerprint:
         if galaxy_id not in self._loaded:
             encoded = self._writing.fingerprint(galaxy_id)
+            what = f"the fingerprint of {galaxy_id}"
             self._loaded[galaxy_id] = (
                 fingerprints.empty(galaxy_id)
                 if encoded is None
-                else _stored(self._codec, Fingerprint, encoded, f"the fingerprint of {galaxy_id}")
+                else stored_event(self._codec, Fingerprint, encoded, what)
             )
         return self._loaded[galaxy_id]
 

@@ -39,7 +39,7 @@ class PublishAlerts(Stage):
         return [self.topics.scored]
 
     def process(self, batch: Sequence[Received]) -> Processed:
-        """Make the alerts of a batch of scored galaxies; see ``stage.Stage``."""
+        """Make the alerts of a batch of scored galaxies; see ``base.Stage``."""
         messages: list[Outgoing] = []
         outcomes: list[str] = []
         with self.metrics.part("decide"), self.store.reading() as reading:

@@ -82,7 +82,7 @@ class ScoreGalaxies(Stage):
         return [self.topics.fingerprints]
 
     def process(self, batch: Sequence[Received]) -> Processed:
-        """Score a batch of fingerprints; see ``stage.Stage``."""
+        """Score a batch of fingerprints; see ``base.Stage``."""
         messages: list[Outgoing] = []
         refused: dict[int, RefusedError] = {}
         newest: dict[str, tuple[Fingerprint, Received]] = {}
@@ -200,7 +200,7 @@ class ScoreGalaxies(Stage):
             )
 
     def probe(self) -> None:
-        """See ``stage.Stage``: the models in force."""
+        """See ``base.Stage``: the models in force."""
         if self._critic is not None:
             require_served(self._critic, self.store, self.metrics)
         if self._refining is not None:

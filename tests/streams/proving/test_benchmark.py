@@ -25,7 +25,15 @@ from mmbroker.schemas.events import Observation
 from mmbroker.streams.names import STAGE_NAMES
 from mmbroker.streams.proving import benchmark
 from mmbroker.streams.proving.benchmark import _Bench
-from mmbroker.streams.proving.report import QUICK, Report, Sending, Sizes, plot, render
+from mmbroker.streams.proving.report import (
+    QUICK,
+    Report,
+    Sending,
+    Sizes,
+    plot,
+    render,
+    what_is_wrong,
+)
 from mmbroker.streams.settings import Settings
 
 PUBLISHED = (
@@ -141,13 +149,13 @@ def test_the_plot_is_a_png(report: Report, tmp_path: Path) -> None:
 
 @REPORTS
 def test_nothing_is_wrong_with_a_good_run(report: Report) -> None:
-    assert report._wrong(report) == ""
+    assert what_is_wrong(report) == ""
 
 
 def wrong_with(**reliability: Any) -> str:
     report = good_report()
     report.reliability |= reliability
-    return report._wrong(report)
+    return what_is_wrong(report)
 
 
 def test_what_was_lost_is_named() -> None:
@@ -167,7 +175,7 @@ def test_what_was_lost_is_named() -> None:
 def test_a_target_that_is_missed_is_named(figure: str, value: float, said: str) -> None:
     report = good_report()
     report.figures[figure] = value
-    assert report._wrong(report) == said
+    assert what_is_wrong(report) == said
     written = io.StringIO()
     Console(file=written, width=120).print(render(report))
     assert said.partition("not ")[2] in written.getvalue()
@@ -197,14 +205,14 @@ def test_two_scoring_processes_need_not_be_faster_on_one_core() -> None:
     report = good_report()
     report.machine["cores"] = 1
     report.reliability["scoring_rate_2"] = report.reliability["scoring_rate_1"]
-    assert report._wrong(report) == ""
+    assert what_is_wrong(report) == ""
 
 
 def test_sending_too_slowly_is_named() -> None:
     report = good_report()
     report.sending[STEADY] = dataclasses.replace(report.sending[STEADY], seconds=66.0)
     said = f"{STEADY}: 6,000 observations sent in 66.0 s, not within 60 s"
-    assert report._wrong(report) == said
+    assert what_is_wrong(report) == said
 
 
 @pytest.mark.parametrize(
