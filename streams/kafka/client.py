@@ -6,18 +6,8 @@ import logging
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
-from confluent_kafka import (
-    Consumer,
-    KafkaError,
-    KafkaException,
-)
-from confluent_kafka.admin import (
-    AclOperation,
-    AdminClient,
-    ConfigResource,
-    NewTopic,
-    ResourceType,
-)
+from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka.admin import AclOperation, AdminClient, ConfigResource, NewTopic, ResourceType
 
 from mmbroker.streams.errors import InfrastructureError
 from mmbroker.streams.kafka.refusal import (
