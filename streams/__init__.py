@@ -1,1 +1,1 @@
-"""."""
+"""The broker: stages on Kafka, the store, the command line."""

@@ -13,7 +13,9 @@ from mmbroker.deploy.local.component import Changing, Component
 from mmbroker.deploy.local.errors import StackError
 from mmbroker.deploy.local.install import install_kafka
 
-_MESSAGE_BYTES = 16 * 1024 * 1024
+MESSAGE_BYTES = 16 * 2**20
+"""The largest message that it takes: the largest of the broker, which a test makes sure of."""
+
 _HOST = "127.0.0.1"
 
 _JVM = (
@@ -163,8 +165,8 @@ class Kafka(Component):
             "broker.heartbeat.interval.ms": 500,
             "log.dirs": self._data,
             # Nothing is synced to disk per message: the page cache survives a killed process.
-            "message.max.bytes": _MESSAGE_BYTES,
-            "replica.fetch.max.bytes": _MESSAGE_BYTES,
+            "message.max.bytes": MESSAGE_BYTES,
+            "replica.fetch.max.bytes": MESSAGE_BYTES,
             "compression.type": "producer",
             "auto.create.topics.enable": "false",
             "num.partitions": 1,

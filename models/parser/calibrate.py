@@ -25,6 +25,7 @@ from mmbroker.models.parser.judged.line_detections import (
     VALIDATION_SEED,
     VALIDATION_SPECTRA,
     judge,
+    line_pulls,
     neural_finder,
     purity_and_completeness,
     threshold_at_purity,
@@ -34,7 +35,7 @@ from mmbroker.models.parser.judged.map_detections import (
     VALIDATION_MAPS_SEED,
     judge_maps,
 )
-from mmbroker.models.parser.measures import PURITY, VERSIONS, line_pulls, robust_scatter
+from mmbroker.models.parser.measures import PURITY, VERSIONS, robust_scatter
 from mmbroker.models.serving.parsers import MapParserClient, ParserClient, SpectrumParserClient
 from mmbroker.processors.features.lines import UNCALIBRATED, LineCalibration
 from mmbroker.processors.features.maps import MapCalibration

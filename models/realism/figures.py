@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from mmbroker.models.realism.comparison import Comparison
 from mmbroker.models.realism.former import NAME
 from mmbroker.models.realism.two_sample import VIEWS, Interval, colour
 from mmbroker.models.realism.two_sample import correlations as rank_correlations
@@ -16,9 +17,6 @@ from mmbroker.models.simulation.catalogue_surveys import CANDELS, WEBB
 from mmbroker.models.simulation.population import KINDS, Population
 from mmbroker.processors.relations import AB_ZERO_JY
 from mmbroker.schemas.events import Floats
-
-if TYPE_CHECKING:
-    from mmbroker.models.realism.comparison import Comparison
 
 mpl.use("Agg")
 

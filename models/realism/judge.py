@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmbroker.models.pages.render import write
 from mmbroker.models.real_data.split import TEST, TRAIN, VALIDATION, split_of
 from mmbroker.models.realism import figures
 from mmbroker.models.realism.comparison import Comparison
@@ -29,7 +30,6 @@ from mmbroker.models.realism.two_sample import (
 )
 from mmbroker.models.realism.verdict import with_verdict
 from mmbroker.models.redshift.judged import simulated_redshifts
-from mmbroker.models.report.pages import write
 from mmbroker.models.simulation import catalogue_surveys
 from mmbroker.models.simulation.catalogue_surveys import Catalogue, Survey
 from mmbroker.models.simulation.line_emission import EXCITATION_DEX

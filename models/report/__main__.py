@@ -9,14 +9,14 @@ from pathlib import Path
 
 from mmbroker.models.critic.judged import judge as critic
 from mmbroker.models.lines.judged import judge as weak_lines
+from mmbroker.models.pages.render import REPORTS as OUTPUT
+from mmbroker.models.pages.render import write_summary
 from mmbroker.models.parser.judged import judge as parser
 from mmbroker.models.real_data.catalogues import DATA_VARIABLE
 from mmbroker.models.realism import judge as simulator
 from mmbroker.models.redshift.judged import baselines
 from mmbroker.models.redshift.judged import judge as redshift
 from mmbroker.models.redshift.judged import probability as redshift_probability
-from mmbroker.models.report.pages import REPORTS as OUTPUT
-from mmbroker.models.report.pages import write_summary
 
 Report = Callable[[Path | None, Path], None]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
@@ -51,7 +51,7 @@ def _of(shape: list[int], probe: list[int] | None = None) -> Card:
     return {"shape": shape, "dtype": "FP32", **tried}
 
 
-class ParserClient(Model):
+class ParserClient(Model, ABC):
     """A parser on Triton. What it says of one observation depends on no other, to the bit.
 
     Args:

@@ -61,12 +61,13 @@ class RefinedNetworkClient(Model):
             ) from error
 
     def _beside(self, asked: Version) -> Beside:
-        if self._read is None or self._read[0] is not asked:
-            packaged, sha256 = _packaged(self.model)
-            if "calibration" not in asked.card and asked.sha256 == sha256:
-                return packaged  # served since before cards said it
-            self._read = asked, Beside.read(self.model, asked.card)
-        return self._read[1]
+        with self._lock:
+            if self._read is None or self._read[0] is not asked:
+                packaged, sha256 = _packaged(self.model)
+                if "calibration" not in asked.card and asked.sha256 == sha256:
+                    return packaged  # served since before cards said it
+                self._read = asked, Beside.read(self.model, asked.card)
+            return self._read[1]
 
     def of_training(self, training: Mapping[str, Any]) -> list[int]:
         """The versions of one training, ascending; not those whose cards cannot be used.

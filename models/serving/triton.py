@@ -7,6 +7,7 @@ tells; so what is said of an answer always belongs to the network that gave it.
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -101,7 +102,10 @@ class Version:
 
 
 class Model:
-    """A model on Triton: one call at a time, from whichever thread.
+    """A model on Triton: one call at a time, from whichever thread; others wait for its end.
+
+    A stage asks it from the thread that works and from the one that probes. The server's client
+    library is for one thread at a time, and what is kept of a version is read and renewed as one.
 
     Args:
         url: host:port of the server's gRPC endpoint.
@@ -133,6 +137,8 @@ class Model:
         self.largest_batch = largest_batch
         self._client = grpc.InferenceServerClient(url, channel_args=CHANNEL)
         self._known: Version | None = None
+        self._lock = threading.RLock()
+        """Held by every call, also by what subclasses keep of a version."""
 
     def __enter__(self) -> Self:
         return self
@@ -147,18 +153,22 @@ class Model:
 
     def close(self) -> None:
         """Close the connection."""
-        self._client.close()
+        with self._lock:
+            self._client.close()
 
     def ready(self, version: int) -> bool:
         """Whether the server serves a version of the model now."""
         timeout = min(self.deadline_s, 2.0)
-        try:
-            if self._client.is_model_ready(self.model, str(version), client_timeout=timeout):
-                return True
-        except InferenceServerException:
-            pass
-        self._known = None
-        return False
+        with self._lock:
+            if self._known is not None and self._known.number != version:
+                self._known = None  # see ``version``
+            try:
+                if self._client.is_model_ready(self.model, str(version), client_timeout=timeout):
+                    return True
+            except InferenceServerException:
+                pass
+            self._known = None
+            return False
 
     def versions(self) -> list[int]:
         """The versions that the server serves, ascending.
@@ -167,7 +177,10 @@ class Model:
             ModelUnavailable: the server does not answer, or serves none.
         """
         try:
-            metadata = self._client.get_model_metadata(self.model, client_timeout=self.deadline_s)
+            with self._lock:
+                metadata = self._client.get_model_metadata(
+                    self.model, client_timeout=self.deadline_s
+                )
         except InferenceServerException as error:
             raise ModelUnavailable(
                 f"model {self.model!r} at {self.url}: {_reason(error)}"
@@ -180,12 +193,13 @@ class Model:
         Raises:
             ModelUnavailable: the server does not answer, or does not serve that version.
         """
-        known = self._known
-        if known is None or known.number != number:
-            # The last one alone: of a version that is not asked nobody would notice that it went
-            # and another came under its number.
-            known = self._known = self._asked(number)
-        return known
+        with self._lock:
+            known = self._known
+            if known is None or known.number != number:
+                # The last one alone: of a version that is not asked nobody would notice that it
+                # went and another came under its number.
+                known = self._known = self._asked(number)
+            return known
 
     def infer(self, inputs: Mapping[str, Array], version: int) -> dict[str, Array]:
         """The outputs of a version.
@@ -205,13 +219,15 @@ class Model:
         if len(counts) != 1:
             raise ValueError(f"inputs of model {self.model!r} have different rows: {counts}")
         (count,) = counts
-        give_up = time.monotonic() + self.deadline_s
         parts = []
-        for start in range(0, max(count, 1), self.largest_batch):
-            batch = {
-                name: array[start : start + self.largest_batch] for name, array in inputs.items()
-            }
-            parts.append(self._request(batch, version, give_up))
+        with self._lock:
+            give_up = time.monotonic() + self.deadline_s
+            for start in range(0, max(count, 1), self.largest_batch):
+                batch = {
+                    name: array[start : start + self.largest_batch]
+                    for name, array in inputs.items()
+                }
+                parts.append(self._request(batch, version, give_up))
         if len(parts) == 1:
             return parts[0]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

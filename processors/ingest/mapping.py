@@ -2,8 +2,8 @@
 
 A mapping is a small TOML file. It says which table it is for, where each row's position, time and
 identity are, which columns hold flux densities in which unit, and which values mean *not
-observed*. The included ones in ``streams/mappings`` are examples to copy. A mapping beside a table
-and with its name (``survey.fits``, ``survey.toml``) is found by itself.
+observed*. The included ones in ``processors/ingest/mappings`` are examples to copy. A mapping
+beside a table and with its name (``survey.fits``, ``survey.toml``) is found by itself.
 
 A value that is text names a column; a number is a constant. Text with braces, such as
 ``"{field}/{id}"``, is a template filled from the columns of the row.

@@ -14,7 +14,7 @@ import numpy as np
 
 from mmbroker.processors.redshift import comb, dust, grids, published, radio, spectral_lines
 from mmbroker.processors.redshift.dust import Dust
-from mmbroker.processors.redshift.evidence import Evidence, _gather, _inputs, filled
+from mmbroker.processors.redshift.evidence import Evidence, bands_of, filled, inputs_of
 from mmbroker.processors.redshift.grids import (
     COARSE,
     FINE,
@@ -24,14 +24,14 @@ from mmbroker.processors.redshift.grids import (
     Array,
 )
 from mmbroker.processors.redshift.posterior import (
-    _FINE_EDGES,
-    _cumulative,
-    _identify,
-    _most_likely_right,
-    _normalised,
-    _posterior,
-    _quantiles,
+    FINE_EDGES,
+    cumulated,
+    identify,
+    most_likely_right,
+    posterior_from,
     posteriors_of,
+    quantiles_of,
+    to_probability,
 )
 from mmbroker.processors.redshift.templates import TemplateFit
 from mmbroker.processors.redshift.tuned import Tuned, packaged
@@ -223,7 +223,7 @@ class ConventionalRedshift:
     def _continuum(
         self, fingerprints: Sequence[Fingerprint]
     ) -> tuple[Array, dust.DustPosterior, list[list[str]]]:
-        bands = _gather(fingerprints)
+        bands = bands_of(fingerprints)
         far_infrared = bands.between(dust.LOWEST_FREQUENCY_HZ, dust.HIGHEST_FREQUENCY_HZ)
         radio_bands = bands.between(0.0, radio.HIGHEST_FREQUENCY_HZ).with_limits_as_zero()
         rows = np.flatnonzero(far_infrared.present)
@@ -257,7 +257,7 @@ class ConventionalRedshift:
         total = (at_nodes[filled(len(at_nodes))] @ NODES_TO_COARSE)[: len(at_nodes)]
         radio_present = radio_bands.present
         inputs = [
-            _inputs(one, bool(far), bool(near))
+            inputs_of(one, bool(far), bool(near))
             for one, far, near in zip(
                 fingerprints, far_infrared.present, radio_present, strict=True
             )
@@ -298,15 +298,15 @@ class ConventionalRedshift:
             by_lines = self._comb.log_likelihood(observed, copies, luminosity, variance)
             log_fine[place] += comb.EVIDENCE_WEIGHT * by_lines
             found.append(spectral_lines.significant(observed, copies))
-        probability = _normalised(log_fine)
-        cumulative = _cumulative(probability)
-        quantiles = _quantiles(cumulative, _FINE_EDGES)
+        probability = to_probability(log_fine)
+        cumulative = cumulated(probability)
+        quantiles = quantiles_of(cumulative, FINE_EDGES)
         cells = probability.reshape(len(rows), len(PUBLISHED), -1).sum(axis=2)
         posteriors = []
         for place, significant in enumerate(found):
-            modes = _identify(probability[place], cumulative[place], significant)
-            posterior = _posterior(quantiles[place], cells[place], modes, inputs[place])
-            best = _most_likely_right(cumulative[place], posterior)
+            modes = identify(probability[place], cumulative[place], significant)
+            posterior = posterior_from(quantiles[place], cells[place], modes, inputs[place])
+            best = most_likely_right(cumulative[place], posterior)
             posteriors.append((replace(posterior, best=best), significant))
         return posteriors
 

@@ -26,7 +26,7 @@ class _Limit(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Bands:
+class Bands:
     """Continuum of a batch by distinct frequency; arrays have shape (galaxies, bands)."""
 
     log_frequency: Array
@@ -35,15 +35,16 @@ class _Bands:
     limit: Array
     limit_error: Array
 
-    def between(self, lowest_hz: float, highest_hz: float) -> _Bands:
+    def between(self, lowest_hz: float, highest_hz: float) -> Bands:
+        """Those above one frequency in Hz, up to another."""
         frequency = np.exp(self.log_frequency)
         inside = (frequency > lowest_hz) & (frequency <= highest_hz)
-        return _Bands(
+        return Bands(
             self.log_frequency[inside],
             *(array[:, inside] for array in (self.flux, self.weight, self.limit, self.limit_error)),
         )
 
-    def with_limits_as_zero(self) -> _Bands:
+    def with_limits_as_zero(self) -> Bands:
         """Upper limits replaced by a flux density of zero with the noise behind the limit.
 
         What was measured at the same frequency is averaged with it.
@@ -52,7 +53,7 @@ class _Bands:
         weight = self.weight + np.where(limited, self.limit_error**-2.0, 0.0)
         measured = np.divide(self.weight, weight, out=np.ones_like(weight), where=limited)
         none = np.full_like(self.limit, np.nan)
-        return _Bands(self.log_frequency, self.flux * measured, weight, none, self.limit_error)
+        return Bands(self.log_frequency, self.flux * measured, weight, none, self.limit_error)
 
     @property
     def present(self) -> NDArray[np.bool_]:
@@ -130,7 +131,7 @@ def _tightest(limits: Sequence[_Limit]) -> list[_Limit]:
     return kept
 
 
-def _gather(fingerprints: Sequence[Fingerprint]) -> _Bands:
+def bands_of(fingerprints: Sequence[Fingerprint]) -> Bands:
     """Bands and maps of a batch, to the far infrared, on the set of their distinct frequencies.
 
     Measurements at one frequency are averaged; of upper limits there the tightest counts.
@@ -172,7 +173,7 @@ def _gather(fingerprints: Sequence[Fingerprint]) -> _Bands:
     which = (index[0][limited], index[1][limited])
     limit_array[which] = table[limited, 3]
     limit_error[which] = table[limited, 4]
-    return _Bands(
+    return Bands(
         log_frequency,
         np.divide(total, weight, out=np.zeros(shape), where=weight > 0),
         weight,
@@ -181,7 +182,14 @@ def _gather(fingerprints: Sequence[Fingerprint]) -> _Bands:
     )
 
 
-def _inputs(fingerprint: Fingerprint, far_infrared: bool, radio_present: bool) -> list[str]:
+def inputs_of(fingerprint: Fingerprint, far_infrared: bool, radio_present: bool) -> list[str]:
+    """What a redshift without published ones rests on, by name.
+
+    Args:
+        fingerprint: of the galaxy.
+        far_infrared: whether it has continuum that dust explains.
+        radio_present: whether it has radio continuum.
+    """
     named = {
         "dust": far_infrared,
         "radio": radio_present,

@@ -21,15 +21,21 @@ def posteriors_of(log_posterior: Array, inputs: Sequence[Sequence[str]]) -> list
         log_posterior: per unit of ln(1 + z), shape (galaxies, COARSE).
         inputs: what each rests on, a list for each galaxy.
     """
-    probability = _normalised(log_posterior)
-    quantiles = _quantiles(_cumulative(probability), _COARSE_EDGES)
+    probability = to_probability(log_posterior)
+    quantiles = quantiles_of(cumulated(probability), _COARSE_EDGES)
     cells = probability.reshape(-1, len(PUBLISHED), grids.COARSE_PER_CELL).sum(axis=2)
     return [
-        _posterior(quantiles[row], cells[row], [], list(used)) for row, used in enumerate(inputs)
+        posterior_from(quantiles[row], cells[row], [], list(used))
+        for row, used in enumerate(inputs)
     ]
 
 
-def _normalised(log_posterior: Array) -> Array:
+def to_probability(log_posterior: Array) -> Array:
+    """The probability in each cell of a grid, of sum 1 for each galaxy.
+
+    Args:
+        log_posterior: ln of the unnormalised density per cell, float64, shape (galaxies, cells).
+    """
     probability = np.exp(log_posterior - log_posterior.max(axis=1, keepdims=True))
     return np.asarray(probability / probability.sum(axis=1, keepdims=True))
 
@@ -39,7 +45,8 @@ def _edges(grid: Array) -> Array:
     return np.asarray(np.maximum(np.concatenate([grid - step / 2, [grid[-1] + step / 2]]), 0.0))
 
 
-_FINE_EDGES, _COARSE_EDGES = _edges(FINE), _edges(COARSE)
+FINE_EDGES, _COARSE_EDGES = _edges(FINE), _edges(COARSE)
+"""Edges of the grids' cells in ln(1 + z), one more than there are cells."""
 
 _PUBLISHED_REDSHIFT = np.expm1(PUBLISHED).astype(np.float32)
 
@@ -49,15 +56,24 @@ _NEAR = 0.05
 _LEVELS: Array = np.array([0.025, 0.16, 0.5, 0.84, 0.975])
 
 
-def _cumulative(probability: Array) -> Array:
-    """Probability below each edge of the grid's cells, shape (galaxies, cells + 1)."""
+def cumulated(probability: Array) -> Array:
+    """Probability below each edge of the grid's cells, shape (galaxies, cells + 1).
+
+    Args:
+        probability: of the cells, float64, shape (galaxies, cells).
+    """
     cumulative = np.zeros((len(probability), probability.shape[1] + 1))
     np.cumsum(probability, axis=1, out=cumulative[:, 1:])
     return cumulative
 
 
-def _quantiles(cumulative: Array, edges: Array) -> Array:
-    """Redshifts at ``_LEVELS`` of the cumulative probability, shape (galaxies, 5)."""
+def quantiles_of(cumulative: Array, edges: Array) -> Array:
+    """Redshifts at ``_LEVELS`` of the cumulative probability, float64, shape (galaxies, 5).
+
+    Args:
+        cumulative: see ``cumulated``.
+        edges: of the cells, in ln(1 + z), shape (cells + 1,).
+    """
     right = [np.searchsorted(row, _LEVELS) for row in cumulative]
     cell = np.array(right, int).reshape(-1, len(_LEVELS)) - 1
     cell = np.clip(cell, 0, cumulative.shape[1] - 2)
@@ -67,12 +83,20 @@ def _quantiles(cumulative: Array, edges: Array) -> Array:
     return np.asarray(np.expm1(edges[cell] + fraction * (edges[cell + 1] - edges[cell])))
 
 
-def _posterior(
+def posterior_from(
     quantiles: Array,
     cells: Array,
     modes: list[LineIdentification],
     inputs: list[str],
 ) -> RedshiftPosterior:
+    """A posterior as it is published.
+
+    Args:
+        quantiles: redshifts at ``_LEVELS``, shape (5,).
+        cells: probability in each cell of the published grid.
+        modes: what lines were identified as.
+        inputs: what it rests on.
+    """
     low95, low68, median, high68, high95 = (float(value) for value in quantiles)
     return RedshiftPosterior(
         best=median,
@@ -85,23 +109,33 @@ def _posterior(
     )
 
 
-def _most_likely_right(cumulative: Array, posterior: RedshiftPosterior) -> float:
+def most_likely_right(cumulative: Array, posterior: RedshiftPosterior) -> float:
     """Of the median and the identified modes, the redshift with most probability within 5 %.
 
     Lines make separate narrow modes, and the median may lie between them, where no galaxy is.
+
+    Args:
+        cumulative: of one galaxy on the fine grid, see ``cumulated``.
+        posterior: of the same.
     """
     if not posterior.identifications:
         return posterior.best
     trials = np.array([posterior.best, *(mode.redshift for mode in posterior.identifications)])
     low_high = np.log1p(trials) - np.log([[1 + _NEAR], [1 - _NEAR]])
-    below, upto = np.interp(low_high, _FINE_EDGES, cumulative)
+    below, upto = np.interp(low_high, FINE_EDGES, cumulative)
     return float(trials[np.argmax(upto - below)])
 
 
-def _identify(
+def identify(
     probability: Array, cumulative: Array, found: list[spectral_lines.DetectedLine]
 ) -> list[LineIdentification]:
-    """Modes of the posterior at which lines of the comb fall on significant features."""
+    """Modes of the posterior at which lines of the comb fall on significant features.
+
+    Args:
+        probability: of one galaxy on the fine grid.
+        cumulative: the same below each edge, see ``cumulated``.
+        found: significant lines of its spectrum.
+    """
     if not found:
         return []
     step = FINE[1] - FINE[0]

@@ -25,8 +25,10 @@ WIDTHS_KM_S = (350.0, 700.0)
 ``relations.LINE_WIDTH_KM_S``)."""
 
 _FINE_WIDTHS_KM_S = tuple(np.geomspace(150.0, 1500.0, 12).tolist())
-_CONTINUUM_BINS = 2 * CHUNK_BINS
-_TRUSTED_BINS = 45
+CONTINUUM_BINS = 2 * CHUNK_BINS
+"""Of a spectrum, over which its continuum is a straight line."""
+
+TRUSTED_BINS = 45
 """Assumed: as many bins the stated errors are worth beside what a spectrum scatters by."""
 
 
@@ -144,7 +146,7 @@ def _running_line(flux: Array, weight: Array, wanted: NDArray[np.bool_], continu
         square_sums[index + 1] = square_sums[index] + moment * index * index
         product_sums[index + 1] = product_sums[index] + moment * index * flux[index]
         counts[index + 1] = counts[index] + (moment > 0)
-    half = _CONTINUUM_BINS // 2
+    half = CONTINUUM_BINS // 2
     for index in range(bins):
         low, high = max(index - half, 0), min(index + half + 1, bins)
         count = counts[high] - counts[low]
@@ -154,7 +156,7 @@ def _running_line(flux: Array, weight: Array, wanted: NDArray[np.bool_], continu
         mean = (flux_sums[high] - flux_sums[low]) / total
         centre = (index_sums[high] - index_sums[low]) / total
         slope = 0.0
-        if count >= _CONTINUUM_BINS / 4:
+        if count >= CONTINUUM_BINS / 4:
             variance = (square_sums[high] - square_sums[low]) / total - centre * centre
             product = (product_sums[high] - product_sums[low]) / total - centre * mean
             slope = product / max(variance, 1.0)
@@ -190,7 +192,7 @@ def _own_variance(flux_density: Array, weight: Array, profile: Array) -> float:
     ratio = _filtered(flux_density, weight, profile)[2]
     excess = max(robust_scatter(ratio, observed) ** 2 - 1, 0.0)
     bins = observed.sum()
-    return float(1 + excess * bins / (bins + _TRUSTED_BINS))
+    return float(1 + excess * bins / (bins + TRUSTED_BINS))
 
 
 @njit(cache=True)

@@ -1,4 +1,4 @@
-"""The confluent-kafka client: producing durably, topics, one-off consumers."""
+"""Clients of Kafka: administration, topics, consumers for reading along."""
 
 from __future__ import annotations
 
@@ -7,18 +7,8 @@ from collections.abc import Iterable
 from contextlib import closing
 from typing import Any, TypeVar
 
-from confluent_kafka import (
-    Consumer,
-    KafkaError,
-    KafkaException,
-)
-from confluent_kafka.admin import (
-    AclOperation,
-    AdminClient,
-    ConfigResource,
-    NewTopic,
-    ResourceType,
-)
+from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka.admin import AclOperation, AdminClient, ConfigResource, NewTopic, ResourceType
 
 from mmbroker.streams.errors import InfrastructureError
 from mmbroker.streams.kafka.refusal import (
@@ -218,7 +208,7 @@ def create_topics(settings: KafkaSettings, topics: Iterable[Topic]) -> list[str]
             topic.name,
             num_partitions=topic.partitions or settings.partitions,
             replication_factor=settings.replication_factor,
-            config={**topic.config, "max.message.bytes": str(16 * 2**20)},
+            config=topic.config,
         )
         for topic in topics
         if topic.name not in existing

@@ -11,6 +11,7 @@ from mmbroker.streams.kafka.client import RECONNECT_MS, KafkaUnavailableError, l
 from mmbroker.streams.kafka.refusal import complaint, refusal
 from mmbroker.streams.settings import KafkaSettings
 from mmbroker.streams.stages.messages import Outgoing
+from mmbroker.streams.topics import LARGEST_MESSAGE_BYTES
 
 
 class DurableProducer:
@@ -63,7 +64,7 @@ class DurableProducer:
                     "compression.type": "lz4",
                     "linger.ms": 5,
                     "delivery.report.only.error": True,
-                    "message.max.bytes": 16 * 2**20,
+                    "message.max.bytes": LARGEST_MESSAGE_BYTES,
                     "message.timeout.ms": int(self._settings.delivery_timeout_s * 1000),
                     "reconnect.backoff.max.ms": RECONNECT_MS,
                     "logger": log,

@@ -9,14 +9,8 @@ from typing import Any
 from confluent_kafka.admin import AdminClient
 from rich.table import Table
 
-from mmbroker.streams.kafka.client import (
-    admin,
-)
-from mmbroker.streams.kafka.offsets import (
-    committed_offsets,
-    end_offsets,
-    start_offsets,
-)
+from mmbroker.streams.kafka.client import admin
+from mmbroker.streams.kafka.offsets import committed_offsets, end_offsets, start_offsets
 from mmbroker.streams.settings import Settings
 from mmbroker.streams.stages.accounting import EXPIRED
 from mmbroker.streams.store import Reading

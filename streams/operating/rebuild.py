@@ -214,13 +214,20 @@ class _Rebuild:
 
     def _accounts(self) -> None:
         """How far the stages have come, and what became of the events as far as that is known."""
+        offsets = [
+            (
+                stage,
+                topic,
+                end_offsets(self._settings, topic),
+                start_offsets(self._settings, topic),
+                committed_offsets(self._settings.kafka, stage, topic),
+            )
+            for stage, topic in flow(self._topics)
+        ]
         with self._store.writing() as writing, self._backed_up() as backup:
             for (stage, outcome), count in ({} if backup is None else backup.counts()).items():
                 writing.account(stage, {}, {outcome: count})
-            for stage, topic in flow(self._topics):
-                ends = end_offsets(self._settings, topic)
-                starts = start_offsets(self._settings, topic)
-                acknowledged = committed_offsets(self._settings.kafka, stage, topic)
+            for stage, topic, ends, starts, acknowledged in offsets:
                 if stage == BUILD_FINGERPRINTS:
                     self._acknowledged = acknowledged
                 told: dict[tuple[str, int], int] = {}
@@ -517,8 +524,8 @@ def _last_alert(message: Read) -> tuple[str, LastAlert]:
 
 
 def _put_alerts(writing: Writing, stream: str, said: Iterable[tuple[str, LastAlert]]) -> None:
-    """Remember alerts, of which the last of a galaxy counts."""
-    last = dict(said)
+    """Remember alerts, of which the last one of a galaxy's newest version counts."""
+    last = dict(sorted(said, key=lambda each: each[1].version))
     for galaxy_id, alert in last.items():
         writing.put_alert(stream, galaxy_id, alert)
     places = {

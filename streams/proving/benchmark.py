@@ -56,7 +56,12 @@ from mmbroker.streams.proving.embedded import (
     stages_running,
 )
 from mmbroker.streams.proving.kill import HANG_S, Killer, memory_mb, peak_memory_mb, schedule
-from mmbroker.streams.proving.load import SHARE_OF_EXISTING, _moved, _of_one_galaxy, _templates
+from mmbroker.streams.proving.load import (
+    SHARE_OF_EXISTING,
+    galaxy_templates,
+    moved_copy,
+    of_one_galaxy,
+)
 from mmbroker.streams.proving.report import (
     CPU_RATIOS,
     END_TO_END_PROCESSES,
@@ -311,7 +316,7 @@ class _Bench:
 
         galaxies = {
             length: [
-                list(_of_one_galaxy(f"{length}-{number}", length + UPDATE_REPEATS, number))
+                list(of_one_galaxy(f"{length}-{number}", length + UPDATE_REPEATS, number))
                 for number in range(self._sizes.updates)
             ]
             for length in HISTORY_LENGTHS
@@ -462,7 +467,7 @@ class _Bench:
         With all that the stages keep of galaxies: feature trees, observations, ranks and last
         alerts.
         """
-        templates = _templates(now, self._codec) if count else []
+        templates = galaxy_templates(now, self._codec) if count else []
         random = np.random.default_rng(0)
         store = open_store(now)
         places = []
@@ -471,7 +476,7 @@ class _Bench:
             with store.writing() as writing:
                 for number in range(first, min(first + 5000, count)):
                     template = templates[number % len(templates)]
-                    copy, hashes = _moved(template.fingerprint, number, random)
+                    copy, hashes = moved_copy(template.fingerprint, number, random)
                     place = fingerprints.position(copy)
                     name = copy.galaxy_id
                     writing.put_fingerprint(name, copy.version, self._codec.encode(copy))

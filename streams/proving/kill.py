@@ -1,6 +1,6 @@
-"""What reliability is measured with: traffic of every kind, kills, and what is untrue afterwards.
+"""Kills and hangs of servers and stages while observations flow, and what becomes of the broker.
 
-Used by the tests and, for longer, by the benchmark. All observations are simulated.
+Used by the tests and, for longer, by the benchmark.
 """
 
 from __future__ import annotations
@@ -34,12 +34,8 @@ from mmbroker.streams.subscribing.read import read
 
 COMPONENTS = (*STAGE_NAMES, "kafka", "triton")
 
-
 HANG_S = 12.0
 """Longer than a group waits for a silent member."""
-
-
-# Kills --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -286,6 +282,3 @@ def schedule(kills: int, seed: int) -> Iterator[tuple[float, str]]:
     chance.shuffle(components)
     for component in components:
         yield chance.uniform(0.0, 2.0), component
-
-
-# Truth --------------------------------------------------------------------------------------------

@@ -31,28 +31,31 @@ BANDS = {"250": 1.199e12, "350": 8.565e11, "500": 5.996e11, "850": 3.527e11}
 
 
 @dataclass(frozen=True)
-class _Template:
+class Template:
     """A galaxy to be copied, with its encoded observations."""
 
     fingerprint: Fingerprint
     observations: list[bytes]
 
 
-def _templates(settings: Settings, codec: Codec) -> list[_Template]:
+def galaxy_templates(settings: Settings, codec: Codec) -> list[Template]:
+    """Simulated galaxies to be copied, with feature trees by the parsers in force.
+
+    Raises:
+        InfrastructureError: Triton does not answer.
+    """
     observations = list(simulate(TEMPLATES, seed=0))
     trees = parse_at_once(settings, observations)
     by_galaxy: dict[str, list[Observation]] = {}
     for each in observations:
         by_galaxy.setdefault(str(galaxy_number(each.observation_id)), []).append(each)
     return [
-        _Template(
-            fingerprints.build(name, members, trees), [codec.encode(each) for each in members]
-        )
+        Template(fingerprints.build(name, members, trees), [codec.encode(each) for each in members])
         for name, members in by_galaxy.items()
     ]
 
 
-def _moved(
+def moved_copy(
     template: Fingerprint, number: int, random: np.random.Generator
 ) -> tuple[Fingerprint, list[bytes]]:
     """A copy of a fingerprint somewhere else, and the hashes of its observations."""
@@ -72,7 +75,7 @@ def _moved(
     return copy, hashes
 
 
-def _of_one_galaxy(name: str, count: int, number: int) -> Iterator[Observation]:
+def of_one_galaxy(name: str, count: int, number: int) -> Iterator[Observation]:
     """Observations of one galaxy: a spectrum, then photometry in the same four bands."""
     random = np.random.default_rng(number)
     axis = np.linspace(84e9, 92e9, 1000)

@@ -23,7 +23,7 @@ from mmbroker.streams.kafka.refusal import complaint
 from mmbroker.streams.kafka.registry import make_codec
 from mmbroker.streams.local_stack import load_settings
 from mmbroker.streams.settings import Settings
-from mmbroker.streams.topics import observation_key
+from mmbroker.streams.topics import LARGEST_MESSAGE_BYTES, observation_key
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ _PRODUCER_CONFIG: dict[str, Any] = {
     "enable.idempotence": True,
     "compression.type": "lz4",
     "linger.ms": 10,
-    "message.max.bytes": 16 * 2**20,
+    "message.max.bytes": LARGEST_MESSAGE_BYTES,
     "delivery.timeout.ms": 120_000,
     "reconnect.backoff.max.ms": RECONNECT_MS,
 }

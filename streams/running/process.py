@@ -17,12 +17,19 @@ import faust
 from mode import Worker
 
 from mmbroker.streams.errors import InfrastructureError
-from mmbroker.streams.kafka.client import admin, consumer_group, partitions_of, require_group
+from mmbroker.streams.kafka.client import (
+    KafkaUnavailableError,
+    admin,
+    consumer_group,
+    partitions_of,
+    require_group,
+)
 from mmbroker.streams.kafka.offsets import start_offsets
 from mmbroker.streams.running.freshness import require_newest
 from mmbroker.streams.running.health import Health, served
 from mmbroker.streams.running.reader import Reader
 from mmbroker.streams.settings import Settings
+from mmbroker.streams.stages.accounting import LogStart
 from mmbroker.streams.stages.base import Stage
 
 log = logging.getLogger(__name__)
@@ -46,13 +53,27 @@ def run_stage(stage: Stage, settings: Settings, instance: str) -> None:
     require_group(settings.kafka, consumer_group(settings.kafka, stage.name))
     for source in stage.sources:
         require_newest(settings, stage.name, source, stage.store)
-    client = admin(settings.kafka)
-    stage.log_start = lambda topic, partition: start_offsets(settings, topic, client)[partition]
+    stage.log_start = _log_start(settings)
     _collect_garbage_rarely()
     health = Health(stage.metrics)
     reader = Reader(stage, settings, instance, health)
     with served(stage, settings, instance, health):
         _Worker(_Reading(reader), redirect_stdouts=False, quiet=True).execute_from_commandline()
+
+
+def _log_start(settings: Settings) -> LogStart:
+    """Asks Kafka where a log begins, over one connection."""
+    client = admin(settings.kafka)
+
+    def log_start(topic: str, partition: int) -> int:
+        start = start_offsets(settings, topic, client).get(partition)
+        if start is None:  # no fault of the events that were read there
+            raise KafkaUnavailableError(
+                f"Kafka does not tell where topic {topic} [{partition}] begins"
+            )
+        return start
+
+    return log_start
 
 
 class _Reading(faust.Service):

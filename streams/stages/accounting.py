@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from mmbroker.streams.stages.messages import Received
 from mmbroker.streams.store import Reading, Writing
@@ -28,6 +28,9 @@ REBUILT = "before the rebuild"
 which does not tell what became of each."""
 
 
+Place = tuple[str, int]
+"""A topic and a number of one of its partitions."""
+
 LogStart = Callable[[str, int], int]
 """Where the log of a (topic, partition) begins now; asked only where offsets are missing."""
 
@@ -37,21 +40,46 @@ def nothing_expires(topic: str, partition: int) -> int:
     return 0
 
 
+def with_gaps(stage: str, reading: Reading, batch: Iterable[Received]) -> list[Place]:
+    """Where offsets are missing before or between the events of a batch.
+
+    A stage accounts for more and more, so what is read of the store before it is written names
+    every place that an account of the same batch will want to know of, and perhaps some more.
+
+    Args:
+        stage: the stage that will count.
+        reading: the store.
+        batch: the events, those of a partition in their order.
+    """
+    expected: dict[Place, int] = {}
+    found: dict[Place, None] = {}
+    for event in batch:
+        place = event.topic, event.partition
+        if place not in expected:
+            expected[place] = reading.next_offset(stage, *place)
+        if event.offset > expected[place]:
+            found[place] = None
+        expected[place] = max(expected[place], event.offset + 1)
+    return list(found)
+
+
 class Account:
     """The counts of one batch.
 
     Args:
         stage: the stage that counts.
         reading: the store as it was before the batch.
-        log_start: tells what expired from what was compacted.
+        log_starts: where the logs of the places ``with_gaps`` begin, found out after their events
+            were read and before the store is written: it tells what expired from what was
+            compacted.
     """
 
-    def __init__(self, stage: str, reading: Reading, log_start: LogStart = nothing_expires) -> None:
-        self._log_start = log_start
+    def __init__(self, stage: str, reading: Reading, log_starts: Mapping[Place, int]) -> None:
+        self._log_starts = log_starts
         self._stage = stage
         self._reading = reading
-        self._known: dict[tuple[str, int], int] = {}
-        self._next: dict[tuple[str, int], int] = {}
+        self._known: dict[Place, int] = {}
+        self._next: dict[Place, int] = {}
         self._outcomes: Counter[str] = Counter()
 
     def add(self, event: Received, outcome: str) -> None:
@@ -67,8 +95,8 @@ class Account:
             self._outcomes[outcome] += 1
             self._next[place] = event.offset + 1
 
-    def _add_missing(self, place: tuple[str, int], start: int, end: int) -> None:
-        expired = max(min(self._log_start(*place), end) - start, 0)
+    def _add_missing(self, place: Place, start: int, end: int) -> None:
+        expired = max(min(self._log_starts[place], end) - start, 0)
         if expired:
             self._outcomes[EXPIRED] += expired
             log.error(
@@ -83,7 +111,7 @@ class Account:
         """Whether the event was counted before this batch: what came of it is durable."""
         return event.offset < self._read_up_to((event.topic, event.partition))
 
-    def _read_up_to(self, place: tuple[str, int]) -> int:
+    def _read_up_to(self, place: Place) -> int:
         if place not in self._known:
             self._known[place] = self._reading.next_offset(self._stage, *place)
         return self._known[place]

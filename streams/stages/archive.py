@@ -11,8 +11,8 @@ from mmbroker.schemas.codec import Codec, E, MalformedEventError
 from mmbroker.schemas.events import Fingerprint, Observation, ParsedObservation
 from mmbroker.streams.store import REMEDY, Archived, Reading, StoreDamagedError
 
-Parse = Callable[[Observation], ParsedObservation | None]
-"""From a valid observation to its feature tree, if it has one."""
+Parse = Callable[[Sequence[Observation]], Sequence[ParsedObservation | None] | None]
+"""From valid observations to the feature tree of each that has one; None if none is known yet."""
 
 
 class NotArchivedError(ValueError):
@@ -78,13 +78,13 @@ def rebuild(
         reading: the store.
         codec: bytes to events.
         before: the fingerprint so far.
-        parse: reads observations whose trees come in where others have gone; None leaves them out.
+        parse: tells the trees of observations whose own come in where others have gone, of which
+            it is asked from the newest on; None leaves them out.
         but: hash of the observation that is left out.
 
     Raises:
         NotArchivedError: some observations are not in the archive.
         StoreDamagedError: one cannot be read.
-        InfrastructureError: the parser is away.
     """
     trees = {tree.observation_id: tree for tree in before.parsed}
     rebuilt = fingerprints.empty(before.galaxy_id)
@@ -99,21 +99,46 @@ def rebuild(
             without_tree.append((observation.time_mjd, observation.observation_id, archived))
         rebuilt = fingerprints.merge(rebuilt, added, archived.source, archived.candidates)
     if parse is not None:
-        for time_mjd, name, archived in sorted(without_tree, key=lambda each: each[:2])[::-1]:
-            if not fingerprints.takes_tree(rebuilt, time_mjd, name):
-                break
-            tree = parse(_observation(codec, archived))
-            rebuilt = rebuilt if tree is None else fingerprints.with_tree(rebuilt, tree)
+        newest_first = sorted(without_tree, key=lambda each: each[:2])[::-1]
+        rebuilt = _with_trees(rebuilt, codec, newest_first, parse)
     return rebuilt if rebuilt.acquisition.observations else fingerprints.vacated(before)
+
+
+def _with_trees(
+    rebuilt: Fingerprint,
+    codec: Codec,
+    newest_first: Sequence[tuple[float, str, Archived]],
+    parse: Parse,
+) -> Fingerprint:
+    """A fingerprint with the newest trees of observations that have none in it, as it has room."""
+    for start in range(0, len(newest_first), fingerprints.MAX_PARSED):
+        some = [
+            (time_mjd, name, archived)
+            for time_mjd, name, archived in newest_first[start : start + fingerprints.MAX_PARSED]
+            if fingerprints.takes_tree(rebuilt, time_mjd, name)
+        ]
+        trees = parse([_observation(codec, archived) for _, _, archived in some]) if some else None
+        if trees is None:
+            break
+        for (time_mjd, name, _), tree in zip(some, trees, strict=True):
+            if tree is not None and fingerprints.takes_tree(rebuilt, time_mjd, name):
+                rebuilt = fingerprints.with_tree(rebuilt, tree)
+    return rebuilt
 
 
 def _observation(codec: Codec, archived: Archived) -> Observation:
     what = f"observation {archived.source.observation_id!r}"
-    return _stored(codec, Observation, archived.data, what)
+    return stored_event(codec, Observation, archived.data, what)
 
 
-def _stored(codec: Codec, event_type: type[E], data: bytes, what: str) -> E:
+def stored_event(codec: Codec, event_type: type[E], data: bytes, what: str) -> E:
     """An event out of the store: nothing is wrong with the one in hand if it cannot be read.
+
+    Args:
+        codec: bytes to events.
+        event_type: what it has to be.
+        data: its bytes.
+        what: names it in the message.
 
     Raises:
         StoreDamagedError: it cannot.

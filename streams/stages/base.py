@@ -10,7 +10,13 @@ from typing import TypeVar
 from mmbroker.schemas.codec import MAX_EVENT_BYTES, Codec, MalformedEventError
 from mmbroker.schemas.events import Quarantine
 from mmbroker.streams.errors import InfrastructureError
-from mmbroker.streams.stages.accounting import Account, LogStart, nothing_expires
+from mmbroker.streams.stages.accounting import (
+    Account,
+    LogStart,
+    Place,
+    nothing_expires,
+    with_gaps,
+)
 from mmbroker.streams.stages.messages import Outgoing, Processed, Received
 from mmbroker.streams.stages.metrics import StageMetrics
 from mmbroker.streams.store import Store
@@ -103,6 +109,22 @@ class Stage(ABC):
             processed = self._set_aside(batch[0], error)
         yield processed
 
+    def log_starts(self, batch: Sequence[Received]) -> dict[Place, int]:
+        """Where the logs begin in which offsets are missing before events of a batch.
+
+        Kafka is asked, once for each, and not while the store is written: its other writers would
+        wait for the answer.
+
+        Raises:
+            InfrastructureError: Kafka does not tell.
+        """
+        with self.store.reading() as reading:
+            places = with_gaps(self.name, reading, batch)
+        if not places:
+            return {}
+        with self.metrics.part("log-starts"):
+            return {place: self.log_start(*place) for place in places}
+
     def decoded(
         self,
         event: Received,
@@ -146,8 +168,9 @@ class Stage(ABC):
         refused = RefusedError("internal-error", f"{type(error).__name__}: {error}")
 
         def finish() -> list[Outgoing]:
+            log_starts = self.log_starts([event])
             with self.store.writing() as writing:
-                account = Account(self.name, writing, self.log_start)
+                account = Account(self.name, writing, log_starts)
                 account.add(event, refused.outcome)
                 account.store(writing)
             self.metrics.accounted(account.outcomes)

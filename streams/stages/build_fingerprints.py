@@ -9,7 +9,7 @@ repeat publishes its galaxy again.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mmbroker.models.serving.parsers import ParserClient
@@ -27,13 +27,13 @@ from mmbroker.schemas.codec import Codec, MalformedEventError
 from mmbroker.schemas.events import Fingerprint, Observation, Source
 from mmbroker.schemas.records import to_record
 from mmbroker.streams.names import BUILD_FINGERPRINTS
-from mmbroker.streams.stages.accounting import Account
+from mmbroker.streams.stages.accounting import Account, Place
 from mmbroker.streams.stages.archive import (
     NotArchivedError,
     Parse,
-    _stored,
     rebuild,
     require_archived,
+    stored_event,
 )
 from mmbroker.streams.stages.base import RefusedError, Stage
 from mmbroker.streams.stages.messages import (
@@ -43,7 +43,7 @@ from mmbroker.streams.stages.messages import (
     Received,
     note_observed,
 )
-from mmbroker.streams.stages.parsing import Parsing
+from mmbroker.streams.stages.parsing import ArchivedTrees, Parsing, TreesWantedError
 from mmbroker.streams.store import Archived, Reading, Store, Writing
 from mmbroker.streams.topics import Topics
 
@@ -54,6 +54,31 @@ class Prepared:
 
     observation: Observation
     contribution: Contribution | None
+
+
+@dataclass(frozen=True)
+class _Refused:
+    """An observation that is refused whatever the store holds, with the message that keeps it."""
+
+    outcome: str
+    message: Outgoing
+
+
+@dataclass(frozen=True)
+class _TakenIn:
+    """What came of a batch in the store.
+
+    Attributes:
+        refused: messages that keep what was refused.
+        encoded: (version, encoded fingerprint) of every galaxy touched.
+        observed_at: since when each has waited.
+        outcomes: number of events by what became of them.
+    """
+
+    refused: list[Outgoing]
+    encoded: dict[str, tuple[int, bytes]]
+    observed_at: dict[str, bytes]
+    outcomes: Mapping[str, int]
 
 
 class BuildFingerprints(Stage):
@@ -80,42 +105,82 @@ class BuildFingerprints(Stage):
         return [self.topics.observations]
 
     def process(self, batch: Sequence[Received]) -> Processed:
-        """Merge a batch of observations; see ``stage.Stage``."""
+        """Merge a batch of observations; see ``base.Stage``."""
         with self.metrics.part("prepare"):
-            prepared = [prepare(self.codec, event.value) for event in batch]
+            prepared = [self._prepared(event) for event in batch]
         with self.metrics.part("parse"):
             self._parse(prepared)
-        refused: list[Outgoing] = []
-        observed_at: dict[str, bytes] = {}
-        with self.metrics.part("store"), self.store.writing() as writing:
-            account = Account(BUILD_FINGERPRINTS, writing, self.log_start)
-            galaxies = _Galaxies(writing, self.codec, self._parsing.tree)
-            for event, each in zip(batch, prepared, strict=True):
-                try:
-                    if isinstance(each, RefusedError):
-                        raise each
-                    outcome, touched = _take_in(event, each, galaxies, writing, self.codec)
-                    for galaxy_id in touched:
-                        note_observed(observed_at, galaxy_id, event)
-                except RefusedError as error:
-                    outcome = error.outcome
-                    refused.append(self.quarantined(event, error))
-                account.add(event, outcome)
-            encoded = galaxies.store(observed_at)
-            account.store(writing)
-        self.metrics.accounted(account.outcomes)
-        published = {galaxy_id: version for galaxy_id, (version, _) in encoded.items()}
+        log_starts = self.log_starts(batch)
+        trees = ArchivedTrees(self._parsing)
+        while True:
+            try:
+                with self.metrics.part("store"):
+                    taken_in = self._take_in(batch, prepared, log_starts, trees)
+                break
+            except TreesWantedError:
+                with self.metrics.part("parse"):
+                    trees.ask()
+        self.metrics.accounted(taken_in.outcomes)
+        observed_at = taken_in.observed_at
+        published = {galaxy_id: version for galaxy_id, (version, _) in taken_in.encoded.items()}
         messages = [
             self._message(galaxy_id, data, observed_at[galaxy_id])
-            for galaxy_id, (_, data) in encoded.items()
+            for galaxy_id, (_, data) in taken_in.encoded.items()
         ]
-        return Processed(refused + messages, lambda: self._moved_on(published, observed_at))
+        return Processed(
+            taken_in.refused + messages, lambda: self._moved_on(published, observed_at)
+        )
+
+    def _prepared(self, event: Received) -> Prepared | _Refused:
+        """What an observation contributes, or the message that says why it cannot.
+
+        The message is made here, as all else that can be made before the store is written.
+        """
+        prepared = prepare(self.codec, event.value)
+        if isinstance(prepared, RefusedError):
+            return _Refused(prepared.outcome, self.quarantined(event, prepared))
+        return prepared
+
+    def _take_in(
+        self,
+        batch: Sequence[Received],
+        prepared: Sequence[Prepared | _Refused],
+        log_starts: Mapping[Place, int],
+        trees: ArchivedTrees,
+    ) -> _TakenIn:
+        """Merge and count a batch in one transaction.
+
+        Raises:
+            TreesWantedError: some have to be asked for first; nothing has changed.
+        """
+        refused: list[Outgoing] = []
+        observed_at: dict[str, bytes] = {}
+        with self.store.writing() as writing:
+            account = Account(BUILD_FINGERPRINTS, writing, log_starts)
+            galaxies = _Galaxies(writing, self.codec, trees.of)
+            for event, each in zip(batch, prepared, strict=True):
+                if isinstance(each, _Refused):
+                    outcome = each.outcome
+                    refused.append(each.message)
+                else:
+                    try:
+                        outcome, touched = _take_in(event, each, galaxies, writing, self.codec)
+                        for galaxy_id in touched:
+                            note_observed(observed_at, galaxy_id, event)
+                    except RefusedError as error:
+                        outcome = error.outcome
+                        refused.append(self.quarantined(event, error))
+                account.add(event, outcome)
+            trees.require_known()
+            encoded = galaxies.store(observed_at)
+            account.store(writing)
+        return _TakenIn(refused, encoded, observed_at, account.outcomes)
 
     def probe(self) -> None:
-        """See ``stage.Stage``: the parsers in force."""
+        """See ``base.Stage``: the parsers in force."""
         self._parsing.probe()
 
-    def _parse(self, prepared: list[Prepared | RefusedError]) -> None:
+    def _parse(self, prepared: list[Prepared | _Refused]) -> None:
         """Add feature trees to what observations contribute."""
         valid = [
             (place, each.observation, each.contribution)
@@ -182,10 +247,11 @@ class _Galaxies:
     def __getitem__(self, galaxy_id: str) -> Fingerprint:
         if galaxy_id not in self._loaded:
             encoded = self._writing.fingerprint(galaxy_id)
+            what = f"the fingerprint of {galaxy_id}"
             self._loaded[galaxy_id] = (
                 fingerprints.empty(galaxy_id)
                 if encoded is None
-                else _stored(self._codec, Fingerprint, encoded, f"the fingerprint of {galaxy_id}")
+                else stored_event(self._codec, Fingerprint, encoded, what)
             )
         return self._loaded[galaxy_id]
 

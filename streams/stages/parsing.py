@@ -45,10 +45,6 @@ class Parsing:
         for parser in self._parsers:
             require_served(parser, self._store, self._metrics)
 
-    def tree(self, observation: Observation) -> ParsedObservation | None:
-        """The tree of one; see ``trees``."""
-        return next(iter(self.trees([observation])[0]), None)
-
     def trees(self, observations: Sequence[Observation]) -> list[list[ParsedObservation]]:
         """The tree of each valid observation; none of one that no parser can read.
 
@@ -69,3 +65,56 @@ class Parsing:
             for mine, tree in zip(trees, found, strict=True):
                 mine += [] if tree is None else [tree]
         return trees
+
+
+class TreesWantedError(Exception):
+    """Trees of archived observations are to be asked for before the store can be written."""
+
+
+class ArchivedTrees:
+    """Trees of observations out of the archive, asked for while the store is not written.
+
+    Which ones are wanted is found out in a transaction, and no network is asked within one: the
+    store's other writers would wait. So the transaction is undone, the parsers are asked, and it
+    is made again. That is rare: where a corrected or withdrawn observation leaves a tree's place.
+
+    Args:
+        parsing: asks the parsers.
+    """
+
+    def __init__(self, parsing: Parsing) -> None:
+        self._parsing = parsing
+        self._known: dict[str, ParsedObservation | None] = {}
+        self._wanted: dict[str, Observation] = {}
+
+    def of(self, observations: Sequence[Observation]) -> list[ParsedObservation | None] | None:
+        """The trees of valid observations; None as long as one of them is not known."""
+        unknown = {
+            each.observation_id: each
+            for each in observations
+            if each.observation_id not in self._known
+        }
+        if unknown:
+            self._wanted |= unknown
+            return None
+        return [self._known[each.observation_id] for each in observations]
+
+    def require_known(self) -> None:
+        """Make sure that all were known that ``of`` was asked for.
+
+        Raises:
+            TreesWantedError: some were not.
+        """
+        if self._wanted:
+            raise TreesWantedError
+
+    def ask(self) -> None:
+        """Ask for those that were not known.
+
+        Raises:
+            InfrastructureError: as for ``Parsing.trees``.
+        """
+        wanted, self._wanted = self._wanted, {}
+        trees = self._parsing.trees(list(wanted.values()))
+        for observation_id, found in zip(wanted, trees, strict=True):
+            self._known[observation_id] = next(iter(found), None)

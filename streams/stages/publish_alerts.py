@@ -39,12 +39,12 @@ class PublishAlerts(Stage):
         return [self.topics.scored]
 
     def process(self, batch: Sequence[Received]) -> Processed:
-        """Make the alerts of a batch of scored galaxies; see ``stage.Stage``."""
+        """Make the alerts of a batch of scored galaxies; see ``base.Stage``."""
         messages: list[Outgoing] = []
         outcomes: list[str] = []
         with self.metrics.part("decide"), self.store.reading() as reading:
             said = {stream.name: _Said(stream, reading) for stream in self.topics.alert_streams}
-            account = Account(PUBLISH_ALERTS, reading)
+            account = Account(PUBLISH_ALERTS, reading, {})
             for event in batch:
                 try:
                     score = self.decoded(event, self.codec.decode_score, score_problems)
@@ -70,8 +70,9 @@ class PublishAlerts(Stage):
     def _finish(
         self, batch: Sequence[Received], outcomes: Sequence[str], said: Sequence[_Said]
     ) -> list[Outgoing]:
+        log_starts = self.log_starts(batch)
         with self.metrics.part("store"), self.store.writing() as writing:
-            account = Account(PUBLISH_ALERTS, writing, self.log_start)
+            account = Account(PUBLISH_ALERTS, writing, log_starts)
             for event, outcome in zip(batch, outcomes, strict=True):
                 account.add(event, outcome)
             for stream in said:

@@ -87,7 +87,7 @@ class ScoreGalaxies(Stage):
         return [self.topics.fingerprints]
 
     def process(self, batch: Sequence[Received]) -> Processed:
-        """Score a batch of fingerprints; see ``stage.Stage``."""
+        """Score a batch of fingerprints; see ``base.Stage``."""
         messages: list[Outgoing] = []
         refused: dict[int, RefusedError] = {}
         newest: dict[str, tuple[Fingerprint, Received]] = {}
@@ -211,7 +211,7 @@ class ScoreGalaxies(Stage):
             )
 
     def probe(self) -> None:
-        """See ``stage.Stage``: the models in force."""
+        """See ``base.Stage``: the models in force."""
         if self._critic is not None:
             require_served(self._critic, self.store, self.metrics)
         if self._refining is not None:
@@ -284,8 +284,9 @@ class ScoreGalaxies(Stage):
         galaxies: Sequence[ScoredGalaxy],
         places: Places,
     ) -> None:
+        log_starts = self.log_starts(batch)
         with self.metrics.part("store"), self.store.writing() as writing:
-            account = Account(SCORE_GALAXIES, writing, self.log_start)
+            account = Account(SCORE_GALAXIES, writing, log_starts)
             for event, outcome in zip(batch, outcomes, strict=True):
                 account.add(event, outcome)
             writing.rank(RANKING, places)

@@ -105,8 +105,11 @@ class Reading(Protocol):
         """How the members of a ranking are distributed over its bins."""
         ...
 
-    def ranked(self, name: str, galaxy_id: str) -> tuple[int, int] | None:
-        """The version and bin under which a galaxy stands in a ranking."""
+    def ranked(self, name: str, galaxy_id: str) -> tuple[int, int | None] | None:
+        """The newest version of a galaxy that a ranking was told of, and its bin.
+
+        The bin is None for a galaxy that was taken out; all is None for one never told of.
+        """
         ...
 
     def model_version(self, model: str) -> int:
@@ -157,13 +160,17 @@ class Writing(Reading, Protocol):
         ...
 
     def put_alert(self, stream: str, galaxy_id: str, alert: LastAlert) -> None:
-        """Remember what an alert stream said of a galaxy."""
+        """Remember what an alert stream said of a galaxy.
+
+        A version older than the one that stands there changes nothing.
+        """
         ...
 
     def rank(self, name: str, places: Mapping[str, tuple[int, int | None]]) -> None:
         """Enter galaxies in a ranking, move them, or with None for the bin take them out.
 
-        A version older than the one that stands there changes nothing.
+        A version older than the one that stands there changes nothing, also when it stands there
+        without a bin.
 
         Args:
             name: the ranking.

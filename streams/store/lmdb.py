@@ -48,12 +48,13 @@ LEAST_MAP_BYTES = 2**28
 FILE = "data.mdb"
 REMEDY = "stop the stages and run: mmbroker rebuild (with --backup DIRECTORY if there is a backup)"
 
-LAYOUT = 2
+LAYOUT = 3
 """Changes with what the tables hold. A store of another layout is made again from Kafka."""
 
-GONE = {1: ("places", "history")}
-"""Former layouts that differ by tables alone that are not needed any more: the first write to such
-a store drops them and makes it one of this layout."""
+FORMER: dict[int, tuple[str, ...]] = {1: ("places", "history"), 2: ()}
+"""Former layouts whose entries are those of this one, with the tables that they had besides: the
+first write to such a store drops those and makes it one of this layout. Until layout 3 there was no
+entry in ``ranked`` of a galaxy that had left the ranking."""
 
 TABLES = (
     "layout",  # nothing -> layout
@@ -64,13 +65,14 @@ TABLES = (
     "counts",  # stage, outcome -> number
     "alerts",  # stream, galaxy id -> last alert
     "rankings",  # name -> histogram
-    "ranked",  # name, galaxy id -> version, bin
+    "ranked",  # name, galaxy id -> version, bin or _NO_BIN
     "models",  # name -> version in force
 )
 _NUMBER = struct.Struct(">Q")
 _POSITION = struct.Struct(">ddd")
 _PLACE = struct.Struct(">BId")  # sorts as its numbers do: right ascensions are not negative
 _VERSION_AND_BIN = struct.Struct(">QI")
+_NO_BIN = 2**32 - 1
 _SEPARATOR = b"\x00"
 _LAYOUT_KEY = b"layout"
 
@@ -100,27 +102,27 @@ class LMDBStore:
                 self._environment.reader_check()  # forget readers that were killed
                 self._tables = {name: self._environment.open_db(name.encode()) for name in TABLES}
             self._file = self._identity()
-            self._gone = self._require_layout()
+            self._former = self._require_layout()
         except StoreError:
             self._unlock()
             raise
 
-    def _require_layout(self) -> tuple[str, ...]:
-        """Make sure that the layout is one that can be read; the tables that have gone since."""
+    def _require_layout(self) -> int | None:
+        """Make sure that the layout is one that can be read; which one if it is a former one."""
         with self.reading() as reading:
             layout, is_new = reading.layout, not reading.galaxies()
         if layout is None and is_new:
             with self._transaction(write=True) as writing:
                 writing.set_layout()
-        elif layout in GONE:
-            return GONE[layout]
+        elif layout in FORMER:
+            return layout
         elif layout != LAYOUT:
             self._environment.close()
             raise StoreDamagedError(
                 f"the store in {self._directory} has layout {layout or 0}, not {LAYOUT}: another "
                 f"version of mmbroker made it; {REMEDY}"
             )
-        return ()
+        return None
 
     @contextmanager
     def reading(self) -> Iterator[LMDBTransaction]:
@@ -132,12 +134,12 @@ class LMDBStore:
     def writing(self) -> Iterator[LMDBTransaction]:
         """See ``interface.Store``."""
         with self._transaction(write=True) as transaction:
-            if self._gone:
-                for name in self._gone:
+            if self._former is not None:
+                for name in FORMER[self._former]:
                     transaction.drop(self._environment, name)
                 transaction.set_layout()
             yield transaction
-        self._gone = ()
+        self._former = None
 
     def _identity(self) -> tuple[int, int] | None:
         """Device and number of the file that stands in the directory now; None if there is none."""
@@ -241,7 +243,7 @@ def open_environment(directory: Path, **options: Any) -> Any:
                 return lmdb.open(
                     str(directory),
                     map_size=map_bytes,
-                    max_dbs=len(TABLES) + max(map(len, GONE.values())),
+                    max_dbs=len(TABLES) + max(map(len, FORMER.values())),
                     max_readers=512,
                     **options,
                 )
@@ -427,9 +429,12 @@ class LMDBTransaction(Writing):
             return ranking.empty_histogram()
         return np.frombuffer(value, "<i8").astype(np.int64)
 
-    def ranked(self, name: str, galaxy_id: str) -> tuple[int, int] | None:
+    def ranked(self, name: str, galaxy_id: str) -> tuple[int, int | None] | None:
         value = self._get("ranked", _joined(name, galaxy_id))
-        return None if value is None else _VERSION_AND_BIN.unpack(value)
+        if value is None:
+            return None
+        version, bin_index = _VERSION_AND_BIN.unpack(value)
+        return version, None if bin_index == _NO_BIN else bin_index
 
     def model_version(self, model: str) -> int:
         return _number(self._get("models", model.encode())) or FIRST_VERSION
@@ -479,6 +484,9 @@ class LMDBTransaction(Writing):
             self._put("counts", key, _NUMBER.pack(count + _number(self._get("counts", key))))
 
     def put_alert(self, stream: str, galaxy_id: str, alert: LastAlert) -> None:
+        before = self.last_alert(stream, galaxy_id)
+        if before is not None and before.version > alert.version:
+            return
         value = json.dumps(to_record(alert)).encode()
         self._put("alerts", _joined(stream, galaxy_id), value)
 
@@ -489,11 +497,8 @@ class LMDBTransaction(Writing):
             if before is not None and before[0] > version:
                 continue
             ranking.move(histogram, None if before is None else before[1], bin_index)
-            key = _joined(name, galaxy_id)
-            if bin_index is None:
-                self._delete("ranked", key)
-            else:
-                self._put("ranked", key, _VERSION_AND_BIN.pack(version, bin_index))
+            value = _VERSION_AND_BIN.pack(version, _NO_BIN if bin_index is None else bin_index)
+            self._put("ranked", _joined(name, galaxy_id), value)
         self._put("rankings", name.encode(), histogram.astype("<i8").tobytes())
 
     def use_model(self, model: str, version: int) -> None:

@@ -24,7 +24,10 @@ WIDE = 110
 
 
 class Standings:
-    """The newest score of every galaxy."""
+    """The newest score of every galaxy.
+
+    A galaxy without observations, since they were withdrawn, has no place; its version is kept.
+    """
 
     def __init__(self) -> None:
         self._galaxies: dict[str, ScoredGalaxy] = {}
@@ -42,12 +45,15 @@ class Standings:
 
     def best(self, count: int) -> list[ScoredGalaxy]:
         """The galaxies of highest probability, best first; of the same one by HyperScore."""
-        with self._lock:
-            galaxies = list(self._galaxies.values())
-        return sorted(galaxies, key=_place)[:count]
+        return sorted(self._placed(), key=_place)[:count]
 
     def __len__(self) -> int:
-        return len(self._galaxies)
+        return len(self._placed())
+
+    def _placed(self) -> list[ScoredGalaxy]:
+        with self._lock:
+            galaxies = list(self._galaxies.values())
+        return [galaxy for galaxy in galaxies if galaxy.provenance.observation_count]
 
 
 def _place(galaxy: ScoredGalaxy) -> tuple[float, float, str]:

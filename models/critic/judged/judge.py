@@ -34,8 +34,8 @@ from mmbroker.models.critic.sample_quality import (
 )
 from mmbroker.models.packaged.comparison import kept_to_compare
 from mmbroker.models.packaged.networks import WEIGHTS
+from mmbroker.models.pages.render import write
 from mmbroker.models.real_data.split import TEST, TRAIN, VALIDATION
-from mmbroker.models.report.pages import write
 from mmbroker.processors.scoring.calibration import Calibration
 from mmbroker.schemas.events import Floats
 

@@ -22,6 +22,7 @@ from mmbroker.models.lines.train import (
 )
 from mmbroker.models.packaged.line_recovery import load_line_recovery
 from mmbroker.models.packaged.networks import WEIGHTS
+from mmbroker.models.pages.render import write
 from mmbroker.models.real_data.line_tables import (
     DETECTED,
     TABLES,
@@ -31,7 +32,6 @@ from mmbroker.models.real_data.line_tables import (
     read_lines,
 )
 from mmbroker.models.real_data.split import TEST
-from mmbroker.models.report.pages import write
 from mmbroker.processors.lines.joint import LineRecovery, log_luminosity_per_flux
 from mmbroker.processors.lines.measure import LINES
 

@@ -11,9 +11,13 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from mmbroker.models.parser.exported import ExportedSpectrumParser
-from mmbroker.models.parser.judged.line_detections import Judged, purity_and_completeness
+from mmbroker.models.parser.judged.line_detections import (
+    Judged,
+    line_pulls,
+    purity_and_completeness,
+)
 from mmbroker.models.parser.judged.line_purity import FEWEST_DETECTIONS
-from mmbroker.models.parser.measures import PURITY, line_pulls
+from mmbroker.models.parser.measures import PURITY
 from mmbroker.models.simulation.spectra import simulate_spectra
 from mmbroker.models.simulation.spectral_noise import REGIMES
 from mmbroker.processors import relations

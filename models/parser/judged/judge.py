@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmbroker.models.packaged.networks import WEIGHTS
+from mmbroker.models.pages.render import write
 from mmbroker.models.parser.exported import (
     ExportedMapParser,
     ExportedSpectrumParser,
@@ -36,6 +37,7 @@ from mmbroker.models.parser.judged.line_detections import (
     Judged,
     counts_by_spectrum,
     judge,
+    line_pulls,
     neural_finder,
     purity_and_completeness,
     threshold_at_purity,
@@ -55,8 +57,7 @@ from mmbroker.models.parser.judged.redshift import (
     redshift_scores,
 )
 from mmbroker.models.parser.judged.verdict import with_verdict
-from mmbroker.models.parser.measures import PURITY, VERSIONS, line_pulls, robust_scatter
-from mmbroker.models.report.pages import write
+from mmbroker.models.parser.measures import PURITY, VERSIONS, robust_scatter
 from mmbroker.models.simulation.spectral_noise import REGIMES
 from mmbroker.processors.features.lines import SHAPES
 from mmbroker.processors.features.maps import MORPHOLOGIES

@@ -219,6 +219,19 @@ def _matched(table: Floats, truth: Truth, channel_km_s: Floats) -> Detections:
     )
 
 
+def line_pulls(found: Detections, truth: Truth) -> dict[str, Floats]:
+    """(Measured - true) / error of the detections that are true, in order."""
+    true = found.matched >= 0
+    which = found.matched[true]
+    return {
+        "frequency": (found.frequency_hz[true] - truth.frequency_hz[which])
+        / found.frequency_error_hz[true],
+        "width": (found.width_km_s[true] - truth.width_km_s[which]) / found.width_error_km_s[true],
+        "flux": (found.flux_jy_km_s[true] - truth.flux_jy_km_s[which])
+        / found.flux_error_jy_km_s[true],
+    }
+
+
 def threshold_at_purity(found: Detections, purity: float, spectra: Integers | None = None) -> float:
     """Least score above which this share of the detections is true.
 

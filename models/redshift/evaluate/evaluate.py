@@ -261,14 +261,14 @@ def evaluate_redshift(
     truth, s500 = galaxies.truth[chosen], galaxies.s500_jy[chosen]
     estimator = ConventionalRedshift()
     posteriors = _ours(estimator, model, fingerprints, bool(published))
-    estimates = {name: _of_posteriors(many, truth) for name, many in posteriors.items()}
+    estimates = {name: estimates_of(many, truth) for name, many in posteriors.items()}
     if model != CONVENTIONAL:
         estimates |= _baselines(estimator, fingerprints, truth)
     for name, one in published.items():
         estimates[f"{PUBLISHED}{name}"] = one
     for name in published:
         method = galaxies.methods[name]
-        alone = _of_posteriors(_recalibrated(fingerprints, method), truth)
+        alone = estimates_of(_recalibrated(fingerprints, method), truth)
         there = np.isfinite(published[name].redshift)
         estimates[f"{RECALIBRATED}{name}"] = alone.where(there)
     faint = ~(s500 >= FAINT_JY)
@@ -325,7 +325,7 @@ def _ours(
         known = ({FAR_INFRARED: known[FAR_INFRARED]} if model == REFINED else known) | learned
     without = [replace(one, photometric_redshifts=[]) for one in fingerprints]
     return {
-        name: _estimate(estimator, without if withheld else fingerprints)
+        name: posteriors_by(estimator, without if withheld else fingerprints)
         for name, (estimator, withheld) in known.items()
         if with_published or not withheld
     }
@@ -345,7 +345,7 @@ def _baselines(
             densities.setdefault(name, []).append(one)
         published.append(inputs.count)
     found = {
-        name: _of_posteriors(posteriors_of(np.concatenate(many), [[]] * len(truth)), truth)
+        name: estimates_of(posteriors_of(np.concatenate(many), [[]] * len(truth)), truth)
         for name, many in densities.items()
     }
     return found | {TREES: found[TREES].where(np.concatenate(published) > 0)}
@@ -408,9 +408,10 @@ def _parts(galaxies: Galaxies) -> NDArray[np.int64]:
     return np.array([split_of(f"{catalogue} {one}") for one in galaxies.identifiers])
 
 
-def _estimate(
+def posteriors_by(
     estimator: ConventionalRedshift | RefinedRedshift, fingerprints: Sequence[Fingerprint]
 ) -> list[RedshiftPosterior]:
+    """The posteriors of an estimator, asked in batches."""
     return [one for some in _batches(fingerprints) for one in estimator.estimate(some)]
 
 
@@ -428,7 +429,8 @@ def _recalibrated(fingerprints: Sequence[Fingerprint], method: str) -> list[Reds
     return posteriors_of(log_likelihood, [["photometric-redshift"]] * len(fingerprints))
 
 
-def _of_posteriors(posteriors: Sequence[RedshiftPosterior], truth: Array) -> Estimates:
+def estimates_of(posteriors: Sequence[RedshiftPosterior], truth: Array) -> Estimates:
+    """Posteriors as estimates beside the true redshifts, float64, shape (N,)."""
     grid = np.asarray(posteriors[0].grid_redshift, dtype=float)
     probability = np.array([one.grid_probability for one in posteriors], dtype=float)
     return Estimates(

@@ -18,7 +18,7 @@ from mmbroker.models.redshift.conventional.tune import (
     fold_of,
     tune,
 )
-from mmbroker.models.redshift.evaluate.evaluate import Evaluation, _estimate, _of_posteriors
+from mmbroker.models.redshift.evaluate.evaluate import Evaluation, estimates_of, posteriors_by
 from mmbroker.models.redshift.evaluate.real_galaxies import Figures, read_galaxies
 from mmbroker.processors.redshift import ConventionalRedshift
 from mmbroker.processors.redshift.published import independent
@@ -72,7 +72,7 @@ def tune_redshift(
     figures: dict[str, Figures] = {}
     for sample, posteriors in zip(many, cross_validate(many, evaluations), strict=True):
         everything = np.ones(len(sample.truth), bool)
-        estimates = {CONVENTIONAL: _of_posteriors(posteriors, sample.truth)}
+        estimates = {CONVENTIONAL: estimates_of(posteriors, sample.truth)}
         held = Evaluation(
             sample.name, sample.truth, {"all": everything}, estimates, posteriors, [], "", ""
         )
@@ -112,7 +112,7 @@ def calibrate_redshift(tables: Sequence[str | Path], path: Path, folds: int = 5)
     estimator = ConventionalRedshift()
     masses, right, fold = [], [], []
     for sample in samples(tables, folds):
-        posteriors = _estimate(estimator, sample.fingerprints)
+        posteriors = posteriors_by(estimator, sample.fingerprints)
         best = np.array([one.best for one in posteriors])
         masses.append([mass_around_best(one) for one in posteriors])
         right.append(np.abs(measures.deviation(best, sample.truth)) <= REDSHIFT_TOLERANCE)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mmbroker.models.packaged.templates import load_templates
+from mmbroker.models.pages.render import write
 from mmbroker.models.real_data.catalogues import goods_north
 from mmbroker.models.real_data.split import TEST, VALIDATION
 from mmbroker.models.redshift.baselines.baselines import (
@@ -22,7 +23,6 @@ from mmbroker.models.redshift.judged import in_stream
 from mmbroker.models.redshift.judged.protocol import ERRORS, OPENINGS, best_estimators
 from mmbroker.models.redshift.judged.scatter import scatter_figure
 from mmbroker.models.redshift.sample import Estimate, judge, sample_of
-from mmbroker.models.report.pages import write
 from mmbroker.processors.redshift import ConventionalRedshift
 from mmbroker.processors.redshift.grids import COARSE
 from mmbroker.processors.redshift.templates import TemplateFit

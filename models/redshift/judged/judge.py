@@ -9,6 +9,7 @@ import numpy as np
 
 from mmbroker.models.packaged.refined import load_refined
 from mmbroker.models.packaged.templates import load_templates
+from mmbroker.models.pages.render import write
 from mmbroker.models.real_data.catalogues import goods_north
 from mmbroker.models.real_data.split import TEST, VALIDATION
 from mmbroker.models.redshift.baselines.baselines import load_baselines
@@ -23,7 +24,6 @@ from mmbroker.models.redshift.judged import targets as redshift_targets
 from mmbroker.models.redshift.judged.protocol import ERRORS, OPENINGS, best_estimators
 from mmbroker.models.redshift.judged.scatter import scatter_figure
 from mmbroker.models.redshift.sample import Estimate, sample_of
-from mmbroker.models.report.pages import write
 from mmbroker.processors.redshift import ConventionalRedshift
 from mmbroker.processors.redshift.refined import RefinedRedshift
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from mmbroker.models.pages.render import write
 from mmbroker.models.redshift.conventional.probability import (
     FOLDS,
     PATH,
@@ -13,7 +14,6 @@ from mmbroker.models.redshift.conventional.probability import (
     cases,
     figures,
 )
-from mmbroker.models.report.pages import write
 from mmbroker.processors.scoring.calibration import Calibration
 from mmbroker.processors.scoring.score import REDSHIFT_TOLERANCE
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mmbroker.models.pages.render import render
 from mmbroker.models.redshift import measures
 from mmbroker.models.redshift.sample import Estimate
-from mmbroker.models.report.pages import render
 from mmbroker.processors.redshift.grids import Array
 
 

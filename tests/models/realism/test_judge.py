@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("sklearn")
 
+from mmbroker.models.pages.render import REPORTS
 from mmbroker.models.realism import comparison
 from mmbroker.models.realism import judge as simulator
 from mmbroker.models.realism.former import former_table
@@ -23,7 +24,6 @@ from mmbroker.models.realism.two_sample import (
     sample,
 )
 from mmbroker.models.realism.verdict import with_verdict, word
-from mmbroker.models.report.pages import REPORTS
 from mmbroker.models.simulation.catalogue_surveys import (
     FAR_INFRARED_AND_OPTICAL,
     SUPER_DEBLENDED,

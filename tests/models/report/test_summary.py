@@ -11,8 +11,8 @@ import pytest
 pytest.importorskip("sklearn", reason="judging needs scikit-learn: pip install -e '.[train]'")
 pytest.importorskip("onnxruntime", reason="judging needs onnxruntime: pip install -e '.[train]'")
 
+from mmbroker.models.pages.render import SUMMARY, TEMPLATES, write_summary
 from mmbroker.models.report.__main__ import OUTPUT, REPORTS
-from mmbroker.models.report.pages import SUMMARY, TEMPLATES, write_summary
 
 
 def rows(folder: Path) -> list[str]:

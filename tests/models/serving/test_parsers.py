@@ -333,3 +333,14 @@ def test_a_version_without_a_calibration_is_refused(stack: LocalStack, tmp_path:
             parser.require_usable(1)
     finally:
         withdrawn(stack, NAME)
+
+
+class Unfinished(ParserClient):
+    """A parser that does not say how it parses."""
+
+    tensors = SpectrumParserClient.tensors
+
+
+def test_a_parser_says_how_it_parses() -> None:
+    with pytest.raises(TypeError, match=r"abstract methods? .*parse"):
+        Unfinished("127.0.0.1:9", "parser")  # type: ignore[abstract]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +16,10 @@ import pytest
 
 from mmbroker.deploy.local import LocalStack
 from mmbroker.models.packaged.networks import PACKAGED, WEIGHTS, read_model, tensors_of
+from mmbroker.models.packaged.refined import GATE
 from mmbroker.models.serving import triton
 from mmbroker.models.serving.errors import ModelUnavailable
+from mmbroker.models.serving.refined import RefinedNetworkClient
 from mmbroker.models.serving.repository import add_version, remove_version
 from mmbroker.models.serving.triton import Model
 from mmbroker.streams.operating.model_versions import LOCK
@@ -205,3 +209,51 @@ def test_a_server_tells_how_long_each_model_has_computed(model: Model) -> None:
     after = triton.inference_seconds(model.url)
     assert after[NAME] > before[NAME]
     assert after.keys() >= set(PACKAGED)
+
+
+CALLS: dict[str, Callable[[RefinedNetworkClient], object]] = {
+    "ready": lambda client: client.ready(1),
+    "versions": lambda client: client.versions(),
+    "version": lambda client: client.version(1),
+    "probe": lambda client: client.probe(1),
+    "beside": lambda client: client.beside(1),
+    "usable": lambda client: client.require_usable(1),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_thread_that_works_and_one_that_probes_ask_one_after_the_other(
+    triton_url: str, name: str
+) -> None:
+    """The client library is for one thread at a time."""
+    meeting = threading.Barrier(2)
+    met: list[bool] = []
+
+    def ask(request: object) -> None:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            meeting.wait(1.0)  # until another thread asks, too, before this one has its answer
+            met.append(True)
+
+    with RefinedNetworkClient(triton_url, GATE, deadline_s=20.0, retries=0) as client:
+        client._client.register_plugin(ask)
+        with ThreadPoolExecutor(2) as pool:
+            answers = [pool.submit(CALLS[each], client) for each in (name, "ready")]
+            for each in answers:
+                each.result()
+    assert meeting.broken
+    assert met == []
+
+
+def test_a_version_that_is_no_longer_asked_is_looked_up_again(
+    stack: LocalStack, model: Model, tmp_path: Path
+) -> None:
+    """Meanwhile it may have gone, and another come under its number."""
+    number = add(stack, shifted_critic(tmp_path / "second", SHIFT, NAME))
+    former = model.version(number)
+    assert model.ready(number)
+    assert model.version(number) is former
+    assert model.ready(1)  # it is in force again, which who only probes gets to know
+    remove_version(stack.triton.model_repository, NAME, number)
+    triton.load(stack.triton_url, NAME)
+    assert add(stack, shifted_critic(tmp_path / "third", 2 * SHIFT, NAME)) == number
+    assert model.version(number).sha256 != former.sha256

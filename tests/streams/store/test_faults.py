@@ -332,8 +332,8 @@ def test_too_little_address_space_to_open_it_says_so(tmp_path: Path) -> None:
 def test_a_store_of_another_layout_is_not_read(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mmbroker.streams.store.lmdb.LAYOUT", 3)
-    with pytest.raises(StoreDamagedError, match=r"layout 2, not 3: .* mmbroker rebuild"):
+    monkeypatch.setattr("mmbroker.streams.store.lmdb.LAYOUT", 4)
+    with pytest.raises(StoreDamagedError, match=r"layout 3, not 4: .* mmbroker rebuild"):
         LMDBStore(directory)
 
 

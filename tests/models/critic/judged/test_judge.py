@@ -13,8 +13,8 @@ from mmbroker.models.critic.judged.judge import PREVIOUS, judge, with_verdict
 from mmbroker.models.critic.judged.verdict import conditions, version_2_worse
 from mmbroker.models.packaged.comparison import kept_to_compare
 from mmbroker.models.packaged.networks import WEIGHTS
+from mmbroker.models.pages.render import REPORTS, render
 from mmbroker.models.real_data.split import VALIDATION
-from mmbroker.models.report.pages import REPORTS, render
 
 
 def test_without_tables_simulated_galaxies_are_judged_and_the_page_says_so(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from mmbroker.models.lines.judged import judge as weak_lines
 from mmbroker.models.lines.judged.verdict import missed, with_verdict
-from mmbroker.models.report.pages import REPORTS
+from mmbroker.models.pages.render import REPORTS
 
 
 def test_without_the_tables_it_says_so_and_does_the_simulated_part(

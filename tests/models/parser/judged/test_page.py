@@ -9,9 +9,9 @@ import pytest
 
 pytest.importorskip("onnxruntime")
 
+from mmbroker.models.pages.render import REPORTS
 from mmbroker.models.parser.judged.judge import OPENINGS, PARSER, Sizes, report
 from mmbroker.models.parser.judged.verdict import with_verdict
-from mmbroker.models.report.pages import REPORTS
 from mmbroker.models.simulation.spectral_noise import REGIMES
 from mmbroker.schemas.wording import times
 

@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("sklearn", reason="the baselines need scikit-learn")
 
 from mmbroker.models.packaged.templates import load_templates
+from mmbroker.models.pages.render import ENVIRONMENT, REPORTS, render
 from mmbroker.models.real_data.catalogues import goods_north
 from mmbroker.models.redshift.judged import (
     baselines,
@@ -21,7 +22,6 @@ from mmbroker.models.redshift.judged import (
 )
 from mmbroker.models.redshift.judged import judge as redshift
 from mmbroker.models.report import __main__ as judge
-from mmbroker.models.report.pages import ENVIRONMENT, REPORTS, render
 from mmbroker.processors.redshift import ConventionalRedshift
 from mmbroker.streams.settings import Settings
 from mmbroker.streams.stages.asked import Scorers

@@ -12,6 +12,7 @@ pytest.importorskip("sklearn", reason="judging needs scikit-learn: pip install -
 pytest.importorskip("onnxruntime", reason="judging needs onnxruntime: pip install -e '.[train]'")
 
 from mmbroker.models.packaged.cards import about
+from mmbroker.models.pages.render import REPORTS
 from mmbroker.models.redshift.conventional.probability import (
     NAME,
     PATH,
@@ -22,7 +23,6 @@ from mmbroker.models.redshift.conventional.probability import (
 )
 from mmbroker.models.redshift.judged.probability import found as found_in
 from mmbroker.models.redshift.judged.probability import report
-from mmbroker.models.report.pages import REPORTS
 from mmbroker.processors.scoring.calibration import Calibration
 
 

@@ -4,7 +4,7 @@
 numbers: whoever edits the words edits the template alone, and the page follows from both without
 anything being judged again:
 
-python -m mmbroker.models.report.pages
+python -m mmbroker.models.pages.render
 
 What pages share is in templates whose names begin with an underscore.
 """

@@ -15,7 +15,7 @@ from pathlib import Path
 import jinja2
 import pytest
 
-from mmbroker.models.report.pages import REPORTS, SUMMARY, render, write, write_summary
+from mmbroker.models.pages.render import REPORTS, SUMMARY, render, write, write_summary
 
 PAGES = sorted(each.stem for each in REPORTS.glob("*.json"))
 
@@ -26,7 +26,7 @@ def test_a_page_follows_from_its_numbers(name: str, tmp_path: Path) -> None:
     write(name, figures, tmp_path)
     for kind in ("json", "md"):
         made, kept = ((folder / f"{name}.{kind}").read_bytes() for folder in (tmp_path, REPORTS))
-        assert made == kept, f"reports/{name}.{kind}: python -m mmbroker.models.report.pages"
+        assert made == kept, f"reports/{name}.{kind}: python -m mmbroker.models.pages.render"
 
 
 def test_the_summary_follows_from_the_numbers_of_all(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_a_figure_that_is_missing_is_not_left_out_in_silence() -> None:
 
 def test_pages_need_no_networks() -> None:
     script = (
-        "import sys; import mmbroker.models.report.pages;"
+        "import sys; import mmbroker.models.pages.render;"
         "print({'torch', 'onnxruntime', 'sklearn'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

@@ -1,0 +1,1 @@
+"""The pages of the reports: words in templates, numbers in JSON."""
