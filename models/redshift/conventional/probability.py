@@ -22,6 +22,7 @@ import numpy as np
 from astropy.table import Table
 from numpy.typing import NDArray
 
+from mmbroker.models.measures import resampling
 from mmbroker.models.packaged.cards import about
 from mmbroker.models.packaged.networks import WEIGHTS
 from mmbroker.models.real_data.catalogues import (
@@ -49,7 +50,6 @@ TABLES = {
     "SPT": "SPT-SMG (Reuter et al. 2020)",
 }
 FOLDS = 5
-RESAMPLES = 1_000
 EDGES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0)
 """Between which stated probabilities are put together."""
 
@@ -214,13 +214,8 @@ def _bin(found: Cases, low: float, high: float) -> dict[str, Any]:
 
 def _interval(values: Floats, galaxy: NDArray[np.str_]) -> list[float]:
     """The mean, and its 95 % interval over resamples of galaxies."""
-    place = np.unique(galaxy, return_inverse=True)[1]
-    count = int(place.max()) + 1
-    draws = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), RESAMPLES)
-    weight = draws[:, place]
-    means = weight @ values / weight.sum(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return [round(float(each), 4) for each in (values.mean(), low, high)]
+    ends = resampling.interval(resampling.means(values, galaxy))
+    return [round(float(each), 4) for each in (values.mean(), *ends)]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
