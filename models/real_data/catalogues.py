@@ -33,9 +33,6 @@ from mmbroker.schemas.events import (
     Photometry,
 )
 
-DATA_VARIABLE = "MMBROKER_DATA"
-"""Environment variable with the folder of the tables."""
-
 GOODS_NORTH = "goodsn.ecsv"
 COSMOS = "cosmos_fir.ecsv"
 ZCOSMOS = "zcosmos.ecsv"

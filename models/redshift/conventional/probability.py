@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,12 +26,12 @@ from mmbroker.models.packaged.cards import about
 from mmbroker.models.packaged.networks import WEIGHTS
 from mmbroker.models.real_data.catalogues import (
     COSMOS,
-    DATA_VARIABLE,
     RealGalaxy,
     cosmos,
     goods_north,
     spt,
 )
+from mmbroker.models.real_data.folder import add_data_option
 from mmbroker.models.redshift import measures
 from mmbroker.models.redshift.conventional.tune import Sample
 from mmbroker.models.redshift.conventional.tune_on_training import samples_of
@@ -223,12 +222,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m mmbroker.models.redshift.conventional.probability", description=__doc__
     )
-    stated = os.environ.get(DATA_VARIABLE)
-    parser.add_argument("--data", type=Path, default=Path(stated) if stated else None)
+    add_data_option(parser)
     parser.add_argument("--path", type=Path, default=PATH, help="the calibration")
     options = parser.parse_args(arguments)
-    if options.data is None:
-        parser.error(f"--data or ${DATA_VARIABLE} must name the folder of the tables")
     calibration = Calibration.from_json(options.path.read_text())
     write(options.path, figures(cases(options.data, calibration)))
 
