@@ -17,11 +17,11 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from mmbroker.models.critic.discrimination import area_under_curve
 from mmbroker.models.critic.examples import Examples, balanced, corrupted
 from mmbroker.models.critic.networks import NOISE, Critic, Generator, Normalisation, not_detected
 from mmbroker.models.critic.recipes import Recipe
 from mmbroker.models.critic.sample_quality import correlations, marginals, two_sample_area
+from mmbroker.models.measures.discrimination import area_under_curve
 from mmbroker.models.real_data.split import TRAIN, VALIDATION
 from mmbroker.processors.fingerprint import vector
 from mmbroker.schemas.events import Floats

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmbroker.models.real_data.catalogues import read_catalogues
-from mmbroker.models.real_data.split import TRAIN, hash_of, split_of
+from mmbroker.models.real_data.split import TRAIN, name_hash, split_of
 from mmbroker.models.simulation.observations import galaxy_number, simulate
 from mmbroker.processors.fingerprint import vector
 from mmbroker.processors.fingerprint.merge import build
@@ -108,7 +108,7 @@ def real_examples(folder: Path, seed: int) -> Examples:
     named = []
     for galaxy in read_catalogues(folder):
         # A generator of its own: no galaxy's examples hang on how many another one has.
-        random = np.random.default_rng([seed, hash_of(galaxy.name)])
+        random = np.random.default_rng([seed, name_hash(galaxy.name)])
         variants = TRAINING_VARIANTS if split_of(galaxy.name) == TRAIN else PARTIAL_VARIANTS
         named.append((galaxy.name, galaxy.observations))
         named.extend((galaxy.name, _some(galaxy.observations, random)) for _ in range(variants))
@@ -190,7 +190,7 @@ def _examples(named: Sequence[tuple[str, Iterable[Observation]]], simulated: boo
         np.concatenate(conditions),
         np.array([split_of(name) for name, _ in named]),
         np.full(len(named), simulated),
-        np.array([hash_of(name) >> 1 for name, _ in named]),
+        np.array([name_hash(name) >> 1 for name, _ in named]),
     )
     # With no flux at all, but a photometric redshift, there is nothing to judge.
     return examples.where(examples.vectors.observed)

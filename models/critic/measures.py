@@ -6,15 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from mmbroker.models.critic.discrimination import (
-    area_under_curve,
-    calibration_error,
-    interval,
-    resampled_areas,
-    resampled_means,
-)
 from mmbroker.models.critic.examples import CORRUPTIONS, Examples, balanced, corrupted, exchanged
 from mmbroker.models.critic.exported import ExportedNetworks
+from mmbroker.models.measures.discrimination import (
+    area_under_curve,
+    calibration_error,
+    resampled_areas,
+)
+from mmbroker.models.measures.resampling import interval, means
 from mmbroker.processors.scoring import calibration
 from mmbroker.processors.scoring.calibration import Calibration
 from mmbroker.schemas.events import Floats
@@ -83,14 +82,14 @@ def measure(
     def share(outputs: Floats, examples: Examples, strict: bool) -> Figure:
         called = outputs >= threshold if strict else calibrated.apply(outputs) >= 0.5
         values = called.astype(float)
-        return _figure(float(values.mean()), resampled_means(values, examples.galaxy))
+        return figure(float(values.mean()), means(values, examples.galaxy))
 
     kinds = {}
     for name, examples in others.items():
         bad = networks.outputs(examples)
         galaxies = genuine.galaxy, examples.galaxy
         kinds[name] = {
-            "area": _figure(area_under_curve(good, bad), resampled_areas(good, bad, galaxies)),
+            "area": figure(area_under_curve(good, bad), resampled_areas(good, bad, galaxies)),
             "false_positive_rate": share(bad, examples, strict=False),
             "false_positive_rate_at_90": share(bad, examples, strict=True),
         }
@@ -105,6 +104,7 @@ def measure(
     }
 
 
-def _figure(value: float, resampled: Floats) -> Figure:
+def figure(value: float, resampled: Floats) -> Figure:
+    """A value and the ends of its 95 % interval over resamples, to four digits."""
     low, high = interval(resampled)
     return round(value, 4), round(low, 4), round(high, 4)

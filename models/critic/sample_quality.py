@@ -12,8 +12,8 @@ import numpy as np
 from scipy.stats import ks_2samp, rankdata
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from mmbroker.models.critic.discrimination import area_under_curve
 from mmbroker.models.critic.examples import Examples
+from mmbroker.models.measures.discrimination import area_under_curve
 from mmbroker.processors.fingerprint import vector
 from mmbroker.processors.relations import SPEED_OF_LIGHT_KM_S
 from mmbroker.schemas.events import Floats

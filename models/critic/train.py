@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -31,7 +30,7 @@ from mmbroker.models.critic.recipes import RECIPES, Recipe
 from mmbroker.models.packaged import onnx_export
 from mmbroker.models.packaged.cards import about
 from mmbroker.models.packaged.networks import WEIGHTS
-from mmbroker.models.real_data.catalogues import DATA_VARIABLE
+from mmbroker.models.real_data.folder import add_data_option
 from mmbroker.models.real_data.split import TEST, VALIDATION
 from mmbroker.processors.fingerprint import vector
 from mmbroker.schemas import __version__
@@ -192,13 +191,7 @@ def main(arguments: list[str] | None = None) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    stated = os.environ.get(DATA_VARIABLE)
-    parser.add_argument(
-        "--data",
-        type=Path,
-        default=Path(stated) if stated else None,
-        help=f"folder of the real tables; default ${DATA_VARIABLE}",
-    )
+    add_data_option(parser, without="simulated galaxies alone are trained on")
     parser.add_argument("--recipe", choices=list(RECIPES), default="full")
     parser.add_argument("--galaxies", type=int, help="simulated ones")
     parser.add_argument("--seed", type=int)

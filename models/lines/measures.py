@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmbroker.models.lines.baselines import BASELINES, Baselines, Masked
+from mmbroker.models.measures import resampling
 from mmbroker.models.real_data.line_tables import LineSample
 from mmbroker.processors.lines.joint import LinePosterior, LineRecovery
 
 Array = NDArray[np.float64]
 Booleans = NDArray[np.bool_]
 
-DRAWS = 1000
 NORMAL_95 = 1.96
 
 
@@ -107,13 +107,9 @@ def figures(rows: Masked, found: Predictions, chosen: Booleans, seed: int = 0) -
         with the number of lines that both predict and the ``rms_dex`` of the baseline.
     """
     keep = np.flatnonzero(chosen & np.isfinite(found.value))
-    galaxy = np.unique(rows.galaxy[keep], return_inverse=True)[1]
-    galaxies = int(galaxy.max(initial=-1)) + 1
-    draws = np.random.default_rng(seed).multinomial(
-        galaxies, np.full(galaxies, 1 / galaxies), DRAWS
-    )
+    galaxy = rows.galaxy[keep]
     # The first row of weights is the sample itself, the others are its resamples.
-    weight = np.concatenate([np.ones((1, len(keep))), draws[:, galaxy]])
+    weight = np.concatenate([np.ones((1, len(keep))), resampling.counts(galaxy, seed)])
     value, truth = found.value[keep], rows.truth[keep]
     error = value - truth
     half_68, half_95 = (each[keep] for each in interval_half_widths(rows, found))
@@ -127,7 +123,7 @@ def figures(rows: Masked, found: Predictions, chosen: Booleans, seed: int = 0) -
     pulls = error / half_68
     result: dict[str, Any] = {
         "lines": len(keep),
-        "galaxies": galaxies,
+        "galaxies": len(np.unique(galaxy)),
         "pearson_r": _interval(covariance / np.sqrt(variances[0] * variances[1])),
         "rms_dex": _interval(np.sqrt(mean(error**2))),
         "bias_dex": _interval(mean(error)),
@@ -155,5 +151,4 @@ def figures(rows: Masked, found: Predictions, chosen: Booleans, seed: int = 0) -
 
 def _interval(values: Array) -> list[float]:
     """The value of the sample itself, and the 95 % interval of the resamples."""
-    low, high = np.nanquantile(values[1:], [0.025, 0.975])
-    return [round(float(each), 3) for each in (values[0], low, high)]
+    return [round(float(each), 3) for each in (values[0], *resampling.interval(values[1:]))]

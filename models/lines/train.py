@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +30,7 @@ from mmbroker.models.lines.measures import (
 )
 from mmbroker.models.packaged.cards import about
 from mmbroker.models.packaged.networks import WEIGHTS
-from mmbroker.models.real_data.catalogues import DATA_VARIABLE
+from mmbroker.models.real_data.folder import add_data_option
 from mmbroker.models.real_data.line_tables import LineSample, read_lines
 from mmbroker.models.real_data.split import TEST
 from mmbroker.processors.lines.joint import LineRecovery
@@ -215,8 +214,7 @@ def write(folder: Path, weights: dict[str, Any], card: dict[str, Any]) -> None:
 def main() -> None:
     """Fit, compare, calibrate, and write the weights with their card."""
     parser = argparse.ArgumentParser(description=__doc__)
-    data = os.environ.get(DATA_VARIABLE)
-    parser.add_argument("--data", type=Path, default=data, required=data is None)
+    add_data_option(parser)
     parser.add_argument("--output", type=Path, default=WEIGHTS)
     parser.add_argument("--network", action="store_true", help="compare with the network")
     parser.add_argument("--open-test", action="store_true", help="judge on the test part, once")

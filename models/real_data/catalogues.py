@@ -1,22 +1,29 @@
-"""Published catalogues as observations: the real galaxies that networks are trained and tested on.
+"""Read published catalogues as observations of real galaxies, for training and for tests.
 
-The tables are not part of the project; each reader says which paper they come from. What is missing
-in a table stays missing, it is not a non-detection. Up to 24 µm bands and wavelengths are those of
-the stream's mappings (``processors/ingest/mappings``), so that what is fitted here is met there.
+What the columns of a table mean is said once, by the stream's mappings
+(``processors/ingest/mappings``). The tables themselves are not part of the project. What is missing
+in a table stays missing, it is not a non-detection. A galaxy has one observation with all its
+bands, and one for each published redshift.
+
+The packaged weights were trained on some bands under another name or at another wavelength than the
+mappings state. ``_NAMES`` and ``_WAVELENGTHS_UM`` keep these, so that what is trained or judged
+again sees the same numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from astropy import units
-from astropy.coordinates import Angle
 from astropy.table import Table
 
+from mmbroker.processors.ingest.mapping import Band, Mapping, Truth, load_mapping
+from mmbroker.processors.ingest.tables import Row, read_table
 from mmbroker.processors.relations import SPEED_OF_LIGHT_KM_S
 from mmbroker.schemas.events import (
     Acquisition,
@@ -26,13 +33,13 @@ from mmbroker.schemas.events import (
     Photometry,
 )
 
-DATA_VARIABLE = "MMBROKER_DATA"
-"""Environment variable with the folder of the tables."""
-
 GOODS_NORTH = "goodsn.ecsv"
 COSMOS = "cosmos_fir.ecsv"
 ZCOSMOS = "zcosmos.ecsv"
 SPT = ("spt_dndz_tab_a1.txt", "spt_dndz_tab_d1.txt", "spt_dndz_tab_f1.txt")
+
+Place = tuple[float, float]
+"""Right ascension and declination, ICRS, degrees."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,108 +59,93 @@ class RealGalaxy:
 
 @dataclass(frozen=True, slots=True)
 class _Paper:
-    """Where a table was published."""
+    """Where a table was published.
+
+    Args:
+        label: the names of its galaxies begin with it.
+        instrument: of all its observations.
+        bibcode: of the paper.
+        published_mjd: time of all its observations.
+        position_error_arcsec: 1 sigma on each axis.
+        methods: of the published redshifts, by their sections in the mapping.
+    """
 
     label: str
     instrument: str
     bibcode: str
     published_mjd: float
     position_error_arcsec: float
+    methods: dict[str, str] = field(default_factory=dict)
 
-    def observation(
+    def galaxy(
         self,
-        name: str,
-        right_ascension_deg: float,
-        declination_deg: float,
-        *,
-        photometry: list[BandMeasurement] | None = None,
-        redshift: PhotometricRedshift | None = None,
-    ) -> Observation:
-        kind = "photometry" if redshift is None else redshift.method
-        return Observation(
-            observation_id=f"{name} {kind}",
+        identifier: str,
+        place: Place,
+        bands: list[BandMeasurement],
+        published: dict[str, PhotometricRedshift] | None = None,
+        truth: float | None = None,
+    ) -> RealGalaxy:
+        """A galaxy of the table.
+
+        Args:
+            identifier: of its row.
+            place: where it is.
+            bands: in the order in which parts of the galaxy are drawn.
+            published: photometric redshifts, by section of the mapping.
+            truth: the spectroscopic redshift, where it is known and secure.
+        """
+        name = f"{self.label} {identifier}"
+        bare = Observation(
+            observation_id=f"{name} photometry",
             instrument=self.instrument,
-            right_ascension_deg=right_ascension_deg,
-            declination_deg=declination_deg,
+            right_ascension_deg=place[0],
+            declination_deg=place[1],
             position_error_arcsec=self.position_error_arcsec,
             time_mjd=self.published_mjd,
             acquisition=Acquisition(bibcode=self.bibcode, quality="UNKNOWN"),
-            photometry=None if photometry is None else Photometry(photometry),
-            photometric_redshift=redshift,
         )
+        observations = [replace(bare, photometry=Photometry(bands))]
+        for section, redshift in (published or {}).items():
+            method = self.methods[section]
+            observations.append(
+                replace(
+                    bare,
+                    observation_id=f"{name} {method}",
+                    photometric_redshift=replace(redshift, method=method),
+                )
+            )
+        return RealGalaxy(name, observations, truth)
 
 
-_LIU = _Paper("GOODS-N", "GOODS-N super-deblended", "2018ApJ...853..172L", 58_150.0, 0.3)
+_LIU = _Paper(
+    *("GOODS-N", "GOODS-N super-deblended", "2018ApJ...853..172L", 58_150.0, 0.3),
+    {"z_phot": "Liu et al. 2018", "eazy": "EAZY"},
+)
 _DREW = _Paper("COSMOS", "COSMOS far-infrared", "2022ApJ...930..142D", 59_714.0, 0.3)
 _LILLY = _Paper("zCOSMOS", "zCOSMOS photometry", "2007ApJS..172...70L", 54_344.0, 0.2)
-_REUTER = _Paper("SPT", "SPT-SMG", "2020ApJ...902...78R", 59_138.0, 0.3)
+_REUTER = _Paper(
+    *("SPT", "SPT-SMG", "2020ApJ...902...78R", 59_138.0, 0.3), {"infrared": "SPT dust"}
+)
 
-_LARGEST_ERROR_MJY = 1e3
 _AB_ZERO_JY = (0.0 * units.ABmag).to_value(units.Jy)
 _NO_STAR = 0.01  # redshift
 
-# Column, band, wavelength in µm. The table's columns of 16 and 24 µm are exchanged: of the sources
-# that the radio does not detect, which are in the catalogue for their 24 µm flux, 95 % have more
-# than 3 sigma in "16" and 31 % in "24"; "24" is missing at the edges of the field, where only the
-# 16 µm survey ends (beyond 9' from the middle 14 % have it, and 85 % have "16"); and "16" is three
-# times as bright as "24" at z = 2, where 24 µm sees the strongest aromatic band, and 0.85 times at
-# 1.2 < z < 1.5, where 16 µm does and 24 µm sees silicate absorption.
-_GOODS_NORTH_BANDS = (
-    ("K", "K", 2.146),
-    ("IRAC1", "IRAC1", 3.550),
-    ("IRAC2", "IRAC2", 4.493),
-    ("IRAC3", "IRAC3", 5.731),
-    ("IRAC4", "IRAC4", 7.872),
-    ("24", "IRS-16", 16.0),
-    ("16", "MIPS-24", 23.68),
-    ("100", "PACS-100", 100.0),
-    ("160", "PACS-160", 160.0),
-    ("250", "SPIRE-250", 250.0),
-    ("350", "SPIRE-350", 350.0),
-    ("500", "SPIRE-500", 500.0),
-    ("850", "SCUBA-2-850", 850.0),
-    ("1160", "AzTEC+MAMBO-1160", 1160.0),
-    ("20cm", "VLA-1.4GHz", 214_137.0),
-)
-_COSMOS_BANDS = (
-    ("24", "MIPS-24", 23.68),
-    ("70", "MIPS-70", 70.0),
-    ("100", "PACS-100", 100.0),
-    ("160", "PACS-160", 160.0),
-    ("250", "SPIRE-250", 250.0),
-    ("350", "SPIRE-350", 350.0),
-    ("500", "SPIRE-500", 500.0),
-    ("850", "SCUBA-2-850", 850.0),
-    ("1point1mm", "AzTEC-1.1mm", 1100.0),
-    ("1point2mm", "MAMBO-1.2mm", 1200.0),
-)
-# Pivot wavelengths of the filters, as the template library has them; of Subaru g and CFHT i, which
-# it has not, effective ones: Ilbert et al. 2009, ApJ 690 1236, table 1.
-_COSMOS_OPTICAL = (
-    ("fuv", "GALEX-FUV", 0.1535),
-    ("nuv", "GALEX-NUV", 0.2301),
-    ("u", "CFHT-u", 0.3828),
-    ("b", "Subaru-B", 0.4448),
-    ("v", "Subaru-V", 0.5470),
-    ("g", "Subaru-g", 0.4728),
-    ("r", "Subaru-r", 0.6275),
-    ("ic", "CFHT-i", 0.7629),
-    ("i", "Subaru-i", 0.7671),
-    ("z", "Subaru-z", 0.9028),
-    ("j", "UKIRT-J", 1.250),
-    ("k", "CFHT-K", 2.157),
-)
-_SPT_BANDS = (
-    ("ALMA-3mm", 2998.0),
-    ("SPT-150GHz", 1999.0),
-    ("SPT-220GHz", 1363.0),
-    ("LABOCA-870", 870.0),
-    ("SPIRE-500", 500.0),
-    ("SPIRE-350", 350.0),
-    ("SPIRE-250", 250.0),
-    ("PACS-160", 160.0),
-    ("PACS-100", 100.0),
-)
+_NAMES = {
+    "WIRCam-Ks": "K",
+    "COSMOS-J": "UKIRT-J",
+    "COSMOS-K": "CFHT-K",
+    "SCUBA2-850": "SCUBA-2-850",
+}
+"""Names in training of bands that the mappings call something else."""
+
+_WAVELENGTHS_UM = {
+    "MIPS-70": 70.0,
+    "SPT-220GHz": 1363.0,
+    "SPT-150GHz": 1999.0,
+    "ALMA-3mm": 2998.0,
+    "VLA-1.4GHz": 214_137.0,
+}
+"""Wavelengths in training of bands that the mappings put elsewhere."""
 
 
 def read_catalogues(folder: Path) -> list[RealGalaxy]:
@@ -171,57 +163,39 @@ def read_catalogues(folder: Path) -> list[RealGalaxy]:
 def goods_north(folder: Path) -> list[RealGalaxy]:
     """The super-deblended catalogue of GOODS-N (Liu et al. 2018, ApJ 853 172).
 
-    -99 and an error of 1e10 mean not observed, and so do errors over 1 Jy at 100 and 160 µm, a
-    hundred times the brightest source. Fluxes are in mJy. The redshifts that are observed
-    are the published photometric one and that of EAZY (Skelton et al. 2014, ApJS 214 24).
+    The redshifts that are observed are the published photometric one and that of EAZY (Skelton et
+    al. 2014, ApJS 214 24).
+
+    The table's columns of 16 and 24 µm are exchanged, and the mapping reads them as what they are.
+    Besides what it says of their ratio: of the sources that the radio does not detect, which are in
+    the catalogue for their 24 µm flux, 95 % have more than 3 sigma in "16" and 31 % in "24"; and
+    "24" is missing at the edges of the field, where only the 16 µm survey ends (beyond 9' from the
+    middle 14 % have it, and 85 % have "16").
     """
-    galaxies = []
-    for row in Table.read(folder / GOODS_NORTH):
-        name, place = f"{_LIU.label} {row['id']}", (float(row["ra_deg"]), float(row["dec_deg"]))
-        fluxes = (
-            _band(band, um, row[f"f_{column}"] * 1e-3, row[f"e_{column}"] * 1e-3)
-            for column, band, um in _GOODS_NORTH_BANDS
-            if row[f"e_{column}"] < _LARGEST_ERROR_MJY
-        )
-        observations = [_LIU.observation(name, *place, photometry=_measured(fluxes))]
-        if row["z_phot"] > 0:
-            published = PhotometricRedshift("Liu et al. 2018", float(row["z_phot"]))
-            observations.append(_LIU.observation(name, *place, redshift=published))
-        if row["eazy_z"] > 0:
-            low, best, high = (float(row[key]) for key in ("eazy_z_l68", "eazy_z", "eazy_z_u68"))
-            bounded = low <= best <= high
-            eazy = PhotometricRedshift(
-                "EAZY", best, low if bounded else None, high if bounded else None
-            )
-            observations.append(_LIU.observation(name, *place, redshift=eazy))
-        galaxies.append(RealGalaxy(name, observations, _positive(row["z_spec"])))
-    return galaxies
+    return [
+        _LIU.galaxy(row.identifier, place, bands, row.published, row.true_redshift)
+        for row, place, bands in _rows(folder / GOODS_NORTH, load_mapping("goodsn"))
+    ]
 
 
 def cosmos(folder: Path) -> list[RealGalaxy]:
     """Far-infrared sources in COSMOS (Drew & Casey 2022; optical: Lilly et al. 2007, ApJS 172 70).
 
-    A flux of 0 or an error of -99 means not observed; magnitudes are AB. Only zCOSMOS redshifts of
-    classes 3 and 4 are taken for secure.
+    Only zCOSMOS redshifts of classes 3 and 4 are taken for secure.
     """
-    galaxies = []
-    for row in Table.read(folder / COSMOS):
-        name, place = f"{_DREW.label} {row['row']}", (float(row["RA24"]), float(row["DEC24"]))
-        fluxes = [
-            _band(band, um, row[f"F{column}"] * 1e-3, row[f"E{column}"] * 1e-3)
-            for column, band, um in _COSMOS_BANDS
-            if row[f"F{column}"] != 0
-        ]
-        fluxes += _cosmos_optical(row)
-        secure = 3.0 <= row["cc"] < 5.0
-        galaxies.append(
-            RealGalaxy(
-                name,
-                [_DREW.observation(name, *place, photometry=_measured(fluxes))],
-                _positive(row["zpec"]) if secure else None,
-            )
+    path, mapping = folder / COSMOS, load_mapping("cosmos_fir")
+    optical = _optical(mapping)
+    far_infrared = [group for group in mapping.photometry if group.unit == "mJy"]
+    rows = _rows(path, mapping.model_copy(update={"photometry": far_infrared}))
+    return [
+        _DREW.galaxy(
+            row.identifier,
+            place,
+            bands + _magnitudes(cells, optical),
+            truth=row.true_redshift if 3.0 <= cells["cc"] < 5.0 else None,
         )
-    return galaxies
+        for (row, place, bands), cells in zip(rows, Table.read(path), strict=True)
+    ]
 
 
 def zcosmos(folder: Path) -> list[RealGalaxy]:
@@ -230,27 +204,19 @@ def zcosmos(folder: Path) -> list[RealGalaxy]:
     Secure redshifts alone, classes 3 and 4, no stars; those of ``cosmos`` are left out.
     """
     elsewhere = set(Table.read(folder / COSMOS)["id_zcosmos"].tolist())
-    galaxies = []
-    for row in Table.read(folder / ZCOSMOS):
-        secure = 3.0 <= row["cc"] < 5.0 and row["zpec"] > _NO_STAR
-        if not secure or row["id_zcosmos"] in elsewhere:
-            continue
-        name, place = f"{_LILLY.label} {row['id_zcosmos']}", (row["alpha"], row["delta"])
-        fluxes = _measured(_cosmos_optical(row))
-        observation = _LILLY.observation(name, *map(float, place), photometry=fluxes)
-        galaxies.append(RealGalaxy(name, [observation], float(row["zpec"])))
-    return galaxies
-
-
-def _cosmos_optical(row: Any) -> list[BandMeasurement | None]:
-    """AB magnitudes; what is not positive is not observed."""
-    found = []
-    for column, band, um in _COSMOS_OPTICAL:
-        magnitude, error = row[f"{column}_photzi25"], row[f"e{column}_photzi25"]
-        if magnitude > 0 and error > 0:
-            flux = _AB_ZERO_JY * 10 ** (-0.4 * float(magnitude))
-            found.append(_band(band, um, flux, flux * error * np.log(10) / 2.5))
-    return found
+    optical = _optical(load_mapping("zcosmos"))
+    return [
+        _LILLY.galaxy(
+            cells["id_zcosmos"],
+            (float(cells["alpha"]), float(cells["delta"])),
+            _magnitudes(cells, optical),
+            truth=float(cells["zpec"]),
+        )
+        for cells in Table.read(folder / ZCOSMOS)
+        if 3.0 <= cells["cc"] < 5.0
+        and cells["zpec"] > _NO_STAR
+        and cells["id_zcosmos"] not in elsewhere
+    ]
 
 
 def spt(folder: Path) -> list[RealGalaxy]:
@@ -258,47 +224,63 @@ def spt(folder: Path) -> list[RealGalaxy]:
 
     A missing flux with an error is a non-detection: a 3 sigma upper limit.
     """
-    places = {row[0]: (row[-2], row[-1]) for row in _rows(folder / SPT[0])}
-    estimates = {row[0]: (float(row[2]), float(row[3])) for row in _rows(folder / SPT[2])}
-    galaxies = []
-    for source, redshift, *numbers in _rows(folder / SPT[1]):
-        if source not in places:
-            continue
-        ra, dec = (text.replace("−", "-") for text in places[source])
-        place = (float(Angle(ra, "hourangle").deg), float(Angle(dec, "deg").deg))
-        name = f"{_REUTER.label} {source}"
-        values = np.array(numbers, float).reshape(-1, 2) * 1e-3
-        fluxes = (
-            _band(band, um, flux, error)
-            for (band, um), (flux, error) in zip(_SPT_BANDS, values, strict=True)
+    mapping = load_mapping("spt").model_copy(update={"truth": Truth(redshift="d1.specz")})
+    return [
+        _REUTER.galaxy(
+            row.identifier,
+            place,
+            sorted(bands, key=lambda band: band.frequency_hz),
+            row.published,
+            row.true_redshift,
         )
-        observations = [_REUTER.observation(name, *place, photometry=_measured(fluxes))]
-        if source in estimates:
-            best, error = estimates[source]
-            estimate = PhotometricRedshift("SPT dust", best, max(best - error, 0.0), best + error)
-            observations.append(_REUTER.observation(name, *place, redshift=estimate))
-        galaxies.append(RealGalaxy(name, observations, float(redshift)))
-    return galaxies
+        for row, place, bands in _rows(folder / SPT[0], mapping)
+    ]
 
 
-def _rows(path: Path) -> list[list[str]]:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [line.split() for line in lines if line.strip() and not line.startswith("#")]
+def _rows(path: Path, mapping: Mapping) -> Iterator[tuple[Row, Place, list[BandMeasurement]]]:
+    """The rows of a table, each with its place and its bands as they are in training."""
+    bands = {band.name: band for group in mapping.photometry for band in group.bands}
+    for row in read_table(path, mapping):
+        measured = [
+            replace(each, band=name, frequency_hz=frequency_hz)
+            for observation in row.observations
+            if observation.photometry
+            for each in observation.photometry.measurements
+            for name, frequency_hz in [_in_training(bands[each.band])]
+        ]
+        first = row.observations[0]
+        yield row, (first.right_ascension_deg, first.declination_deg), measured
 
 
-def _band(band: str, wavelength_um: float, flux_jy: Any, error_jy: Any) -> BandMeasurement | None:
-    """A measurement; a limit where only the error is a number, None where neither is."""
-    if not (np.isfinite(error_jy) and error_jy > 0):
-        return None
-    frequency_hz, error = SPEED_OF_LIGHT_KM_S * 1e9 / wavelength_um, float(error_jy)
-    if not np.isfinite(flux_jy):
-        return BandMeasurement(band, frequency_hz, None, error, 3 * error)
-    return BandMeasurement(band, frequency_hz, float(flux_jy), error)
+def _optical(mapping: Mapping) -> list[Band]:
+    """The bands in magnitudes, V before g: parts of a galaxy are drawn in this order."""
+    bands = [band for group in mapping.photometry if group.unit == "ABmag" for band in group.bands]
+    place = [band.name for band in bands].index("Subaru-g")
+    bands[place : place + 2] = bands[place + 1], bands[place]
+    return bands
 
 
-def _measured(bands: Iterable[BandMeasurement | None]) -> list[BandMeasurement]:
-    return [band for band in bands if band is not None]
+def _magnitudes(cells: Any, bands: Sequence[Band]) -> list[BandMeasurement]:
+    """Flux densities from the AB magnitudes in a row; what is not positive is not observed.
+
+    Errors that ``read_table`` makes of magnitudes differ in the last bit. They are made here,
+    because packaged results state by a hash which fluxes they were made of.
+    """
+    found = []
+    for band in bands:
+        magnitude, error = cells[band.flux], cells[band.error]
+        if magnitude > 0 and error > 0:
+            flux = _AB_ZERO_JY * 10 ** (-0.4 * float(magnitude))
+            error = float(flux * error * np.log(10) / 2.5)
+            found.append(BandMeasurement(*_in_training(band), float(flux), error))
+    return found
 
 
-def _positive(value: Any) -> float | None:
-    return float(value) if value > 0 else None
+@cache
+def _in_training(band: Band) -> tuple[str, float]:
+    """The name of a band and its frequency in Hz, as they were when the weights were trained."""
+    wavelength_um = _WAVELENGTHS_UM.get(band.name)
+    if wavelength_um is None:
+        # As it is written: 1.1 mm are 1100 µm without what a multiplication adds in the last bit.
+        wavelength_um = round(units.Quantity(band.wavelength).to_value(units.um), 4)
+    return _NAMES.get(band.name, band.name), float(SPEED_OF_LIGHT_KM_S * 1e9 / wavelength_um)

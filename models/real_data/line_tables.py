@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from mmbroker.models.real_data.split import split_of
 from mmbroker.processors import relations
+from mmbroker.processors.ingest.mapping import load_mapping
 from mmbroker.processors.lines.measure import LINES
 
 DIGAME = "digame.csv"
@@ -36,10 +37,6 @@ INFRARED_ERROR_DEX = 0.15
 INFRARED_RANGE = (1e10, 10**15.5)
 """Luminosities in Lsun outside of which a number in the column is something else."""
 
-_DIGAME_NAMES = {
-    **{f"12CO({j}-{j - 1})": f"CO({j}-{j - 1})" for j in range(1, 10)},
-    **{"[CI]609": "[CI](1-0)", "[CI]370": "[CI](2-1)", "[CII]158": "[CII]"},
-}
 _LIMIT_ERROR = 99.0
 _SENTINEL = 999.0
 
@@ -209,6 +206,7 @@ def _digame(
         flux, error = _number(row["IDV"]), _number(row["ERR_IDV"])
         if error != _LIMIT_ERROR:
             papers[row["ID"], row["REF"], flux, error].add(row["LINE"])
+    names = load_mapping("digame").line_spectrum[0].aliases
     lines: dict[str, list[_Measurement]] = defaultdict(list)
     luminosities: dict[str, set[float]] = defaultdict(set)
     magnification: dict[str, float] = defaultdict(lambda: 1.0)
@@ -223,7 +221,7 @@ def _digame(
         flux, error = _number(row["IDV"]), _number(row["ERR_IDV"])
         redshift = max(_number(row["Z_LINE"]), 0.0) or _number(row["Z_OPT"])
         copied = len(papers[row["ID"], row["REF"], flux, error]) > 1
-        line = _DIGAME_NAMES.get(row["LINE"])
+        line = names.get(row["LINE"])
         if line is None or row["IO"] == "0" or copied or min(flux, error, redshift) <= 0:
             continue
         if error == _LIMIT_ERROR:

@@ -15,10 +15,10 @@ this."""
 
 def split_of(name: str) -> int:
     """TRAIN, VALIDATION or TEST, by a hash of the galaxy's name."""
-    return int(np.searchsorted(np.cumsum(SPLIT_SHARES[:2]), hash_of(name) / 2**64, side="right"))
+    return int(np.searchsorted(np.cumsum(SPLIT_SHARES[:2]), name_hash(name) / 2**64, side="right"))
 
 
-def hash_of(name: str) -> int:
-    """A number below 2**64 from a galaxy's name, always the same for this split."""
+def name_hash(name: str) -> int:
+    """A 64-bit hash of a galaxy's name, which says its part of the split."""
     digest = hashlib.blake2b(name.encode(), digest_size=8, person=SPLIT).digest()
     return int.from_bytes(digest, "little")

@@ -10,12 +10,13 @@ from scipy.stats import ks_2samp, spearmanr
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.inspection import permutation_importance
 
+from mmbroker.models.measures import resampling
+from mmbroker.models.measures.discrimination import area_under_curve, weighted_areas
 from mmbroker.models.simulation.catalogue_surveys import Catalogue
 from mmbroker.schemas.events import Floats
 
 Integers = NDArray[np.int64]
 
-RESAMPLES = 1000
 VIEWS = ("flux densities", "errors", "mask", "all")
 
 
@@ -160,14 +161,9 @@ def colour(each: Sample, blue: int, red: int) -> Floats:
 def _area(real: Floats, simulated: Floats, seed: int) -> Interval:
     """Area under the curve, with an interval over resamples of both samples."""
     random = np.random.default_rng(seed)
-    above = (real[:, None] > simulated) + 0.5 * (real[:, None] == simulated)
-    counts = [
-        random.multinomial(len(scores), np.full(len(scores), 1 / len(scores)), RESAMPLES)
-        for scores in (real, simulated)
-    ]
-    draws = ((counts[0] @ above) * counts[1]).sum(axis=1) / above.size
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return Interval(float(above.mean()), float(low), float(high))
+    weights = [resampling.counts(np.arange(len(scores)), random) for scores in (real, simulated)]
+    areas = weighted_areas(real, simulated, *weights)
+    return Interval(area_under_curve(real, simulated), *resampling.interval(areas))
 
 
 def _distance(one: Floats, other: Floats, random: np.random.Generator) -> Interval | None:
@@ -178,5 +174,5 @@ def _distance(one: Floats, other: Floats, random: np.random.Generator) -> Interv
         ks_2samp(random.choice(one, len(one)), random.choice(other, len(other))).statistic
         for _ in range(100)
     ]
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return Interval(float(ks_2samp(one, other).statistic), float(low), float(high))
+    ends = resampling.interval(np.array(draws))
+    return Interval(float(ks_2samp(one, other).statistic), *ends)

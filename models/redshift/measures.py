@@ -13,6 +13,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from mmbroker.models.measures import resampling
+
 Array = NDArray[np.float64]
 Measure = Callable[[Array], Array]
 
@@ -89,53 +91,31 @@ def crps(grid: Array, probability: Array, truth: Array) -> Array:
     return np.asarray(inside + outside)
 
 
-def bootstrap(
-    measure: Measure, delta: Array, level: float = 0.95, draws: int = 1000, seed: int = 0
-) -> tuple[float, float]:
-    """Percentile interval of a measure over resampled galaxies.
+def bootstrap(measure: Measure, delta: Array, seed: int = 0) -> tuple[float, float]:
+    """95 % percentile interval of a measure over resampled galaxies.
 
     Args:
         measure: a function over the last axis, e.g. ``nmad``.
         delta: shape (galaxies,).
-        level: probability within the interval.
-        draws: number of resamples.
-        seed: of the random numbers.
+        seed: of the resamples.
     """
-    sampled = measure(delta[_resamples(len(delta), draws, seed)])
-    return _interval(sampled, level)
+    return resampling.bootstrap(measure, delta, seed=seed)
 
 
 def paired_bootstrap(
-    measure: Measure,
-    delta: Array,
-    reference: Array,
-    level: float = 0.95,
-    draws: int = 1000,
-    seed: int = 0,
+    measure: Measure, delta: Array, reference: Array, seed: int = 0
 ) -> tuple[float, float]:
-    """Percentile interval of measure(delta) - measure(reference) on the same galaxies.
+    """95 % percentile interval of measure(delta) - measure(reference) on the same galaxies.
 
     Args:
         measure: a function over the last axis.
         delta: of one estimator, shape (galaxies,).
         reference: of the other on the same galaxies in the same order.
-        level: probability within the interval.
-        draws: number of resamples.
-        seed: of the random numbers.
+        seed: of the resamples.
 
     Raises:
         ValueError: the two have different lengths.
     """
-    if len(delta) != len(reference):
-        raise ValueError(f"{len(delta)} and {len(reference)} galaxies are not pairs")
-    index = _resamples(len(delta), draws, seed)
-    return _interval(measure(delta[index]) - measure(reference[index]), level)
-
-
-def _resamples(size: int, draws: int, seed: int) -> NDArray[np.int64]:
-    return np.random.default_rng(seed).integers(0, size, (draws, size))
-
-
-def _interval(values: Array, level: float) -> tuple[float, float]:
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return resampling.bootstrap(
+        lambda one, other: np.asarray(measure(one) - measure(other)), delta, reference, seed=seed
+    )

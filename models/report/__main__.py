@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from mmbroker.models.lines.judged import judge as weak_lines
 from mmbroker.models.pages.render import REPORTS as OUTPUT
 from mmbroker.models.pages.render import write_summary
 from mmbroker.models.parser.judged import judge as parser
-from mmbroker.models.real_data.catalogues import DATA_VARIABLE
+from mmbroker.models.real_data.folder import add_data_option
 from mmbroker.models.realism import judge as simulator
 from mmbroker.models.redshift.judged import baselines
 from mmbroker.models.redshift.judged import judge as redshift
@@ -37,12 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Write the chosen reports, or all."""
     options = argparse.ArgumentParser(prog="python -m mmbroker.models.report", description=__doc__)
     options.add_argument("reports", nargs="*", help=f"of {', '.join(REPORTS)}; all by default")
-    options.add_argument(
-        "--data",
-        type=Path,
-        default=os.environ.get(DATA_VARIABLE) or None,
-        help="folder of the real tables; without it, only what is simulated is judged",
-    )
+    add_data_option(options, without="only what is simulated is judged")
     options.add_argument(
         "--output",
         type=Path,

@@ -113,6 +113,8 @@ def fit(outputs: Floats, genuine: NDArray[np.bool_]) -> Calibration:
     Raises:
         ValueError: there are no cases of one kind, or an output is not finite.
     """
+    from scipy.optimize import isotonic_regression  # see fit_logistic
+
     if not np.isfinite(outputs).all():
         raise ValueError("an output to calibrate on is not finite")
     if genuine.all() or not genuine.any():
@@ -121,7 +123,7 @@ def fit(outputs: Floats, genuine: NDArray[np.bool_]) -> Calibration:
     parts = np.array_split(order, min(BINS, len(order)))
     centres = np.array([outputs[part].mean() for part in parts])
     shares = np.array([(genuine[part].sum() + 0.5) / (len(part) + 1) for part in parts])
-    probabilities = _isotonic(shares, np.array([len(part) for part in parts], float))
+    probabilities = isotonic_regression(shares, weights=[len(part) for part in parts]).x
     distinct = np.concatenate([[True], np.diff(centres) > 0])
     return Calibration(centres[distinct], probabilities[distinct])
 
@@ -153,16 +155,3 @@ def fit_logistic(probabilities: Floats, right: NDArray[np.bool_]) -> Calibration
     knots = expit(np.linspace(logit(LEAST_PROBABILITY), -logit(LEAST_PROBABILITY), LOGISTIC_KNOTS))
     calibrated = expit(slope * logit(knots) + shift)
     return Calibration(knots, np.clip(calibrated, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY))
-
-
-def _isotonic(values: Floats, weights: Floats) -> Floats:
-    """Non-decreasing least-squares fit by pooling adjacent violators."""
-    pools: list[tuple[float, float, int]] = []
-    for value, weight in zip(values.tolist(), weights.tolist(), strict=True):
-        mean, total, count = value, weight, 1
-        while pools and pools[-1][0] >= mean:
-            other, other_total, other_count = pools.pop()
-            mean = (mean * total + other * other_total) / (total + other_total)
-            total, count = total + other_total, count + other_count
-        pools.append((mean, total, count))
-    return np.repeat([pool[0] for pool in pools], [pool[2] for pool in pools])

@@ -10,17 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from mmbroker.models.critic.discrimination import (
-    area_under_curve,
-    interval,
-    receiver_curve,
-    resampled_areas,
-)
 from mmbroker.models.critic.examples import Examples, real_examples, simulated_examples
 from mmbroker.models.critic.exported import ExportedNetworks
 from mmbroker.models.critic.judged import verdict
 from mmbroker.models.critic.judged.figures import draw
-from mmbroker.models.critic.measures import Figure, measure, not_genuine
+from mmbroker.models.critic.measures import Figure, figure, measure, not_genuine
 from mmbroker.models.critic.sample_quality import (
     correlations,
     from_marginals,
@@ -31,6 +25,11 @@ from mmbroker.models.critic.sample_quality import (
     trees,
     two_sample_scores,
     under_exchange,
+)
+from mmbroker.models.measures.discrimination import (
+    area_under_curve,
+    receiver_curve,
+    resampled_areas,
 )
 from mmbroker.models.packaged.comparison import kept_to_compare
 from mmbroker.models.packaged.networks import WEIGHTS
@@ -185,7 +184,7 @@ def _samples(ours: Judged, theirs: Judged, group: Group) -> dict[str, Any]:
         found[name] = {
             "marginals": round(marginals(unseen, drawn), 4),
             "correlations": round(correlations(unseen, drawn), 4),
-            "two_sample": _figure(area_under_curve(good, bad), areas[name]),
+            "two_sample": figure(area_under_curve(good, bad), areas[name]),
             **_memorisation(learnt, known, unseen, drawn),
         }
         if name == "version 2":
@@ -196,12 +195,12 @@ def _samples(ours: Judged, theirs: Judged, group: Group) -> dict[str, Any]:
             }
     for name in ("version 1", "hot deck"):
         value = found["version 2"]["two_sample"][0] - found[name]["two_sample"][0]
-        found[name]["version_2_minus_this"] = _figure(value, areas["version 2"] - areas[name])
+        found[name]["version_2_minus_this"] = figure(value, areas["version 2"] - areas[name])
     return {
         "galaxies": len(unseen),
         "learnt": {"galaxies": len(learnt), "examples": len(group.learnt)},
         "samples": found,
-        "null": {name: _figure(float(each.mean()), each) for name, each in null.items()},
+        "null": {name: figure(float(each.mean()), each) for name, each in null.items()},
         "shown": (unseen, shown),
     }
 
@@ -224,7 +223,7 @@ def _memorisation(
         comparable = {name: np.isfinite(distances[name]) for name in (near, far)}
         further, nearer = (distances[name][comparable[name]] for name in (far, near))
         names = galaxies[far][comparable[far]], galaxies[near][comparable[near]]
-        return _figure(area_under_curve(further, nearer), resampled_areas(further, nearer, names))
+        return figure(area_under_curve(further, nearer), resampled_areas(further, nearer, names))
 
     return {"known_nearer": chance("known", "drawn"), "drawn_nearer": chance("drawn", "unseen")}
 
@@ -249,8 +248,8 @@ def _critic(
         critic = outputs(others[kind])
         value, area = area_under_curve(good, critic), area_under_curve(best, worst)
         compared[kind] = {
-            "area": _figure(area, baseline),
-            "critic_minus_trees": _figure(
+            "area": figure(area, baseline),
+            "critic_minus_trees": figure(
                 value - area, resampled_areas(good, critic, pair) - baseline
             ),
         }
@@ -263,8 +262,3 @@ def _critic(
         "trees": compared,
         "curves": curves,
     }
-
-
-def _figure(value: float, resampled: Floats) -> Figure:
-    low, high = interval(resampled)
-    return round(value, 4), round(low, 4), round(high, 4)

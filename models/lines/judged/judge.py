@@ -20,6 +20,7 @@ from mmbroker.models.lines.train import (
     judged,
     leave_one_galaxy_out,
 )
+from mmbroker.models.measures import resampling
 from mmbroker.models.packaged.line_recovery import load_line_recovery
 from mmbroker.models.packaged.networks import WEIGHTS
 from mmbroker.models.pages.render import write
@@ -148,15 +149,13 @@ def _flux_skill(
     truth = true_flux[rows.galaxy, rows.line]
     measured = (rows.sample.flux[at] / truth - 1)[chosen]
     recovered = (recover(model, rows.sample).flux_jy_km_s[at] / truth - 1)[chosen]
-    galaxy = np.unique(rows.galaxy[chosen], return_inverse=True)[1]
-    count = int(galaxy.max()) + 1
-    draws = np.random.default_rng(SEED).multinomial(count, np.full(count, 1 / count), 1000)
-    weight = np.concatenate([np.ones((1, len(galaxy))), draws[:, galaxy]])
+    weight = resampling.counts(rows.galaxy[chosen], SEED)
     skill = 1 - (weight @ recovered**2) / (weight @ measured**2)
+    value = 1 - (recovered**2).sum() / (measured**2).sum()
     return {
         "rms_measured": round(float(np.sqrt((measured**2).mean())), 3),
         "rms_recovered": round(float(np.sqrt((recovered**2).mean())), 3),
-        "skill": [round(float(x), 3) for x in (skill[0], *np.quantile(skill[1:], [0.025, 0.975]))],
+        "skill": [round(float(x), 3) for x in (value, *resampling.interval(skill))],
     }
 
 

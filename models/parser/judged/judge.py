@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmbroker.models.measures import resampling
 from mmbroker.models.packaged.networks import WEIGHTS
 from mmbroker.models.pages.render import write
 from mmbroker.models.parser.exported import (
@@ -42,7 +43,7 @@ from mmbroker.models.parser.judged.line_detections import (
     purity_and_completeness,
     threshold_at_purity,
 )
-from mmbroker.models.parser.judged.line_purity import RESAMPLES, measured_ratio, purity_by_ratio
+from mmbroker.models.parser.judged.line_purity import measured_ratio, purity_by_ratio
 from mmbroker.models.parser.judged.map_detections import (
     TEST_MAPS,
     TEST_MAPS_SEED,
@@ -236,11 +237,12 @@ def _paired(
     mine = counts_by_spectrum(judged, PARSER, parser_threshold, *RANGE)[:, spectra]
     other = counts_by_spectrum(judged, name, threshold, *RANGE)[:, spectra]
     lines, difference = mine[2], mine[3] - other[3]
-    random = np.random.default_rng(1)
-    rows = random.integers(0, len(lines), (RESAMPLES, len(lines)))
-    drawn = difference[rows].sum(axis=1) / np.maximum(lines[rows].sum(axis=1), 1)
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return [float(difference.sum() / max(lines.sum(), 1)), float(low), float(high)]
+
+    def share(difference: Integers, lines: Integers) -> Floats:
+        return np.asarray(difference.sum(axis=-1) / np.maximum(lines.sum(axis=-1), 1))
+
+    ends = resampling.bootstrap(share, difference, lines, seed=1)
+    return [float(share(difference, lines)), *ends]
 
 
 def _purities(judged: Judged, thresholds: dict[str, float]) -> dict[str, Any]:
@@ -338,7 +340,7 @@ def _redshifts(scores: RedshiftScores) -> dict[str, Any]:
     groups |= {name: np.flatnonzero(scores.regime == k) for k, name in enumerate(REGIMES)}
     for group, rows in groups.items():
         result[group] = {"galaxies": len(rows)}
-        drawn = rows[random.integers(0, len(rows), (RESAMPLES, len(rows)))]
+        drawn = rows[resampling.rows(len(rows), random)]
         for number, name in enumerate(VARIANTS):
             entry: dict[str, Any] = {}
             for key, values in (("right", scores.right), ("log", scores.log_density)):
@@ -350,8 +352,7 @@ def _redshifts(scores: RedshiftScores) -> dict[str, Any]:
 
 
 def _interval(difference: Floats, rows: Integers, drawn: Integers) -> list[float]:
-    low, high = np.percentile(difference[drawn].mean(axis=1), [2.5, 97.5])
-    return [float(difference[rows].mean()), float(low), float(high)]
+    return [float(difference[rows].mean()), *resampling.interval(difference[drawn].mean(axis=1))]
 
 
 def _maps(judged: JudgedMaps) -> dict[str, Any]:
@@ -359,10 +360,8 @@ def _maps(judged: JudgedMaps) -> dict[str, Any]:
     said = judged.probabilities.argmax(axis=1)
     right = said[bright] == judged.morphology[bright]
     conventional = judged.conventional[bright] == judged.morphology[bright]
-    random = np.random.default_rng(3)
-    rows = random.integers(0, len(right), (RESAMPLES, len(right)))
     difference = right.astype(float) - conventional
-    low, high = np.percentile(difference[rows].mean(axis=1), [2.5, 97.5])
+    ends = resampling.bootstrap(lambda drawn: drawn.mean(axis=-1), difference, seed=3)
     confidence = judged.probabilities.max(axis=1)
     reported = judged.component_matched
     return {
@@ -374,7 +373,7 @@ def _maps(judged: JudgedMaps) -> dict[str, Any]:
         ).tolist(),
         "right": float(right.mean()),
         "conventional_right": float(conventional.mean()),
-        "right_minus_conventional": [float(difference.mean()), float(low), float(high)],
+        "right_minus_conventional": [float(difference.mean()), *ends],
         "right_below_10": float((said[~bright] == judged.morphology[~bright]).mean()),
         "confidence_minus_right": float(confidence.mean() - (said == judged.morphology).mean()),
         "component_purity": float(reported.mean()),

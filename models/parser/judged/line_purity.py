@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from mmbroker.models.measures import resampling
 from mmbroker.models.parser.judged.line_detections import Detections, Integers, Judged
 from mmbroker.schemas.events import Floats
-
-RESAMPLES = 1_000
 
 FEWEST_DETECTIONS = 20
 """Of a bin whose purity is shown."""
@@ -48,7 +47,7 @@ def purity_by_ratio(
     """
     found = judged.found[name]
     spectra = len(judged.regime)
-    rows = np.random.default_rng(4).integers(0, spectra, (RESAMPLES, spectra))
+    rows = resampling.rows(spectra, seed=4)
     result: list[dict[str, Any]] = []
     for low, high in bins:
         inside = (found.score >= threshold) & (ratio >= low) & (ratio < high)
@@ -66,5 +65,4 @@ def _share(true: Integers, count: Integers, rows: Integers) -> list[float]:
     """True ones among all, and the 95 % interval of resamples of the spectra."""
     total = count[rows].sum(axis=1)
     drawn = true[rows].sum(axis=1)[total > 0] / total[total > 0]
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return [float(true.sum() / count.sum()), float(low), float(high)]
+    return [float(true.sum() / count.sum()), *resampling.interval(drawn)]

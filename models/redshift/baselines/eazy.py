@@ -29,7 +29,8 @@ from astropy.table import Table
 from mmbroker.models.packaged.arrays import read_packaged, write_packaged
 from mmbroker.models.packaged.comparison import COMPARISON, kept_to_compare
 from mmbroker.models.packaged.templates import load_templates
-from mmbroker.models.real_data.catalogues import DATA_VARIABLE, goods_north, zcosmos
+from mmbroker.models.real_data.catalogues import goods_north, zcosmos
+from mmbroker.models.real_data.folder import add_data_option
 from mmbroker.models.real_data.split import TEST, VALIDATION, split_of
 from mmbroker.models.redshift.sample import Estimate
 from mmbroker.models.redshift.templates.library import load_library, read_archives
@@ -246,12 +247,9 @@ def _quiet() -> Iterator[None]:
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
-    stated = os.environ.get(DATA_VARIABLE)
     parser.add_argument("archives", type=Path, help="folder with the downloaded archives")
-    parser.add_argument("--data", type=Path, default=Path(stated) if stated else None)
+    add_data_option(parser)
     options = parser.parse_args(arguments)
-    if options.data is None:
-        parser.error("--data or $MMBROKER_DATA must name the folder of the tables")
     spectra = read_archives(options.archives.absolute())
     own = {name: one for name, one in spectra.items() if name.startswith(_OWN)}
     templates = load_templates().templates

@@ -10,7 +10,6 @@ They are fitted to what templates say of galaxies that these were not fitted to
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,8 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 
 from mmbroker.models.packaged.cards import about
 from mmbroker.models.packaged.templates import load_templates
-from mmbroker.models.real_data.catalogues import DATA_VARIABLE, goods_north
+from mmbroker.models.real_data.catalogues import goods_north
+from mmbroker.models.real_data.folder import add_data_option
 from mmbroker.models.real_data.split import TRAIN
 from mmbroker.models.redshift.baselines.baselines import (
     NAME,
@@ -188,12 +188,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m mmbroker.models.redshift.baselines.train", description=__doc__
     )
-    stated = os.environ.get(DATA_VARIABLE)
-    parser.add_argument("--data", type=Path, default=Path(stated) if stated else None)
+    add_data_option(parser)
     parser.add_argument("--output", type=Path, help="folder for the npz and its card")
     options = parser.parse_args(arguments)
-    if options.data is None:
-        parser.error(f"--data or ${DATA_VARIABLE} must name the folder of the tables")
     conventional = ConventionalRedshift().with_templates(load_templates())
     training = training_part(sample_of(goods_north(options.data), conventional))
     seed = 0

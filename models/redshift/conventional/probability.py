@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,16 +21,17 @@ import numpy as np
 from astropy.table import Table
 from numpy.typing import NDArray
 
+from mmbroker.models.measures import resampling
 from mmbroker.models.packaged.cards import about
 from mmbroker.models.packaged.networks import WEIGHTS
 from mmbroker.models.real_data.catalogues import (
     COSMOS,
-    DATA_VARIABLE,
     RealGalaxy,
     cosmos,
     goods_north,
     spt,
 )
+from mmbroker.models.real_data.folder import add_data_option
 from mmbroker.models.redshift import measures
 from mmbroker.models.redshift.conventional.tune import Sample
 from mmbroker.models.redshift.conventional.tune_on_training import samples_of
@@ -49,7 +49,6 @@ TABLES = {
     "SPT": "SPT-SMG (Reuter et al. 2020)",
 }
 FOLDS = 5
-RESAMPLES = 1_000
 EDGES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0)
 """Between which stated probabilities are put together."""
 
@@ -214,13 +213,8 @@ def _bin(found: Cases, low: float, high: float) -> dict[str, Any]:
 
 def _interval(values: Floats, galaxy: NDArray[np.str_]) -> list[float]:
     """The mean, and its 95 % interval over resamples of galaxies."""
-    place = np.unique(galaxy, return_inverse=True)[1]
-    count = int(place.max()) + 1
-    draws = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), RESAMPLES)
-    weight = draws[:, place]
-    means = weight @ values / weight.sum(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return [round(float(each), 4) for each in (values.mean(), low, high)]
+    ends = resampling.interval(resampling.means(values, galaxy))
+    return [round(float(each), 4) for each in (values.mean(), *ends)]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -228,12 +222,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m mmbroker.models.redshift.conventional.probability", description=__doc__
     )
-    stated = os.environ.get(DATA_VARIABLE)
-    parser.add_argument("--data", type=Path, default=Path(stated) if stated else None)
+    add_data_option(parser)
     parser.add_argument("--path", type=Path, default=PATH, help="the calibration")
     options = parser.parse_args(arguments)
-    if options.data is None:
-        parser.error(f"--data or ${DATA_VARIABLE} must name the folder of the tables")
     calibration = Calibration.from_json(options.path.read_text())
     write(options.path, figures(cases(options.data, calibration)))
 

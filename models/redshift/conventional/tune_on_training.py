@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from mmbroker.models.packaged.networks import WEIGHTS
-from mmbroker.models.real_data.catalogues import DATA_VARIABLE, RealGalaxy, cosmos, goods_north, spt
+from mmbroker.models.real_data.catalogues import RealGalaxy, cosmos, goods_north, spt
+from mmbroker.models.real_data.folder import add_data_option
 from mmbroker.models.real_data.split import TRAIN, split_of
 from mmbroker.models.redshift.conventional.tune import Sample, fold_of, tune
 from mmbroker.processors.fingerprint.merge import build
@@ -54,12 +54,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m mmbroker.models.redshift.conventional.tune_on_training", description=__doc__
     )
-    stated = os.environ.get(DATA_VARIABLE)
-    parser.add_argument("--data", type=Path, default=Path(stated) if stated else None)
+    add_data_option(parser)
     parser.add_argument("--output", type=Path, default=WEIGHTS / "redshift_constants_training.json")
     options = parser.parse_args(arguments)
-    if options.data is None:
-        parser.error(f"--data or ${DATA_VARIABLE} must name the folder of the tables")
     samples = [
         each
         for name, galaxies in (

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache
@@ -19,7 +18,8 @@ from numpy.typing import NDArray
 
 from mmbroker.models.packaged.arrays import read_packaged, write_packaged
 from mmbroker.models.packaged.networks import WEIGHTS
-from mmbroker.models.real_data.catalogues import DATA_VARIABLE, RealGalaxy, goods_north, zcosmos
+from mmbroker.models.real_data.catalogues import RealGalaxy, goods_north, zcosmos
+from mmbroker.models.real_data.folder import add_data_option
 from mmbroker.models.real_data.split import TRAIN, VALIDATION, split_of
 
 NAME = "learned_from"
@@ -86,12 +86,9 @@ def write(folder: Path, output: Path) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
-    stated = os.environ.get(DATA_VARIABLE)
-    parser.add_argument("--data", type=Path, default=Path(stated) if stated else None)
+    add_data_option(parser)
     parser.add_argument("--output", type=Path, default=WEIGHTS, help="folder for weights")
     options = parser.parse_args(arguments)
-    if options.data is None:
-        parser.error("--data or $MMBROKER_DATA must name the folder of the tables")
     write(options.data, options.output)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from mmbroker.models.measures.resampling import RESAMPLES
 from mmbroker.models.pages.render import write
 from mmbroker.models.redshift.conventional.probability import (
     FOLDS,
     PATH,
-    RESAMPLES,
     TABLES,
     cases,
     figures,

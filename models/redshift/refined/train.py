@@ -11,7 +11,6 @@ import argparse
 import hashlib
 import itertools
 import json
-import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -25,7 +24,8 @@ from torch import Tensor, nn
 
 from mmbroker.models.packaged.cards import about
 from mmbroker.models.packaged.templates import load_templates
-from mmbroker.models.real_data.catalogues import DATA_VARIABLE, goods_north
+from mmbroker.models.real_data.catalogues import goods_north
+from mmbroker.models.real_data.folder import add_data_option
 from mmbroker.models.real_data.split import TEST, TRAIN, VALIDATION
 from mmbroker.models.redshift.baselines.baselines import load_baselines
 from mmbroker.models.redshift.figures import judged_part, render
@@ -329,8 +329,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m mmbroker.models.redshift.refined.train", description=__doc__
     )
-    stated, standard = os.environ.get(DATA_VARIABLE), Recipe()
-    parser.add_argument("--data", type=Path, default=Path(stated) if stated else None)
+    standard = Recipe()
+    add_data_option(parser)
     parser.add_argument("--output", type=Path, help="folder for weights and card")
     parser.add_argument("--epochs", type=int, default=standard.epochs)
     parser.add_argument("--width", type=int, default=standard.width)
@@ -338,8 +338,6 @@ def main(arguments: list[str] | None = None) -> None:
         "--open-test", action="store_true", help="judge the test part as well; count the openings"
     )
     options = parser.parse_args(arguments)
-    if options.data is None:
-        parser.error(f"--data or ${DATA_VARIABLE} must name the folder of the tables")
     torch.set_num_threads(1)
     recipe = Recipe(epochs=options.epochs, width=options.width)
     conventional = ConventionalRedshift().with_templates(load_templates())

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,7 +24,8 @@ from scipy.optimize import minimize
 
 from mmbroker.models.packaged.cards import about
 from mmbroker.models.packaged.templates import save_templates
-from mmbroker.models.real_data.catalogues import DATA_VARIABLE, RealGalaxy, goods_north, zcosmos
+from mmbroker.models.real_data.catalogues import RealGalaxy, goods_north, zcosmos
+from mmbroker.models.real_data.folder import add_data_option
 from mmbroker.models.real_data.split import TRAIN, split_of
 from mmbroker.models.redshift import measures
 from mmbroker.models.redshift.templates.library import Library, load_library
@@ -351,12 +351,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m mmbroker.models.redshift.templates.train", description=__doc__
     )
-    stated = os.environ.get(DATA_VARIABLE)
-    parser.add_argument("--data", type=Path, default=Path(stated) if stated else None)
+    add_data_option(parser)
     parser.add_argument("--output", type=Path, help="folder for templates.npz and its card")
     options = parser.parse_args(arguments)
-    if options.data is None:
-        parser.error(f"--data or ${DATA_VARIABLE} must name the folder of the tables")
     fitted, card = train(options.data, Recipe())
     print(json.dumps({key: card[key] for key in ("fitted_on", "prior", "exponents")}, indent=1))
     if options.output is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -22,7 +24,7 @@ from mmbroker.processors.ingest.mapping import find_mapping
 from mmbroker.processors.ingest.tables import read_table
 from mmbroker.processors.redshift.templates import photometry
 from mmbroker.processors.validation import problems
-from mmbroker.schemas.events import Fingerprint
+from mmbroker.schemas.events import BandMeasurement, Fingerprint, Observation
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +80,68 @@ def test_fluxes_are_those_of_the_tables(shared_data: Path) -> None:
     assert flux(far, "MIPS-24") == pytest.approx(0.361e-3)
     assert flux(far, "Subaru-r") == pytest.approx(3631 * 10 ** (-0.4 * 20.939), rel=1e-3)
     assert far.spectroscopic_redshift == pytest.approx(0.4721)
+
+
+@pytest.mark.parametrize(
+    ("table", "reader"),
+    [
+        ("goodsn.ecsv", goods_north),
+        ("cosmos_fir.ecsv", cosmos),
+        ("zcosmos.ecsv", zcosmos),
+        ("spt_dndz_tab_a1.txt", spt),
+    ],
+)
+def test_every_measurement_is_the_one_that_the_mapping_reads(
+    shared_data: Path, table: str, reader: Callable[[Path], list[RealGalaxy]]
+) -> None:
+    def by_frequency(observations: Sequence[Observation]) -> list[BandMeasurement]:
+        every = [each.photometry.measurements for each in observations if each.photometry]
+        return sorted(itertools.chain(*every), key=lambda band: band.frequency_hz)
+
+    path = shared_data / table
+    rows = {row.identifier: row for row in read_table(path, find_mapping(path))}
+    seen: dict[str, str] = {}
+    for galaxy in reader(shared_data):
+        row = rows[galaxy.name.split(maxsplit=1)[1]]
+        ours, theirs = by_frequency(galaxy.observations), by_frequency(row.observations)
+        for one, other in zip(ours, theirs, strict=True):
+            assert seen.setdefault(other.band, one.band) == one.band
+            assert one.frequency_hz == pytest.approx(other.frequency_hz, rel=0.025)
+            ours_jy, theirs_jy = (
+                (each.flux_density_jy or 0.0, each.flux_error_jy, each.upper_limit_jy or 0.0)
+                for each in (one, other)
+            )
+            assert ours_jy == pytest.approx(theirs_jy, rel=1e-12)
+        redshifts = [each.photometric_redshift for each in galaxy.observations[1:]]
+        assert [(each.redshift, each.lower_68, each.upper_68) for each in redshifts if each] == [
+            (each.redshift, each.lower_68, each.upper_68) for each in row.published.values()
+        ]
+    stated = {band.name for group in find_mapping(path).photometry for band in group.bands}
+    assert seen.keys() == stated
+    assert len(set(seen.values())) == len(stated)
+
+
+@pytest.mark.parametrize(
+    ("reader", "digest"),
+    [
+        (goods_north, "fe9bde3a46f9425e"),
+        (cosmos, "774339008a6dde37"),
+        (zcosmos, "a9f00494787f741d"),
+        (spt, "e05f23c3109be159"),
+    ],
+)
+def test_the_galaxies_are_to_the_bit_those_that_the_packaged_weights_were_trained_on(
+    shared_data: Path, reader: Callable[[Path], list[RealGalaxy]], digest: str
+) -> None:
+    found = hashlib.blake2b(digest_size=8)
+    for galaxy in reader(shared_data):
+        found.update(repr((galaxy.name, galaxy.spectroscopic_redshift)).encode())
+        for each in galaxy.observations:
+            redshift = each.photometric_redshift
+            place = each.right_ascension_deg, each.declination_deg
+            estimate = redshift and (redshift.method, redshift.redshift, redshift.lower_68)
+            found.update(repr((*place, each.photometry, estimate)).encode())
+    assert found.hexdigest() == digest
 
 
 def test_catalogue_and_mapping_agree_on_the_exchanged_columns(shared_data: Path) -> None:

@@ -1,3 +1,5 @@
+"""Areas under curves: the library's, and the same of all resamples at once."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -5,15 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from sklearn.metrics import roc_auc_score
 
-from mmbroker.models.critic.discrimination import (
+from mmbroker.models.measures.discrimination import (
     area_under_curve,
     calibration_error,
-    interval,
     receiver_curve,
     resampled_areas,
-    resampled_means,
+    weighted_areas,
 )
+from mmbroker.models.measures.resampling import interval
 from mmbroker.schemas.events import Floats
 
 NUMBERS = arrays(np.float64, st.integers(1, 30), elements=st.integers(-5, 5).map(float))
@@ -34,6 +37,26 @@ def test_the_area_is_that_under_the_receiver_curve(positive: Floats, negative: F
     assert np.trapezoid(true, false) == pytest.approx(area_under_curve(positive, negative))
 
 
+@given(NUMBERS, NUMBERS, st.data())
+def test_weighted_areas_are_those_of_scikit_learn(
+    positive: Floats, negative: Floats, data: st.DataObject
+) -> None:
+    def counts(cases: int) -> np.ndarray:
+        drawn = data.draw(arrays(np.int64, (3, cases), elements=st.integers(0, 4)))
+        drawn[:, 0] += 1
+        return drawn
+
+    first, second = counts(len(positive)), counts(len(negative))
+    label = np.repeat([1, 0], [len(positive), len(negative)])
+    numbers = np.concatenate([positive, negative])
+    expected = [
+        roc_auc_score(label, numbers, sample_weight=np.concatenate(weight))
+        for weight in zip(first, second, strict=True)
+    ]
+    found = weighted_areas(positive, negative, first, second)
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
 def test_resamples_scatter_around_the_area() -> None:
     random = np.random.default_rng(1)
     positive, negative = random.normal(1, 1, 200), random.normal(0, 1, 200)
@@ -43,13 +66,6 @@ def test_resamples_scatter_around_the_area() -> None:
     assert low < area_under_curve(positive, negative) < high
     assert high - low < 0.2
     assert np.array_equal(areas, resampled_areas(positive, negative, (galaxy, galaxy)))
-
-
-def test_cases_of_one_galaxy_are_resampled_together() -> None:
-    values = np.repeat(np.random.default_rng(1).normal(size=50), 4)
-    together = resampled_means(values, np.repeat(np.arange(50), 4)).std()
-    apart = resampled_means(values, np.arange(200)).std()
-    assert together == pytest.approx(2 * apart, rel=0.15)
 
 
 def test_a_calibrated_probability_has_little_error() -> None:

@@ -1,0 +1,1 @@
+"""What every judgement of a model shares: resampling, and areas under curves."""

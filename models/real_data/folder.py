@@ -1,0 +1,28 @@
+"""Where the published tables are: the option ``--data`` of every command that reads them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+DATA_VARIABLE = "MMBROKER_DATA"
+"""Environment variable with the folder of the tables."""
+
+
+def add_data_option(parser: argparse.ArgumentParser, without: str | None = None) -> None:
+    """Add ``--data``, a path, whose default is what the environment names.
+
+    Args:
+        parser: of the command.
+        without: what the command does without tables; None where it cannot do without them.
+    """
+    stated = os.environ.get(DATA_VARIABLE)
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=Path(stated) if stated else None,
+        required=not stated and without is None,
+        help=f"folder of the published tables, ${DATA_VARIABLE} by default"
+        + (f"; without it, {without}" if without else ""),
+    )
