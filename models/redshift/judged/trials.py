@@ -1,4 +1,4 @@
-"""Do critic and generator across trial redshifts add to a posterior? A section of the page."""
+"""Test whether critic and generator at trial redshifts improve a redshift posterior."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PUBLISHED = "both published redshifts"
 
 
 def figures(everything: Sample, model: RefinedRedshift) -> dict[str, Any]:
-    """Of every posterior with each curve, on the test part.
+    """Figures of every posterior with each curve, on the test part.
 
     Args:
         everything: galaxies of GOODS-N of all parts.
