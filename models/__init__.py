@@ -1,1 +1,1 @@
-"""Networks: what they are trained on, how, and how they are served and asked."""
+"""Train, judge, package and serve everything that is learned from data, and the data simulator."""

@@ -1,1 +1,1 @@
-"""The network that judges fingerprints: a conditional WGAN-GP."""
+"""Train and judge the critic, a conditional WGAN-GP that says how genuine a fingerprint looks."""

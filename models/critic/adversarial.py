@@ -1,4 +1,4 @@
-"""Generator and critic playing against each other, and the critic alone: the steps and the state.
+"""Run the training: generator and critic against each other, then the critic alone.
 
 Needs torch; takes a GPU where there is one.
 """
@@ -40,7 +40,7 @@ _KEPT = ("past", "history", "best_generator", "best_critic")
 
 
 class Trainer:
-    """The two networks, their optimisers, and what is remembered of the training.
+    """The two networks, their optimisers, and the record of the training.
 
     Args:
         recipe: how to train. Without real examples, its real epochs are simulated too.
@@ -300,7 +300,7 @@ class Trainer:
         self.history.append({**row, **(self._measured() if measured else {})})
 
     def _measured(self) -> dict[str, float]:
-        """Critic and samples on the validation split, by numbers that are the same each time."""
+        """Figures of critic and samples on the validation split, by the same seed each time."""
         shown = balanced(self.held_out)
         genuine = self.outputs(shown)
         wrong = corrupted(shown, np.random.default_rng(0))[0]

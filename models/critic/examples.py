@@ -1,4 +1,4 @@
-"""Fingerprints as examples for the networks: simulated and real, and what is not genuine.
+"""Make training examples of fingerprints: simulated, real, and corrupted ones.
 
 The truth of a galaxy, its spectroscopic redshift, is no part of an example.
 """

@@ -1,4 +1,4 @@
-"""The exported critic and generator on onnxruntime, without torch."""
+"""Run the exported critic and generator on onnxruntime, without torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a calibrated critic makes of genuine fingerprints and of those that are not."""
+"""Measure how well a calibrated critic tells genuine fingerprints from others."""
 
 from __future__ import annotations
 

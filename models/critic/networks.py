@@ -1,4 +1,4 @@
-"""Generator and critic over the fingerprint vector. Needs torch: for training only."""
+"""Define the generator and the critic over the fingerprint vector, in torch, for training only."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ class Critic(nn.Module):
         """How the output changes with each value, in its scatter, and with each ``absent``.
 
         Shapes (N, LENGTH) and (N, intervals). Without dropout. What automatic differentiation would
-        give, in a fraction of the time where the slope itself is to be differentiated.
+        give, in a fraction of the time where the slope itself has to be differentiated.
         """
         _, spectrum, first, second = self._layers(values, mask, condition, absent, dropped=False)
         back = (self.last.weight * _leak(second)) @ self.second.weight

@@ -1,4 +1,4 @@
-"""The recipes by which the critic and its generator are trained."""
+"""State the recipes by which the critic and its generator are trained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much drawn fingerprints resemble real ones, and whether they were learnt by heart.
+"""Measure how much generated fingerprints resemble real ones, and whether they are copies.
 
 Drawn examples stand beside the genuine ones whose masks and conditions they were drawn for, in the
 same order. Of the vector only the broadband fluxes are compared.
@@ -171,7 +171,7 @@ def two_sample_scores(
 def two_sample_area(
     learnt: tuple[Examples, Examples], unseen: tuple[Examples, Examples], rounds: int = 300
 ) -> float:
-    """The area under the curve of the same."""
+    """Area under the curve of ``two_sample_scores``, with the same arguments."""
     return area_under_curve(*two_sample_scores(learnt, unseen, rounds))
 
 
@@ -215,7 +215,7 @@ def hot_deck(examples: Examples, known: Examples, random: np.random.Generator) -
 
 
 def from_marginals(examples: Examples, known: Examples, random: np.random.Generator) -> Examples:
-    """Draws each element of which is that of some known galaxy, whichever."""
+    """Draws whose elements are each copied from a known galaxy chosen at random."""
     values = np.zeros_like(examples.vectors.values)
     for element in np.flatnonzero(examples.vectors.mask.any(axis=0)):
         seen = known.vectors.mask[:, element] > 0

@@ -1,1 +1,1 @@
-"""Lines that were not measured, recovered from those that were."""
+"""Recover the lines of a galaxy that were not measured from those that were: fit and judgement."""

@@ -1,4 +1,4 @@
-"""What else lines are recovered by: constant ratios, linear regressions, infrared luminosity."""
+"""Predict lines by simpler means: constant ratios, linear regressions, infrared luminosity."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The joint distribution of line and infrared luminosities, fitted to galaxies with some of them.
+"""Fit the joint distribution of line and infrared luminosities to galaxies that lack some.
 
 A normal distribution with few parameters: lines share the luminosity of their galaxy, CO lines its
 excitation and, with their neighbours in energy, departures from a common shape; [CI] lines share
@@ -107,7 +107,7 @@ class Table:
 
 
 def covariance(theta: Array) -> Array:
-    """Of the scatter between galaxies, local and evolved, shape (2, QUANTITIES, QUANTITIES)."""
+    """Covariance between galaxies, local and evolved, shape (2, QUANTITIES, QUANTITIES)."""
     return np.stack([_covariance(theta, evolved) for evolved in (0.0, 1.0)])
 
 
@@ -143,7 +143,7 @@ def _covariance(theta: Array, evolved: float) -> Array:
 
 
 def mean_prior() -> tuple[Array, Array]:
-    """Of the mean and its slope with evolution: expected (2 QUANTITIES,), and covariance."""
+    """Prior of the mean and of its slope with evolution: expected (2 QUANTITIES,), covariance."""
     ratio = np.log10([relations.LINE_RATIOS[name] for name in LINES])
     infrared = relations.CO_LUMINOSITY_SLOPE * _REFERENCE + relations.CO_LUMINOSITY_INTERCEPT
     mean = np.append(_REFERENCE + ratio, infrared)

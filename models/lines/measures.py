@@ -1,4 +1,4 @@
-"""How good recovered lines are: correlation, skill, coverage, with galaxies resampled."""
+"""Measure how good recovered lines are: correlation, skill, coverage, each with an interval."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Fitter = Callable[[LineSample], LineRecovery]
 
 
 def recover(model: LineRecovery, sample: LineSample) -> LinePosterior:
-    """What a model says of a sample."""
+    """The lines of a sample as a model recovers them."""
     return model.recover(
         sample.redshift, sample.flux, sample.error, sample.log_infrared, sample.infrared_error
     )
@@ -62,7 +62,7 @@ def predict(model: LineRecovery, baselines: Baselines, rows: Masked) -> Predicti
 def held_out(
     sample: LineSample, rows: Masked, fold: NDArray[np.int64], fitter: Fitter
 ) -> Predictions:
-    """The masked lines of each fold by what was fitted to the others.
+    """Predictions of the masked lines of each fold by a model fitted to the other folds.
 
     Args:
         sample: galaxies.

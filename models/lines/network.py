@@ -1,4 +1,4 @@
-"""The other candidate for recovering lines: an encoder and a generator. Needs torch.
+"""Recover lines by a network, the candidate that was not chosen. Needs torch.
 
 The encoder reads what is known of a galaxy into a few latent numbers, the generator makes all lines
 of them, each with a mean and a scatter, as the DGAN of the source does through its encoder. Trained

@@ -1,4 +1,4 @@
-"""Lines measured in simulated spectra, with their true fluxes. All of it is simulated."""
+"""Simulate lines as they are measured in spectra, with their true fluxes."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What every judgement of a model shares: resampling, and areas under curves."""
+"""Measures that the judgements of all models share: resampling, and areas under curves."""

@@ -1,4 +1,4 @@
-"""How well one number per case tells two kinds of cases apart: the receiver operating curve."""
+"""Measure how well one number per case tells two kinds apart: the receiver operating curve."""
 
 from __future__ import annotations
 

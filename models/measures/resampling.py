@@ -1,4 +1,4 @@
-"""The bootstrap: how far a figure scatters when the galaxies that it rests on are drawn anew.
+"""Put an interval on any figure by the bootstrap: draw anew the galaxies that it rests on.
 
 After Efron 1979, Annals of Statistics 7 1. Where each galaxy is one case, ``bootstrap`` draws
 cases. Where a galaxy has several cases, these are not independent: ``counts`` draws galaxies, each

@@ -1,1 +1,1 @@
-"""The packaged weights: arrays, networks, and the cards beside them."""
+"""Read and write the packaged weights: arrays, networks, and the cards beside them."""

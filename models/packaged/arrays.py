@@ -1,4 +1,4 @@
-"""Packaged arrays, ``NAME.npz``, and the card ``NAME.json`` that says what they are."""
+"""Read and write packaged arrays, ``NAME.npz``, with the card ``NAME.json`` that describes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the cards of all weights say to who reads them: where the report is, and what to mind."""
+"""State for all weights what their cards tell the reader: the report, and the caveats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The packaged joint distribution of line luminosities."""
+"""Load the packaged joint distribution of line luminosities."""
 
 from __future__ import annotations
 
@@ -26,6 +26,6 @@ def load_line_recovery(weights: Path = WEIGHTS) -> LineRecovery:
 
 
 def line_recovery_used(weights: Path = WEIGHTS) -> ModelUsed:
-    """Which model that is."""
+    """Name and hash of the packaged model, as a score states which model it used."""
     card = json.loads((weights / "weak_lines.json").read_text())
     return ModelUsed("recovered-lines", "weak_lines", str(card.get("version", 1)), card["sha256"])

@@ -1,4 +1,4 @@
-"""Networks with their cards: what is beside the weights, and which model it is."""
+"""Read a packaged network with its card, and say which version of which model it is."""
 
 from __future__ import annotations
 

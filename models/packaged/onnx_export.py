@@ -1,4 +1,4 @@
-"""A trained network as an ONNX file that has been seen to say the same. Needs torch."""
+"""Export a trained network to ONNX, and check that the file gives the same. Needs torch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def export(
     path: Path,
     free_axes: Mapping[str, Mapping[int, str]] | None = None,
 ) -> str:
-    """Write a network, and compare what it says in both forms.
+    """Write a network to ONNX, and compare its outputs in both forms.
 
     Args:
         network: the network; left in evaluation mode, on the processor.

@@ -1,4 +1,4 @@
-"""The packaged weights of the learned redshift, and what of them stands on its networks' cards."""
+"""Load the packaged refined redshift, and write what of it stands on its networks' cards."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ _SHOWN = 60  # characters of a value in an error
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Beside:
-    """What belongs beside a network.
+    """Arrays and numbers that a network is used with, and that stand on its card.
 
     Args:
         training: name, version and SHA-256 of the weights.
@@ -113,7 +113,7 @@ class Beside:
 
     @classmethod
     def read(cls, model: str, card: Card) -> Beside:
-        """What the card of a network says.
+        """Read them from the card of a network.
 
         Args:
             model: name of the network.
@@ -162,7 +162,7 @@ def load_refined(conventional: ConventionalRedshift, weights: Path = WEIGHTS) ->
 def beside(
     model: str, weights: Mapping[str, NDArray[Any]], card: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What stands on a network's own card; ``Beside.read`` reads it.
+    """The arrays and numbers for a network's own card; ``Beside.read`` reads them.
 
     Args:
         model: name of the network.

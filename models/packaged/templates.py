@@ -1,4 +1,4 @@
-"""The packaged template fit: ``weights/templates.npz`` and its card."""
+"""Load the packaged template fit: ``weights/templates.npz`` and its card."""
 
 from __future__ import annotations
 

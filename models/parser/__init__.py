@@ -1,1 +1,1 @@
-"""The networks that read spectra and maps."""
+"""Train, calibrate and judge the parsers, the networks that read spectra and maps."""

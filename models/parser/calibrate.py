@@ -124,7 +124,7 @@ def card_of(
     calibration: dict[str, Any],
     validation: dict[str, float],
 ) -> dict[str, Any]:
-    """What is to be known of a network.
+    """The card of a network: its version, its training, its calibration and its figures.
 
     Args:
         path: of the network.

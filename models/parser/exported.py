@@ -1,4 +1,4 @@
-"""The parsers of spectra and maps with their packaged weights, by onnxruntime."""
+"""Run the packaged parsers of spectra and maps on onnxruntime, without torch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ExportedSpectrumParser:
         self._session = _session(path)
 
     def outputs(self, spectra: Sequence[Patches]) -> list[Array32]:
-        """Of each spectrum, shape (N, OUTPUTS); see ``processors.features.lines``."""
+        """Outputs of each spectrum, (channels, OUTPUTS); see ``processors.features.lines``."""
         results: list[Array32] = [np.empty(0, np.float32)] * len(spectra)
         for rows in batches_of_like_length([len(each) for each in spectra]):
             channels, patches, present = batch([spectra[row] for row in rows])
@@ -92,5 +92,5 @@ def packaged_calibration(path: Path = WEIGHTS / "parser.json") -> LineCalibratio
 
 
 def packaged_map_calibration(path: Path = WEIGHTS / "map_parser.json") -> MapCalibration:
-    """That of the maps, likewise."""
+    """The calibration on the card of the parser of maps; none where it has none."""
     return MapCalibration.from_card(json.loads(path.read_text())["calibration"])

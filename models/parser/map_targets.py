@@ -1,4 +1,4 @@
-"""Simulated maps as the parser's network reads them, and what it should say."""
+"""Turn simulated maps into what the parser's network reads, and the answers that it learns."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def map_inputs(maps: SimulatedMaps) -> list[MapInput]:
 
 
 def own_signal_to_noise(maps: SimulatedMaps) -> Floats:
-    """Of each component's peak if it were alone, shape (N, COMPONENTS)."""
+    """Signal-to-noise ratio of each component's peak if it were alone, shape (N, COMPONENTS)."""
     components = maps.components
     dilution = np.sqrt((1 + components.major_beams**2) * (1 + components.minor_beams**2))
     ratio: Floats = components.flux_jy / dilution / maps.noise_jy[:, None]

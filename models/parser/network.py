@@ -1,6 +1,6 @@
-"""The parser's networks: a Transformer over patches of a spectrum, a small one over those of a map.
+"""Define the parser's networks: Transformers over patches of a spectrum and of a map.
 
-Need torch: for training only. What they read is made in ``processors.features``.
+They need torch, and are for training only. What they read is made in ``processors.features``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Simulated spectra as batches for training: what the network reads, and what it should say."""
+"""Turn simulated spectra into batches: what the network reads, and the answers it learns."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Published tables of real galaxies, and how they are split."""
+"""Read published tables of real galaxies, and split them for training and tests."""

@@ -1,4 +1,4 @@
-"""Where the published tables are: the option ``--data`` of every command that reads them."""
+"""Let every command that reads the published tables be told where they are: ``--data``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Published line fluxes of galaxies, one row a galaxy: CO, [CI] and [CII] of the compilations.
+"""Read published line fluxes of galaxies, CO, [CI] and [CII], one row a galaxy.
 
 The tables are heterogeneous: fluxes of many telescopes and apertures, luminosities that may or may
 not be corrected for lensing, mistakes of copying. What is made of them is written down in
@@ -109,7 +109,7 @@ class LineSample:
 
     @property
     def total_error(self) -> Array:
-        """With that of the flux scale."""
+        """Errors with that of the flux scale in quadrature, Jy km/s, shape (N, LINES)."""
         return np.hypot(self.error, relations.FLUX_SCALE_ERROR * self.flux)
 
     def select(self, chosen: Booleans | Integers) -> LineSample:
@@ -276,7 +276,7 @@ def _mean(flux: Array, error: Array) -> tuple[float, float]:
 
 
 def _infrared(luminosities: Iterable[float], magnification: float) -> tuple[float, float]:
-    """Of log10 of the apparent L_IR, and its error."""
+    """Log10 of the apparent L_IR in Lsun and its error in dex; 0 and inf where none is known."""
     known = sorted(np.log10(each) for each in luminosities)
     if not known:
         return 0.0, np.inf

@@ -1,4 +1,4 @@
-"""Which galaxies are for training, for validation and for the test."""
+"""Say by its name whether a galaxy is for training, for validation or for the test."""
 
 from __future__ import annotations
 

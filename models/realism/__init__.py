@@ -1,1 +1,1 @@
-"""How like real galaxies the simulated ones are."""
+"""Judge how like real galaxies the simulated ones are."""

@@ -1,4 +1,4 @@
-"""One survey's real table beside a simulated one."""
+"""Hold the sources of one survey's real table beside simulated ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mmbroker.models.simulation.catalogue_surveys import Survey
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Comparison:
-    """A table and its imitation.
+    """A real table, and the simulated one that imitates it.
 
     Args:
         survey: which.

@@ -1,4 +1,4 @@
-"""Figures of the report on the simulator; what is simulated is labelled so."""
+"""Draw the figures of the report on the simulator; what is simulated is labelled so."""
 
 from __future__ import annotations
 

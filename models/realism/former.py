@@ -1,4 +1,4 @@
-"""Catalogues by the first simulator, kept to be judged beside those of the present one.
+"""Load catalogues of the first simulator, which are judged beside those of the present one.
 
 Made with ``models/simulator.py`` of commit a275aae: the photometry that
 ``simulate(60_000, 2026, Mix(1, 0, 0, 0, 0), observations_per_galaxy=1)`` yields, of each instrument

@@ -1,4 +1,4 @@
-"""Simulated catalogues against the real tables."""
+"""Judge simulated catalogues against the real tables, and write numbers, figures and a page."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def simulated_table(survey: Survey, seed: int = SEED) -> tuple[Catalogue, Floats
 
 
 def judge(compared: Comparison) -> dict[str, Any]:
-    """All numbers of one table."""
+    """Judge one real table beside its simulation by all measures."""
     first, second = compared.simulated.halves()
     areas, telling = {}, {}
     for view in VIEWS:

@@ -82,7 +82,7 @@ def real_table(survey: Survey, galaxies: Sequence[RealGalaxy]) -> RealTable:
 
 
 def measure(table: RealTable) -> dict[str, Any]:
-    """Statistics of a table, as ``surveys`` reads them."""
+    """The statistics of a table that ``catalogue_surveys`` simulates it by."""
     catalogue, seen = table.catalogue, table.catalogue.seen
     depth = np.nanpercentile(catalogue.error_jy, 25, axis=0)
     scaled = np.where(seen, np.arcsinh(catalogue.flux_jy / depth), 0.0)

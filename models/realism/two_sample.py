@@ -1,4 +1,4 @@
-"""How alike two samples of catalogue sources are: a classifier, distributions, correlations."""
+"""Measure how alike two samples of sources are: by a classifier, distributions, correlations."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Redshifts learned from real galaxies, and the measures that they are judged by."""
+"""Fit, learn and judge redshifts on real galaxies."""

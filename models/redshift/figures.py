@@ -1,4 +1,4 @@
-"""Figures of every redshift estimator on one part of the galaxies, beside each other."""
+"""Measure every redshift estimator on one part of the galaxies, beside each other."""
 
 from __future__ import annotations
 

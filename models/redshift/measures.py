@@ -1,4 +1,4 @@
-"""Measures of redshift estimates against spectroscopic redshifts.
+"""Measure redshift estimates against spectroscopic redshifts.
 
 With Δ = (z - z_true) / (1 + z_true): NMAD = 1.4826 median|Δ - median Δ|, the robust dispersion of
 Δ about its median; MAE = mean |Δ|; outliers, the share with |Δ| > 0.15. Coverage is the share of

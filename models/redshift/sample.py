@@ -1,4 +1,4 @@
-"""Real galaxies with what redshift estimators are told of them, and the measures of an estimate."""
+"""Prepare galaxies for redshift estimators, and judge the estimates beside each other."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ class Estimate:
         )
 
     def values(self, truth: Array, chosen: NDArray[np.bool_]) -> dict[str, Array]:
-        """What each of the measures is taken of."""
+        """The values of the chosen galaxies that each measure is taken of, by its name."""
         delta = measures.deviation(self.redshift, truth)[chosen]
         return {
             **dict.fromkeys(("mae", "nmad", "outliers"), delta),

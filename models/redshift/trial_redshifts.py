@@ -1,4 +1,4 @@
-"""Critic and generator across trial redshifts: what they say of a galaxy's redshift.
+"""Ask critic and generator about a galaxy at trial redshifts, as evidence of its redshift.
 
 The critic judges how genuine a fingerprint looks where its condition is put at a trial redshift;
 the generator's draws there come near to it or not. Either gives a curve over the cells of the
@@ -48,7 +48,7 @@ class Curves:
     generator: dict[float, Array]
 
     def select(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> Curves:
-        """Those of the chosen galaxies."""
+        """The curves of the chosen galaxies."""
         return Curves(
             self.critic[chosen], {width: each[chosen] for width, each in self.generator.items()}
         )

@@ -1,1 +1,1 @@
-"""Reports on the learned models, rebuilt from their weights and fixed seeds."""
+"""Rebuild the reports on the learned models from their weights and fixed seeds."""

@@ -1,4 +1,4 @@
-"""``python -m mmbroker.models.report``: rebuild all reports from the weights and fixed seeds."""
+"""Rebuild reports from the weights and fixed seeds: ``python -m mmbroker.models.report``."""
 
 from __future__ import annotations
 

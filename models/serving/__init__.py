@@ -1,1 +1,1 @@
-"""What the stream asks: Triton, the model repository, a client for each model."""
+"""Serve models to the stream: Triton, its model repository, and a client for each model."""

@@ -1,4 +1,4 @@
-"""The critic as a client sees it: vectors in, outputs out, from a version of it on Triton."""
+"""Ask the critic on Triton: fingerprint vectors in, outputs out."""
 
 from __future__ import annotations
 

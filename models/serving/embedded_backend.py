@@ -1,4 +1,4 @@
-"""Triton's Python backend for a network in ONNX: copied to the model repository as model.py.
+"""Run a network in ONNX as Triton's Python backend: copied to a model repository as model.py.
 
 It runs inside the embedded server, which has no ONNX backend, in an environment with numpy and
 onnxruntime alone. A file that is not the one named in the configuration is not served, nor one with

@@ -1,4 +1,4 @@
-"""What can go wrong with models on Triton."""
+"""Errors of models on Triton."""
 
 from __future__ import annotations
 

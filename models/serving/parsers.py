@@ -1,4 +1,4 @@
-"""The parsers as a client sees them: observations in, feature trees out, by a version on Triton."""
+"""Ask the parsers on Triton: observations in, feature trees out."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ class SpectrumParserClient(ParserClient):
         return [each[0] if len(each) == 1 else np.concatenate(each) for each in results]
 
     def _of_pieces(self, spectra: Sequence[Patches], version: int) -> list[Array]:
-        """The same of spectra that the network sees at once."""
+        """The outputs for spectra, each short enough for the network to see at once."""
         results: list[Array] = [np.empty(0)] * len(spectra)
         lengths = np.array([padded(len(each)) for each in spectra])
         for length in np.unique(lengths).tolist():

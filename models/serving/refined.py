@@ -1,4 +1,4 @@
-"""The refined redshift with its networks on Triton: fingerprints in, posteriors out."""
+"""Ask the refined redshift's networks on Triton: fingerprints in, posteriors out."""
 
 from __future__ import annotations
 

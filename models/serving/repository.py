@@ -1,4 +1,4 @@
-"""The model repository that Triton serves: several models, of each several versions side by side.
+"""Build the model repository that Triton serves: models, each in several versions.
 
 A model comes as NAME.onnx with its card NAME.json. A calibration, if it has one, is on the card or
 in NAME_calibration.json beside. Each version keeps its card, with the calibration on it; all cards

@@ -1,4 +1,4 @@
-"""A model on Triton as a client sees it: arrays in and arrays out, by name, from the version asked.
+"""Ask one version of a model on Triton: named arrays in, named arrays out.
 
 What a version is, its hash and its calibration for instance, stands on its card, which the server
 tells; so what is said of an answer always belongs to the network that gave it.

@@ -1,1 +1,1 @@
-"""Simulated galaxies, and what surveys would see of them."""
+"""Simulate galaxies, and what surveys would see of them."""

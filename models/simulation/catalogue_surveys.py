@@ -1,4 +1,4 @@
-"""Catalogues that surveys would make of simulated galaxies: bands, noise and what is missing.
+"""Simulate the catalogues of surveys: their bands, their noise and their missing values.
 
 Of catalogues whose real tables are at hand (GOODS-N, Liu et al. 2018, ApJ 853 172; COSMOS, Drew &
 Casey 2022, ApJ 930 142; SPT-SMG, Reuter et al. 2020, ApJ 902 78), ``survey_statistics`` measures

@@ -1,4 +1,4 @@
-"""Infrared emission of simulated galaxies: dust, aromatic bands, and dust around active nuclei."""
+"""Simulate infrared emission: of dust, of aromatic bands, and of dust around active nuclei."""
 
 from __future__ import annotations
 

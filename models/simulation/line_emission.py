@@ -1,4 +1,4 @@
-"""Emission lines of simulated galaxies: molecular gas, its excitation, and carbon."""
+"""Simulate the emission lines of galaxies: molecular gas, its excitation, and carbon."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Simulated profiles of emission lines: Gaussian, double-horned, and blended.
+"""Simulate profiles of emission lines: Gaussian, double-horned, and blended.
 
 A rotating disc has two horns; its profile is the Gaussian Double Peak function that Tiley et al.
 2016 (MNRAS 461 3494) favour for integrated CO lines: a parabola between two half Gaussians, here

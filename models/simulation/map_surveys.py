@@ -1,4 +1,4 @@
-"""Maps that ALMA and the VLA would make of simulated galaxies, all simulated."""
+"""Simulate maps that ALMA and the VLA would make of simulated galaxies."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What surveys would measure of a simulated population: a stream of observations, all simulated.
+"""Simulate the stream of observations that surveys would make of a population of galaxies.
 
-Depths, errors and what is missing are those of ``surveys``, ``spectrum_surveys`` and
+Depths, errors and gaps are those of ``catalogue_surveys``, ``spectrum_surveys`` and
 ``map_surveys``. Each galaxy is observed a few times by different instruments, in no particular
 order, as a stream would bring it.
 """
@@ -77,7 +77,7 @@ class Mix:
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """In the order of the fields.
+        """The shares in the order of the fields.
 
         Raises:
             ValueError: a share is negative, or they do not add up to 1.

@@ -1,4 +1,4 @@
-"""A simulated population of dusty galaxies: what they are, before anything observes them.
+"""Simulate a population of dusty galaxies: their properties, before anything observes them.
 
 Three kinds are mixed: the field of a deep prior list, unlensed submillimetre galaxies, and
 galaxies magnified by gravitational lenses. Starlight, dust, radio and line emission follow the
@@ -354,7 +354,7 @@ def luminosity_distance_mpc(redshift: Floats) -> Floats:
 
 
 def age_gyr(redshift: Floats) -> Floats:
-    """Age of the universe in Gyr, likewise."""
+    """Age of the universe in Gyr in the cosmology of Planck 2018."""
     grid, _, age = _cosmology()
     return np.asarray(np.interp(redshift, grid, age))
 

@@ -1,4 +1,4 @@
-"""Radio emission of simulated galaxies: of star formation and of active nuclei."""
+"""Simulate radio emission: of star formation and of active nuclei."""
 
 from __future__ import annotations
 

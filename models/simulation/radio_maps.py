@@ -1,4 +1,4 @@
-"""Simulated radio maps: compact, extended and double sources, and jets, with their components.
+"""Simulate radio maps: compact, extended and double sources, and jets, with their components.
 
 A source is a few elliptical Gaussians, so that its image in an elliptical Gaussian beam is exact.
 The noise is correlated over the beam, as it is in every map made from visibilities; residual

@@ -1,4 +1,4 @@
-"""Simulated spectra with lines, for the parser, in the regimes of noise of ``spectral_noise``."""
+"""Simulate spectra with lines for the parser, in the regimes of noise of ``spectral_noise``."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class SimulatedSpectra:
         continuum_jy: noiseless, shape (N, channels).
         regime: index into REGIMES, shape (N,).
         redshift: of the galaxy, NaN without one, shape (N,).
-        lines: what is to be found.
+        lines: the true lines, which a finder should find.
     """
 
     axis: Axis

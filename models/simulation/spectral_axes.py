@@ -1,4 +1,4 @@
-"""Frequency axes of simulated spectra: what receivers and correlators cover at once."""
+"""Simulate frequency axes of spectra: what receivers and correlators cover at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What receivers and correlators leave in spectra, simulated.
+"""Simulate the noise and the faults that receivers and correlators leave in spectra.
 
 Four regimes of noise, in rising order of trouble:
 

@@ -1,4 +1,4 @@
-"""Spectra that ALMA would take of simulated galaxies: scans and tunings, all simulated.
+"""Simulate spectra that ALMA would take of simulated galaxies: scans and tunings.
 
 They have the noise, ripples, mistaken errors and flagged channels of ``spectral_noise``.
 """

@@ -1,4 +1,4 @@
-"""Starlight of simulated galaxies: population templates, dust, intergalactic absorption."""
+"""Simulate starlight of galaxies: population templates, dust, intergalactic absorption."""
 
 from __future__ import annotations
 

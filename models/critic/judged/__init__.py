@@ -1,1 +1,1 @@
-"""The critic judged: figures and page."""
+"""Judge the critic and its generator, and write the report on them."""

@@ -1,4 +1,4 @@
-"""The critic and its generator judged by the protocol."""
+"""Judge the critic and its generator by the protocol, and write numbers, figures and page."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Judged:
 def report(tables: Path | None, output: Path) -> None:
     """Judge on the test split, and write critic.md, critic_*.png and critic.json.
 
-    Which version is to be served is decided on the validation split.
+    The version that Triton serves is chosen on the validation split.
 
     Args:
         tables: folder of the real tables; without it simulated galaxies alone are judged.

@@ -1,1 +1,1 @@
-"""Recovered lines judged."""
+"""Judge recovered lines, and write the report on them."""

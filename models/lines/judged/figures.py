@@ -1,4 +1,4 @@
-"""Figures of the report on recovered lines."""
+"""Draw the figures of the report on recovered lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report on recovered lines: real galaxies, simulated spectra, published ladders."""
+"""Judge recovered lines on real galaxies, simulated spectra and published CO ladders."""
 
 from __future__ import annotations
 

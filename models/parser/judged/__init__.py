@@ -1,1 +1,1 @@
-"""The networks that read spectra and maps, judged."""
+"""Judge the parsers of spectra and maps, and write the report on them."""

@@ -1,4 +1,4 @@
-"""The continuum segments of feature trees against the continuum that was put in."""
+"""Judge the continuum segments of feature trees against the continuum that was simulated."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def judge_continuum(network: ExportedSpectrumParser, spectra: int, seed: int) ->
 def _segments(
     simulated: SimulatedSpectra, row: int, patches: Patches, outputs: Array32
 ) -> Iterator[tuple[tuple[float, float], dict[str, float]]]:
-    """Errors of a channel and of a segment, and by what each method is wrong, in Jy."""
+    """Stated errors of a channel and of a segment, and the deviation of each method, in Jy."""
     true = np.interp(patches.frequency_hz, simulated.axis.frequency_hz, simulated.continuum_jy[row])
     flux = patches.flux_jy + patches.continuum_jy
     for segment in continuum_of(patches, outputs):

@@ -1,4 +1,4 @@
-"""Conventional line finders, on the same spectra and with the same continuum taken off."""
+"""Find lines conventionally, in the same spectra less the same continuum, for comparison."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def specutils_finders() -> dict[str, Finder]:
 
 
 def specutils_name(method: str, smoothing_km_s: float, threshold: float) -> str:
-    """Of one of its settings."""
+    """The name of a finder of ``specutils`` with one of its settings."""
     return f"specutils {method}, {smoothing_km_s:.0f} km/s, {threshold:.2f} sigma"
 
 

@@ -1,4 +1,4 @@
-"""Figures of the report on the parser."""
+"""Draw the figures of the report on the parser."""
 
 from __future__ import annotations
 

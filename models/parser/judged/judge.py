@@ -1,4 +1,4 @@
-"""The report on the parser: lines, shapes, redshifts, morphologies."""
+"""Judge the parser, its lines, shapes, redshifts and morphologies, and write the report."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def _groups(judged: Judged) -> dict[str, Integers]:
 def _completeness(
     judged: Judged, thresholds: dict[str, dict[str, float]]
 ) -> dict[str, dict[str, Any]]:
-    """Of each group and method: threshold, purity, completeness by S/N, paired differences.
+    """Threshold, purity, completeness by S/N and paired differences of each group and method.
 
     The second difference is at the very purity that the method has on the test part.
     """
@@ -280,7 +280,7 @@ def _measurements(judged: Judged, thresholds: dict[str, float]) -> dict[str, Any
 
 
 def _errors(judged: Judged, name: str, threshold: float) -> dict[str, Any]:
-    """By how much a method is wrong in each true line, shape (T,), NaN where it has none.
+    """Errors of a method in each true line, shape (T,), NaN where it did not find the line.
 
     Whether it is ``found``; ``velocity`` in km/s without sign, ``width`` and ``flux`` as ln of
     measured over true; and the pulls.
@@ -316,7 +316,7 @@ def _scatters(errors: dict[str, Any], lines: NDArray[np.bool_]) -> dict[str, Any
 
 
 def _pull(values: Floats) -> float:
-    """Robust scatter of those whose errors are known."""
+    """Robust scatter of the pulls whose errors are known."""
     return robust_scatter(values[np.isfinite(values)])
 
 

@@ -1,4 +1,4 @@
-"""Lines found in simulated spectra against those that were put in."""
+"""Match lines found in simulated spectra to those that were put in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How pure a list of lines is at the signal-to-noise ratio that its own method measured."""
+"""Measure the purity of a list of lines by the signal-to-noise ratio that its method states."""
 
 from __future__ import annotations
 

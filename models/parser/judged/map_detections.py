@@ -1,4 +1,4 @@
-"""Morphologies and components read off simulated maps, against what was put in."""
+"""Judge morphologies and components that are read off simulated maps, whose truth is known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the parser's list of lines improves the comb's redshift, on simulated galaxies."""
+"""Test on simulated galaxies whether the parser's list of lines improves the comb's redshift."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LINE_NAMES = tuple(relations.LINES_HZ)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RedshiftScores:
-    """Of G galaxies, by variant: arrays (VARIANTS, G)."""
+    """Scores of the redshifts of G galaxies by each variant; arrays of shape (VARIANTS, G)."""
 
     right: Floats
     """Whether the most probable redshift is within TOLERANCE of 1 + z."""

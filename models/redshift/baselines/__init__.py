@@ -1,1 +1,1 @@
-"""What a learned redshift has to beat."""
+"""Redshift estimators that the refined redshift is compared with."""

@@ -1,6 +1,6 @@
-"""The conventional estimators at full strength: what to beat.
+"""Estimate redshifts by conventional means at full strength, for comparison.
 
-Stacks and trees are fitted by ``train_baselines`` to galaxies of GOODS-N and packaged.
+Stacks and trees are fitted to galaxies of GOODS-N by ``train`` beside this, and packaged.
 """
 
 from __future__ import annotations

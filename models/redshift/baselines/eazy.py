@@ -1,4 +1,4 @@
-"""EAZY itself on the same fluxes, to hold the template fit against: ``eazy_reference.npz``.
+"""Run EAZY itself on the fluxes that the template fit is judged on: ``eazy_reference.npz``.
 
 EAZY (Brammer, van Dokkum & Coppi 2008, ApJ 686 1503) combines its twelve templates freely at each
 redshift, which takes a hundred times as long as the fit of ``processors.redshift.templates``, for

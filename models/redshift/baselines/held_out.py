@@ -1,4 +1,4 @@
-"""Training galaxies with what templates that were fitted without them say of each.
+"""Give each training galaxy what templates say of it that were fitted without it.
 
 Weights of stacks fitted to galaxies that the templates had been fitted to would favour the
 templates. So the training part is dealt into folds, templates are fitted anew without each of them,

@@ -1,7 +1,7 @@
-"""Stacks and trees fitted on the training part of GOODS-N: ``redshift_baselines.npz``.
+"""Fit stacks and trees on the training part of GOODS-N: ``redshift_baselines.npz``.
 
 They are fitted to what templates say of galaxies that these were not fitted to
-(``redshift_held_out``), and used with the templates in force. Needs scikit-learn; half a minute.
+(``held_out``), and used with the templates in force. Needs scikit-learn; half a minute.
 
     export MMBROKER_DATA=folder/of/tables
     python -m mmbroker.models.redshift.baselines.train --output models/weights

@@ -1,4 +1,4 @@
-"""Boosted regression trees as arrays: predictions without the library that fitted them."""
+"""Predict with boosted regression trees kept as arrays, without the library that fitted them."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The constants and the probability of the conventional redshift."""
+"""Tune the constants of the conventional redshift, and measure its stated probability."""

@@ -1,4 +1,4 @@
-"""How good the probability is that a redshift is right, and its card.
+"""Measure how good the stated probability is that a redshift is right, and write its card.
 
 The calibration in force is measured, not fitted: ``mmbroker evaluate calibrate`` fits it, on the
 same tables, and writes it without a card. This writes the card about it, and leaves its knots and

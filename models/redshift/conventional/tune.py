@@ -1,4 +1,4 @@
-"""Tuning of the conventional redshift's constants by cross-validation over galaxies.
+"""Tune the conventional redshift's constants by cross-validation over galaxies.
 
 The constants are the same for every table. What is maximised is fixed in advance: the mean, over
 samples, of the mean ln posterior density in ln(1 + z) at the spectroscopic redshift, minus a

@@ -1,4 +1,4 @@
-"""The conventional constants tuned on the training parts alone, to see what tuning on all is worth.
+"""Tune the conventional constants on the training parts alone, to see what the rest adds.
 
 MMBROKER_DATA=folder/of/tables python -m mmbroker.models.redshift.conventional.tune_on_training
 """
@@ -28,7 +28,7 @@ def training_samples(name: str, galaxies: Sequence[RealGalaxy]) -> list[Sample]:
 
 
 def samples_of(name: str, galaxies: Sequence[RealGalaxy], folds: int = 1) -> list[Sample]:
-    """Those with spectroscopic redshifts by number of published ones, and once more without any.
+    """Galaxies with spectroscopic redshifts by number of published ones, and all without any.
 
     Args:
         name: of the table.

@@ -1,1 +1,1 @@
-"""``mmbroker evaluate``: redshifts of real tables beside spectroscopic ones."""
+"""Compare redshifts of a user's tables with spectroscopic ones: ``mmbroker evaluate``."""

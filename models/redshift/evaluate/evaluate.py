@@ -1,4 +1,4 @@
-"""Evaluation of redshift estimates on a table with spectroscopic redshifts.
+"""Evaluate redshift estimates on a table with spectroscopic redshifts.
 
 The table takes the way of the stream: rows become observations, observations fingerprints, and
 fingerprints posteriors. Spectroscopic redshifts are only compared with.
@@ -115,7 +115,7 @@ class Evaluation:
     """Which galaxies have simulated data in them."""
 
     def estimators(self, subset: str) -> list[str]:
-        """Those that estimate every galaxy of a subset."""
+        """Names of the estimators that estimate every galaxy of a subset."""
         chosen = self.subsets[subset]
         return [
             name for name, one in self.estimates.items() if np.isfinite(one.redshift[chosen]).all()

@@ -1,4 +1,4 @@
-"""Where the galaxies are that redshifts were learned from, so that they are known in any table.
+"""Recognise by their places, in any table, the galaxies that redshifts were learned from.
 
 ``python -m mmbroker.models.redshift.evaluate.learned_from`` writes their places beside the weights.
 """

@@ -1,4 +1,4 @@
-"""Real galaxies with spectroscopic redshifts, and what estimates of them are worth."""
+"""Read real galaxies with spectroscopic redshifts, and measure estimates of them."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class Estimates:
     """Of the posterior in redshift; of the redshift alone where there is no posterior."""
 
     def select(self, chosen: NDArray[np.bool_]) -> Estimates:
-        """Those of the chosen galaxies."""
+        """The estimates of the chosen galaxies."""
         return Estimates(*(getattr(self, each.name)[chosen] for each in fields(self)))
 
     def where(self, chosen: NDArray[np.bool_]) -> Estimates:
-        """Those of the chosen galaxies, NaN for the others."""
+        """The estimates of the chosen galaxies, NaN for the others."""
         return Estimates(
             *(np.where(chosen, getattr(self, each.name), np.nan) for each in fields(self))
         )

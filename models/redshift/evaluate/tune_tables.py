@@ -1,4 +1,4 @@
-"""Tunes and calibrates the conventional redshift on tables that a user names."""
+"""Tune and calibrate the conventional redshift on tables that a user names."""
 
 from __future__ import annotations
 

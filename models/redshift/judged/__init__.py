@@ -1,1 +1,1 @@
-"""Redshifts judged."""
+"""Judge redshifts, and write the reports on them."""

@@ -1,4 +1,4 @@
-"""The conventional baseline at full strength: what each piece of evidence and their stacks give."""
+"""Report on the conventional redshift: what each piece of evidence and their stacks give."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The refined redshift against every baseline, and the conditions of its protocol."""
+"""Report on the refined redshift against every baseline and the conditions of its protocol."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report on the probability that a redshift is right."""
+"""Report on the probability that a redshift is right: page and numbers."""
 
 from __future__ import annotations
 

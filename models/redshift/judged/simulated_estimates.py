@@ -1,4 +1,4 @@
-"""Redshifts of simulated galaxies: the part of the judgement that needs no published table."""
+"""Judge redshifts of simulated galaxies, which needs no published table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Published photometric redshifts against their simulation: how wrong, and how wrong together."""
+"""Compare the errors of published photometric redshifts with those of simulated ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How sure redshifts from spectra are: of simulated galaxies, whose truth is known."""
+"""Judge redshifts from spectra of simulated galaxies, whose truth is known."""
 
 from __future__ import annotations
 

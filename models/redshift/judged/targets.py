@@ -1,4 +1,4 @@
-"""Why the refined redshift meets its targets or not: what outliers make, and what the others do."""
+"""Explain why the refined redshift meets its targets or not, by outliers and by the others."""
 
 from __future__ import annotations
 

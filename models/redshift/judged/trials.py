@@ -1,4 +1,4 @@
-"""What critic and generator across trial redshifts add to a posterior."""
+"""Test whether critic and generator at trial redshifts improve a redshift posterior."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PUBLISHED = "both published redshifts"
 
 
 def figures(everything: Sample, model: RefinedRedshift) -> dict[str, Any]:
-    """Of every posterior with each curve, on the test part.
+    """Figures of every posterior with each curve, on the test part.
 
     Args:
         everything: galaxies of GOODS-N of all parts.

@@ -1,1 +1,1 @@
-"""Training of the refined redshift."""
+"""Train and export the refined redshift."""

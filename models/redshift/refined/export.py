@@ -1,4 +1,4 @@
-"""The networks of the refined redshift in ONNX, as Triton serves them, with their cards.
+"""Export the networks of the refined redshift to ONNX, as Triton serves them, with cards.
 
 Two models, because what the gate is told depends on what the colours' networks say: between them
 ``processors.redshift.refined`` makes its features. Needs torch, onnx and onnxruntime.

@@ -1,4 +1,4 @@
-"""Training of the refined redshift, and its judgement beside the baselines.
+"""Train the refined redshift, and judge it beside the baselines.
 
 Fits on the training part of real galaxies, compares candidates and baselines on the validation
 part, and opens the test part only when told to. Needs torch:

@@ -1,1 +1,1 @@
-"""Templates of galaxies' spectral energy distributions."""
+"""Make and fit templates of galaxies' spectral energy distributions."""

@@ -1,4 +1,4 @@
-"""Fluxes of published template sets through bands, over redshift: ``template_library.npz``.
+"""Compute fluxes of published templates through bands, over redshift: ``template_library.npz``.
 
 The templates are the 31 of COSMOS (Ilbert et al. 2009, ApJ 690 1236, after Polletta et al. 2007,
 ApJ 663 81, and Bruzual & Charlot 2003) in the package ``pz-rail-base``, and the twelve of EAZY

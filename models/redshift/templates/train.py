@@ -1,4 +1,4 @@
-"""What template fitting leaves free, fitted on galaxies of known redshift: ``templates.npz``.
+"""Fit on galaxies of known redshift what template fitting leaves free: ``templates.npz``.
 
 From the packaged library and its mixtures the templates are chosen that galaxies of the training
 parts of GOODS-N and zCOSMOS are like, with how common they are (expectation maximisation); then the
@@ -166,7 +166,7 @@ def unfitted(library: Library, recipe: Recipe) -> Templates:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Likelihoods:
-    """Of every template for galaxies at their true redshift."""
+    """Likelihoods of every template for galaxies at their true redshift."""
 
     known: Known
     at_truth: Array
@@ -177,7 +177,7 @@ class Likelihoods:
 
     @classmethod
     def of(cls, known: Known, templates: Templates) -> Likelihoods:
-        """Those of some galaxies."""
+        """The likelihoods of some galaxies."""
         fit = TemplateFit(replace(templates, temper=1.0))
         measured = photometry(known.fingerprints, templates.wavelength_um)
         at_truth = fit.log_likelihood_at(measured, known.point)
@@ -276,7 +276,7 @@ def best_exponent(log_rest: Array, log_likelihood: Array, redshift: Array) -> fl
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Examples:
-    """What templates are fitted to.
+    """Galaxies that templates are fitted to.
 
     Args:
         candidates: all templates that there are to choose from, equally common.
@@ -290,7 +290,7 @@ class Examples:
 
     @classmethod
     def read(cls, folder: Path, recipe: Recipe, library: Library | None = None) -> Examples:
-        """Those of the tables in a folder."""
+        """Read the examples from the tables in a folder."""
         given = candidates(load_library() if library is None else library)
         templates = unfitted(given, recipe)
         goods = known_of(goods_north(folder), TRAIN, recipe, given)
