@@ -38,7 +38,8 @@ def run_in(copy: Path, program: str, *arguments: str | Path) -> str:
     """What a program prints that imports mmbroker from a copy."""
     result = subprocess.run(
         [sys.executable, "-c", program, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(copy)},
+        # Each copy would be compiled anew, which takes longer than to interpret what is asked here.
+        env={**os.environ, "PYTHONPATH": str(copy), "NUMBA_DISABLE_JIT": "1"},
         cwd=copy,
         capture_output=True,
         text=True,

@@ -42,6 +42,9 @@ from mmbroker.processors.features.maps import MapCalibration
 from mmbroker.schemas import __version__
 from mmbroker.schemas.events import Floats
 
+TRAINED_BY = {"parser": "train_spectra", "map_parser": "train_maps"}
+"""The module that trains each network."""
+
 BRIGHT_MAP = 10.0
 """Peak signal-to-noise ratio of the maps whose morphologies stand on the card."""
 
@@ -138,7 +141,7 @@ def card_of(
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "code_version": __version__,
         "trained_on": "simulated data alone",
-        "recipe": f"python -m models.train_{path.stem}",
+        "recipe": f"python -m mmbroker.models.parser.{TRAINED_BY[path.stem]}",
         **parser.tensors,
         "calibration": calibration,
         "validation": {name: round(value, 4) for name, value in validation.items()},
