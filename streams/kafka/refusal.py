@@ -199,7 +199,7 @@ def _certificate_refused(settings: KafkaSettings, server: str, reason: str) -> s
 
 
 def _refused_login(settings: KafkaSettings, server: str) -> str | None:
-    """Why Kafka does not let the user log in; None if it does. librdkafka tells only a callback."""
+    """Why the login fails, which librdkafka tells a callback only; None if no reason is found."""
     refused: list[str] = []
 
     def listen(error: KafkaError) -> None:
