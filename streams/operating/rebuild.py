@@ -85,8 +85,8 @@ def rebuild(
         What was restored and what could not be.
 
     Raises:
-        SettingsError: there is a store that is whole and not empty and ``replace`` is False, there is
-            nothing from which to rebuild, or the backup belongs to another Kafka.
+        SettingsError: the store is whole and not empty and ``replace`` is False, there is nothing
+            from which to rebuild, or the backup belongs to another Kafka.
         InfrastructureError: the stages run, or Kafka, the schema registry or the disk fails.
     """
     directory = settings.store_directory
