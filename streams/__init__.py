@@ -1,1 +1,1 @@
-"""The broker: stages on Kafka, the store, the command line."""
+"""The broker: it runs the stages on Kafka, keeps the store and has the command line."""

@@ -2,7 +2,7 @@
 
 
 class InfrastructureError(RuntimeError):
-    """Kafka, the schema registry, the store or Triton is away; the message says which.
+    """Kafka, the schema registry, the store or Triton cannot be used; the message says which.
 
-    Trying again may help.
+    Trying again later may help.
     """

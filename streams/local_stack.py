@@ -1,4 +1,4 @@
-"""The settings of whoever may use a local stack: its addresses, where no other server is named."""
+"""Loads the settings and adds the addresses of a local stack where they name no other server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mmbroker.streams.settings import PREFIX, Settings
 
 @dataclass(frozen=True)
 class LocalStackServers:
-    """Tells the settings of a local stack; see ``settings.LocalServers``."""
+    """Tells the settings about a local stack; see ``settings.LocalServers``."""
 
     def addresses(self, directory: Path, user: str | None) -> dict[str, dict[str, Any]]:
         """See ``settings.LocalServers``."""
@@ -31,7 +31,7 @@ class LocalStackServers:
 
 
 def load_settings() -> Settings:
-    """The settings in force: from the environment, the file, and a local stack that runs.
+    """The settings in force: from the environment, the file, and a local stack if one runs.
 
     Raises:
         SettingsError: a setting is wrong, or the file cannot be read.

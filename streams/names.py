@@ -1,4 +1,4 @@
-"""What the stages are called."""
+"""Names of the stages."""
 
 from __future__ import annotations
 

@@ -1,8 +1,11 @@
-"""The one settings object.
+"""All settings of the broker, in one object.
 
-A value comes from, in this order: the environment (``MMBROKER_KAFKA__BOOTSTRAP_SERVERS``), the TOML
-file that ``MMBROKER_CONFIG`` names (``mmbroker.toml`` by default), a local stack that runs in the
-data directory, the default.
+A value comes from the first of these that has it:
+
+1. the environment, for example ``MMBROKER_KAFKA__BOOTSTRAP_SERVERS``;
+2. the TOML file that ``MMBROKER_CONFIG`` names, by default ``mmbroker.toml``;
+3. a local stack that runs in the data directory;
+4. the default in this module.
 """
 
 from __future__ import annotations
@@ -39,12 +42,14 @@ from mmbroker.streams.topics import Topics
 
 DATA_DIRECTORY = Path(".mmbroker")
 PREFIX = "MMBROKER_"
-"""What the variables of the environment begin with."""
+"""Start of the names of our environment variables."""
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
 AS_GOOD_AS_OURS = 0.82
-"""How like a setting a variable has to be to be one that is misspelt. Others are not ours: those of
-the tests and the local stack, or of Kubernetes for a service of this name."""
+"""A variable whose name is this similar to a known one (1 is equal) is taken for misspelt.
 
+Less similar variables that begin with the prefix belong to others: to the tests, to the local
+stack, or to Kubernetes, which sets some for a service called mmbroker.
+"""
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -54,22 +59,22 @@ class SettingsError(ValueError):
 
 
 class LocalServers(Protocol):
-    """Servers that run on this machine, of which the settings are told."""
+    """Tells the settings which servers run on this machine."""
 
     def addresses(self, directory: Path, user: str | None) -> dict[str, dict[str, Any]]:
-        """The settings by which the servers of a directory are reached, by section.
+        """The settings with which the servers of a directory are reached, by section.
 
         Args:
-            directory: where they live.
-            user: who is to log in to Kafka, if it asks; None for the broker itself.
+            directory: where the servers keep their files.
+            user: the user who logs in to Kafka, if Kafka has users; None for the broker's own.
 
         Returns:
-            Empty when none run there.
+            An empty dict when no server runs there.
         """
         ...
 
     def kafka_has_ended(self, directory: Path, address: str) -> bool:
-        """Whether a Kafka had that address, and has ended while other servers still run."""
+        """Whether the Kafka with this address has ended while other servers still run."""
         ...
 
 
@@ -92,15 +97,15 @@ class KafkaSettings(_Section):
     partitions: int = Field(default=4, ge=1)
     replication_factor: int = Field(default=1, ge=1)
     delivery_timeout_s: float = Field(default=30.0, ge=1)
-    """How long messages may wait to be acknowledged before they are sent anew."""
+    """Longest wait for the acknowledgement of messages; then their batch is tried again."""
     _local: tuple[LocalServers, Path] | None = PrivateAttr(default=None)
-    """Who told of local servers, and the data directory in which they were looked for."""
+    """What tells about local servers, and the data directory in which it looked for them."""
 
     @property
     def absent_stack(self) -> str | None:
-        """That a local stack should be there and is not, and what to do; None with another Kafka.
+        """Says that a local stack is missing, and what to do; None if none is expected.
 
-        It should if nobody has said where Kafka is, or if what else belongs to the stack runs.
+        One is expected if no setting says where Kafka is, or if its other servers still run.
         """
         if self._local is None:
             return None
@@ -118,7 +123,11 @@ class KafkaSettings(_Section):
         )
 
     def client(self) -> dict[str, Any]:
-        """The librdkafka configuration that these settings amount to."""
+        """These settings as a configuration of librdkafka.
+
+        Raises:
+            SettingsError: a setting that is needed is missing, or a file does not exist.
+        """
         config: dict[str, Any] = {
             "bootstrap.servers": self.bootstrap_servers,
             "security.protocol": self.security_protocol,
@@ -152,10 +161,10 @@ class KafkaSettings(_Section):
 
 
 class RegistrySettings(_Section):
-    """How to reach a schema registry; without a URL the ids are those of the manifest.
+    """How to reach a schema registry; without a URL the schema ids are those of the manifest.
 
-    To be decided before the first message: what is in Kafka and in the store keeps its meaning only
-    as long as its ids come from the same place.
+    Decide this before the first message. Messages in Kafka and in the store contain schema ids, and
+    can be read only as long as the ids come from the same place.
     """
 
     url: str | None = Field(default=None, pattern=r"^https?://[^@\s]+$")
@@ -166,8 +175,12 @@ class RegistrySettings(_Section):
     timeout_s: float = Field(default=10.0, gt=0)
 
     def client(self) -> dict[str, Any]:
-        """The configuration of confluent-kafka's registry client that these settings amount to."""
-        # Few and quick retries: who asks tries again, or shows at once that nobody answers.
+        """These settings as a configuration of confluent-kafka's registry client.
+
+        Raises:
+            SettingsError: a user without a password, or the reverse.
+        """
+        # Few and quick retries: a stage tries again by itself, and a user wants to know at once.
         config: dict[str, Any] = {
             "url": self.url,
             "timeout": self.timeout_s,
@@ -189,28 +202,28 @@ class TritonSettings(_Section):
 
     url: str = "127.0.0.1:8001"
     model_repository: Path | None = None
-    """The folder that Triton reads its models from, for adding versions; None if it is not here."""
+    """Folder from which Triton reads its models; needed to add versions. None if not reachable."""
     critic: str = "critic"
-    """Name of the model; empty for none, as for the two below."""
+    """Name of the critic; empty for no critic."""
     parser: str = "parser"
-    """Reads spectra."""
+    """Name of the model that reads spectra; empty for none."""
     map_parser: str = "map_parser"
-    """Reads continuum maps."""
+    """Name of the model that reads continuum maps; empty for none."""
     refined_redshift: bool = True
-    """Whether scored galaxies carry the refined redshift too, which is not the one in force."""
+    """Whether scores also contain the refined redshift; the redshift in force stays another."""
     deadline_s: float = Field(default=10.0, gt=0)
     retries: int = Field(default=3, ge=0)
 
 
 class Workers(_Section):
-    """Processes of each stage that ``mmbroker run`` runs."""
+    """Number of processes of each stage that ``mmbroker run`` runs."""
 
     build_fingerprints: int = Field(default=1, ge=1)
     score_galaxies: int = Field(default=1, ge=1)
     publish_alerts: int = Field(default=1, ge=1)
 
     def of(self, stage: str) -> int:
-        """Processes of a stage, by its name."""
+        """Number of processes of a stage, by its name."""
         return int(getattr(self, stage.replace("-", "_")))
 
 
@@ -225,12 +238,12 @@ class StageSettings(_Section):
     workers: Workers = Workers()
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(default=0, ge=0, le=65535)
-    """Of the first process that ``mmbroker run`` starts; the others count up. 0: free ones."""
+    """Port of the first process of ``mmbroker run``; the next ones count up. 0: any free ports."""
 
     @field_validator("workers", mode="before")
     @classmethod
     def _of_all_stages(cls, value: object) -> object:
-        """One number is that of every stage."""
+        """A single number applies to every stage."""
         if isinstance(value, int):
             return dict.fromkeys(Workers.model_fields, value)
         return value
@@ -249,7 +262,7 @@ DEFAULT_ALERT_STREAMS = (
 
 
 class Settings(BaseSettings):
-    """Everything that can be set."""
+    """All settings."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
@@ -272,7 +285,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Environment before file; see the module's docstring."""
+        """The environment comes before the file; see the module's docstring."""
         file = TomlConfigSettingsSource(settings_cls, config_file())
         return init_settings, env_settings, file
 
@@ -288,7 +301,7 @@ class Settings(BaseSettings):
         return streams
 
     def told_of(self, local: LocalServers) -> Self:
-        """The same with the addresses of local servers, where no other was named."""
+        """The same settings with the addresses of local servers, where they name no others."""
         given = self.kafka.model_dump(include=self.kafka.model_fields_set)
         user = None if "sasl_password" in given else given.get("sasl_username")
         found = local.addresses(self.stack_directory, user)
@@ -304,20 +317,20 @@ class Settings(BaseSettings):
 
     @property
     def store_directory(self) -> Path:
-        """Where the store lives."""
+        """Directory of the store."""
         return self.data_directory / "store"
 
     @property
     def stack_directory(self) -> Path:
-        """Where a local stack lives."""
+        """Directory of a local stack."""
         return stack_directory(self.data_directory)
 
 
 def _completed(section: S, found: dict[str, Any], address: str) -> S:
-    """A section with what was found where nothing is set.
+    """A section, completed by what was found about a local server.
 
-    If it names another server, what was found means nothing to that: neither passwords nor
-    folders.
+    If the section names another server, nothing is added: passwords and folders of the local server
+    do not apply to it.
     """
     given = section.model_dump(include=section.model_fields_set)
     if given.get(address, found.get(address)) != found.get(address):
@@ -326,12 +339,12 @@ def _completed(section: S, found: dict[str, Any], address: str) -> S:
 
 
 def stack_directory(data_directory: Path) -> Path:
-    """Where a local stack lives."""
+    """Directory of a local stack."""
     return data_directory / "stack"
 
 
 def config_file() -> Path:
-    """The TOML file with settings; need not exist."""
+    """Path of the TOML file with settings; the file need not exist."""
     return Path(os.environ.get(CONFIG_VARIABLE, "mmbroker.toml"))
 
 
@@ -339,7 +352,7 @@ def load(local: LocalServers | None = None) -> Settings:
     """The settings in force.
 
     Args:
-        local: tells of servers that run on this machine; None for none.
+        local: tells which servers run on this machine; None to look for none.
 
     Raises:
         SettingsError: a setting is wrong, or the file cannot be read.
@@ -360,7 +373,7 @@ def load(local: LocalServers | None = None) -> Settings:
 
 
 def _place(problem: ErrorDetails) -> str:
-    """Where a wrong setting stands: in the environment, in the file, or nobody knows."""
+    """Where a wrong setting is: variable or file with its name; the bare name if not known."""
     place = problem["loc"]
     variable = PREFIX + "__".join(map(str, place)).upper()
     if variable in os.environ:
@@ -369,7 +382,7 @@ def _place(problem: ErrorDetails) -> str:
     if not config_file().is_file():
         return name
     found: Any = tomllib.loads(config_file().read_text())
-    # Of a name that is missing, what it is missing in.
+    # If a name is missing, look for the section in which it is missing.
     inner = place[:-1] if problem["type"] == "missing" else place
     try:
         for key in inner:
@@ -380,10 +393,10 @@ def _place(problem: ErrorDetails) -> str:
 
 
 def _require_known_variables() -> None:
-    """Refuse what looks like a variable of ours and would be passed over.
+    """Refuse misspelt variables, which would be ignored.
 
     Raises:
-        SettingsError: a variable of the environment is called nearly as one that is read.
+        SettingsError: an environment variable is spelt nearly like one of the settings.
     """
     known = [CONFIG_VARIABLE, *_variables(Settings)]
     for variable in os.environ:

@@ -1,4 +1,4 @@
-"""The one place that names topics, keys and consumer groups."""
+"""Names and policies of the topics, and the key of an observation; no other module has them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mmbroker.streams.names import BUILD_FINGERPRINTS, PUBLISH_ALERTS, SCORE_GAL
 
 DAY_MS = 24 * 3600 * 1000
 LARGEST_MESSAGE_BYTES = 16 * 2**20
-"""Twice the largest event: a quarantine message holds one whole."""
+"""Twice the size of the largest event: a quarantine message holds a whole event."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Topic:
     name: str
     config: dict[str, str] = field(default_factory=dict)
     partitions: int | None = None
-    """None: as the settings say."""
+    """Number of partitions; None for the number in the settings."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Topics:
     """Every topic of one broker.
 
     Attributes:
-        prefix: what all names begin with; several brokers can share a Kafka.
-        alert_streams: the alert streams, a topic each.
+        prefix: start of all names, so that several brokers can share a Kafka.
+        alert_streams: the alert streams; each has a topic.
     """
 
     prefix: str = "mm"
@@ -69,7 +69,7 @@ class Topics:
 
     @property
     def every_alert(self) -> str:
-        """What the names of the topics of all alert streams begin with."""
+        """Start of the names of all topics with alerts."""
         return f"{self.prefix}.alerts."
 
     def alerts(self, stream: str) -> str:
@@ -103,13 +103,13 @@ class Topics:
 
 
 def observation_key(observation: Observation) -> bytes:
-    """Key of an observation: its sky cell, so that neighbours mostly share a partition."""
+    """Key of an observation: its sky cell, so that most neighbours share a partition."""
     cell = publishing_cell(observation.right_ascension_deg, observation.declination_deg)
     return str(cell).encode()
 
 
 def flow(topics: Topics) -> list[tuple[str, str]]:
-    """The stages with the topic that each reads, in the order of the flow."""
+    """(stage, topic that it reads) of all stages, in the order of the flow."""
     return [
         (BUILD_FINGERPRINTS, topics.observations),
         (SCORE_GALAXIES, topics.fingerprints),

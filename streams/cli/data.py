@@ -1,4 +1,4 @@
-"""Commands that publish observations and read what came of them."""
+"""Commands that publish observations and show what the broker made of them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ class Frame(StrEnum):
     topocentric = "TOPOCENTRIC"
 
 
-HEADER: dict[str, Any] = {"rich_help_panel": "Spectra and maps: instead of what the header says"}
+HEADER: dict[str, Any] = {
+    "rich_help_panel": "Spectra and maps: values that replace those of the header"
+}
 
 
 @app.command()
@@ -40,33 +42,39 @@ def publish(
     ] = None,
     mapping: Annotated[
         str | None,
-        typer.Option(help="Which columns mean what: a TOML file, or the name of an included one."),
+        typer.Option(
+            help="Says what the columns mean: a TOML file, or the name of an included mapping."
+        ),
     ] = None,
-    rate: Annotated[float | None, typer.Option(help="At most so many observations/s.")] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Send at most this many observations per second.")
+    ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Validate everything, send nothing.")
+        bool, typer.Option("--check", help="Validate everything and send nothing.")
     ] = False,
     correct: Annotated[
         bool,
         typer.Option(
             "--correct",
-            help="Tables that were published before: send what has changed in them, in place of "
-            "what was published of it. What is no longer in them stays.",
+            help="For tables that were published before: send only new and changed rows. A changed "
+            "row replaces what was published of it. Rows that were deleted stay published.",
         ),
     ] = False,
     all_problems: Annotated[
         bool,
         typer.Option(
             "--all-problems",
-            help=f"Tell every problem, not only the first {PROBLEMS_TOLD} of each kind.",
+            help=f"Show every problem, not only the first {PROBLEMS_TOLD} of each kind.",
         ),
     ] = False,
     simulated: Annotated[
         int | None,
-        typer.Option(help="Also send observations of so many SIMULATED galaxies.", min=1),
+        typer.Option(help="Also send observations of this many SIMULATED galaxies.", min=1),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 0,
-    instrument: Annotated[str | None, typer.Option(help="Instrument.", **HEADER)] = None,
+    instrument: Annotated[
+        str | None, typer.Option(help="Name of the instrument.", **HEADER)
+    ] = None,
     right_ascension: Annotated[
         float | None, typer.Option(help="ICRS right ascension in degrees.", **HEADER)
     ] = None,
@@ -87,7 +95,7 @@ def publish(
         float | None, typer.Option(help="Effective frequency of a map in GHz.", **HEADER)
     ] = None,
 ) -> None:
-    """Publish observations. Ids are deterministic: publishing twice changes nothing."""
+    """Publish observations. Publishing the same ones again changes nothing."""
     from mmbroker.processors.ingest.headers import Given
     from mmbroker.processors.ingest.mapping import load_mapping
     from mmbroker.streams.publishing.files import publish_files, publish_simulated
@@ -131,16 +139,29 @@ def _frame(frame: Frame | None) -> SpectralFrame | None:
 @app.command()
 def subscribe(
     stream: Annotated[
-        str, typer.Argument(help="An alert stream; or scored, fingerprints, quarantine, ...")
+        str,
+        typer.Argument(
+            help="An alert stream, or one of: observations, fingerprints, scored, quarantine, "
+            "followup, outcomes."
+        ),
     ],
     start: Annotated[
-        str, typer.Option("--from", help="earliest, latest, or a time as 2026-05-01T12:00.")
+        str,
+        typer.Option(
+            "--from", help="Where to start: earliest, latest, or a UTC time as 2026-05-01T12:00."
+        ),
     ] = "latest",
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line.")] = False,
-    as_table: Annotated[bool, typer.Option("--table", help="A row a message.")] = False,
-    until_end: Annotated[bool, typer.Option(help="Stop at the end of the stream.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print each message as JSON on one line.")
+    ] = False,
+    as_table: Annotated[
+        bool, typer.Option("--table", help="Print each message as a row of a table.")
+    ] = False,
+    until_end: Annotated[
+        bool, typer.Option(help="Stop at the end of the stream, or wait for more messages.")
+    ] = False,
 ) -> None:
-    """Print a stream: a table on a terminal, JSON otherwise."""
+    """Print the messages of a stream: as a table on a terminal, otherwise as JSON."""
     from mmbroker.streams.subscribing.read import read, row
 
     if as_json and as_table:
@@ -164,9 +185,9 @@ def top(
         bool, typer.Option("--watch", help="Follow the changes until Ctrl-C.")
     ] = False,
     rows: Annotated[int, typer.Option(help="How many galaxies.", min=1)] = 20,
-    svg: Annotated[Path | None, typer.Option(help="Also write the table as a picture.")] = None,
+    svg: Annotated[Path | None, typer.Option(help="Also write the table to this SVG file.")] = None,
 ) -> None:
-    """Show the best galaxies, ranked."""
+    """Show the galaxies with the highest probability that their redshift is right."""
     from mmbroker.streams.subscribing import top as standings
 
     settings = current_settings()
@@ -190,7 +211,7 @@ def top(
 
 @app.command()
 def explain(galaxy: Annotated[str, typer.Argument(help="Id of the galaxy.")]) -> None:
-    """Show in words and numbers how a galaxy's score came about."""
+    """Show how a galaxy's score came about, in words and numbers."""
     from mmbroker.streams.operating import verify
     from mmbroker.streams.subscribing import explain as explaining
 
@@ -199,7 +220,10 @@ def explain(galaxy: Annotated[str, typer.Argument(help="Id of the galaxy.")]) ->
 
 @app.command()
 def verify(galaxy: Annotated[str, typer.Argument(help="Id of the galaxy.")]) -> None:
-    """Make a galaxy's fingerprint and score again from its observations, compare bit for bit."""
+    """Compute a galaxy's fingerprint and score again from its observations, and compare.
+
+    Both have to be the same to the bit. Exit status 1 when one differs or cannot be made again.
+    """
     from mmbroker.streams.operating import verify
 
     same = True

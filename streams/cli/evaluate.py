@@ -1,4 +1,4 @@
-"""``mmbroker evaluate``: how good the science is, on real galaxies."""
+"""``mmbroker evaluate``: measures how good the redshifts are, on galaxies with known ones."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ import typer
 from mmbroker.models.packaged.networks import WEIGHTS
 from mmbroker.streams.cli.shared import console
 
-evaluate_app = typer.Typer(help="How good the science is, on real galaxies.", no_args_is_help=True)
+evaluate_app = typer.Typer(
+    help="Measure how good the redshifts are, on galaxies with known ones.", no_args_is_help=True
+)
 
 
 class RedshiftModel(StrEnum):
-    """Estimates of ours to judge."""
+    """Which of the broker's redshift estimates are evaluated."""
 
     conventional = "conventional"
     refined = "refined"
@@ -39,22 +41,25 @@ class Split(StrEnum):
 def evaluate_redshift(
     table: Annotated[Path, typer.Argument(help="Table with spectroscopic redshifts.")],
     mapping: Annotated[
-        str | None, typer.Option(help="A TOML file, or the name of an included mapping.")
+        str | None,
+        typer.Option(
+            help="Says what the columns mean: a TOML file, or the name of an included mapping."
+        ),
     ] = None,
     model: Annotated[
-        RedshiftModel, typer.Option(help="Which estimates of ours.")
+        RedshiftModel, typer.Option(help="Which of the broker's estimates to evaluate.")
     ] = RedshiftModel.conventional,
     split: Annotated[
         Split,
         typer.Option(
-            help="Only that part of the training data; unseen: only galaxies, of any table, that "
-            "redshifts were not learned from."
+            help="Use only this part of the training data. With unseen, use only galaxies from "
+            "which the redshifts were not learned; this works with any table."
         ),
     ] = Split.all,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Write a plot to this PNG file.")] = None,
 ) -> None:
-    """Compare the stream's redshifts with spectroscopic ones, beside the published estimate's."""
+    """Compare the broker's redshifts, and a published estimate, with spectroscopic redshifts."""
     from mmbroker.models.redshift.evaluate import evaluate, page
 
     if plot is not None and not plot.absolute().parent.is_dir():
@@ -72,9 +77,10 @@ def evaluate_redshift(
 def evaluate_tune(
     tables: Annotated[list[Path], typer.Argument(help="Tables with spectroscopic redshifts.")],
 ) -> None:
-    """Tune the redshift's constants by cross-validation, then its probability. Takes minutes.
+    """Tune the constants of the redshift by cross-validation, then calibrate its probability.
 
-    Writes processors/redshift/tuned.json and models/weights/redshift_calibration.json.
+    This takes minutes. It writes processors/redshift/tuned.json and
+    models/weights/redshift_calibration.json.
     """
     from mmbroker.models.redshift.evaluate import tune_tables
 
@@ -91,7 +97,7 @@ def evaluate_calibrate(
 ) -> None:
     """Calibrate the probability that a redshift is right.
 
-    Writes models/weights/redshift_calibration.json, whose card is then written by
+    This writes models/weights/redshift_calibration.json. Afterwards write its card with
     python -m mmbroker.models.redshift.conventional.probability.
     """
     from mmbroker.models.redshift.evaluate import tune_tables
@@ -101,5 +107,5 @@ def evaluate_calibrate(
 
 
 def _packaged(package: str, name: str) -> Path:
-    """A data file of a working copy."""
+    """Path of a data file in a package of the working copy."""
     return Path(str(resources.files(package) / name))

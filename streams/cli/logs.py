@@ -1,4 +1,4 @@
-"""What the commands log, and what they leave out."""
+"""Sets up the log of the commands and leaves out messages that say nothing new."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ REPEAT_AFTER_S = 60.0
 
 
 def set_up_logging(verbose: bool) -> None:
-    """Log to stderr: readably on a terminal, with time and place otherwise."""
+    """Log to standard error: in colours on a terminal, otherwise with time and module.
+
+    Args:
+        verbose: also log what the libraries say below the level of a warning.
+    """
     if sys.stderr.isatty():
         handler: logging.Handler = RichHandler(console=errors, show_path=False)
         text = "%(message)s"
@@ -30,11 +34,12 @@ def set_up_logging(verbose: bool) -> None:
 
 
 class _News(logging.Filter):
-    """Passes what is worth a line.
+    """Drops messages that do not help.
 
-    Not what every new broker answers its first idempotent producer, which tries again; nor the
-    failures of a client's first connection, of which an error gives the reason once; nor what a
-    library has said within the last minute, as a client does that tries again for ever.
+    - A new Kafka says "Coordinator load in progress" to its first idempotent producer, which then
+      tries again by itself.
+    - A client reports each failure of its first connection; an error tells the reason once.
+    - A library that tries again for ever repeats itself: the same text is logged once a minute.
     """
 
     def __init__(self) -> None:

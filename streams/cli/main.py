@@ -1,11 +1,11 @@
-"""The command line: ``mmbroker --help``."""
+"""Entry point of the command line: puts the groups of commands together and reports errors."""
 
 from __future__ import annotations
 
 import os
 
 # One thread for linear algebra: the stages scale by processes, and a result must not depend on how
-# many cores share a sum. It has to be said before numpy is loaded.
+# many cores share a sum. The variables have to be set before numpy is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
@@ -21,7 +21,7 @@ from mmbroker.streams.cli.logs import set_up_logging
 from mmbroker.streams.cli.shared import EXPECTED_ERRORS, app, console, errors
 
 COMMANDS = (data, run)
-"""Imported for their commands, which they add to ``app``."""
+"""Modules that add their commands to ``app`` when they are imported."""
 
 app.add_typer(stack.stack_app, name="stack")
 app.add_typer(models.models_app, name="models")

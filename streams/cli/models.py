@@ -1,4 +1,4 @@
-"""``mmbroker models``: which versions of the models are served and in force."""
+"""``mmbroker models``: shows, adds, switches and removes versions of the models on Triton."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import typer
 from mmbroker.streams.cli.shared import console, current_settings
 
 models_app = typer.Typer(
-    help="""The models on Triton: which versions are served, and which one is in force.
+    help="""Show and switch the versions of the models on Triton.
 
-A new version is loaded beside the former ones, which go on answering; then it is switched to, and
-back, without a restart of anything:
+Triton can serve several versions of a model. The stages ask the one that is in force. You can
+switch to another version and back, and nothing is restarted. An example:
 
-mmbroker models add critic DIRECTORY: it is served beside version 1
+mmbroker models add critic DIRECTORY: Triton serves version 2 beside version 1
 
-mmbroker models use critic 2: from the next batch on scores come from it
+mmbroker models use critic 2: scores come from version 2, from the next batch on
 
-mmbroker rescore: the galaxies that are there get such scores too
+mmbroker rescore: galaxies that were scored before get new scores too (stop the stages first)
 
-mmbroker models use critic 1: the way back
+mmbroker models use critic 1: back to version 1
 
-A new version of a parser reads what comes in from then on; trees that are there stay.
+A new version of a parser reads only new observations; the feature trees of others stay.
 """,
     no_args_is_help=True,
 )
@@ -33,11 +33,11 @@ A new version of a parser reads what comes in from then on; trees that are there
 
 @models_app.command("list")
 def models_list(
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show the versions that Triton serves, and which is in force.
+    """Show which versions Triton serves, and which are in force.
 
-    Exit status 1 when one in force is not served: the stage that needs it waits.
+    Exit status 1 when a version in force is not served; the stage that needs it waits then.
     """
     from mmbroker.streams.operating import model_versions as serving
 
@@ -55,23 +55,24 @@ def models_add(
     name: Annotated[
         str,
         typer.Argument(
-            help="Of the model: critic, generator, parser, map_parser, refined_colours,"
-            " refined_gate, or a new one."
+            help="Name of the model: critic, generator, parser, map_parser, refined_colours,"
+            " refined_gate, or a new name."
         ),
     ],
     directory: Annotated[
         Path,
         typer.Argument(
-            help="Has NAME.onnx, its card NAME.json (as in models/weights) and, if the model is"
-            " calibrated, NAME_calibration.json."
+            help="Directory with NAME.onnx, its card NAME.json (as in models/weights) and, if the"
+            " model is calibrated, NAME_calibration.json."
         ),
     ],
 ) -> None:
-    """Load the next version of a model beside those that are served.
+    """Have Triton load a new version of a model, beside the versions that it serves.
 
-    The others go on answering while it is loaded, and the one in force stays in force. What is not
-    whole, or has other inputs or outputs than the model, is refused and changes nothing. Needs
-    triton.model_repository, the folder that Triton reads; a local stack says it by itself.
+    The other versions go on answering, and the version in force does not change. If a file is
+    missing, or if the inputs or outputs differ from the model's, the version is refused and nothing
+    changes. The setting triton.model_repository has to name the folder from which Triton reads
+    models; with a local stack it is set by itself.
     """
     from mmbroker.streams.operating import model_versions as serving
 
@@ -106,15 +107,15 @@ _READS_FROM_NOW_ON = (
 
 @models_app.command("use")
 def models_use(
-    name: Annotated[str, typer.Argument(help="Of the model.")],
-    version: Annotated[int, typer.Argument(help="As in: mmbroker models list", min=1)],
+    name: Annotated[str, typer.Argument(help="Name of the model.")],
+    version: Annotated[int, typer.Argument(help="Number, as in: mmbroker models list", min=1)],
 ) -> None:
-    """Put a version of a model in force, after a look whether it is served and answers.
+    """Put a version of a model in force, if Triton serves it and it answers.
 
-    Every process asks it from its next batch on, with the calibration that belongs to it; nothing
-    is restarted. Galaxies that are there keep their scores until they are observed again, or all
-    are scored again: mmbroker rescore, with the stages stopped. Feature trees are not read again.
-    The two networks of the refined redshift belong together: with one goes the other.
+    Every stage asks it from its next batch on, with the calibration of that version. Nothing is
+    restarted. Galaxies keep their scores until they are observed again. To score all galaxies
+    again, stop the stages and run: mmbroker rescore. Feature trees stay as they are. The two
+    networks of the refined redshift belong together: if you switch one, the other is switched too.
     """
     from mmbroker.streams.operating import model_versions as serving
 
@@ -134,10 +135,10 @@ def models_use(
 
 @models_app.command("remove")
 def models_remove(
-    name: Annotated[str, typer.Argument(help="Of the model.")],
-    version: Annotated[int, typer.Argument(help="As in: mmbroker models list", min=1)],
+    name: Annotated[str, typer.Argument(help="Name of the model.")],
+    version: Annotated[int, typer.Argument(help="Number, as in: mmbroker models list", min=1)],
 ) -> None:
-    """Delete a version that is not in force, from Triton and the folder it reads.
+    """Delete a version that is not in force from Triton and from its model repository.
 
     Scores that came from it can no longer be verified.
     """

@@ -36,7 +36,7 @@ def demo(
         bool, typer.Option("--once", help="End when every observation is accounted for.")
     ] = False,
 ) -> None:
-    """Run everything on this machine with the demo sample, and watch the ranked galaxies."""
+    """Run the whole broker on this machine with the demo sample, and show the ranked galaxies."""
     from mmbroker.streams.proving.demo import run_demo
 
     if not run_demo(console, once):
@@ -48,10 +48,12 @@ def stage(
     name: Annotated[StageName, typer.Argument(help="Which stage.")],
     instance: Annotated[
         str | None,
-        typer.Option(help="Names this process among those of its stage; keep it over restarts."),
+        typer.Option(
+            help="Name of this process among those of its stage. Use the same name after a restart."
+        ),
     ] = None,
 ) -> None:
-    """Run one stage alone, as a container does."""
+    """Run one process of one stage, for example in a container."""
     from mmbroker.streams.running.process import run_stage
     from mmbroker.streams.running.stages import STAGES
     from mmbroker.streams.running.supervise import end_with_supervisor
@@ -65,10 +67,13 @@ def stage(
 @app.command()
 def check(
     create_topics: Annotated[
-        bool, typer.Option("--create-topics", help="Create the topics that are missing, first.")
+        bool, typer.Option("--create-topics", help="First create the topics that are missing.")
     ] = False,
 ) -> None:
-    """Say whether everything that the settings name is reachable and right."""
+    """Check everything that the settings name: Kafka, topics, Triton, the store and more.
+
+    Exit status 1 when something is not reachable or not right.
+    """
     from mmbroker.streams.kafka import client as kafka
     from mmbroker.streams.operating import check as checks
 
@@ -86,9 +91,9 @@ def check(
 
 @app.command()
 def backup(
-    target: Annotated[Path, typer.Argument(help="The directory to make; must not exist.")],
+    target: Annotated[Path, typer.Argument(help="A new directory for the copy.")],
 ) -> None:
-    """Copy the store as it is at this moment; the stages may run."""
+    """Copy the store as it is now. The stages may run meanwhile."""
     from mmbroker.streams.operating.backup import back_up
 
     console.print(back_up(current_settings(), target).text, soft_wrap=True)
@@ -98,14 +103,18 @@ def backup(
 def rebuild(
     replace: Annotated[
         bool,
-        typer.Option("--replace", help="Also when there is a store: it is moved aside."),
+        typer.Option(
+            "--replace", help="Also replace a store that is whole. It is moved aside, not deleted."
+        ),
     ] = False,
     backup: Annotated[
         Path | None,
-        typer.Option(help="A backup, or a store moved aside: has what Kafka no longer holds."),
+        typer.Option(
+            help="A backup, or a store that was moved aside, for what Kafka no longer holds."
+        ),
     ] = None,
 ) -> None:
-    """Make the store again from Kafka, and from a backup; the stages must not run."""
+    """Make the store again from Kafka and, if there is one, a backup. Stop the stages first."""
     from mmbroker.streams.operating.rebuild import rebuild as make_again
 
     console.print(make_again(current_settings(), replace, backup).text, soft_wrap=True)
@@ -113,9 +122,9 @@ def rebuild(
 
 @app.command()
 def rescore() -> None:
-    """Have all galaxies scored again, after a new model or calibration.
+    """Have all galaxies scored again, for example with a new model or calibration.
 
-    The stage score-galaxies must not run.
+    Stop the stage score-galaxies first, and start it again afterwards.
     """
     from mmbroker.streams.operating.rescore import rescore as read_again
 
@@ -129,9 +138,12 @@ def rescore() -> None:
 
 @app.command()
 def ledger(
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Account for every event of every stage. Exit status 1 while it does not add up."""
+    """Show for every stage how many events came in and what became of them.
+
+    Exit status 1 while the numbers do not add up.
+    """
     from mmbroker.streams.operating import ledger as accounts
 
     with reading_store() as (settings, reading):

@@ -1,4 +1,4 @@
-"""What all commands share."""
+"""The application object, the consoles and the settings that all commands share."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ EXPECTED_ERRORS = (
     OSError,
     ValueError,
 )
-"""What a user can mend: shown as one line. Everything else is a fault of this program."""
+"""Errors that a user can mend; they are shown in one line. All others are faults of this program
+and are shown with their traceback."""
 
 
 def current_settings() -> Settings:
@@ -42,7 +43,7 @@ def current_settings() -> Settings:
 
 @contextmanager
 def reading_store() -> Iterator[tuple[Settings, Any]]:
-    """The settings in force, and the store as it is at this moment."""
+    """The settings in force, and the store as it is when the block begins."""
     from mmbroker.streams.store import open_store
 
     settings = current_settings()

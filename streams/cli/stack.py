@@ -1,4 +1,4 @@
-"""``mmbroker stack``: a real Kafka and a real Triton on this machine."""
+"""``mmbroker stack``: runs a real Kafka and a real Triton on this machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mmbroker.deploy.local import LocalStack, StackStatus
 from mmbroker.streams.cli.shared import console, current_settings
 
 stack_app = typer.Typer(
-    help="A real Kafka and a real Triton on this machine.", no_args_is_help=True
+    help="Run a real Kafka and a real Triton on this machine.", no_args_is_help=True
 )
 
 
@@ -31,13 +31,13 @@ def stack_up(
         bool | None,
         typer.Option(
             "--secured/--open",
-            help="Kafka with encryption, users (SCRAM) and permissions, or open to this machine;"
-            " by default as it was before, at first open.",
+            help="Secured: Kafka has encryption, users (SCRAM) and permissions. Open: every user"
+            " of this machine can use it. The default is as last time, and open the first time.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Start Kafka and Triton, detached, and install them first if need be."""
+    """Start Kafka and Triton in the background; install them first if they are missing."""
     from mmbroker.models.serving.repository import provide
 
     settings = current_settings()
@@ -54,7 +54,7 @@ def stack_up(
 
 @stack_app.command("down")
 def stack_down() -> None:
-    """Stop them; their data stay."""
+    """Stop Kafka and Triton. Their data are kept."""
     stack = LocalStack(current_settings().stack_directory)
     said = "the stack in {} is stopped" if stack.down() else "no stack ran in {}"
     console.print(said.format(stack.directory), soft_wrap=True)
@@ -62,7 +62,7 @@ def stack_down() -> None:
 
 @stack_app.command("status")
 def stack_status() -> None:
-    """Show what runs where. Exit status 1 when something does not."""
+    """Show which servers run, and where. Exit status 1 when one does not run."""
     status = LocalStack(current_settings().stack_directory, quiet=True).status()
     _show_stack(status)
     if not status.ready:
@@ -73,10 +73,15 @@ def stack_status() -> None:
 def stack_environment(
     user: Annotated[
         str | None,
-        typer.Option(help="Of a secured stack: mmbroker, reader (alerts only) or admin."),
+        typer.Option(
+            help="User of a secured stack: mmbroker, reader (reads alerts only) or admin."
+        ),
     ] = None,
 ) -> None:
-    """Print the variables that point to the stack, for a shell. With passwords, if secured."""
+    """Print the environment variables with which a shell reaches the stack.
+
+    The variables of a secured stack contain a password.
+    """
     stack = LocalStack.attach(current_settings().stack_directory, quiet=True)
     for name, value in stack.environment(user).items():
         sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
@@ -85,7 +90,7 @@ def stack_environment(
 @stack_app.command("logs")
 def stack_logs(
     component: Annotated[Server, typer.Argument(help="Which server.")],
-    lines: Annotated[int, typer.Option(help="How many of the last lines.")] = 100,
+    lines: Annotated[int, typer.Option(help="How many lines, counted from the end.")] = 100,
 ) -> None:
     """Print the end of a server's log."""
     stack = LocalStack(current_settings().stack_directory, quiet=True)

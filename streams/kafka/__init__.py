@@ -1,1 +1,1 @@
-"""Kafka: clients, producers, offsets, the schema registry."""
+"""Everything that talks to Kafka or to a schema registry: clients, a producer, offsets."""

@@ -1,4 +1,4 @@
-"""Clients of Kafka: administration, topics, consumers for reading along."""
+"""Makes clients of Kafka, creates topics, and says what exists and what is allowed."""
 
 from __future__ import annotations
 
@@ -28,30 +28,34 @@ Client = TypeVar("Client", Consumer, AdminClient)
 METADATA_TIMEOUT_S = 10.0
 RETRY_PAUSE_S = 0.2
 RECONNECT_MS = 1000
-"""Longest pause before Kafka is tried again; librdkafka's own, 10 s, passes after it is back."""
+"""Longest pause before a client connects again. With librdkafka's default of 10 s, a client could
+wait that long although Kafka is back."""
 PROMPT_S = 1.0
-"""After so long without an answer it is time to find out why, and to say what is waited for."""
+"""After this time without an answer, we look for the reason and log what we wait for."""
 
 
 class KafkaUnavailableError(InfrastructureError):
-    """Kafka did not take or answer what it was sent; the message says why."""
+    """Kafka did not take a message or did not answer a request; the text says why."""
 
 
 def consumer(settings: KafkaSettings, group: str | None = None, **options: Any) -> Consumer:
-    """A consumer for reading along: it commits nothing.
+    """A consumer that commits offsets only when it is told to.
 
     Args:
         settings: how to reach Kafka.
-        group: consumer group; a name of its own by default.
+        group: consumer group; by default the name of the user, or ``mmbroker-reader``.
         options: further librdkafka options, with ``_`` for ``.``.
+
+    Raises:
+        SettingsError: a setting is wrong.
     """
     return _configured(
         Consumer,
         settings,
         {
             **settings.client(),
-            # Nothing is committed, but Kafka asks whether the user may use the group; a user's own
-            # groups commonly begin with the name.
+            # Readers commit nothing, but Kafka still checks whether the user may use the group.
+            # Users are commonly allowed groups that begin with their own name.
             "group.id": group or settings.sasl_username or "mmbroker-reader",
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
@@ -65,7 +69,11 @@ def consumer(settings: KafkaSettings, group: str | None = None, **options: Any) 
 
 
 def admin(settings: KafkaSettings) -> AdminClient:
-    """An administration client."""
+    """An administration client.
+
+    Raises:
+        SettingsError: a setting is wrong.
+    """
     return _configured(AdminClient, settings, {**settings.client(), "logger": log})
 
 
@@ -74,7 +82,7 @@ def _configured(client: type[Client], settings: KafkaSettings, config: dict[str,
         return client(config)
     except KafkaException as error:
         if settings.security_protocol.endswith("SSL"):
-            tls_context(settings)  # which file is wrong it says better
+            tls_context(settings)  # its error says which file is wrong
         raise SettingsError(f"kafka: {error.args[0].str()}") from error
 
 
@@ -85,12 +93,12 @@ def existing_topics(
 
     Args:
         settings: how to reach Kafka.
-        client: asks; by default a client of its own. A consumer that has asked is connected, and
-            what it reads next comes sooner.
+        client: asks Kafka; by default a new client. A consumer that has asked is connected, so that
+            its first messages come sooner.
 
     Raises:
-        KafkaUnavailableError: Kafka cannot be reached; told at once of a local stack that is not
-            there, of another after a while.
+        KafkaUnavailableError: Kafka cannot be reached. For a local stack that does not run this is
+            raised after about a second, for another Kafka after ``METADATA_TIMEOUT_S``.
     """
     asked = admin(settings) if client is None else client
     try:
@@ -122,8 +130,8 @@ def partitions_of(
         client: as for ``existing_topics``.
 
     Raises:
-        KafkaUnavailableError: Kafka cannot be reached, there is no such topic, or the user may not
-            know of it.
+        KafkaUnavailableError: Kafka cannot be reached, there is no such topic, or the user has no
+            permission to see it.
     """
     count = existing_topics(settings, client).get(topic)
     if count is None:
@@ -132,7 +140,7 @@ def partitions_of(
 
 
 def why_missing(settings: KafkaSettings, topics: Iterable[str]) -> dict[str, str]:
-    """Of topics that are not among the existing ones, why each is not and what to do.
+    """Why topics are not among the existing ones, and what to do; by topic.
 
     Raises:
         KafkaUnavailableError: Kafka cannot be reached.
@@ -149,12 +157,12 @@ def why_missing(settings: KafkaSettings, topics: Iterable[str]) -> dict[str, str
 
 
 def hidden_topics(settings: KafkaSettings, topics: Iterable[str]) -> set[str]:
-    """Those of some topics of which Kafka does not tell the user whether they exist.
+    """Those of the given topics that the user has no permission to see.
 
     Raises:
         KafkaUnavailableError: Kafka cannot be reached.
     """
-    # Unlike other clients, a consumer does not create what it asks for.
+    # Unlike other clients, a consumer does not create a topic by asking for it.
     with closing(consumer(settings)) as reader:
         try:
             errors = {
@@ -176,7 +184,7 @@ def require_group(settings: KafkaSettings, group: str) -> None:
     Raises:
         KafkaUnavailableError: the user may not.
     """
-    client = admin(settings)  # a client that is collected cancels what it was asked
+    client = admin(settings)  # kept in a variable: a client that is collected cancels its requests
     asked = client.describe_consumer_groups(
         [group], include_authorized_operations=True, request_timeout=METADATA_TIMEOUT_S
     )
@@ -197,7 +205,10 @@ def consumer_group(settings: KafkaSettings, stage: str) -> str:
 
 
 def create_topics(settings: KafkaSettings, topics: Iterable[Topic]) -> list[str]:
-    """Create the topics that are missing; their names.
+    """Create the topics that are missing.
+
+    Returns:
+        The names of the topics that were missing.
 
     Raises:
         KafkaUnavailableError: Kafka cannot be reached or refuses.
@@ -215,7 +226,7 @@ def create_topics(settings: KafkaSettings, topics: Iterable[Topic]) -> list[str]
     ]
     if not missing:
         return []
-    client = admin(settings)  # a client that is collected cancels what it was asked
+    client = admin(settings)  # kept in a variable: a client that is collected cancels its requests
     for name, future in client.create_topics(missing).items():
         try:
             future.result()
@@ -227,13 +238,13 @@ def create_topics(settings: KafkaSettings, topics: Iterable[Topic]) -> list[str]
 
 
 def topic_config(settings: KafkaSettings, name: str) -> dict[str, str]:
-    """The configuration that Kafka has in force for a topic.
+    """The configuration of a topic that is in force in Kafka.
 
     Raises:
         KafkaUnavailableError: Kafka does not tell.
     """
     resource = ConfigResource(ResourceType.TOPIC, name)
-    client = admin(settings)  # a client that is collected cancels what it was asked
+    client = admin(settings)  # kept in a variable: a client that is collected cancels its requests
     future = client.describe_configs([resource])[resource]
     try:
         return {key: entry.value for key, entry in future.result().items()}

@@ -1,4 +1,4 @@
-"""Where topics begin and end, and how far a consumer group has read."""
+"""Asks Kafka where topics begin and end, and how far a consumer group has read."""
 
 from __future__ import annotations
 
@@ -27,10 +27,24 @@ WITHOUT_COORDINATOR = (
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.NOT_COORDINATOR,
 )
+"""Errors of a Kafka that has no coordinator for the group yet; they pass."""
+
+WITHOUT_LEADER = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+)
+"""Errors of a Kafka that has no leader for a partition yet; they pass."""
+
+LEADER_PAUSE_S = 0.1
 
 
 def committed_offsets(settings: KafkaSettings, stage: str, topic: str) -> dict[int, int]:
-    """Up to where a stage has acknowledged a topic, by partition; without those it never read.
+    """How far a stage has acknowledged a topic.
+
+    Returns:
+        The offset after the last acknowledged event, by partition; partitions of which nothing was
+        acknowledged are left out.
 
     Raises:
         KafkaUnavailableError: Kafka does not tell.
@@ -38,15 +52,16 @@ def committed_offsets(settings: KafkaSettings, stage: str, topic: str) -> dict[i
     group = consumer_group(settings, stage)
     wanted = [TopicPartition(topic, number) for number in range(partitions_of(settings, topic))]
     deadline = time.monotonic() + METADATA_TIMEOUT_S
-    # Not an administration client: where the group's coordinator has just moved, or is not there
-    # yet, librdkafka's asks for it by way of a group that it is not in, and ends the process.
+    # A consumer and no administration client: while the group's coordinator moves or does not exist
+    # yet, librdkafka's administration client uses a group that it does not have, and the process
+    # crashes.
     with closing(consumer(settings, group=group)) as client:
         while True:
             try:
                 places = client.committed(wanted, timeout=METADATA_TIMEOUT_S)
                 return {each.partition: each.offset for each in places if each.offset >= 0}
             except KafkaException as error:
-                # A new Kafka first makes the topic in which it keeps the offsets.
+                # A new Kafka first has to make the topic in which it keeps the offsets.
                 if error.args[0].code() not in WITHOUT_COORDINATOR or time.monotonic() > deadline:
                     reason = complaint(settings, error.args[0], f"consumer group {group}")
                     raise KafkaUnavailableError(reason) from error
@@ -54,7 +69,7 @@ def committed_offsets(settings: KafkaSettings, stage: str, topic: str) -> dict[i
 
 
 def first_offset(settings: KafkaSettings, topic: str, partition: int, start: int) -> int | None:
-    """The offset of the first message at or after one; None when there is none yet.
+    """The offset of the first message of a partition at or after ``start``; None without one.
 
     Raises:
         KafkaUnavailableError: Kafka does not tell.
@@ -76,14 +91,6 @@ def first_offset(settings: KafkaSettings, topic: str, partition: int, start: int
     raise KafkaUnavailableError(f"topic {topic}: no answer within {METADATA_TIMEOUT_S:g} s")
 
 
-WITHOUT_LEADER = (
-    KafkaError.NOT_LEADER_FOR_PARTITION,
-    KafkaError.LEADER_NOT_AVAILABLE,
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-)
-LEADER_PAUSE_S = 0.1
-
-
 def end_offsets(
     settings: Settings, topic: str, client: AdminClient | None = None
 ) -> dict[int, int]:
@@ -92,7 +99,7 @@ def end_offsets(
     Args:
         settings: how to reach Kafka.
         topic: name of the topic.
-        client: asks; by default a client of its own.
+        client: asks Kafka; by default a new client.
 
     Raises:
         KafkaUnavailableError: Kafka cannot be reached, or hides the topic from the user.
@@ -103,18 +110,19 @@ def end_offsets(
 def start_offsets(
     settings: Settings, topic: str, client: AdminClient | None = None
 ) -> dict[int, int]:
-    """Where the log of every partition begins: what was before, Kafka has deleted.
+    """The offset at which the log of every partition begins; Kafka has deleted what was before.
 
-    Compaction and the markers of transactions leave gaps in the log, but not before its beginning.
-    Arguments and errors as of ``end_offsets``.
+    Compaction and the markers of transactions also leave gaps, but these are after the beginning.
+    Arguments and errors are those of ``end_offsets``.
     """
     return _offsets(settings, topic, OffsetSpec.earliest(), client)  # type: ignore[no-untyped-call]
 
 
 def newest_timestamp(settings: Settings, topic: str) -> float:
-    """Unix time in s of the newest message of a topic; 0 of an empty one.
+    """Unix time in s of the newest message of a topic; 0 if the topic is empty.
 
-    Arguments and errors as of ``end_offsets``.
+    Raises:
+        KafkaUnavailableError: Kafka cannot be reached, or hides the topic from the user.
     """
     which = OffsetSpec.max_timestamp()  # type: ignore[no-untyped-call]
     found = _listed(settings, topic, which, None).values()
@@ -144,7 +152,7 @@ def _listed(
             futures = client.list_offsets(wanted, request_timeout=METADATA_TIMEOUT_S)
             return {place.partition: future.result() for place, future in futures.items()}
         except KafkaException as error:
-            # The partitions of a new topic, or after a broker's restart, have no leader at first.
+            # After a topic is made or Kafka restarts, partitions have no leader for a moment.
             if error.args[0].code() not in WITHOUT_LEADER or time.monotonic() > deadline:
                 raise KafkaUnavailableError(f"{topic}: {error.args[0].str()}") from error
         time.sleep(LEADER_PAUSE_S)

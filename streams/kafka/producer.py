@@ -1,4 +1,4 @@
-"""A producer whose messages are acknowledged before it says so."""
+"""Sends messages to Kafka and waits until Kafka has acknowledged them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmbroker.streams.topics import LARGEST_MESSAGE_BYTES
 
 
 class DurableProducer:
-    """Sends batches and returns when they are durable.
+    """Sends batches of messages; a batch is durable in Kafka when ``send`` returns.
 
     Args:
         settings: how to reach Kafka.
@@ -29,7 +29,7 @@ class DurableProducer:
         """Send messages; all of them are acknowledged by Kafka when this returns.
 
         Raises:
-            KafkaUnavailableError: some were not. All may be sent again.
+            KafkaUnavailableError: some were not acknowledged. All may be sent again.
         """
         failures: list[str] = []
 
@@ -46,13 +46,13 @@ class DurableProducer:
             self._producer = None
             raise KafkaUnavailableError(f"Kafka: {error.args[0].str()}") from error
         if failures or waiting:
-            # An idempotent producer that failed once may refuse everything after: start afresh.
+            # After a failure an idempotent producer may refuse everything: make a new one.
             self._producer = None
             timeout_s = self._settings.delivery_timeout_s
             reason = failures[0] if failures else f"no answer within {timeout_s:g} s"
             reason = refusal(self._settings) or reason
             raise KafkaUnavailableError(
-                f"Kafka took not all messages ({len(failures) + waiting} missing): {reason}"
+                f"Kafka did not take all messages ({len(failures) + waiting} missing): {reason}"
             )
 
     def _connected(self) -> Producer:

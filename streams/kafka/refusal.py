@@ -1,7 +1,7 @@
-"""Why Kafka does not let a client in, in one line that names the setting and the remedy.
+"""Finds out why Kafka refuses a client, and says it in one line with the setting and the remedy.
 
-librdkafka takes no refusal for final: it tries again until a timeout, which then says nothing of
-the reason. So the reason is looked for here, with connections of its own, after something failed.
+librdkafka never gives up after a refusal. It tries again until a timeout, and the timeout does not
+tell the reason. So, after a failure, this module makes connections of its own to find the reason.
 """
 
 from __future__ import annotations
@@ -29,17 +29,26 @@ NOT_ALLOWED = (
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
 )
+"""Errors that mean that the user lacks a permission."""
+
+# OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and _HAS_EXPIRED; _HOSTNAME_ and _IP_ADDRESS_MISMATCH
+_OUT_OF_DATE = (9, 10)
+_OTHER_NAME = (62, 64)
+# What OpenSSL reports when the answer is not TLS, or when there is no answer
+_NOT_TLS = ("WRONG_VERSION_NUMBER", "UNEXPECTED_EOF_WHILE_READING", None)
 
 _SILENT = logging.getLogger(f"{__name__}.silent")
 _SILENT.disabled = True
 
 
 def refusal(settings: KafkaSettings) -> str | None:
-    """Why Kafka refuses these settings and which to change.
+    """Why Kafka refuses these settings, and which setting to change.
+
+    A wrong password or certificate is found within a second or two; a Kafka that accepts the
+    connection and says nothing, within ten.
 
     Returns:
-        None if it does not refuse them, or if nobody answers. A wrong password or certificate is
-        told within a second or two, Kafka that says nothing within ten.
+        None if Kafka does not refuse them, or if no server takes a connection.
     """
     for host, port in _servers(settings):
         try:
@@ -53,7 +62,7 @@ def refusal(settings: KafkaSettings) -> str | None:
 
 
 def nobody_listens(settings: KafkaSettings) -> bool:
-    """Whether no server takes a connection."""
+    """Whether none of the servers takes a connection."""
     for address in _servers(settings):
         try:
             socket.create_connection(address, timeout=CONNECT_TIMEOUT_S).close()
@@ -64,7 +73,7 @@ def nobody_listens(settings: KafkaSettings) -> bool:
 
 
 def complaint(settings: KafkaSettings, error: KafkaError, subject: str) -> str:
-    """What Kafka says of a topic or another subject, with the remedy if that is a permission."""
+    """The message for an error about a subject, with the remedy if a permission is missing."""
     if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
         return not_allowed(settings, "its consumer group")
     if error.code() in NOT_ALLOWED:
@@ -73,7 +82,7 @@ def complaint(settings: KafkaSettings, error: KafkaError, subject: str) -> str:
 
 
 def not_allowed(settings: KafkaSettings, subject: str) -> str:
-    """The line for a user who may not do something with a topic or another subject."""
+    """The message for a user who lacks a permission for a topic or another subject."""
     return (
         f"{_who(settings)} has no permission for {subject}: have it granted by those who run "
         f"Kafka at {settings.bootstrap_servers}, or set another user"
@@ -81,12 +90,12 @@ def not_allowed(settings: KafkaSettings, subject: str) -> str:
 
 
 def tls_context(settings: KafkaSettings) -> ssl.SSLContext:
-    """The certificates of these settings, in the terms of Python's own TLS.
+    """The certificates of these settings, loaded by Python's own TLS.
 
     Raises:
-        SettingsError: one cannot be read.
+        SettingsError: a file is missing or cannot be read.
     """
-    settings.client()  # the files are there
+    settings.client()  # checks that the files exist
     try:
         context = ssl.create_default_context(cafile=settings.ssl_ca_location)
     except ssl.SSLError as error:
@@ -109,7 +118,11 @@ def tls_context(settings: KafkaSettings) -> ssl.SSLContext:
 def _refused_transport(
     settings: KafkaSettings, connection: socket.socket, host: str, server: str
 ) -> str | None:
-    """Whether both sides agree on encryption, and trust each other's certificates."""
+    """Why encryption fails: one side does not use TLS, or does not trust the other's certificate.
+
+    Returns:
+        None if it does not fail, or if Kafka does not answer in time.
+    """
     protocol = settings.security_protocol
     if not protocol.endswith("SSL"):
         if not _speaks_tls(connection, host):
@@ -151,17 +164,10 @@ def _refused_transport(
         return None
 
 
-# OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and _HAS_EXPIRED; _HOSTNAME_ and _IP_ADDRESS_MISMATCH
-_OUT_OF_DATE = (9, 10)
-_OTHER_NAME = (62, 64)
-# What OpenSSL makes of an answer that is not TLS, or of none
-_NOT_TLS = ("WRONG_VERSION_NUMBER", "UNEXPECTED_EOF_WHILE_READING", None)
-
-
 def _speaks_tls(connection: socket.socket, host: str) -> bool:
     context = ssl.create_default_context()
     context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # nothing is sent: only whether it answers
+    context.verify_mode = ssl.CERT_NONE  # no data are sent, so trust does not matter here
     try:
         context.wrap_socket(connection, server_hostname=host).close()
     except OSError:
@@ -193,12 +199,12 @@ def _certificate_refused(settings: KafkaSettings, server: str, reason: str) -> s
 
 
 def _refused_login(settings: KafkaSettings, server: str) -> str | None:
-    """What Kafka says to the user, which librdkafka hands to a callback only."""
+    """Why the login fails, which librdkafka tells a callback only; None if no reason is found."""
     refused: list[str] = []
 
     def listen(error: KafkaError) -> None:
         if error.code() == KafkaError._AUTHENTICATION:
-            # Without the address before it and the timing after it.
+            # Keep the reason; drop the address before it and the timing after it.
             refused.append(re.sub(r"^\S+://\S+: | \(after .*\)$", "", error.str()))
 
     config: dict[str, Any] = {**settings.client(), "error_cb": listen}

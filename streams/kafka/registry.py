@@ -1,13 +1,13 @@
-"""Schema ids from a schema registry, where one is configured.
+"""Gets schema ids from a schema registry, if one is configured.
 
-Any registry with Confluent's REST interface serves. The schemas stand in it under the full names of
-their records (``mmbroker.Observation``), so that a reader that knows the registry and nothing of
-ours can decode every message in Confluent framing.
+Any registry with Confluent's REST interface works. The schemas are registered under the full names
+of their records (``mmbroker.Observation``). So a reader that knows the registry, and has none of
+our code, can decode every message in Confluent framing.
 
-Only schemas of the manifest are ever interpreted, also when the registry knows others for the same
-records: a schema decides what foreign bytes are read as and how long that takes, anybody who may
-write to the registry could add one, and what no version of ours describes has no agreed meaning. A
-message under such an id is refused like any other unknown one.
+The broker uses only schemas of its manifest, also when the registry has other schemas for the same
+records. A schema decides how foreign bytes are read and how long that takes, and everybody who may
+write to the registry could add one. A message with the id of such a schema is refused like one with
+any other unknown id.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ R = TypeVar("R")
 _NOT_FOUND = (40401, 40403)
 """Confluent's error codes for an unknown subject, and for a schema unknown under its subject."""
 _LATER = (408, 429)
-"""HTTP statuses below 500 after which the same request may succeed."""
+"""HTTP statuses below 500 after which the same request may succeed later."""
 _MESSAGE_CHARACTERS = 300
 
 
 def make_codec(settings: Settings) -> Codec:
-    """The codec with the ids of the configured registry, else with those of the manifest.
+    """The codec, with the ids of the registry if one is configured, else with the manifest's.
 
     Raises:
-        SettingsError: as for ``registered_versions``.
+        SettingsError: see ``registered_versions``.
         InfrastructureError: the registry cannot be reached.
     """
     if settings.registry.url is None:
@@ -47,12 +47,12 @@ def make_codec(settings: Settings) -> Codec:
 def registered_versions(registry: RegistrySettings) -> list[SchemaVersion]:
     """Every schema version of the manifest with its id in the registry.
 
-    What the registry has is looked up, which needs no permission to write; what it lacks is
-    registered, which may be repeated, also by several processes at once.
+    Each schema is first looked up, which needs no permission to write. It is registered if the
+    registry lacks it. Several processes may do this at once.
 
     Raises:
-        SettingsError: a setting is wrong, a package is missing, what answers is not a registry, or
-            it refused a schema.
+        SettingsError: a setting is wrong, a package is missing, the server that answers is no
+            registry, or the registry refused a schema.
         InfrastructureError: the registry cannot be reached, or fails.
     """
     # Older versions first: a registry may check each for compatibility with those before it.
@@ -62,7 +62,7 @@ def registered_versions(registry: RegistrySettings) -> list[SchemaVersion]:
 
 
 def _client(registry: RegistrySettings) -> SchemaRegistryClient:
-    # Imported when needed: brokers without a registry do without what it depends on.
+    # Imported only when needed: without a registry its dependencies need not be installed.
     try:
         from confluent_kafka.schema_registry import SchemaRegistryClient
     except ImportError as error:
@@ -103,7 +103,17 @@ def _id_of(version: SchemaVersion, client: SchemaRegistryClient, registry: Regis
 
 
 def _answer(registry: RegistrySettings, what: str, ask: Callable[[], R]) -> R:
-    """The registry's answer; whatever else comes of asking, in one line."""
+    """The registry's answer to a request.
+
+    Args:
+        registry: the settings, for messages.
+        what: what is asked, for messages; e.g. ``to look up mmbroker.Observation``.
+        ask: makes the request.
+
+    Raises:
+        SettingsError: the server is no registry, or refused.
+        InfrastructureError: the registry cannot be reached, or fails.
+    """
     from confluent_kafka.schema_registry import SchemaRegistryError
     from httpx2 import TransportError
 
@@ -121,7 +131,7 @@ def _answer(registry: RegistrySettings, what: str, ask: Callable[[], R]) -> R:
             raise SettingsError(f"{_no_registry(registry)}: HTTP {status}") from error
         raise SettingsError(f"{where} refused {what}: {reason} (HTTP {status})") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        # A page or another service's answer, which the client tries to read as a registry's.
+        # Another service answered, and the client could not read it as a registry's answer.
         raise SettingsError(_no_registry(registry)) from error
 
 

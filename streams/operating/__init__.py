@@ -1,1 +1,1 @@
-"""What operators do: check, account, verify, switch models, back up, rebuild."""
+"""What operators do: check, account, verify, switch models, rescore, back up, rebuild."""

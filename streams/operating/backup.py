@@ -1,6 +1,6 @@
-"""A consistent copy of the store while the stages run.
+"""Makes a consistent copy of the store while the stages run.
 
-It is taken by a process of its own: one process may have a store open only once.
+This has to run in another process than a stage: a process may open a store only once.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Backup:
 
     @property
     def text(self) -> str:
-        """What there is and how it is restored."""
+        """What the backup holds, and how to restore it."""
         return (
             f"{self.directory}: {self.galaxies:,} galaxies, {self.observations:,} observations, "
             f"{self.size_bytes / 1e6:,.1f} MB, all of it readable\n"
@@ -49,18 +49,18 @@ class Backup:
 
 
 def back_up(settings: Settings, target: Path, progress: bool = True) -> Backup:
-    """Copy the store as it is at this moment, compactly, and read the copy through.
+    """Copy the store as it is now, without unused space, and check that the copy can be read.
 
-    The directory appears under its name when the copy is whole.
+    The directory gets its name only when the copy is whole.
 
     Args:
-        settings: which store.
+        settings: name the store.
         target: the directory to make.
         progress: show a progress bar on standard error.
 
     Raises:
-        SettingsError: there is something at the target, no directory for it, or no store.
-        StoreError: the store cannot be read, or the copy not written.
+        SettingsError: the target exists, its parent directory does not, or there is no store.
+        StoreError: the store cannot be read, or the copy cannot be written.
     """
     if target.exists():
         raise SettingsError(f"{target} exists: a backup overwrites nothing, name a new directory")
@@ -89,7 +89,7 @@ def back_up(settings: Settings, target: Path, progress: bool = True) -> Backup:
 
 
 def _copy(store: Store, target: Path, progress: bool) -> None:
-    """Copy while showing how far it has come; the copy is at most as large as the store."""
+    """Copy the store and show the progress, as a share of the store's size."""
     failures: list[BaseException] = []
 
     def copy() -> None:
@@ -109,7 +109,7 @@ def _copy(store: Store, target: Path, progress: bool) -> None:
                 thread.join(POLL_S)
                 bar.update(task, completed=_size(target))
         finally:
-            thread.join()  # the store stays open as long as it is copied
+            thread.join()  # the store must stay open while it is copied
         bar.update(task, total=_size(target), completed=_size(target))
     for failure in failures:
         raise failure

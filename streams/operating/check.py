@@ -1,4 +1,4 @@
-"""Whether everything that the settings name is reachable and right."""
+"""Checks whether everything that the settings name is reachable and right."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Finding:
     Attributes:
         subject: what was checked.
         good: whether it is as it should be.
-        detail: what it is, or what is wrong and how to mend it.
+        detail: what was found, or what is wrong and how to mend it.
     """
 
     subject: str
@@ -42,7 +42,7 @@ class Finding:
 
 
 def check(settings: Settings) -> Iterator[Finding]:
-    """Check Kafka, topics, schemas, Triton, the weights, the store and what the stages missed."""
+    """Check Kafka, topics, schemas, the scorer, Triton, the store, and what the stages missed."""
     yield from _kafka(settings)
     yield _try("schemas", lambda: _schemas(settings))
     yield _try("scorer", lambda: _scorer(settings))
@@ -121,7 +121,12 @@ def _triton(settings: Settings) -> str:
 
 
 def _in_force(model: Model, number: int) -> str:
-    """What is in force of a model, and what else is served."""
+    """The version of a model in force, and the other versions that Triton serves.
+
+    Raises:
+        InfrastructureError: Triton does not serve the version in force.
+        ModelUnavailable: Triton does not answer, or the version cannot be used.
+    """
     numbers = model.versions()
     if number not in numbers:
         raise InfrastructureError(

@@ -1,4 +1,4 @@
-"""The ledger: for every stage, what came in and what became of it, exactly."""
+"""Makes the ledger: how many events came in to every stage, and what became of them, exactly."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ class Entry:
     """The ledger of one stage.
 
     Attributes:
-        stage: its name.
-        received: events that Kafka holds, or held, for it.
-        waiting: of these, not yet accounted for.
-        expired: of those that wait, Kafka has deleted already: they are lost.
-        outcomes: number of events by what became of them.
-        sent: alerts by stream and type, for the last stage.
-        again: events that are accounted for and will be read again, as after ``rescore``.
+        stage: name of the stage.
+        received: number of events that Kafka has, or had, for the stage.
+        waiting: number of these that are not yet accounted for.
+        expired: number of the waiting ones that Kafka has deleted already; they are lost.
+        outcomes: number of events by outcome.
+        sent: number of alerts by stream and type; only for the last stage.
+        again: number of events that are accounted for and will be read again, as after ``rescore``;
+            0 if this was not asked.
     """
 
     stage: str
@@ -41,7 +42,7 @@ class Entry:
 
     @property
     def accounted(self) -> int:
-        """Events whose outcome is known."""
+        """Number of events whose outcome is known."""
         return sum(self.outcomes.values())
 
     @property
@@ -58,8 +59,8 @@ def ledger(
     Args:
         settings: how to reach Kafka.
         reading: the store.
-        again: find out what will be read again, too, for which Kafka is asked once more a stage.
-        client: asks; by default a client of its own.
+        again: also find out what will be read again; this takes one more request per stage.
+        client: asks Kafka; by default a new client.
 
     Raises:
         KafkaUnavailableError: Kafka cannot be reached.
@@ -119,7 +120,7 @@ def render(entries: list[Entry]) -> Table:
 
 
 def _sum(entry: Entry) -> str:
-    """What the sum over the outcomes of a stage says."""
+    """Whether the sum over the outcomes of a stage is right, as text."""
     if entry.closes:
         return "[green]adds up"
     if entry.accounted + entry.waiting == entry.received:

@@ -1,4 +1,4 @@
-"""Which versions of the models there are, and which of them is in force: seen, added, switched."""
+"""Shows, adds, switches and removes versions of the models on Triton."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class Served:
 
     Attributes:
         model: name of the model.
-        version: its number.
-        in_force: whether it is the one that is asked.
+        version: number of the version.
+        in_force: whether the stages ask this version.
         served: whether Triton serves it.
-        sha256: of the network.
-        calibration_id: of its calibration; empty without one.
-        code_version: the mmbroker that trained it.
+        sha256: SHA-256 of the network.
+        calibration_id: id of its calibration; empty without one.
+        code_version: version of mmbroker that trained it.
         trained_on: what it was trained on.
     """
 
@@ -52,7 +52,7 @@ class Served:
 
 
 def served(settings: Settings) -> list[Served]:
-    """All versions on Triton, and those in force that are not.
+    """All versions that Triton serves, and those in force that it does not serve.
 
     Raises:
         ModelUnavailable: Triton does not answer.
@@ -77,12 +77,12 @@ def served(settings: Settings) -> list[Served]:
 
 @dataclass(frozen=True)
 class Added:
-    """What adding a version came to.
+    """The result of adding a version.
 
     Attributes:
         version: the version.
-        new: whether it was not there before.
-        in_force: whether it is the one that is asked.
+        new: whether it is new; False if the same content had been added before.
+        in_force: whether the stages ask this version.
     """
 
     version: Version
@@ -91,26 +91,27 @@ class Added:
 
 
 def add(settings: Settings, name: str, source: Path) -> Added:
-    """Write the next version of a model beside those that are there, and have Triton load it.
+    """Write the next version of a model to the model repository, and have Triton load it.
 
-    Whatever fails, the repository is as it was, and Triton goes on serving what it served.
+    If something fails, the repository stays as it was, and Triton goes on serving what it served.
 
     Args:
         settings: the settings.
-        name: of the model, and of its files.
+        name: name of the model and of its files.
         source: folder with NAME.onnx, its card NAME.json, and NAME_calibration.json if it has one.
 
     Returns:
-        The version, which answers; the one that is there when it had been added before.
+        The version, which answers. If the same content had been added before, that version.
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: they do not belong together, or have other inputs and outputs than the model.
-        SettingsError: it is not known which folder Triton reads.
-        ModelUnavailable: Triton is away or does not accept it.
+        ValueError: the files do not belong together, or have other inputs or outputs than the
+            model.
+        SettingsError: the settings do not name the folder that Triton reads.
+        ModelUnavailable: Triton is away or does not accept the version.
     """
     directory = _repository(settings)
-    triton.served(settings.triton.url)  # nothing is written for a server that is away
+    triton.served(settings.triton.url)  # raises if Triton is away, before anything is written
     with FileLock(directory / LOCK), _model(settings, name) as model:
         before = repository.versions(directory, name)
         number = repository.add_version(directory, name, source)
@@ -146,7 +147,7 @@ class Used:
     Attributes:
         model: name of the model.
         version: the version.
-        before: number of the one that was in force.
+        before: number of the version that was in force before.
     """
 
     model: str
@@ -155,12 +156,13 @@ class Used:
 
 
 def use(settings: Settings, name: str, number: int) -> list[Used]:
-    """Put a version of a model in force: from their next batch on the stages ask it.
+    """Put a version of a model in force: the stages ask it from their next batch on.
 
-    With a network of the refined redshift goes the other one of its training, at one moment.
+    The refined redshift has two networks. With one, the other of the same training is put in force,
+    in the same transaction.
 
     Returns:
-        What was put in force.
+        What was put in force: one version, or two for the refined redshift.
 
     Raises:
         ModelUnavailable: Triton does not serve it, or it does not answer; nothing is changed.
@@ -190,7 +192,11 @@ def use(settings: Settings, name: str, number: int) -> list[Used]:
 
 
 def _other_of_training(model: Model, number: int, other: Model) -> int:
-    """The newest version of the other network of the refined redshift that belongs to one."""
+    """The newest version of the other network of the refined redshift, of the same training.
+
+    Raises:
+        ModelUnavailable: Triton serves none, or it does not answer.
+    """
     assert isinstance(model, RefinedNetworkClient)
     assert isinstance(other, RefinedNetworkClient)
     training = model.beside(number).training
@@ -206,7 +212,7 @@ def _other_of_training(model: Model, number: int, other: Model) -> int:
 
 
 def remove(settings: Settings, name: str, number: int) -> None:
-    """Take a version of a model that is not in force from Triton and its repository.
+    """Remove a version that is not in force from Triton and from the model repository.
 
     Raises:
         SettingsError: it is in force, or it is not in the folder that Triton reads.
@@ -243,25 +249,29 @@ def render(versions: list[Served]) -> Table:
 
 
 def as_json(version: Served) -> dict[str, Any]:
-    """A version as JSON."""
+    """A version as plain JSON values."""
     return asdict(version)
 
 
 def _in_force(settings: Settings, name: str) -> int:
     if not settings.store_directory.is_dir():
-        return FIRST_VERSION  # a store is not to be made by a look
+        return FIRST_VERSION  # opening the store would make it
     with _store(settings) as store, store.reading() as reading:
         return reading.model_version(name)
 
 
 def _follow(settings: Settings, directory: Path, name: str) -> None:
-    """Have Triton serve no version that is gone from the repository."""
+    """Have Triton serve only the versions that are in the repository."""
     follow = triton.load if repository.versions(directory, name) else triton.unload
     follow(settings.triton.url, name)
 
 
 def _require_answer(model: Model, number: int) -> None:
-    """Make sure that a version is served, answers, and is of the kind that the stages ask."""
+    """Make sure that a version is served, answers, and can be used by the stages.
+
+    Raises:
+        ModelUnavailable: Triton does not serve it, it does not answer, or it cannot be used.
+    """
     numbers = model.versions()
     if number not in numbers:
         raise ModelUnavailable(

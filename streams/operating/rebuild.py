@@ -1,15 +1,17 @@
 """Makes the store again from what Kafka holds, and from a backup for what Kafka no longer holds.
 
-- The newest fingerprint of every galaxy, with the hashes of the observations in it, stands in the
-  compacted topic of fingerprints: it is the state of the system.
-- The archive comes from the topic of observations, as far as Kafka still has them, without what the
-  topic of quarantined events says was refused.
-- Ranks come from the scored galaxies, and what was last said of a galaxy from the alerts.
-- Which versions of the models are in force is in the backup; without one it is the first of each.
-- How far the stages have come is what they have acknowledged. What became of the single events is
-  lost; the ledger counts them under an outcome that says so.
+- The newest fingerprint of every galaxy comes from the compacted topic of fingerprints. It contains
+  the hashes of its observations. This is the state of the system.
+- The archive comes from the topic of observations, as far as Kafka still has them. Observations
+  that were refused are left out; the topic of quarantined events tells which.
+- Ranks come from the scored galaxies, and the last alerts from the alert streams.
+- The versions of models in force come from the backup. Without a backup, version 1 of each is in
+  force.
+- The offsets up to which the stages have counted are those that they have acknowledged, or those of
+  the backup if they are later. What became of single events after the backup is lost; the ledger
+  counts them under an outcome that says so.
 
-What a stage had not acknowledged it is given again, so nothing here needs to anticipate it.
+A stage gets everything again that it had not acknowledged. So this module need not care about it.
 """
 
 from __future__ import annotations
@@ -62,7 +64,7 @@ UNFINISHED = "store.unfinished"
 T = TypeVar("T")
 Offsets = dict[int, int]
 Place = tuple[int, int]
-"""Partition and offset in the topic of observations."""
+"""(partition, offset) in the topic of observations."""
 
 
 def rebuild(
@@ -70,18 +72,21 @@ def rebuild(
 ) -> Rebuilt:
     """Make the store again.
 
-    It is made beside the former one and takes its place when it is whole; the former one is moved
-    aside and never deleted.
+    The new store is made beside the former one, and takes its place when it is whole. The former
+    one is moved aside and never deleted.
 
     Args:
         settings: the settings.
-        replace: also when there is a store that is whole and not empty.
-        backup: a backup or a former store.
+        replace: replace also a store that is whole and not empty.
+        backup: a backup or a former store; None for none.
         progress: show a progress bar on standard error.
 
+    Returns:
+        What was restored and what could not be.
+
     Raises:
-        SettingsError: there is a store that is not to be replaced, there is nothing to rebuild it
-            from, or the backup is none of this Kafka's.
+        SettingsError: the store is whole and not empty and ``replace`` is False, there is nothing
+            from which to rebuild, or the backup belongs to another Kafka.
         InfrastructureError: the stages run, or Kafka, the schema registry or the disk fails.
     """
     directory = settings.store_directory
@@ -94,7 +99,7 @@ def rebuild(
             former = _opened(backup, directory)
             stack.callback(former.close)
         unfinished = directory.with_name(UNFINISHED)
-        shutil.rmtree(unfinished, ignore_errors=True)  # of a rebuild that was interrupted
+        shutil.rmtree(unfinished, ignore_errors=True)  # left by an interrupted rebuild
         store = LMDBStore(unfinished)
         try:
             with _progress_bar(progress) as bar:
@@ -142,10 +147,10 @@ def _stages_stopped(settings: Settings) -> Iterator[None]:
 
 @contextmanager
 def _exclusive(directory: Path, replace: bool) -> Iterator[None]:
-    """Keep others from a store that may be replaced.
+    """Keep other processes from opening the store during the block, if it may be replaced.
 
     Raises:
-        SettingsError: it may not.
+        SettingsError: it may not be replaced.
         StoreError: another process has it open.
     """
     with exclusive(directory):
@@ -162,7 +167,7 @@ def _exclusive(directory: Path, replace: bool) -> Iterator[None]:
 
 
 def _galaxies_if_whole(directory: Path) -> int:
-    """How many galaxies a store has; 0 for one that is damaged."""
+    """Number of galaxies in a store; 0 if it is damaged."""
     try:
         with closing(LMDBStore(directory)) as store, store.reading() as reading:
             galaxies = reading.galaxies()
@@ -181,8 +186,8 @@ class _Rebuild:
     Args:
         settings: the settings.
         store: an empty store.
-        backup: what Kafka no longer holds.
-        bar: shows how far it has come.
+        backup: a backup, for what Kafka no longer holds; None for none.
+        bar: shows the progress.
     """
 
     def __init__(
@@ -213,7 +218,7 @@ class _Rebuild:
         return self._rebuilt
 
     def _accounts(self) -> None:
-        """How far the stages have come, and what became of the events as far as that is known."""
+        """Store up to which offsets the stages have counted, and the outcomes that are known."""
         offsets = [
             (
                 stage,
@@ -247,14 +252,14 @@ class _Rebuild:
                 self._rebuilt.waiting[stage] = sum(ends.values()) - sum(told.values())
 
     def _models(self) -> None:
-        """Which versions of the models are in force."""
+        """Store the versions of the models in force."""
         with self._store.writing() as writing, self._backed_up() as backup:
             self._rebuilt.models = {} if backup is None else backup.model_versions()
             for model, version in self._rebuilt.models.items():
                 writing.use_model(model, version)
 
     def _fingerprints(self) -> None:
-        """The newest fingerprint of every galaxy."""
+        """Store the newest fingerprint of every galaxy."""
         for chunk in self._chunks("fingerprints"):
             with self._store.writing() as writing:
                 for message in chunk:
@@ -272,7 +277,7 @@ class _Rebuild:
             )
 
     def _members(self) -> None:
-        """Where the galaxies are, and which observations are in them."""
+        """Store the positions of the galaxies, and which observations are in them."""
         for galaxy_ids in self._galaxy_chunks("galaxies"):
             with self._store.writing() as writing:
                 for galaxy_id in galaxy_ids:
@@ -290,7 +295,10 @@ class _Rebuild:
                         writing.archive(hashed, Archived("merged", galaxy_id, source))
 
     def _archive_of_backup(self) -> None:
-        """What the backup knows of observations, as far as it had not been overtaken."""
+        """Store what the backup knows about observations.
+
+        The status of an observation is taken from the fingerprints in Kafka, which are newer.
+        """
         with self._backed_up() as backup:
             if backup is None:
                 return
@@ -313,9 +321,10 @@ class _Rebuild:
                             writing.archive(hashed, dataclasses.replace(before, status=status))
 
     def _ambiguous(self) -> None:
-        """Give the other candidates of a galaxy to as many observations as had any.
+        """Give the candidates of a galaxy to as many of its observations as had any.
 
-        Which ones had is in the backup or not known; it makes no difference to the fingerprint.
+        The backup knows which ones had; otherwise this is not known. It makes no difference to the
+        fingerprint.
         """
         for galaxy_ids in _chunked(self._ambiguous_galaxies):
             with self._store.writing() as writing:
@@ -339,7 +348,7 @@ class _Rebuild:
                 writing.archive(hashed, filled)
 
     def _archive_of_kafka(self) -> None:
-        """The observations that Kafka still has."""
+        """Store the observations that Kafka still has."""
         refused = self._refused()
         replaced: set[bytes] = set()
         awaited: set[bytes] = set()
@@ -375,7 +384,18 @@ class _Rebuild:
     def _archive(
         self, writing: Writing, message: Read, observation: Observation, hashed: bytes
     ) -> Archived | None:
-        """Archive an observation if it is clear what became of it; what is known of it then."""
+        """Archive an observation if it is clear what became of it.
+
+        Args:
+            writing: the store.
+            message: the message with the observation.
+            observation: the observation.
+            hashed: hash of its id.
+
+        Returns:
+            The entry of the observation in the archive that was found or made; None if there is
+            none.
+        """
         known = writing.archived(hashed)
         source = _source(message, observation)
         if known is None and observation.is_withdrawal and self._is_acknowledged(source):
@@ -414,7 +434,7 @@ class _Rebuild:
             self._rebuilt.scores = int(reading.ranking(score_galaxies.RANKING).sum())
 
     def _alerts(self) -> None:
-        """What the streams last said of the galaxies."""
+        """Store what the alert streams last said about the galaxies."""
         for stream in (each.name for each in self._topics.alert_streams):
             with self._backed_up() as backup:
                 said = [] if backup is None else list(backup.last_alerts(stream))
@@ -460,7 +480,7 @@ class _Rebuild:
         rebuilt.incomplete = len(incomplete)
 
     def _is_acknowledged(self, source: Source) -> bool:
-        """Whether the first stage will not be given an observation again."""
+        """Whether the first stage has acknowledged an observation and will not get it again."""
         return source.offset < self._acknowledged.get(source.partition, 0)
 
     def _fingerprint(self, reading: Reading, galaxy_id: str) -> Fingerprint:
@@ -475,7 +495,7 @@ class _Rebuild:
             yield reading
 
     def _chunks(self, stream: str) -> Iterator[list[Read]]:
-        """All messages of a topic, some at a time."""
+        """All messages of a topic, ``CHUNK`` at a time."""
         topic = topic_of(self._settings, stream)
         starts = start_offsets(self._settings, topic)
         total = sum(end_offsets(self._settings, topic).values()) - sum(starts.values())
@@ -483,7 +503,7 @@ class _Rebuild:
         yield from _chunked(self._tracked(stream, messages, total))
 
     def _galaxy_chunks(self, what: str) -> Iterator[list[str]]:
-        """All galaxies, some at a time; the store may be changed in between."""
+        """The ids of all galaxies, ``CHUNK`` at a time; the store may be changed in between."""
         with self._store.reading() as reading:
             galaxy_ids = list(reading.galaxy_ids())
         yield from _chunked(self._tracked(what, galaxy_ids, len(galaxy_ids)))
@@ -505,11 +525,10 @@ def _source(message: Read, observation: Observation) -> Source:
 
 
 def _last_alert(message: Read) -> tuple[str, LastAlert]:
-    """What an alert says, whichever format it has.
+    """The id of a galaxy and the alert about it, from a message in any format.
 
     Raises:
-        LookupError: the message is no alert.
-        TypeError: it is none.
+        LookupError, TypeError: the message is no alert.
     """
     alert = message.plain
     galaxy = alert["galaxy"]
@@ -524,7 +543,7 @@ def _last_alert(message: Read) -> tuple[str, LastAlert]:
 
 
 def _put_alerts(writing: Writing, stream: str, said: Iterable[tuple[str, LastAlert]]) -> None:
-    """Remember alerts, of which the last one of a galaxy's newest version counts."""
+    """Keep alerts; for each galaxy, the last one of its newest version counts."""
     last = dict(sorted(said, key=lambda each: each[1].version))
     for galaxy_id, alert in last.items():
         writing.put_alert(stream, galaxy_id, alert)

@@ -1,4 +1,4 @@
-"""What a rebuild of the store has found, in words."""
+"""Tells what a rebuild of the store could restore and what it could not."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from pathlib import Path
 
 @dataclass
 class Rebuilt:
-    """What became of a rebuild.
+    """The result of a rebuild.
 
     Attributes:
-        directory: the store.
+        directory: directory of the store.
         aside: where the former store is now; None if there was none.
-        galaxies: how many galaxies it has.
-        merged: how many observations are in their fingerprints.
-        replaced: how many observations are known to be corrected or withdrawn.
-        missing: of the merged observations, how many are not in the archive.
-        incomplete: how many galaxies have such observations.
-        unexplained: ids of observations that were acknowledged, are in no fingerprint, and that
-            nothing refused or replaced.
-        ambiguous: galaxies of which it is not known which of their observations was ambiguous.
-        unreadable: messages of the topics of fingerprints, scored galaxies and alerts that hold
-            something else, or nothing that this version reads; topic, partition and offset of each.
-        scores: how many scored galaxies are ranked.
-        alerts: of how many galaxies it is known what an alert stream last said, by stream.
-        waiting: events that the stages will be given, by stage.
-        models: versions of models in force, by name, that the backup had.
-        backup: the backup that was used.
+        galaxies: number of galaxies in the store.
+        merged: number of observations in their fingerprints.
+        replaced: number of observations in the archive that were corrected or withdrawn.
+        missing: number of the merged observations that are not in the archive.
+        incomplete: number of galaxies with such missing observations.
+        unexplained: ids of observations that were acknowledged but are in no fingerprint, although
+            nothing refused or replaced them.
+        ambiguous: number of galaxies with ambiguous observations of which it is not known which
+            these are.
+        unreadable: topic, partition and offset of messages in the topics of fingerprints, scored
+            galaxies and alerts that this version cannot read, or that hold something else.
+        scores: number of scored galaxies in the ranking.
+        alerts: number of galaxies whose last alert is known, by stream.
+        waiting: number of events that the stages will still get, by stage.
+        models: versions of models in force that the backup had, by name.
+        backup: the backup that was used; None without one.
     """
 
     directory: Path
@@ -48,7 +49,7 @@ class Rebuilt:
 
     @property
     def text(self) -> str:
-        """What could be restored and what could not, a line each."""
+        """What could be restored and what could not, in lines of text."""
         alerts = ", ".join(f"{name} {count:,}" for name, count in self.alerts.items())
         waiting = ", ".join(f"{name} {count:,}" for name, count in self.waiting.items())
         lines = [

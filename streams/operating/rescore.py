@@ -1,7 +1,7 @@
-"""Has every galaxy scored again, with the model and the calibration in force.
+"""Has every galaxy scored again, with the models and the calibrations in force.
 
-The stage that scores holds no galaxy state: it reads the compacted topic of fingerprints again from
-its beginning. What is known of the ledger stays as it is, a fingerprint is counted once.
+The stage score-galaxies needs only fingerprints. So it reads their compacted topic again from the
+beginning. The ledger stays as it is, because a fingerprint is counted only once.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ STILL_READ = (
     KafkaError.NON_EMPTY_GROUP,
     KafkaError.ILLEGAL_GENERATION,
 )
+"""Errors that mean that the consumer group still has members."""
+
 PAUSE_S = 1.0
 
 
@@ -30,7 +32,7 @@ def rescore(settings: Settings) -> int:
     """Let score-galaxies begin again at the first fingerprint that Kafka has.
 
     Returns:
-        How many fingerprints it will read.
+        The number of offsets that it will read; compaction may have left fewer fingerprints.
 
     Raises:
         KafkaUnavailableError: Kafka cannot be reached, or refuses.
@@ -40,8 +42,8 @@ def rescore(settings: Settings) -> int:
     group = consumer_group(kafka, SCORE_GALAXIES)
     starts = start_offsets(settings, topic)
     places = [TopicPartition(topic, partition, start) for partition, start in starts.items()]
-    client = admin(kafka)  # a client that is collected cancels what it was asked
-    # Kafka holds the place of a process that stopped, for it to come back, until its session ends.
+    client = admin(kafka)  # kept in a variable: a client that is collected cancels its requests
+    # After a process has stopped, Kafka keeps it as a member until its session ends.
     deadline = time.monotonic() + settings.stage.session_timeout_s + 5
     while True:
         asked = client.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, places)])
@@ -60,7 +62,7 @@ def rescore(settings: Settings) -> int:
 
 
 def _refusal(asked: Future[ConsumerGroupTopicPartitions]) -> KafkaError | None:
-    """Why Kafka did not do what it was asked: as a whole, or for a partition."""
+    """The error with which Kafka refused the request or a partition of it; None if it did not."""
     try:
         places = asked.result().topic_partitions or []
     except KafkaException as error:

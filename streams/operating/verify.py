@@ -1,4 +1,4 @@
-"""Makes a fingerprint and its score again from what they rest on, and compares bit for bit."""
+"""Makes a galaxy's fingerprint and score again from its observations, and compares bit by bit."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ from mmbroker.streams.subscribing.read import read
 
 @dataclass(frozen=True)
 class Comparison:
-    """One comparison of what was published with what was made again.
+    """The comparison of something published with the same thing made again.
 
     Attributes:
         subject: what was compared.
         same: whether it is the same, bit for bit.
-        detail: the hash, or where it differs.
+        detail: the hash, or what differs.
     """
 
     subject: str
@@ -57,7 +57,7 @@ def published(settings: Settings, galaxy_id: str) -> ScoredGalaxy:
     """The newest published score of a galaxy, read from Kafka.
 
     Raises:
-        SettingsError: there is none.
+        SettingsError: no score of the galaxy was published.
         KafkaUnavailableError: Kafka cannot be reached.
     """
     found: ScoredGalaxy | None = None
@@ -73,14 +73,18 @@ def published(settings: Settings, galaxy_id: str) -> ScoredGalaxy:
 
 
 def verify(settings: Settings, galaxy_id: str) -> Iterator[Comparison]:
-    """Make a galaxy's fingerprint and score again from the archived observations and compare.
+    """Make a galaxy's fingerprint and score again from its archived observations, and compare.
 
-    The critic is asked in the version that the score came from, as long as Triton serves it; so are
-    the networks of the refined redshift, if it was asked for one, whether it would be now or not.
+    The models are asked in the versions that made the score, as long as Triton serves them. The
+    refined redshift is made again if it was asked for then, even if the settings switch it off now.
+
+    Yields:
+        One comparison after another.
 
     Raises:
         SettingsError: the galaxy is unknown.
         InfrastructureError: Kafka, the schema registry, Triton or the store is away.
+        ModelUnavailable: Triton does not answer.
     """
     codec = make_codec(settings)
     with closing(open_store(settings)) as store:
@@ -94,7 +98,7 @@ def verify(settings: Settings, galaxy_id: str) -> Iterator[Comparison]:
                 yield Comparison("fingerprint", False, str(error))
                 again = encoded
             else:
-                # Stored by an earlier version of mmbroker, the same may stand there in other bytes.
+                # An earlier version of mmbroker may have stored the same content in other bytes.
                 if again == codec.encode(codec.decode_as(Fingerprint, encoded)):
                     again = encoded
                 yield _compare_fingerprints(encoded, again)
@@ -111,10 +115,11 @@ def verify(settings: Settings, galaxy_id: str) -> Iterator[Comparison]:
 def _rebuilt(
     settings: Settings, reading: Reading, codec: Codec, encoded: bytes
 ) -> tuple[bytes, list[str]]:
-    """The galaxy's fingerprint from its archived observations, under the version it stands at.
+    """Make a galaxy's fingerprint again from its archived observations, with the same version.
 
     Returns:
-        That, and the parsers whose feature trees it has as they were, for they are not served.
+        The encoded fingerprint, and the labels of parsers that Triton does not serve any more. The
+        feature trees by these parsers were not made again and are as they were.
     """
     stored = codec.decode_as(Fingerprint, encoded)
     observations = [tree.observation_id for tree in stored.parsed]
@@ -128,7 +133,7 @@ def _rebuilt(
 def _scored_again(
     settings: Settings, store: Store, codec: Codec, score: ScoredGalaxy, encoded: bytes
 ) -> ScoredGalaxy:
-    """The score of a fingerprint by the models that made a score, as far as they are served."""
+    """Score a fingerprint with the models that made a score, as far as Triton serves them."""
     critic = make_critic(settings)
     version = None
     if critic is not None and score.provenance.model_hash:
@@ -149,7 +154,7 @@ def _scored_again(
 
 
 def _refined_by(score: ScoredGalaxy) -> list[str]:
-    """Hashes of the models that were asked for its refined redshift."""
+    """SHA-256 of the networks that were asked for the refined redshift of a score."""
     return [each.sha256 for each in score.models if each.role == REFINED_ROLE]
 
 
@@ -208,10 +213,10 @@ def _short(value: object) -> str:
 
 @dataclass(frozen=True)
 class Again:
-    """Feature trees made again.
+    """The result of making feature trees again.
 
     Attributes:
-        trees: the trees, those that cannot be made again as they were.
+        trees: the trees; a tree that cannot be made again is the old one.
         gone: the labels of parsers that Triton does not serve any more.
     """
 
@@ -224,12 +229,12 @@ def parsed_again(
     trees: Sequence[ParsedObservation],
     observations: Sequence[Observation],
 ) -> Again:
-    """Feature trees made again, each by the very version that made it.
+    """Make feature trees again, each with the version of the parser that made it.
 
     Args:
         settings: say where Triton is.
-        trees: those made before.
-        observations: of which they are, in the same order.
+        trees: the old trees.
+        observations: their observations, in the same order.
 
     Raises:
         ModelUnavailable: Triton does not answer.
@@ -255,12 +260,13 @@ def parsed_again(
 
 
 def version_that_scored(critic: CriticClient, model_hash: str, calibration_id: str) -> int | None:
-    """The version of a critic that a score came from, as long as Triton serves it.
+    """The version of the critic that made a score; None if Triton does not serve it any more.
 
     Args:
-        critic: the critic.
-        model_hash: ``provenance.model_hash``.
-        calibration_id: ``provenance.calibration_id``, which ends with that of the critic.
+        critic: the client of the critic.
+        model_hash: ``provenance.model_hash`` of the score.
+        calibration_id: ``provenance.calibration_id`` of the score, which ends with the id of the
+            critic's calibration.
 
     Raises:
         ModelUnavailable: Triton does not answer.
@@ -274,14 +280,15 @@ def version_that_scored(critic: CriticClient, model_hash: str, calibration_id: s
 def versions_that_refined(
     refined: RefinedRedshiftClient, models: Sequence[ModelUsed]
 ) -> list[int] | None:
-    """The versions of the networks that a refined redshift came from, the colours' and the gate's.
+    """The versions of the networks that made a refined redshift.
 
     Args:
-        refined: the refined redshift.
+        refined: the client of the refined redshift.
         models: ``models`` of the scored galaxy.
 
     Returns:
-        None if Triton does not serve them all any more.
+        The versions, in the order of ``refined.networks``; None if Triton does not serve all of
+        them any more.
 
     Raises:
         ModelUnavailable: Triton does not answer.

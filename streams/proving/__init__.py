@@ -1,1 +1,1 @@
-"""What proves the broker: the demo, the benchmark, kills under load."""
+"""Shows that the broker works: the demo, the benchmark, kills while observations flow."""

@@ -1,8 +1,8 @@
-"""The benchmark: ``make bench``, or ``make bench QUICK=1`` for a smaller run.
+"""Runs the benchmark: ``make bench``, or ``make bench QUICK=1`` for a smaller run.
 
-Everything runs on a Kafka and a Triton of its own. Rates are quoted beside a floor measured in the
-same run: a loop that does nothing but consume, decode, encode and produce. All observations are
-simulated.
+The benchmark starts a Kafka and a Triton of its own. Rates are compared with a floor that is
+measured in the same run: a loop that only consumes, decodes, encodes and produces. All observations
+are simulated.
 """
 
 from __future__ import annotations
@@ -94,19 +94,22 @@ from mmbroker.streams.subscribing.read import read
 from mmbroker.streams.topics import Topics, flow, observation_key
 
 PARTS = "mmbroker_batch_part_seconds_total"
-ONE_OF_EACH = Workers()
+"""Name of the metric with the time of the parts of a batch."""
 
+ONE_OF_EACH = Workers()
+"""One process of each stage."""
 
 HISTORY_LENGTHS = (1, 10, 100, 1000)
+"""Numbers of observations that a galaxy has before the cost of one more is measured."""
+
 UPDATE_REPEATS = 25
 SETTLE_TIMEOUT_S = 900.0
 SETTLE_POLL_S = 0.5
-"""Asking takes processor time of what is measured; the clock stops by the timestamp of the last
-alert, whenever it is seen."""
-
+"""Pause between checks whether all is done. Checks are rare because they take processor time from
+what is measured. They do not change the result: it ends at the timestamp of the last alert."""
 
 STREAM_RATE = 45.0
-"""Observations/s while things are killed: there is always something to do, and to recover with."""
+"""Observations/s while things are killed: the stages always have work, and time to catch up."""
 
 
 def main() -> None:
@@ -116,7 +119,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path(".mmbroker/bench"))
     arguments = parser.parse_args()
     console = Console()
-    # What is killed on purpose need not be lamented.
+    # Things are killed on purpose, so their warnings and errors are not shown.
     logging.getLogger("mmbroker.streams").setLevel(logging.CRITICAL)
     arguments.output.mkdir(parents=True, exist_ok=True)
     report = run(QUICK if arguments.quick else Sizes(), console, arguments.output)
@@ -130,7 +133,13 @@ def main() -> None:
 
 
 def run(sizes: Sizes, console: Console, output: Path) -> Report:
-    """Measure everything; the logs of the stages stay in a directory."""
+    """Measure everything.
+
+    Args:
+        sizes: how much is measured.
+        console: where to show the progress.
+        output: directory to which the logs of the stages are copied.
+    """
     report = Report(machine=_machine(sizes))
     directory = Path(tempfile.mkdtemp(prefix="mmbroker-bench-"))
     try:
@@ -163,7 +172,7 @@ def _machine(sizes: Sizes) -> dict[str, Any]:
 
 
 class _Bench:
-    """The measurements, on one stack; each has topics and a store of its own."""
+    """The measurements. All use one stack, and each has its own topics and store."""
 
     def __init__(
         self, directory: Path, stack: LocalStack, sizes: Sizes, report: Report, console: Console
@@ -179,10 +188,13 @@ class _Bench:
     # Measurements ---------------------------------------------------------------------------------
 
     def floor(self, name: str) -> float:
-        """The raw loop: consume, decode, encode, produce.
+        """Measure the raw loop: consume, decode, encode, produce.
+
+        Args:
+            name: name of the figure.
 
         Returns:
-            Processor time of an event in ms, of the loop and of Kafka together.
+            Processor time per event in ms, of the loop and of Kafka together.
         """
         now, _ = self._settings()
         create_topics(now.kafka, now.topics.all())
@@ -213,7 +225,7 @@ class _Bench:
         return cpu_ms
 
     def each_stage_alone(self) -> None:
-        """Each stage by itself, on a topic that is full when it starts."""
+        """Measure each stage by itself, on a topic that is full when the stage starts."""
         now, environment = self._settings()
         create_topics(now.kafka, now.topics.all())
         self._send(now, self._events(now, self._sizes.events, [], seed=2))
@@ -224,10 +236,13 @@ class _Bench:
             self._say(f"{stage} alone: {rate:.0f} events/s")
 
     def end_to_end(self, existing: int) -> None:
-        """All stages at saturation, from the first observation sent until the last alert is out.
+        """Measure all stages at full load, from the first observation until the last alert.
 
-        Just before, the floor is measured anew: the machine may be slower than it was, or faster.
-        With the most galaxies also latencies, CPU time and the memory of each process.
+        The floor is measured again just before, because the speed of the machine may have changed.
+        With the largest number of galaxies, also latencies, processor time and memory are measured.
+
+        Args:
+            existing: number of galaxies in the store at the start.
         """
         now, environment = self._settings(END_TO_END_PROCESSES)
         places = self._fill(now, existing)
@@ -276,7 +291,18 @@ class _Bench:
     def _paced(
         self, name: str, now: Settings, events: Sequence[Outgoing], seconds: float, before: int
     ) -> list[float]:
-        """Send events evenly over a time; ms from each observation to its alert."""
+        """Send events evenly over a time.
+
+        Args:
+            name: name of the measurement.
+            now: the settings.
+            events: the encoded observations.
+            seconds: time over which they are sent, in s.
+            before: number of observations that were sent before.
+
+        Returns:
+            Time in ms from each observation to its alert.
+        """
         topic = now.topics.alerts("everything")
         start_ms = time.time_ns() // 1_000_000
         producer = DurableProducer(now.kafka)
@@ -299,7 +325,7 @@ class _Bench:
         return latencies
 
     def update_cost(self) -> None:
-        """Time to take in one more observation of a galaxy, by the length of its history."""
+        """Measure the time to merge one more observation, by the length of a galaxy's history."""
         store = LMDBStore(self._directory / "update-store")
         stage = BuildFingerprints(store, Topics(), self._codec)
         offsets = itertools.count()
@@ -321,7 +347,7 @@ class _Bench:
             ]
             for length in HISTORY_LENGTHS
         }
-        # All histories first: the store is as large for the short ones as for the long ones.
+        # All histories come first, so that the store has the same size for all measurements.
         for length, members in galaxies.items():
             for observations in members:
                 take_in(observations[:length])
@@ -335,12 +361,12 @@ class _Bench:
             str(length): statistics.median(each) for length, each in times.items()
         }
         store.close()
-        # Of each repeat by itself: the machine's speed changes meanwhile.
+        # A ratio for each repeat, because the speed of the machine changes over time.
         ratios = np.divide(times[HISTORY_LENGTHS[-1]], times[HISTORY_LENGTHS[0]])
         self._figure("update_cost_ratio", float(np.median(ratios)))
 
     def processes_of_scoring(self) -> None:
-        """The scoring stage with one process and with two, on a topic that is full."""
+        """Measure the scoring stage with one process and with two, on a topic that is full."""
         for processes in (1, 2):
             now, environment = self._settings()
             create_topics(now.kafka, now.topics.all())
@@ -358,7 +384,7 @@ class _Bench:
             self._say(f"scoring with {processes} processes: {rate:.0f} events/s")
 
     def kills(self) -> None:
-        """Kill everything, and keep servers and store away, while observations stream."""
+        """Kill all components, and keep servers and store away, while observations stream."""
         count, kills, away_s = self._sizes.kills
         now, environment = self._settings()
         traffic = Traffic(count, seed=8)
@@ -390,7 +416,7 @@ class _Bench:
         }
 
     def backlog(self) -> None:
-        """The memory of the stages while they catch up with large spectra."""
+        """Measure the memory of the stages while they catch up with large spectra."""
         count, channels = self._sizes.backlog
         now, environment = self._settings()
         create_topics(now.kafka, now.topics.all())
@@ -411,7 +437,7 @@ class _Bench:
         self._say(f"{name}: {value:.4g}")
 
     def _settings(self, processes: Workers = ONE_OF_EACH) -> tuple[Settings, dict[str, str]]:
-        """Settings for topics and a store of their own, and the environment that gives them."""
+        """Settings with new topics and a new store, and the environment that gives them."""
         prefix = f"bench{next(self._numbers)}"
         directory = self._directory / prefix
         directory.mkdir()
@@ -430,13 +456,13 @@ class _Bench:
     def _events(
         self, now: Settings, count: int, places: Sequence[Position], seed: int
     ) -> list[Outgoing]:
-        """Encoded observations, most of them moved to existing galaxies."""
+        """Encoded observations; if there are places of galaxies, most are moved to one of them."""
         topic = now.topics.observations
         random = np.random.default_rng(seed)
         observations = itertools.islice(simulate(count, seed), count)
         messages = []
         for each in observations:
-            # A map is tied to its own piece of sky and stays there.
+            # A map belongs to its own piece of sky and cannot be moved.
             if places and each.continuum_map is None and random.random() < SHARE_OF_EXISTING:
                 place = places[int(random.integers(len(places)))]
                 each = dataclasses.replace(
@@ -462,10 +488,13 @@ class _Bench:
             time.sleep(SETTLE_POLL_S)
 
     def _fill(self, now: Settings, count: int) -> list[Position]:
-        """Put galaxies into the store, copies of some at other positions; where they are.
+        """Put galaxies into the store: copies of some templates, at other positions.
 
-        With all that the stages keep of galaxies: feature trees, observations, ranks and last
+        They have all that the stages keep of galaxies: feature trees, observations, ranks and last
         alerts.
+
+        Returns:
+            Their positions.
         """
         templates = galaxy_templates(now, self._codec) if count else []
         random = np.random.default_rng(0)
@@ -508,7 +537,7 @@ class _Bench:
                 yield _Process(stage, _instance(command, stage), each)
 
     def _floor_cpu_seconds(self) -> float:
-        """Processor time so far of this process and of Kafka."""
+        """Processor time in s that this process and Kafka have taken so far."""
         kafka = psutil.Process(self._stack.kafka.pid).cpu_times()
         return time.process_time() + float(kafka.user + kafka.system)
 
@@ -521,7 +550,7 @@ class _Bench:
 
 
 class _Process(NamedTuple):
-    """A process of a component: of a server, or of a stage, which may have several."""
+    """A process of a server or of a stage; a component may have several."""
 
     component: str
     instance: str
@@ -529,16 +558,16 @@ class _Process(NamedTuple):
 
 
 def _instance(command: Sequence[str], stage: str) -> str:
-    """Which process of a stage a command starts, without the prefix of the topics."""
+    """The instance in the command of a stage's process, without the prefix of the topics."""
     instance = command[command.index("--instance") + 1]
     return instance[instance.index(stage) :]
 
 
 class _Memory:
-    """The most memory that instances were seen to take.
+    """The largest memory that instances were seen to take.
 
     Args:
-        processes: found once, for finding them takes longer than looking at them.
+        processes: the processes; they are found only once, because finding them takes long.
     """
 
     def __init__(self, processes: Iterable[_Process]) -> None:
@@ -546,10 +575,10 @@ class _Memory:
         self.peak_mb: dict[str, float] = {}
 
     def look(self) -> None:
-        """See what they take now."""
+        """Look at the memory that they take now."""
         taken: dict[str, float] = {}
         for _, instance, process in self._processes:
-            with contextlib.suppress(psutil.NoSuchProcess):  # it ended; what follows it is another
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has ended
                 taken[instance] = taken.get(instance, 0.0) + memory_mb(process)
         for instance, megabytes in taken.items():
             self.peak_mb[instance] = max(self.peak_mb.get(instance, 0.0), megabytes)
@@ -578,7 +607,12 @@ def _ms_per(
 
 
 def _drain(now: Settings, number: int) -> float:
-    """Events/s of a stage from the first that it accounts for until none is left."""
+    """Rate of a stage in events/s, from its first counted events until none is left.
+
+    Args:
+        now: the settings.
+        number: place of the stage in the flow.
+    """
     stage, topic = flow(now.topics)[number]
     expected = sum(end_offsets(now, topic).values())
     samples: list[tuple[float, int]] = []

@@ -1,4 +1,4 @@
-"""The demo: a local stack, the stages, the demo sample, and the live table."""
+"""Runs the demo: a local stack, the stages, the demo sample, and the live table."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def run_demo(console: Console, once: bool) -> bool:
 
     Args:
         console: where to show it.
-        once: end by itself.
+        once: end when everything is accounted for, or after ``SETTLE_TIMEOUT_S``.
 
     Returns:
         Whether every observation was accounted for in every stage.
 
     Raises:
         StackError: the servers cannot run on this machine.
-        InfrastructureError: they did not answer in time.
+        InfrastructureError: the servers or the stages did not answer in time.
     """
     with _stack(console):
         now = load_settings()
@@ -52,7 +52,7 @@ def run_demo(console: Console, once: bool) -> bool:
 
 
 def _publish(now: Settings) -> int:
-    """Publish the demo sample, and a few malformed events that belong in quarantine."""
+    """Publish the demo sample, with a few wrong observations that belong in quarantine."""
     sample = Path(str(resources.files("mmbroker.deploy") / "demo"))
     tables = sorted(sample.glob("*.ecsv"))
     malformed = [table for table in tables if table.stem == "malformed"]
@@ -62,7 +62,7 @@ def _publish(now: Settings) -> int:
 
 
 class _Patiently:
-    """Asks a condition now and then; also true when it is time to give up waiting."""
+    """Checks a condition once per ``POLL_S``; says true in any case after ``SETTLE_TIMEOUT_S``."""
 
     def __init__(self, condition: Callable[[], bool]) -> None:
         self._condition = condition
@@ -79,7 +79,7 @@ class _Patiently:
 
 @contextmanager
 def _stack(console: Console) -> Iterator[None]:
-    """The local stack that runs already, or one for the demo."""
+    """Use the local stack that already runs, or run one during the block."""
     now = load_settings()
     running = LocalStack(now.stack_directory, quiet=True).status().ready
     if running:

@@ -1,4 +1,4 @@
-"""The stages beside the own process: for the demo, the benchmark and the tests."""
+"""Runs the stages as child processes, for the demo, the benchmark and the tests."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ POLL_S = 0.3
 FIRST = BUILD_FINGERPRINTS
 
 Counts = dict[tuple[str, str], int]
-"""Number of events by stage and what became of them."""
+"""Number of events by (stage, outcome)."""
 
 
 @contextmanager
 def stages_running(
     settings: Settings, log: Path, environment: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run the stages until the end of the block, or of this process.
+    """Run the stages until the end of the block, or until this process ends.
 
     Args:
         settings: the settings that the environment gives.
-        log: file that their log is appended to.
-        environment: variables for the stages; by default this process's own.
+        log: file to which the log of the stages is appended.
+        environment: environment of the stages; by default that of this process.
 
     Yields:
-        The process of the supervisor; the topics are there.
+        The process of the supervisor; all topics exist.
 
     Raises:
-        InfrastructureError: they did not start.
+        InfrastructureError: the stages did not start.
     """
     variables = {**(environment or os.environ), SUPERVISOR_VARIABLE: str(os.getpid())}
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -72,13 +72,13 @@ def stages_running(
 def stage_running(
     stage: str, instance: str, log: Path, environment: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run one more process of a stage until the end of the block, or of this process.
+    """Run a process of a stage until the end of the block, or until this process ends.
 
     Args:
-        stage: the stage.
-        instance: its name among the processes of the stage.
-        log: file that its log is appended to.
-        environment: its variables; by default this process's own.
+        stage: name of the stage.
+        instance: name of the process among those of the stage.
+        log: file to which its log is appended.
+        environment: its environment; by default that of this process.
 
     Yields:
         The process, which may still be starting.
@@ -101,7 +101,7 @@ def ledger_now(settings: Settings, client: AdminClient | None = None) -> list[En
 
     Args:
         settings: how to reach Kafka and the store.
-        client: asks Kafka; by default a new one every time.
+        client: asks Kafka; by default a new client.
 
     Raises:
         InfrastructureError: Kafka or the store cannot be reached.
@@ -111,13 +111,14 @@ def ledger_now(settings: Settings, client: AdminClient | None = None) -> list[En
 
 
 class Settled:
-    """Tells whether so many observations, and all that came of them, are accounted for.
+    """Tells whether a number of observations, and all that came of them, are accounted for.
 
-    Kafka is asked only when the store stands still: a benchmark shall not measure the asking.
+    Kafka is asked only when the store has stopped changing, so that a benchmark does not measure
+    the asking.
 
     Args:
         settings: the settings.
-        received: how many observations; None for whatever there are.
+        received: number of observations; None for all that there are.
     """
 
     def __init__(self, settings: Settings, received: int | None = None) -> None:
@@ -126,7 +127,7 @@ class Settled:
         self._before: Counts = {}
 
     def __call__(self) -> bool:
-        """Whether nothing has changed since the last call, and nothing is on its way."""
+        """Whether nothing has changed since the last call, and no event is still on its way."""
         counts = counts_now(self._settings)
         same, self._before = counts == self._before, counts
         first = sum(count for (stage, _), count in counts.items() if stage == FIRST)
@@ -138,7 +139,7 @@ class Settled:
         )
 
     def _all_acknowledged(self) -> bool:
-        # All at once: each needs a connection of its own, which takes longer than the answer.
+        # In parallel: each request needs a new connection, which takes longer than the answer.
         with ThreadPoolExecutor() as pool:
             return all(pool.map(self._acknowledged, topics.flow(self._settings.topics)))
 
@@ -151,7 +152,7 @@ class Settled:
 
 
 def counts_now(settings: Settings) -> Counts:
-    """What became of how many events, as the store has it; asks nothing of Kafka."""
+    """Number of events by (stage, outcome) in the store; Kafka is not asked."""
     with closing(open_store(settings)) as store, store.reading() as reading:
         return reading.counts()
 

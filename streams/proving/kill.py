@@ -1,6 +1,6 @@
-"""Kills and hangs of servers and stages while observations flow, and what becomes of the broker.
+"""Kills or stops servers and stages while observations flow, and measures how the broker recovers.
 
-Used by the tests and, for longer, by the benchmark.
+It is used by the tests and, for a longer time, by the benchmark.
 """
 
 from __future__ import annotations
@@ -35,19 +35,20 @@ from mmbroker.streams.subscribing.read import read
 COMPONENTS = (*STAGE_NAMES, "kafka", "triton")
 
 HANG_S = 12.0
-"""Longer than a group waits for a silent member."""
+"""How long a server hangs: longer than a consumer group waits for a silent member."""
 
 
 @dataclass(frozen=True)
 class Recovery:
-    """What became of the broker after a kill.
+    """How the broker recovered after a component was killed or stopped.
 
     Attributes:
-        component: what was killed.
-        away_s: from the kill until it was back: until the server answered, the process was started.
-        seconds: from then until the stages that need it had gone on.
-        stayed_ready: stages that need it and still said that they are ready, just before it came
-            back; looked at only if it was kept away.
+        component: the component.
+        away_s: time in s from the kill until the component was back: until the server answered, or
+            the process was started.
+        seconds: time in s from then until the stages that need it had gone on.
+        stayed_ready: stages that need the component, but still said that they are ready just before
+            it came back; known only if it was kept away.
     """
 
     component: str
@@ -61,7 +62,7 @@ class Killer:
     """Kills servers and stages with SIGKILL while observations flow.
 
     Args:
-        settings: of the stages.
+        settings: settings of the stages.
         stack: the servers; the killer starts them again.
         supervisor: process id of the supervisor, which starts the stages again.
     """
@@ -94,14 +95,15 @@ class Killer:
         return self._recovered(component, killed, needed_by, stayed_ready)
 
     def hang(self, component: str, away_s: float) -> Recovery:
-        """Stop a server without ending it, so that nothing answers and no connection is closed.
+        """Suspend a server: it does not answer, and its connections stay open.
 
-        One that does not survive it is started again, as who runs it would: Triton may end, or end
-        the process of a network that answers late, which it does not start again.
+        If the server does not survive this, it is started again, as an operator would do. Triton
+        may end itself. It may also end the process of a model that answers late, and it does not
+        start that process again.
 
         Args:
             component: ``kafka`` or ``triton``.
-            away_s: how long.
+            away_s: how long the server is suspended.
 
         Raises:
             TimeoutError: the broker does not recover.
@@ -115,7 +117,7 @@ class Killer:
         try:
             time.sleep(away_s)
         finally:
-            for each in reversed(processes):  # who is asked whether it is well goes on first
+            for each in reversed(processes):  # children first: the server checks their health
                 each.resume()
         recovery = self._recovered(
             component, stopped, needed_by, in_vain=lambda: not _alive(processes)
@@ -127,14 +129,17 @@ class Killer:
         return self._recovered(component, stopped, needed_by)
 
     def lock_store(self, away_s: float) -> Recovery:
-        """Keep the stages from writing to the store, as a process that hangs would.
+        """Keep the stages from writing to the store, as a process would that hangs while it writes.
+
+        Args:
+            away_s: how long the store is locked.
 
         Raises:
-            TimeoutError: they do not recover.
+            TimeoutError: the stages do not recover.
         """
         locked = time.monotonic()
         with closing(open_store(self.settings)) as store, store.writing():
-            send_again(self.settings)  # who has nothing to write is ready, and right
+            send_again(self.settings)  # a stage without work would rightly say that it is ready
             time.sleep(away_s)
             stayed_ready = ready(self.settings, STAGE_NAMES)
         return self._recovered("store", locked, STAGE_NAMES, stayed_ready)
@@ -153,9 +158,17 @@ class Killer:
         stayed_ready: Sequence[str] = (),
         in_vain: Callable[[], bool] = lambda: False,
     ) -> Recovery:
-        """Wait until the stages that need a component go on, now that it is back, or in vain."""
+        """Wait until the stages that need a component go on, now that it is back.
+
+        Args:
+            component: the component.
+            since: when it was killed, in s of ``time.monotonic``.
+            needed_by: the stages that need it.
+            stayed_ready: goes into the result.
+            in_vain: is true when waiting is useless; then the waiting ends too.
+        """
         back = time.monotonic()
-        # One for all questions, but none from before: that may wait for answers of who has died.
+        # A new client, as an old one may wait for answers of a server that has died.
         client = admin(self.settings.kafka)
         before = self._progress(client)
         until(
@@ -172,7 +185,11 @@ class Killer:
         return all(progress[stage] > before[stage] for stage in stages)
 
     def _progress(self, client: AdminClient) -> dict[str, int]:
-        """How many messages each stage has brought to its end."""
+        """How far each stage is, by its name: a number of messages that only grows.
+
+        For the first two stages it is the number of messages that the next stage has received; for
+        the last, the number of events that it has accounted for.
+        """
         deadline = time.monotonic() + RECOVERY_TIMEOUT_S
         while True:
             try:
@@ -188,10 +205,10 @@ class Killer:
 
 
 def send_again(settings: Settings) -> None:
-    """Send the newest fingerprint of a galaxy once more, which changes nothing.
+    """Send the newest fingerprint of a galaxy once more; it changes nothing.
 
-    score-galaxies and publish-alerts have something to do then: who gets nothing does not notice
-    that it cannot write.
+    It gives work to score-galaxies and publish-alerts. Without work they would not notice that they
+    cannot write.
     """
     (newest,) = deque(read(settings, "fingerprints", until_end=True), maxlen=1)
     message = Outgoing(settings.topics.fingerprints, newest.key, newest.value)
@@ -199,7 +216,7 @@ def send_again(settings: Settings) -> None:
 
 
 def asking_triton(settings: Settings) -> list[str]:
-    """The stages that need Triton: those that ask a model there."""
+    """The stages that need Triton, because they ask a model there."""
     triton = settings.triton
     asks = {
         BUILD_FINGERPRINTS: triton.parser or triton.map_parser,
@@ -209,7 +226,7 @@ def asking_triton(settings: Settings) -> list[str]:
 
 
 def _alive(processes: Iterable[psutil.Process]) -> bool:
-    """Whether none of some processes has ended."""
+    """Whether all processes still run."""
     try:
         return all(each.status() != psutil.STATUS_ZOMBIE for each in processes)
     except psutil.NoSuchProcess:
@@ -217,25 +234,25 @@ def _alive(processes: Iterable[psutil.Process]) -> bool:
 
 
 def ready(settings: Settings, stages: Iterable[str]) -> list[str]:
-    """Those of some stages of which a process says that it is ready."""
+    """Those of the given stages of which a process says that it is ready."""
     found = []
     for stage in stages:
         for target in targets(settings, stage):
-            # An answer of 503 is an error to urllib, and one that has gone gives none.
+            # urllib raises an OSError both for the status 503 and for a process that has ended.
             with contextlib.suppress(OSError), urlopen(f"http://{target}/readyz", timeout=10):
                 found.append(stage)
     return found
 
 
 def stage_process(supervisor: int, stage: str) -> psutil.Process:
-    """The process of a stage; waits for one to be there.
+    """Wait for a process of a stage to run.
 
     Args:
         supervisor: process id of the supervisor.
-        stage: the stage.
+        stage: name of the stage.
 
     Raises:
-        TimeoutError: there is none.
+        TimeoutError: no process of the stage runs.
     """
     found: list[psutil.Process] = []
 
@@ -251,13 +268,21 @@ def stage_process(supervisor: int, stage: str) -> psutil.Process:
 
 
 def memory_mb(process: psutil.Process) -> float:
-    """Memory of a process without the store's pages, which all share and the system can drop."""
+    """Memory of a process in MB, without the store's pages, which are shared and can be freed."""
     memory = process.memory_info()
     return float(memory.rss - memory.shared) / 1e6
 
 
 def peak_memory_mb(supervisor: int, done: Callable[[], bool], timeout_s: float) -> dict[str, float]:
-    """The most memory that a process of each stage takes until something is done.
+    """The largest memory that a process of each stage takes until something is done.
+
+    Args:
+        supervisor: process id of the supervisor.
+        done: says whether it is done.
+        timeout_s: longest time to wait.
+
+    Returns:
+        Memory in MB, by stage.
 
     Raises:
         TimeoutError: it is not done in time.
@@ -269,14 +294,14 @@ def peak_memory_mb(supervisor: int, done: Callable[[], bool], timeout_s: float) 
             peak[stage] = max(peak[stage], memory_mb(stage_process(supervisor, stage)))
         return next(checks)
 
-    # Whether it is done costs more to find out than what memory it takes.
+    # ``done`` takes longer than measuring the memory, so it is called only every tenth time.
     checks = (number % 10 == 9 and done() for number in itertools.count())
     until(measured, timeout_s, lambda: "the stages do not catch up")
     return peak
 
 
 def schedule(kills: int, seed: int) -> Iterator[tuple[float, str]]:
-    """Random pauses in s and components to kill after them, each component at least once."""
+    """(pause in s, component to kill after it), at random, with each component at least once."""
     chance = random.Random(seed)
     components = [*COMPONENTS, *chance.choices(COMPONENTS, k=kills - len(COMPONENTS))]
     chance.shuffle(components)

@@ -1,4 +1,4 @@
-"""The observations that the benchmark sends."""
+"""Makes existing galaxies, and observations of single ones, for the benchmark's store."""
 
 from __future__ import annotations
 
@@ -19,27 +19,28 @@ from mmbroker.streams.proving.truth import parse_at_once
 from mmbroker.streams.settings import Settings
 
 FIELD_SIDE_DEG = 10.0
-"""Existing galaxies are strewn over a field of this side: 1,000 per square degree at 100,000."""
+"""Side of the field with the existing galaxies; 100,000 of them are 1,000 per square degree."""
 
 SHARE_OF_EXISTING = 0.8
-"""Share of the observations that fall on existing galaxies; the others found new ones."""
+"""Share of the observations that are moved to existing galaxies; the others make new galaxies."""
 
 TEMPLATES = 500
-"""Existing galaxies are copies of so many different fingerprints at other positions."""
+"""Number of simulated galaxies of which the existing galaxies are copies at other positions."""
 
 BANDS = {"250": 1.199e12, "350": 8.565e11, "500": 5.996e11, "850": 3.527e11}
+"""Frequencies in Hz of the bands of the photometry, by name."""
 
 
 @dataclass(frozen=True)
 class Template:
-    """A galaxy to be copied, with its encoded observations."""
+    """A galaxy that is copied, with its encoded observations."""
 
     fingerprint: Fingerprint
     observations: list[bytes]
 
 
 def galaxy_templates(settings: Settings, codec: Codec) -> list[Template]:
-    """Simulated galaxies to be copied, with feature trees by the parsers in force.
+    """Simulated galaxies that are copied; their feature trees come from the parsers in force.
 
     Raises:
         InfrastructureError: Triton does not answer.
@@ -58,7 +59,13 @@ def galaxy_templates(settings: Settings, codec: Codec) -> list[Template]:
 def moved_copy(
     template: Fingerprint, number: int, random: np.random.Generator
 ) -> tuple[Fingerprint, list[bytes]]:
-    """A copy of a fingerprint somewhere else, and the hashes of its observations."""
+    """A copy of a fingerprint at a random position, and the hashes of its observations.
+
+    Args:
+        template: the fingerprint.
+        number: number of the copy, for its ids.
+        random: source of the position.
+    """
     right_ascension, declination = random.uniform(0, FIELD_SIDE_DEG, 2).tolist()
     weight = template.position_sums[3]
     vector = unit_vector(right_ascension, declination)
@@ -76,7 +83,13 @@ def moved_copy(
 
 
 def of_one_galaxy(name: str, count: int, number: int) -> Iterator[Observation]:
-    """Observations of one galaxy: a spectrum, then photometry in the same four bands."""
+    """Observations of one galaxy: a spectrum, then photometry in four bands, again and again.
+
+    Args:
+        name: start of their ids.
+        count: number of observations.
+        number: number of the galaxy; it seeds the noise and sets the position.
+    """
     random = np.random.default_rng(number)
     axis = np.linspace(84e9, 92e9, 1000)
     for each in range(count):

@@ -1,4 +1,4 @@
-"""The benchmark's report: targets, table and plot."""
+"""The report of the benchmark: what is measured, the targets, the table and the plot."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from rich.table import Table
 from mmbroker.streams.settings import Workers
 
 END_TO_END_PROCESSES = Workers(build_fingerprints=2, score_galaxies=2)
-"""Of each stage, in the end-to-end measurements. Scoring takes the largest part of the processor
-time, and building waits for parsers and disk: one process of either would leave a core waiting."""
+"""Processes of each stage in the end-to-end measurements. Scoring takes the largest part of the
+processor time, and building waits for parsers and disk. With one process of each, a core would be
+idle at times."""
 
 SETTING = (
     "simulated observations; end to end "
@@ -26,37 +27,43 @@ SETTING = (
 )
 
 FLOORS = {"rate_0": "floor_0", "rate_10k": "floor_10k", "rate_100k": "floor_100k"}
-"""The floor that each rate end to end is quoted beside."""
+"""The floor with which each end-to-end rate is compared."""
 
 RECOVERY_LIMIT_S = 10.0
-"""Within so much of its return, a component has to be back at work; else the benchmark fails."""
+"""After a component is back, the stages that need it have to go on within this time. Otherwise the
+benchmark fails."""
 
 BACKLOG_LIMIT_MB = 350.0
-"""No process of a stage takes more memory, however much waits for it; else the benchmark fails."""
+"""No process of a stage may take more memory than this, however many events wait for it. Otherwise
+the benchmark fails."""
 
 SCORING_GAIN = 1.1
-"""Two scoring processes have to be so many times as fast as one where there are cores for both."""
+"""Two scoring processes have to be at least this many times as fast as one, if the machine has a
+core for each. Otherwise the benchmark fails."""
 
 LATE_SHARE, LATE_S = 0.05, 1.0
-"""Sending may take longer than wanted by the larger of the two: this share of the time, these
-seconds. Latencies at a lower rate than they are quoted for would say too little."""
+"""Sending may take longer than planned by this share of the time or by these seconds, whichever is
+larger. Otherwise the benchmark fails, because the latencies would be those of a lower rate."""
 
 CPU_RATIOS = {"rate_0": "cpu_ratio_0", "rate_10k": "cpu_ratio_10k", "rate_100k": "cpu_ratio_100k"}
-"""Processor time of an observation end to end, servers included, over that of an event in the raw
-loop just before: it means the same on every machine."""
+"""Names of the ratios: processor time of an observation end to end, with the servers, divided by
+that of an event in the raw loop just before. A ratio can be compared between machines."""
 
 JUDGED = "cpu_ratio_100k"
+"""The ratio that is judged on every machine."""
+
 GROWTH = 1.1
-"""The ratio judged is to be at most so many times that of the reference; else the benchmark
+"""The judged ratio may be at most this many times that of the reference. Otherwise the benchmark
 fails."""
 
 LEAST = {"rate_100k": 1_000.0}
 MOST = {"latency_p50_ms": 150.0, "latency_p99_ms": 500.0, "burst_p99_s": 5.0}
-"""Targets: these figures are to be at least and at most so much, on two cores; else the benchmark
-fails. They are those of a machine, so they are judged where it is fast enough."""
+"""Targets on two cores: these figures have to be at least, or at most, this large. Otherwise the
+benchmark fails. They depend on the machine, so they are judged only if it is fast enough."""
 
 FAST_ENOUGH = 10_000.0
-"""Events/s of the raw loop before the rate with most galaxies, from which on they are judged."""
+"""The machine is fast enough if the raw loop, before the rate with the largest number of galaxies,
+reaches this many events/s."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +71,16 @@ class Sizes:
     """How much is measured.
 
     Attributes:
-        events: observations of each rate.
-        existing: galaxies in the store before each end-to-end rate.
-        steady_s: how long 100 observations/s are kept up.
-        burst: observations of the burst, and the seconds that they take to arrive.
-        updates: galaxies that are updated together at each length of history.
-        kills: observations that stream while everything is killed, how often, and the seconds for
-            which Kafka, Triton and the store are away once each; none skip the measurement.
-        backlog: large spectra that wait for the stages, and the channels of each; as above.
+        events: number of observations for each rate.
+        existing: numbers of galaxies in the store, one for each end-to-end rate.
+        steady_s: how long 100 observations/s are sent.
+        burst: number of observations of the burst, and the seconds over which they are sent.
+        updates: number of galaxies that are updated together, for each length of history.
+        kills: number of observations that stream during the kills, number of kills, and the seconds
+            for which Kafka, Triton and the store are each away once. With 0 observations the
+            measurement is skipped.
+        backlog: number of large spectra that wait for the stages, and the channels of each. With 0
+            spectra the measurement is skipped.
     """
 
     events: int = 20_000
@@ -88,13 +97,14 @@ QUICK = Sizes(10_000, (0, 10_000, 100_000), 12.0, (2_500, 9.75), 30, (0, 0, 0.0)
 
 @dataclass(frozen=True)
 class Sending:
-    """How observations went out whose latencies are measured.
+    """How the observations were sent whose latencies are measured.
 
     Attributes:
-        observations: how many were sent.
-        seconds: that this took.
-        seconds_wanted: that it should have taken.
-        alerts_timed: that came of them; several observations of a galaxy in a batch make one.
+        observations: number of observations.
+        seconds: time that sending took, in s.
+        seconds_wanted: time that sending should have taken, in s.
+        alerts_timed: number of alerts that came of them; several observations of one galaxy in a
+            batch make one alert.
     """
 
     observations: int
@@ -104,7 +114,7 @@ class Sending:
 
     @property
     def late(self) -> bool:
-        """Whether it took so long that the rate was not the one wanted."""
+        """Whether sending took so long that the rate was too low."""
         return self.seconds - self.seconds_wanted > max(LATE_SHARE * self.seconds_wanted, LATE_S)
 
 
@@ -137,13 +147,13 @@ class Report:
 
 
 def reference() -> float:
-    """The ratio judged of the full run that changes are held against, ``deploy/benchmark.json``."""
+    """The judged ratio of the reference run, ``deploy/benchmark.json``."""
     text = (resources.files("mmbroker.deploy") / "benchmark.json").read_text()
     return float(json.loads(text)[JUDGED])
 
 
 def fast_enough(report: Report) -> bool:
-    """Whether the machine is one on which the absolute targets are judged."""
+    """Whether the machine is so fast that ``LEAST`` and ``MOST`` are judged."""
     return report.figures["floor_100k"] >= FAST_ENOUGH
 
 
@@ -196,7 +206,7 @@ def render(report: Report) -> Table:
 
 
 def _target(name: str) -> str:
-    """What a figure is to be; empty without a target."""
+    """The target of a figure, as text; empty if it has none."""
     if name == JUDGED:
         return f"at most {GROWTH * reference():.1f}"
     if name in LEAST:
@@ -205,7 +215,7 @@ def _target(name: str) -> str:
 
 
 def what_is_wrong(report: Report) -> str:
-    """What a run showed that must not be; empty if there is nothing."""
+    """Why a run fails, as text; empty if it does not fail."""
     reliability = report.reliability
     untrue = {name: value for name, value in reliability.get("untrue", {}).items() if value}
     slowest = reliability.get("slowest_recovery_s", 0.0)
@@ -255,7 +265,7 @@ def _reliability_rows(measured: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def plot(report: Report, path: Path) -> None:
-    """The rates, the latencies and where the time goes, as a PNG."""
+    """Plot the rates, the latencies and where the time goes, to a PNG file."""
     import matplotlib as mpl
 
     mpl.use("Agg")

@@ -1,4 +1,8 @@
-"""Traffic with repeats, corrections, withdrawals and malformed events, while parts are killed."""
+"""Makes and sends the observations that flow while components are killed.
+
+Among them are repeats, corrections, withdrawals and malformed events. There are also large spectra
+for a backlog.
+"""
 
 from __future__ import annotations
 
@@ -22,15 +26,15 @@ from mmbroker.streams.settings import Settings
 from mmbroker.streams.topics import observation_key
 
 REPEATED, CORRECTED, WITHDRAWN, MALFORMED = 0.1, 0.03, 0.02, 0.01
-"""Shares of the observations that are sent again, are corrected or withdrawn, or are followed by
-bytes that are no observation."""
+"""Shares of the observations that are sent again, corrected or withdrawn, and the number of
+malformed messages as a share of the observations."""
 
 GALAXIES_PER_SQUARE_ARCMIN = 0.05
-"""Thin enough for a dozen sky cells, some in every partition."""
+"""So few that the galaxies fill a dozen sky cells, of which every partition has some."""
 
 KEYED_OTHERWISE = 0.2
-"""Share of the messages whose key is not their sky cell, as from a publisher who chose another:
-observations of one galaxy then meet in the store from different partitions."""
+"""Share of the messages with another key than their sky cell, as if a publisher had chosen it.
+Observations of one galaxy then come from different partitions."""
 
 EVERYTHING = "everything"
 EVERYTHING_CONFIG = f"""
@@ -38,7 +42,7 @@ EVERYTHING_CONFIG = f"""
 name = "{EVERYTHING}"
 update = {{redshift = 0.0, probability = 0.0, hyperscore = 0.0}}
 """
-"""Settings with one alert stream, which sends every score on."""
+"""Settings with one alert stream, which sends an alert for every score."""
 
 POLL_S = 0.1
 RECOVERY_TIMEOUT_S = 120.0
@@ -48,11 +52,11 @@ SETTLE_TIMEOUT_S = 600.0
 class Traffic:
     """Observations with repeats, corrections, withdrawals and malformed bytes, in a random order.
 
-    A correction may come before what it corrects.
+    A correction may come before the observation that it corrects.
 
     Args:
-        count: of distinct observations, corrections and withdrawals not counted.
-        seed: of the observations and of the order.
+        count: number of distinct observations, without corrections and withdrawals.
+        seed: seed of the observations and of their order.
     """
 
     def __init__(self, count: int, seed: int) -> None:
@@ -77,22 +81,22 @@ class Traffic:
         self._messages: Sequence[Observation | bytes] = messages
         self._chance = chance
         self.sent = 0
-        """Messages sent so far."""
+        """Number of messages that were sent so far."""
 
     @property
     def merged(self) -> set[str]:
-        """Ids of the observations that belong into a galaxy in the end."""
+        """Ids of the observations that are in a galaxy in the end."""
         replaced = {each.replaces for each in self.distinct.values()}
         withdrawals = {name for name, each in self.distinct.items() if each.is_withdrawal}
         return self.distinct.keys() - replaced - withdrawals
 
     def send(self, settings: Settings, rate: float, hurry: threading.Event) -> None:
-        """Send everything at a rate, and go on with repeats until told to hurry to the end.
+        """Send everything at a rate, and then repeats until told to end.
 
         Args:
-            settings: where to.
+            settings: the settings.
             rate: messages/s.
-            hurry: from when it is set what is left is sent as fast as possible.
+            hurry: when this is set, the rest is sent as fast as possible, and no more repeats.
         """
         known = list(self.distinct.values())
         left = iter(self._messages)
@@ -135,19 +139,24 @@ def _replacing(observation: Observation, withdrawn: bool) -> Observation:
 
 @contextlib.contextmanager
 def flowing(traffic: Traffic, settings: Settings, rate: float) -> Iterator[None]:
-    """Send traffic at a rate during the block, and after it what is left, until all is settled.
+    """Send traffic at a rate during the block; after it, send the rest and wait until all is done.
 
-    The block begins when something has come through all stages.
+    The block begins when the first events have come through all stages.
+
+    Args:
+        traffic: the traffic.
+        settings: the settings.
+        rate: messages/s.
 
     Raises:
-        PublishingError: some of it was not delivered.
+        PublishingError: some messages were not delivered.
         TimeoutError: the ledger does not close.
     """
     hurry = threading.Event()
     with ThreadPoolExecutor(max_workers=1) as pool:
         sending = pool.submit(traffic.send, settings, rate, hurry)
         try:
-            # What is killed before anything has come through would show how stages start.
+            # A kill before that would measure how stages start, not how they recover.
             until(
                 lambda: sending.done() or ledger_now(settings)[-1].accounted > 0,
                 RECOVERY_TIMEOUT_S,
@@ -162,7 +171,13 @@ def flowing(traffic: Traffic, settings: Settings, rate: float) -> Iterator[None]
 
 
 def large_spectra(count: int, channels: int, seed: int) -> Iterator[Observation]:
-    """Spectra of so many channels, 16 bytes each, every one of another galaxy; simulated."""
+    """Simulated spectra, each of another galaxy.
+
+    Args:
+        count: number of spectra.
+        channels: number of channels of each; a channel takes 16 bytes.
+        seed: seed of the simulation.
+    """
     random_numbers = np.random.default_rng(seed)
     frequency = np.linspace(84e9, 115e9, channels)
     error = random_numbers.uniform(1e-3, 2e-3, channels).astype(np.float32)
@@ -181,10 +196,15 @@ def large_spectra(count: int, channels: int, seed: int) -> Iterator[Observation]
 def until(
     condition: Callable[[], bool], timeout_s: float, problem: Callable[[], str] = lambda: ""
 ) -> None:
-    """Wait for a condition.
+    """Wait until a condition is true.
+
+    Args:
+        condition: is checked every ``POLL_S``.
+        timeout_s: longest time to wait.
+        problem: gives the text of the error.
 
     Raises:
-        TimeoutError: it does not come true; with what the problem is.
+        TimeoutError: the condition does not become true in time.
     """
     deadline = time.monotonic() + timeout_s
     while not condition():

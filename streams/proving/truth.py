@@ -1,4 +1,4 @@
-"""Whether what the stages published is what the observations say."""
+"""Checks that what the stages published agrees with the observations that were sent."""
 
 from __future__ import annotations
 
@@ -22,11 +22,24 @@ from mmbroker.streams.stages.parsing import Parsing
 from mmbroker.streams.store import open_store
 from mmbroker.streams.subscribing.read import Read, read
 
+APART_ARCSEC = 30.0
+"""Observations further apart than this belong to different galaxies; those of one galaxy are within
+2 arcsec."""
+
+SPLIT = 0.02
+"""Share of the galaxies that may be found twice. Under 1 % are, in any order of the observations:
+some positions err by more than the association allows."""
+
+NOT_COMPARED = {"recent_sources", "candidates", "version"}
+"""Fields of a fingerprint that do not depend on its observations alone, but also on where these
+were read, on other galaxies nearby, and on what was replaced before. The number of ambiguous
+observations is not compared either."""
+
 
 def parse_at_once(
     settings: Settings, observations: Sequence[Observation]
 ) -> dict[str, ParsedObservation]:
-    """The feature trees of valid observations by their ids, by the versions in force.
+    """The feature trees of valid observations, by observation id, from the parsers in force.
 
     Raises:
         InfrastructureError: Triton does not answer, or does not serve a version in force.
@@ -36,37 +49,28 @@ def parse_at_once(
     return {tree.observation_id: tree for found in trees for tree in found}
 
 
-APART_ARCSEC = 30.0
-"""Observations further from each other are of no one galaxy: all of one are within 2 arcsec."""
-
-SPLIT = 0.02
-"""Share of the galaxies that may be found twice: under 1 % are, in whichever order, by positions
-that err by more than association allows."""
-
-NOT_COMPARED = {"recent_sources", "candidates", "version"}
-"""Of a fingerprint, what depends on more than its observations: on where they were read, on what
-else is near, and on what was replaced before. So does how many could belong elsewhere."""
-
-
 @dataclass
 class Untrue:
-    """Where the broker's accounts differ from what was sent; nothing, if it does its work.
+    """Differences between what the broker has and what was sent; all are empty if it works.
 
     Attributes:
         lost: ids of observations that are in no galaxy.
         doubled: ids of observations that are in several galaxies, or in one more than once.
-        mixed: galaxies with observations of several true ones that are not near each other.
+        mixed: ids of galaxies with observations of several true galaxies that are far apart.
         split: numbers of true galaxies that were found more than once, if they are more than their
             positions explain.
-        unwanted: hashes of observations in galaxies that should not be there.
-        unlike_store: galaxies whose last message is not, byte for byte, what the store has.
-        unlike_rebuild: galaxies whose fingerprint is not that of their observations in one batch.
-        unlike_score: galaxies whose last score is not of their newest version.
-        unlike_alert: galaxies whose last alert is not the one that the store remembers, by stream.
-        alerts_astray: ids of alerts that say two things, or replace one that was never sent.
-        not_quarantined: number of malformed messages that are not in the quarantine, or are there
-            more than once.
-        outcomes: number of events that the ledger of the first stage has too few or too many.
+        unwanted: hashes of observations that are in a galaxy but should not be.
+        unlike_store: ids of galaxies whose last message is not, byte for byte, what the store has.
+        unlike_rebuild: ids of galaxies whose fingerprint is not the one that their observations
+            make in one batch.
+        unlike_score: ids of galaxies whose last score is not of their newest version.
+        unlike_alert: streams and ids of galaxies whose last alert is not the one in the store.
+        alerts_astray: ids of alerts that were sent with different contents, or that replace one
+            that was never sent.
+        not_quarantined: number of malformed messages that are missing in the quarantine, and of
+            those that are there without reason or more than once.
+        outcomes: number of events that the ledger of the first stage has too many (or, negative,
+            too few), by outcome.
     """
 
     lost: list[str] = field(default_factory=list)
@@ -84,7 +88,12 @@ class Untrue:
 
 
 def untrue(settings: Settings, traffic: Traffic) -> Untrue:
-    """Compare topics and store with the traffic that was sent to an empty broker, and settled."""
+    """Compare topics and store with the traffic.
+
+    Args:
+        settings: the settings.
+        traffic: all that was sent to a broker that was empty before, and is done with it now.
+    """
     published = _newest(settings, "fingerprints")
     scored = _newest(settings, "scored")
     by_hash = {observation_hash(name): each for name, each in traffic.distinct.items()}
@@ -129,24 +138,24 @@ def untrue(settings: Settings, traffic: Traffic) -> Untrue:
 
 
 def _extent_arcsec(observations: Sequence[Observation]) -> float:
-    """The largest distance of an observation from the first."""
+    """The largest distance in arcsec of an observation from the first one."""
     places = [(each.right_ascension_deg, each.declination_deg) for each in observations]
     return max(separation_arcsec(*places[0], *place) for place in places)
 
 
 def _newest(settings: Settings, stream: str) -> dict[str, Read]:
-    """The last message of every key, as a compacted topic keeps it."""
+    """The last message of every key, by key, as a compacted topic keeps it."""
     return {each.key.decode(): each for each in read(settings, stream, until_end=True)}
 
 
 def _same(one: Fingerprint, other: Fingerprint) -> bool:
-    if not one.observation_hashes:  # emptied: only its place is left, of which nothing is known
+    if not one.observation_hashes:  # all were withdrawn; only the place is left, not compared
         return not other.observation_hashes
     return _compared(one) == _compared(other)
 
 
 def _compared(fingerprint: Fingerprint) -> dict[str, Any]:
-    """What depends on the observations alone."""
+    """The fields of a fingerprint that depend on its observations alone."""
     record = {
         name: value for name, value in to_rows(fingerprint).items() if name not in NOT_COMPARED
     }
@@ -164,7 +173,10 @@ def _unlike_store(settings: Settings, published: dict[str, Read]) -> list[str]:
 
 
 def _compare_alerts(settings: Settings, stream: str, found: Untrue) -> None:
-    """What a stream sent against what the store remembers of it; ranks are those of their time."""
+    """Compare the alerts of a stream with each other and with the store.
+
+    Ranks are not compared, because an alert has those of the time when it was made.
+    """
     contents: dict[str, dict[str, Any]] = {}
     last: dict[str, Alert] = {}
     for message in read(settings, stream, until_end=True):
@@ -193,7 +205,7 @@ def _compare_alerts(settings: Settings, stream: str, found: Untrue) -> None:
 
 
 def _unexpected_outcomes(settings: Settings, traffic: Traffic) -> dict[str, int]:
-    """By outcome, how many events of the first stage are not as they should be."""
+    """Number of events of the first stage that are too many or (negative) too few, by outcome."""
     counted = Counter(ledger_now(settings)[0].outcomes)
     taken_in = ("merged", "corrected", "withdrawn", "superseded")
     distinct = sum(counted.pop(outcome, 0) for outcome in taken_in)

@@ -1,1 +1,1 @@
-"""Who sends: files and pipelines."""
+"""Publishes observations to the broker, from programs and from files."""

@@ -1,8 +1,8 @@
-"""Corrections of tables: what a row says now, against what was published of it before.
+"""Makes corrections of tables: compares each row with what was published of it before.
 
-An id follows from the place in the table, so that a row that has changed needs another one: the
-next revision, ``ID@2`` and then ``ID@3``, each of which replaces the one before. Which is the
-newest, and what it says, is known from the archive in the store.
+The id of an observation follows from its place in the table. A row that has changed needs another
+id: the next revision, ``ID@2`` and then ``ID@3``, each of which replaces the one before. The newest
+revision and its content are in the archive of the store.
 """
 
 from __future__ import annotations
@@ -23,11 +23,18 @@ class NotCorrectableError(ValueError):
 def correction(observation: Observation, reading: Reading, codec: Codec) -> Observation | None:
     """What has to be published so that the broker has an observation as it is now.
 
+    Args:
+        observation: the observation as it is now.
+        reading: the store.
+        codec: events to bytes and back.
+
     Returns:
-        The observation itself if it is new, its next revision if it has changed, None if not.
+        The observation itself if it is new, its next revision if it has changed, None if it has
+        not changed.
 
     Raises:
-        NotCorrectableError: it was replaced under another id, or is not in the archive.
+        NotCorrectableError: it was replaced under an id of another form, or its content is not in
+            the archive.
     """
     newest, replaces = None, None
     for number in itertools.count(1):

@@ -1,4 +1,4 @@
-"""Publishes what files hold: tables, spectra and maps become observations, checked and counted."""
+"""Publishes the observations in files: tables, spectra and maps; checks and counts them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from mmbroker.streams.topics import observation_key
 log = logging.getLogger(__name__)
 
 _VALUE = re.compile(r"'[^']*'|(?<== )[^\s,;']+(?: \.\.\. \S+)?")
-"""A value in what is wrong: quoted, or after an equals sign, maybe with another it goes to."""
+"""A value in the text of a problem: quoted, or after an equals sign, or a range ``a ... b``."""
 _NO_TABLE = (
     "it is no table: the id of a spectrum or map follows from its content, and does not tell which "
     "one it corrects"
@@ -41,13 +41,13 @@ _NO_TABLE = (
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that cannot be published.
+    """A reason why something cannot be published.
 
     Attributes:
-        file: where it is; None for a simulation.
+        file: the file; None for a simulation.
         row: row of the table, counted from 1; None for a file with one observation.
-        observation_id: of the observation; None when the row yields none.
-        message: field and value.
+        observation_id: id of the observation; None if the row has none.
+        message: what is wrong, with field and value.
     """
 
     file: Path | None
@@ -62,21 +62,21 @@ class Problem:
 
     @property
     def kind(self) -> str:
-        """What is wrong, whatever the value."""
+        """What is wrong, without the values: the same for all problems of a kind."""
         return _VALUE.sub("…", self.message)
 
 
 @dataclass(slots=True)
 class Summary:
-    """What became of some files.
+    """What became of the observations in files.
 
     Attributes:
-        sent: observations delivered; with ``check``, those that would have been.
-        by_instrument: of these, the number by instrument.
-        problems: everything that was not, each with file, row and field.
-        unchanged: with ``correct``, what was published before as it is now, and was not sent again.
-        seconds: how long it took.
-        check: whether nothing was sent.
+        check: whether everything was only checked, and nothing sent.
+        sent: number of observations that were sent; with ``check``, that would have been sent.
+        by_instrument: number of these by instrument.
+        problems: what was not sent, with file, row and field.
+        unchanged: with ``correct``, number of observations that have not changed and were not sent.
+        seconds: time that it took, in s.
     """
 
     check: bool = False
@@ -87,10 +87,11 @@ class Summary:
     seconds: float = 0.0
 
     def told(self, most: int | None = None) -> Iterator[str]:
-        """The problems, a line each.
+        """The problems as lines of text.
 
         Args:
-            most: of one kind tell so many, and of the rest only how many there are; None tells all.
+            most: give at most this many lines for one kind of problem, and then only the number of
+                the rest; None gives all.
         """
         kinds = Counter[str]()
         for problem in self.problems:
@@ -118,7 +119,8 @@ class Summary:
 
 
 Item = tuple[Path | None, int | None, Observation | None, list[str]]
-"""File, row, observation, and the problems of reading it; neither if it need not be sent."""
+"""(file, row, observation, problems of reading it). Without an observation and without problems, it
+has not changed and need not be sent."""
 
 
 def publish_files(
@@ -131,23 +133,26 @@ def publish_files(
     given: Given | None = None,
     correct: bool = False,
 ) -> Summary:
-    """Publish the observations in some files: tables with a mapping, spectra, maps.
+    """Publish the observations in files: tables with a mapping, spectra, maps.
 
-    An observation with a problem is left out and told; the others are sent.
+    An observation with a problem is not sent, and is listed in the result; the others are sent.
 
     Args:
         paths: the files.
-        mapping: what the columns of the tables mean; by default the mapping found for each.
-        rate: highest number of observations a second.
+        mapping: what the columns of the tables mean; by default, the mapping that fits each table.
+        rate: highest number of observations per second; None for no limit.
         check: validate everything and send nothing; Kafka is not needed.
         progress: show a progress bar on standard error.
-        settings: where Kafka is; by default as the environment says.
-        given: what takes precedence over the headers of spectra and maps.
-        correct: the tables were published before: what has changed in them replaces what was
-            published of it, what has not is not sent. Needs the store of the stages.
+        settings: the settings; by default those of ``load_settings``.
+        given: values that take precedence over the headers of spectra and maps.
+        correct: the tables were published before. Send only what is new or has changed; what has
+            changed replaces what was published. This needs the store of the stages.
+
+    Returns:
+        What became of the observations.
 
     Raises:
-        MappingError, HeaderError: a file cannot be read as what it is.
+        MappingError, HeaderError: a file cannot be read.
         SettingsError: there is no store to compare with.
         PublishingError: Kafka cannot be reached, or did not take some of the observations.
         ValueError: the rate is not positive.
@@ -165,12 +170,12 @@ def publish_files(
 
 
 def _corrections(items: Iterable[Item], settings: Settings) -> Iterator[Item]:
-    """What the broker has otherwise or not at all, as corrections where it has it.
+    """Replace changed observations by corrections, and unchanged ones by None.
 
     Raises:
         SettingsError: there is no store to compare with.
     """
-    # Only here: a survey's own pipeline has no store.
+    # Imported only here: a survey's own pipeline has no store and does not need the code.
     from mmbroker.streams.publishing.correct import NotCorrectableError, correction
     from mmbroker.streams.store import open_store
 
@@ -205,22 +210,25 @@ def publish_simulated(
     progress: bool = True,
     settings: Settings | None = None,
 ) -> Summary:
-    """Publish observations of simulated galaxies, labelled so.
+    """Publish observations of simulated galaxies; they are labelled as simulated.
 
     Args:
-        galaxies: how many.
-        seed: of the simulation; the same seed gives the same observations.
-        rate: highest number of observations a second.
+        galaxies: number of galaxies.
+        seed: seed of the simulation; the same seed gives the same observations.
+        rate: highest number of observations per second; None for no limit.
         check: validate everything and send nothing; Kafka is not needed.
         progress: show a progress bar on standard error.
-        settings: where Kafka is; by default as the environment says.
+        settings: the settings; by default those of ``load_settings``.
+
+    Returns:
+        What became of the observations.
 
     Raises:
         PublishingError: Kafka cannot be reached, or did not take some of the observations.
         ValueError: the rate or the number of galaxies is not positive.
     """
     from mmbroker.models.simulation.observations import (
-        simulate,  # heavy, and a survey's own pipeline does without
+        simulate,  # slow to import, and a survey's own pipeline does not need it
     )
 
     items: Iterator[Item] = (
@@ -264,8 +272,8 @@ def _publish(
 
 
 def unusable(observation: Observation) -> list[str]:
-    """Why build-fingerprints could make nothing of a valid observation; empty if it could."""
-    # Only here: who publishes need not wait for what the stages load.
+    """Why build-fingerprints could not use a valid observation; empty if it could."""
+    # Imported only here: publishing need not wait for the code of the stages.
     from mmbroker.processors.fingerprint.contribution import contribution
     from mmbroker.processors.fingerprint.map_photometry import UnusableError
 
@@ -277,10 +285,10 @@ def unusable(observation: Observation) -> list[str]:
 
 
 class _Pace:
-    """Keeps to a rate, without making up for more than a moment of delay.
+    """Keeps to a rate; after a long delay it does not send faster to make up for it.
 
     Args:
-        rate: times a second; None for no limit.
+        rate: observations per second; None for no limit.
 
     Raises:
         ValueError: the rate is not positive.
@@ -288,7 +296,7 @@ class _Pace:
 
     LARGEST_DELAY_S = 0.1
     SHORTEST_SLEEP_S = 0.005
-    """A shorter sleep would take much longer than asked for."""
+    """The system would make a shorter sleep much longer than asked."""
 
     def __init__(self, rate: float | None) -> None:
         if rate is not None and not rate > 0:
@@ -297,7 +305,7 @@ class _Pace:
         self._due = 0.0
 
     def keep(self) -> None:
-        """Wait until the next one is due."""
+        """Wait until the next observation is due."""
         now = time.monotonic()
         self._due = max(self._due + self._interval, now - self.LARGEST_DELAY_S)
         if self._due - now > self.SHORTEST_SLEEP_S:
@@ -307,7 +315,11 @@ class _Pace:
 def publish_unchecked(
     path: str | Path, mapping: Mapping | None = None, settings: Settings | None = None
 ) -> int:
-    """Send what a table holds, valid or not, to see quarantine at work; returns how many."""
+    """Send all observations of a table, valid or not, to show what quarantine does.
+
+    Returns:
+        The number of observations sent.
+    """
     path = Path(path)
     sent = 0
     with Publisher(settings) as publisher:
@@ -321,7 +333,7 @@ def publish_unchecked(
 def _observations(
     path: Path, mapping: Mapping | None, given: Given
 ) -> Iterator[tuple[int | None, Observation | None, list[str]]]:
-    """Row number, observation and problems of everything in a file."""
+    """(row number, observation, problems) of everything in a file."""
     kind = _kind(path)
     if kind == "map":
         yield None, read_map(path, given), []
@@ -354,7 +366,7 @@ def _require_file(path: Path) -> None:
 
 
 def _kind(path: Path) -> str:
-    """``table``, ``spectrum`` or ``map``."""
+    """What a file contains: ``table``, ``spectrum`` or ``map``."""
     if not {".fits", ".fit", ".fz"} & set(path.suffixes):
         return "table"
     try:

@@ -1,4 +1,4 @@
-"""Publishes observations to Kafka: what a survey's own pipeline uses.
+"""Publishes observations from a program, for example from a survey's pipeline.
 
 from mmbroker import Publisher
 
@@ -45,13 +45,13 @@ class PublishingError(InfrastructureError):
 class Publisher:
     """Validates observations and sends them to the broker.
 
-    Delivery is confirmed by ``flush``, which leaving the block does; until then an observation may
-    still be on its way. Sending an observation again changes nothing, so that what failed can
-    simply be repeated.
+    ``flush`` waits until everything is delivered; the end of a ``with`` block calls it. Until then
+    an observation may still be on its way. If something failed, simply send it again: an
+    observation that arrives twice changes nothing.
 
     Args:
-        settings: where Kafka is; by default as the environment says.
-        framing: of the messages.
+        settings: the settings; by default those of ``load_settings``.
+        framing: framing of the messages.
 
     Raises:
         PublishingError: Kafka cannot be reached, or has no topic for observations.
@@ -73,21 +73,24 @@ class Publisher:
         self._producer = Producer(settings.kafka.client() | _PRODUCER_CONFIG | {"logger": log})
 
     def send(self, observation: Observation) -> None:
-        """Hand an observation over for delivery; waits only while the queue is full.
+        """Validate an observation and queue it for delivery; wait only while the queue is full.
 
         Raises:
-            InvalidObservation: it breaks a rule; names each field and value.
+            InvalidObservation: it breaks a rule; the message names each field and value.
         """
         if broken := problems(observation):
             raise InvalidObservation(observation.observation_id, broken)
         self.send_unchecked(observation, observation_key(observation))
 
     def send_unchecked(self, observation: Observation, key: bytes | None = None) -> None:
-        """Hand over an observation that was validated already, or that is to be refused."""
+        """Queue an observation without validating it.
+
+        Use this if it was validated before, or if the broker is meant to refuse it.
+        """
         self.send_encoded(self._codec.encode(observation, self._framing), key)
 
     def send_encoded(self, message: bytes, key: bytes | None = None) -> None:
-        """Hand over bytes as they are."""
+        """Queue a message of any bytes."""
         while True:
             try:
                 self._producer.produce(self._topic, message, key, on_delivery=self._delivered)
@@ -100,7 +103,7 @@ class Publisher:
         """Wait until everything is delivered.
 
         Raises:
-            PublishingError: something could not be; says what and why.
+            PublishingError: some observations were not delivered; the message says why.
         """
         self._producer.flush()
         if self._undelivered_count:

@@ -1,1 +1,1 @@
-"""A stage as a process: it reads, it is watched, it ends in order."""
+"""Runs stages as processes: reads and commits for them, watches their health, restarts them."""

@@ -8,15 +8,23 @@ from mmbroker.streams.store import Store, StoreBrokenError
 
 
 def require_newest(settings: Settings, stage: str, topic: str, store: Store) -> None:
-    """Make sure that the store knows of all that a stage has acknowledged.
+    """Make sure that the store has all that a stage has acknowledged in Kafka.
 
-    An empty store would found every galaxy anew, an old one would go back behind what was said.
+    With an empty store, the stages would begin every galaxy anew. With an old one, they would
+    publish older states of galaxies than before.
+
+    Args:
+        settings: the settings.
+        stage: name of the stage.
+        topic: the topic that the stage reads.
+        store: the store.
 
     Raises:
-        StoreBrokenError: it does not.
+        StoreBrokenError: the store is empty or older than what was acknowledged.
         KafkaUnavailableError: Kafka cannot be reached.
     """
-    # Kafka first: the store is always ahead of it.
+    # Kafka is asked first: a stage writes the store before it acknowledges, so at any moment the
+    # store is ahead of what Kafka knew before.
     known = sum(end_offsets(settings, settings.topics.fingerprints).values())
     committed = committed_offsets(settings.kafka, stage, topic)
     with store.reading() as reading:
@@ -32,7 +40,7 @@ def require_newest(settings: Settings, stage: str, topic: str, store: Store) -> 
     for partition, offset in committed.items():
         if offset <= accounted[partition]:
             continue
-        # Acknowledged offsets at which nothing stands need no account.
+        # The store may lack acknowledged offsets at which there is no event.
         first = first_offset(settings.kafka, topic, partition, accounted[partition])
         if first is not None and first < offset:
             raise StoreBrokenError(

@@ -1,8 +1,15 @@
-"""How a stage process is: ``/metrics``, ``/healthz`` and ``/readyz`` over HTTP.
+"""Serves the metrics and the health of a stage process over HTTP.
 
-It is healthy while it goes on reading, processing or trying again. It is ready while it has
-partitions, the last batch, or the last probe of Kafka, the store and what else the stage needs,
-succeeded, and no batch takes very long; when it is not, the answer says why in one line.
+The paths are ``/metrics``, ``/healthz`` and ``/readyz``. A process is healthy while it goes on
+reading, processing or trying again. It is ready if all of this holds:
+
+- it has partitions;
+- no batch is being tried again;
+- the last probe of Kafka, of the store and of what else the stage needs succeeded, or a batch has
+  succeeded since;
+- the present batch has not taken very long.
+
+Otherwise the answer says why, in one line.
 """
 
 from __future__ import annotations
@@ -30,44 +37,48 @@ from mmbroker.streams.stages.metrics import StageMetrics
 log = logging.getLogger(__name__)
 
 PROBE_S = 5.0
+"""Time between probes; while something is missing, probes come five times as often."""
+
 SLOW_AFTER_S = 10.0
+"""A process whose batch takes longer is not ready."""
+
 STUCK_AFTER_S = 120.0
-"""No batch takes so long, and between tries of one that fails less time passes."""
+"""A process that does not go on for so long is not healthy. No batch takes this long, and a batch
+that fails is tried again sooner."""
 
 DIRECTORY = "metrics"
-"""Folder of the data directory in which every process says where it is to be scraped."""
+"""Folder of the data directory in which every process writes the address of its metrics."""
 
 
 class Health:
     """What is known of the health of a stage process.
 
     Args:
-        metrics: those of the stage, which know what it is doing.
+        metrics: metrics of the stage, which know what it is doing.
     """
 
     def __init__(self, metrics: StageMetrics) -> None:
         self._metrics = metrics
         self.assigned: Set[tuple[str, int]] = frozenset()
-        """The (topic, partition) pairs that it reads now: none while the group rebalances."""
+        """The (topic, partition) pairs that it reads now; empty while the group rebalances."""
         self.waits_for: str | None = None
-        """Why the batch in hand is tried again."""
+        """Why the present batch is tried again; None if it is not."""
         self.misses: str | None = "starting"
-        """What the last probe found away, unless a batch has succeeded since."""
-
+        """What the last probe missed; None if nothing, or if a batch has succeeded since."""
         self.last_turn = time.monotonic()
-        """When it last went on, in s of ``time.monotonic``."""
+        """Time at which the process last went on, in s of ``time.monotonic``."""
 
     def turned(self) -> None:
-        """Note that the process goes on."""
+        """Note that the process goes on now."""
         self.last_turn = time.monotonic()
 
     def succeeded(self) -> None:
-        """Note that a batch is durable: then nothing that it needed was away."""
+        """Note that a batch is durable, so that nothing that it needed was missing."""
         self.waits_for = self.misses = None
 
     @property
     def unready(self) -> str | None:
-        """Why it is not ready, in one line; None when it is."""
+        """Why the process is not ready, in one line; None if it is ready."""
         reason = self.waits_for or self.misses or self._blocked
         if reason is None and not self.assigned:
             reason = "no partitions: the group rebalances, or has more processes than partitions"
@@ -75,7 +86,10 @@ class Health:
 
     @property
     def _blocked(self) -> str | None:
-        """That the batch in hand takes too long: waiting for the store's writers has no end."""
+        """Says that the present batch takes too long; None if it does not.
+
+        This is needed because a wait for another writer of the store has no time limit.
+        """
         still = time.monotonic() - self.last_turn
         if still < SLOW_AFTER_S:
             return None
@@ -83,25 +97,26 @@ class Health:
 
     @property
     def unhealthy(self) -> str | None:
-        """Why it does not live, in one line; None when it does."""
+        """Why the process is not healthy, in one line; None if it is healthy."""
         still = time.monotonic() - self.last_turn
         return f"stuck for {still:.0f} s" if still > STUCK_AFTER_S else None
 
 
 class Probe:
-    """Looks at Kafka, the store and what else a stage needs, and measures how far it has come.
+    """Checks Kafka, the store and what else a stage needs, and measures how far the stage is.
 
     Args:
         stage: the stage.
         settings: the settings.
-        health: is told what is away.
+        health: is told what is missing.
     """
 
     def __init__(self, stage: Stage, settings: Settings, health: Health) -> None:
         self._stage = stage
         self._settings = settings
         self._health = health
-        # What it would log, some lines a second while Kafka is away, stands in the answer.
+        # The client logs nothing: /readyz tells its errors, and it would log several lines a second
+        # while Kafka is away.
         self._admin = AdminClient({**settings.kafka.client(), "log_level": 0})
 
     def run(self, stop: threading.Event) -> None:
@@ -150,9 +165,15 @@ class Probe:
 def served(stage: Stage, settings: Settings, instance: str, health: Health) -> Iterator[None]:
     """Probe, and serve metrics and health, during the block.
 
-    Where is said in the log and in ``metrics/INSTANCE.json`` of the data directory, in the format
-    that Prometheus discovers targets by. A process that is killed leaves its file: Prometheus then
-    shows it as down until it is started again.
+    The address is logged. It is also written to ``metrics/INSTANCE.json`` in the data directory, in
+    the format in which Prometheus discovers targets. A process that is killed leaves its file, so
+    that Prometheus shows it as down until it is started again.
+
+    Args:
+        stage: the stage.
+        settings: the settings.
+        instance: name of this process among those of the stage.
+        health: the health to serve; the probe updates it.
     """
     stage.metrics.ready.set_function(lambda: health.unready is None)
     server = _server(settings, stage, health)
@@ -208,7 +229,7 @@ def _server(settings: Settings, stage: Stage, health: Health) -> ThreadingHTTPSe
 
 
 def targets(settings: Settings, stage: str | None = None) -> list[str]:
-    """host:port of every process that serves, or of those of a stage."""
+    """host:port of the metrics of every process, or of the processes of one stage."""
     found = (settings.data_directory / DIRECTORY).glob("*.json")
     files = [file for file in found if stage is None or stage in file.stem]
     return [target for file in files for target in json.loads(file.read_text())[0]["targets"]]
@@ -218,4 +239,4 @@ def _write(file: Path, content: object) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     whole = file.with_suffix(".new")
     whole.write_text(json.dumps(content) + "\n")
-    whole.replace(file)  # a reader never sees half of it
+    whole.replace(file)  # so that a reader never sees half of the file

@@ -1,10 +1,10 @@
 """Reads the topics of one stage in its consumer group, batch after batch.
 
-One thread reads, processes, makes durable what came of it, and only then commits. Partitions are
-taken away only while it reads; the batch that it was gathering is then left to whoever reads them
-next: processing it would be harmless, committing it would take back what the other has committed.
-Kafka hears of this process from a thread of librdkafka's own, so that a long batch does not cost it
-its partitions.
+One thread does all of it: it reads a batch, processes it, makes the results durable, and then
+commits the offsets. Partitions can be taken away only while it reads. Then the batch that it was
+gathering is dropped, and the next reader of the partitions gets its messages. Processing it would
+do no harm, but a commit could undo a later commit of the next reader. A thread of librdkafka tells
+Kafka that this process lives, so that it keeps its partitions during a long batch.
 """
 
 from __future__ import annotations
@@ -32,18 +32,21 @@ log = logging.getLogger(__name__)
 POLL_S = 0.5
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 2.0
-"""Short: how long a stage may still wait after what it needs is back."""
+"""Longest pause between tries. It is short, because a stage may wait this long although what it
+needs is back."""
 
 FENCED_AGAIN_S = 30.0
-"""Who is fenced twice within this time has a double that joins again and again as well."""
+"""A member that is fenced twice within this time has a double, which joins again and again too."""
 
 LEFT_OUT_S = 5.0
 LONGEST_LEFT_OUT_S = 60.0
-"""Who lost its partitions gets some again within the shorter time, or its client does not get over
-the loss: after Kafka hung, librdkafka was seen to join for minutes without an end or an error.
-Where a new client gets none either, Kafka may still be away: each is given twice as long."""
+"""After the loss of all partitions, a client normally gets some again within the shorter time. If
+not, a new client replaces it: after Kafka hung, librdkafka was seen to join for minutes without an
+end or an error. If the new client gets none either, Kafka may still be away. So every client is
+given twice the time of the one before, up to the longer time."""
 
-_AT_ONCE = 100  # messages taken from the client's queue before their size is looked at
+_AT_ONCE = 100
+"""Number of messages that are taken from the client's queue before their size is checked."""
 
 PASSING = (
     KafkaError._MAX_POLL_EXCEEDED,
@@ -54,25 +57,24 @@ PASSING = (
 """Errors after which the client goes on by itself."""
 
 FENCED = (KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID)
-"""Errors after which only a new client goes on; a consumer has no fatal one but being fenced."""
+"""Errors after which a new client is needed; being fenced is the only fatal error of a consumer."""
 
 
 class _FencedError(Exception):
-    """Kafka holds this member of the group for replaced by another of the same name.
+    """Kafka takes this member of the group for replaced by another one of the same name.
 
-    Not only by another process: a member whose session ended while Kafka was away joins anew and
-    fences, with that, what it still had under way itself.
+    The other one need not be another process. If the session of a member ended while Kafka was
+    away, the member joins again, and by that fences its own requests that were still under way.
     """
 
 
 class Reader:
-    """Feeds a stage.
+    """Reads messages for a stage and has it process them.
 
     Args:
         stage: the stage.
         settings: the settings.
-        instance: names this process among those of the stage, the same after a restart, so that
-            it gets its partitions back at once.
+        instance: name of this process among those of the stage, the same after a restart.
         health: is told how the reading goes.
     """
 
@@ -87,11 +89,14 @@ class Reader:
         self._patience_s = LEFT_OUT_S
 
     def run(self, stop: threading.Event) -> None:
-        """Read until stopped; the batch in hand is finished, or left for whoever reads next.
+        """Read until stopped; the present batch is finished, or left to the next reader.
+
+        Args:
+            stop: is set when the reading has to stop.
 
         Raises:
-            InfrastructureError: Kafka, the store or Triton stayed away for too long, Kafka refuses,
-                or another process has the name of this one.
+            InfrastructureError: Kafka, the store or Triton was away for too long, Kafka refuses, or
+                another process has the name of this one.
         """
         fenced_at = -FENCED_AGAIN_S
         while not stop.is_set():
@@ -118,7 +123,7 @@ class Reader:
             reading.close()
 
     def _left_out(self) -> bool:
-        """Whether the partitions were lost long ago: a new client joins then."""
+        """Whether the partitions were lost so long ago that a new client has to join."""
         if self._lost_at is None or time.monotonic() - self._lost_at < self._patience_s:
             return False
         log.warning(
@@ -161,17 +166,17 @@ class Reader:
         self._gathered.clear()
 
     def _lost(self, reading: Consumer, places: list[TopicPartition]) -> None:
-        """They were taken away without asking: Kafka was not heard of for a whole session."""
+        """Called when Kafka did not answer for a whole session, so that the partitions are lost."""
         self._revoked(reading, places)
         self._lost_at = time.monotonic()
 
     def _batch(self, reading: Consumer) -> list[Received]:
-        """The next messages, bounded in number and bytes; none after a while without any."""
+        """The next messages, limited in number and bytes; none if none came within ``POLL_S``."""
         now = self._settings.stage
         first = reading.poll(POLL_S)
         if first is None:
             return []
-        self._gathered = batch = self._received([first])  # emptied when partitions go meanwhile
+        self._gathered = batch = self._received([first])  # emptied if partitions are taken away
         deadline = time.monotonic() + now.batch_wait_s
         while len(batch) < now.batch_events and _size_bytes(batch) < now.fetch_bytes:
             left = deadline - time.monotonic()
@@ -198,10 +203,13 @@ class Reader:
         return received
 
     def _until_done(self, batch: Sequence[Received], stop: threading.Event) -> bool:
-        """Process a batch, again and again while the infrastructure is away; False when stopped.
+        """Process a batch; try again while the infrastructure is away.
+
+        Returns:
+            Whether the batch is done; False if the reading was stopped.
 
         Raises:
-            InfrastructureError: it stayed away for too long, or trying again does not help.
+            InfrastructureError: it was away for too long, or trying again does not help.
         """
         stage = self.stage
         stage.metrics.received.inc(len(batch))
@@ -225,7 +233,7 @@ class Reader:
                 return True
 
     def _commit(self, reading: Consumer, batch: Sequence[Received]) -> None:
-        """Acknowledge a batch; what is not acknowledged is read again, and known by then."""
+        """Acknowledge a batch. If this fails, it is read again, and its events are repeats then."""
         following = {(each.topic, each.partition): each.offset + 1 for each in batch}
         try:
             reading.commit(
@@ -237,7 +245,12 @@ class Reader:
 
 
 def process_durably(stage: Stage, producer: DurableProducer, batch: Sequence[Received]) -> None:
-    """Process a batch; everything that came of it is durable when this returns.
+    """Process a batch; all its results are durable when this returns.
+
+    Args:
+        stage: the stage.
+        producer: sends the results to Kafka.
+        batch: the messages.
 
     Raises:
         InfrastructureError: Kafka, the store or Triton is away.

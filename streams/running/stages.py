@@ -1,4 +1,7 @@
-"""The stages by name, made from the settings. Each imports what it needs when it is made."""
+"""Makes the stages from the settings, by name.
+
+Each imports what it needs only when it is made, so that a process loads the code of one stage.
+"""
 
 from __future__ import annotations
 
@@ -54,4 +57,4 @@ def _publish_alerts(settings: Settings) -> Stage:
 STAGES: dict[str, Callable[[Settings], Stage]] = dict(
     zip(STAGE_NAMES, (_build_fingerprints, _score_galaxies, _publish_alerts), strict=True)
 )
-"""In the order of the flow."""
+"""Functions that make the stages, by name, in the order of the flow."""

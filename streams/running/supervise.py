@@ -1,4 +1,4 @@
-"""Runs the stages as separate processes and starts again what stops."""
+"""Runs the stages as separate processes, and starts a process again when it ends."""
 
 from __future__ import annotations
 
@@ -22,14 +22,17 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
 STABLE_AFTER_S = 60.0
-"""A process that ran for so long is started again after the first, short pause."""
+"""After a process has run for this long, its next restart has the first, short pause again."""
 
 STOP_TIMEOUT_S = 40.0
 POLL_S = 0.2
 RUN_LOCK = "run.lock"
-"""File of the data directory that is locked while the stages run."""
+"""File in the data directory that is locked while the stages run."""
 
 SUPERVISOR_VARIABLE = "MMBROKER_SUPERVISOR"
+"""Environment variable with the process id of the supervisor; a stage ends when that process is
+gone."""
+
 METRICS_PORT_VARIABLE = "MMBROKER_STAGE__METRICS_PORT"
 
 
@@ -53,13 +56,14 @@ class _Worker:
             SUPERVISOR_VARIABLE: str(os.getpid()),
             METRICS_PORT_VARIABLE: str(self.metrics_port),
         }
-        # A group of its own: Ctrl-C in the terminal reaches the supervisor, which stops it orderly.
+        # A session of its own: Ctrl-C in the terminal reaches only the supervisor, which then stops
+        # the process in order.
         self.process = subprocess.Popen(command, env=environment, start_new_session=True)
         self.started = time.monotonic()
         log.info("%s started as process %d", self.instance, self.process.pid)
 
     def watch(self) -> None:
-        """Start it when it is due, note when it ended."""
+        """Start the process when it is due, and note when it has ended."""
         now = time.monotonic()
         if self.process is None:
             if now >= self.start_at:
@@ -82,7 +86,7 @@ class Supervisor:
     """The processes of all stages.
 
     Args:
-        settings: the settings; ``stage.workers`` says how many of each stage.
+        settings: the settings; ``stage.workers`` is the number of processes of each stage.
     """
 
     settings: Settings
@@ -103,10 +107,10 @@ class Supervisor:
         ]
 
     def run(self) -> None:
-        """Run until SIGTERM or SIGINT, then stop all processes orderly.
+        """Run until SIGTERM or SIGINT, then stop all processes in order.
 
         Raises:
-            InfrastructureError: the stages run already on this data directory.
+            InfrastructureError: the stages already run with this data directory.
         """
         directory = self.settings.data_directory
         directory.mkdir(parents=True, exist_ok=True)
@@ -130,7 +134,8 @@ class Supervisor:
             self._stop()
 
     def _stop_soon(self, *_: object) -> None:
-        # Only a flag: the signal may come while this thread holds the lock of an event.
+        # Only a flag is set: a threading.Event has a lock, which this thread may hold already when
+        # the signal comes.
         self._stopping = True
 
     def _stop(self) -> None:
@@ -149,7 +154,7 @@ class Supervisor:
 
 
 def ending(code: int) -> str:
-    """How a process ended, in words."""
+    """How a process ended, in words, from its return code."""
     if code >= 0:
         return f"status {code}"
     name = signal.Signals(-code).name
@@ -159,7 +164,7 @@ def ending(code: int) -> str:
 
 
 def end_with_supervisor() -> None:
-    """End this process when the supervisor that started it is gone, however that came about."""
+    """End this process when the supervisor that started it is gone, even if it was killed."""
     supervisor = os.environ.get(SUPERVISOR_VARIABLE)
     if supervisor is None:
         return

@@ -1,7 +1,7 @@
-"""Counting what became of every event, exactly, however often it is delivered.
+"""Counts what became of every event: exactly once, however often the event is delivered.
 
-Offsets tell the events apart: an event below the offset up to which a stage has accounted is a
-redelivery and was counted before. Counts and offsets are stored together.
+The store has the offset up to which a stage has counted. An event below this offset was counted
+before and is a redelivery. Counts and offsets are stored in one transaction.
 """
 
 from __future__ import annotations
@@ -16,40 +16,39 @@ from mmbroker.streams.store import Reading, Writing
 log = logging.getLogger(__name__)
 
 EXPIRED = "lost: expired unread"
-"""Outcome of events that Kafka had deleted, by age or size of the topic, before the stage came to
-them: they stood before the beginning of the log."""
+"""Outcome of events that Kafka deleted, by age or size of the topic, before the stage read them:
+their offsets are before the beginning of the log."""
 
 GAP = "compacted unread, or no event"
-"""Outcome of offsets within the log at which nothing stands: a newer event of the same galaxy has
-taken the place of a compacted one, and the transactions of publishers leave markers."""
+"""Outcome of offsets within the log that have no event: compaction deletes an event when a newer
+one of the same galaxy has come, and the transactions of publishers leave markers."""
 
 REBUILT = "before the rebuild"
-"""Outcome of events that were acknowledged before the store was lost and made again from Kafka,
-which does not tell what became of each."""
-
+"""Outcome of events that were acknowledged before the store was lost and rebuilt from Kafka. Kafka
+does not know what became of each."""
 
 Place = tuple[str, int]
-"""A topic and a number of one of its partitions."""
+"""(topic, partition)."""
 
 LogStart = Callable[[str, int], int]
-"""Where the log of a (topic, partition) begins now; asked only where offsets are missing."""
+"""Function that tells the first offset of a log by (topic, partition)."""
 
 
 def nothing_expires(topic: str, partition: int) -> int:
-    """The beginning of a log of which nothing was ever deleted."""
+    """A ``LogStart`` for logs from which nothing is ever deleted."""
     return 0
 
 
 def with_gaps(stage: str, reading: Reading, batch: Iterable[Received]) -> list[Place]:
-    """Where offsets are missing before or between the events of a batch.
+    """The partitions of which offsets are missing before or between the events of a batch.
 
-    A stage accounts for more and more, so what is read of the store before it is written names
-    every place that an account of the same batch will want to know of, and perhaps some more.
+    This may be asked some time before the batch is counted. Until then the stage can only count
+    further, so the result has all places that the account will need, and perhaps more.
 
     Args:
         stage: the stage that will count.
         reading: the store.
-        batch: the events, those of a partition in their order.
+        batch: the events; those of one partition in the order of their offsets.
     """
     expected: dict[Place, int] = {}
     found: dict[Place, None] = {}
@@ -69,9 +68,9 @@ class Account:
     Args:
         stage: the stage that counts.
         reading: the store as it was before the batch.
-        log_starts: where the logs of the places ``with_gaps`` begin, found out after their events
-            were read and before the store is written: it tells what expired from what was
-            compacted.
+        log_starts: first offsets of the logs of the places ``with_gaps``, asked after the events
+            were read and before the store is written. They tell events that expired from events
+            that were compacted.
     """
 
     def __init__(self, stage: str, reading: Reading, log_starts: Mapping[Place, int]) -> None:
@@ -83,9 +82,9 @@ class Account:
         self._outcomes: Counter[str] = Counter()
 
     def add(self, event: Received, outcome: str) -> None:
-        """Count an event under what became of it, unless it was counted before.
+        """Count an event under its outcome, unless it was counted before.
 
-        Offsets before it at which Kafka holds nothing are counted as ``EXPIRED`` or ``GAP``.
+        Offsets that are missing before it are counted as ``EXPIRED`` or ``GAP``.
         """
         place = (event.topic, event.partition)
         expected = self._next.get(place, self._read_up_to(place))
@@ -108,7 +107,7 @@ class Account:
             self._outcomes[GAP] += end - start - expired
 
     def is_counted(self, event: Received) -> bool:
-        """Whether the event was counted before this batch: what came of it is durable."""
+        """Whether the event was counted before this batch, so that its results are durable."""
         return event.offset < self._read_up_to((event.topic, event.partition))
 
     def _read_up_to(self, place: Place) -> int:
@@ -118,9 +117,9 @@ class Account:
 
     @property
     def outcomes(self) -> Mapping[str, int]:
-        """How many events were counted under which outcome."""
+        """Number of events by outcome."""
         return self._outcomes
 
     def store(self, writing: Writing) -> None:
-        """Make the counts durable, with the offsets that they go with."""
+        """Store the counts and the offsets up to which they count."""
         writing.account(self._stage, self._next, self._outcomes)

@@ -1,4 +1,4 @@
-"""A galaxy is built again from its archived observations."""
+"""Reads observations from the archive, and makes fingerprints again from them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from mmbroker.schemas.events import Fingerprint, Observation, ParsedObservation
 from mmbroker.streams.store import REMEDY, Archived, Reading, StoreDamagedError
 
 Parse = Callable[[Sequence[Observation]], Sequence[ParsedObservation | None] | None]
-"""From valid observations to the feature tree of each that has one; None if none is known yet."""
+"""Function from valid observations to their feature trees.
+
+A tree is None if no parser can read the observation. The result is None as long as a tree is still
+unknown.
+"""
 
 
 class NotArchivedError(ValueError):
@@ -22,15 +26,15 @@ class NotArchivedError(ValueError):
 def require_archived(
     reading: Reading, fingerprint: Fingerprint, but: bytes = b""
 ) -> list[Archived]:
-    """The archived observations of a galaxy, in the order of merging, without one.
+    """The archived observations of a galaxy, in the order in which they were merged.
 
     Args:
         reading: the store.
-        fingerprint: of the galaxy.
-        but: hash of the observation that is left out.
+        fingerprint: the galaxy's fingerprint.
+        but: hash of an observation that is left out; empty to leave out none.
 
     Raises:
-        NotArchivedError: some are not in the archive.
+        NotArchivedError: some of them are not in the archive.
     """
     hashes = [each for each in fingerprints.observation_hashes(fingerprint) if each != but]
     archived = [reading.archived(hashed) for hashed in hashes]
@@ -50,8 +54,8 @@ def archived_observations(
     """Observations by their ids.
 
     Raises:
-        NotArchivedError: one is not in the archive.
-        StoreDamagedError: one cannot be read.
+        NotArchivedError: an observation is not in the archive.
+        StoreDamagedError: an observation cannot be read.
     """
     found = []
     for name in observation_ids:
@@ -69,22 +73,23 @@ def rebuild(
     parse: Parse | None = None,
     but: bytes = b"",
 ) -> Fingerprint:
-    """A galaxy's fingerprint made again from its archived observations, in the order of merging.
+    """Make a galaxy's fingerprint again from its archived observations, in the order of merging.
 
-    Its version counts these observations only. Without any, the galaxy's place is left. Feature
-    trees that it had stay as they are.
+    The version of the result counts only these observations. If there are none, only the galaxy's
+    place is left. Feature trees that the fingerprint had stay as they are.
 
     Args:
         reading: the store.
         codec: bytes to events.
         before: the fingerprint so far.
-        parse: tells the trees of observations whose own come in where others have gone, of which
-            it is asked from the newest on; None leaves them out.
-        but: hash of the observation that is left out.
+        parse: makes feature trees. A fingerprint has room for the newest trees only; when an
+            observation is left out, trees of older ones find room again. ``parse`` is asked for
+            them, from the newest on. None leaves them out.
+        but: hash of an observation that is left out; empty to leave out none.
 
     Raises:
         NotArchivedError: some observations are not in the archive.
-        StoreDamagedError: one cannot be read.
+        StoreDamagedError: an observation cannot be read.
     """
     trees = {tree.observation_id: tree for tree in before.parsed}
     rebuilt = fingerprints.empty(before.galaxy_id)
@@ -110,7 +115,7 @@ def _with_trees(
     newest_first: Sequence[tuple[float, str, Archived]],
     parse: Parse,
 ) -> Fingerprint:
-    """A fingerprint with the newest trees of observations that have none in it, as it has room."""
+    """Add the newest trees of observations without one, as long as the fingerprint has room."""
     for start in range(0, len(newest_first), fingerprints.MAX_PARSED):
         some = [
             (time_mjd, name, archived)
@@ -132,16 +137,18 @@ def _observation(codec: Codec, archived: Archived) -> Observation:
 
 
 def stored_event(codec: Codec, event_type: type[E], data: bytes, what: str) -> E:
-    """An event out of the store: nothing is wrong with the one in hand if it cannot be read.
+    """Decode an event that was read from the store.
+
+    If this fails, the store is damaged. The event that is being processed is not to blame.
 
     Args:
         codec: bytes to events.
-        event_type: what it has to be.
+        event_type: the type that it has to have.
         data: its bytes.
-        what: names it in the message.
+        what: its name in the error message.
 
     Raises:
-        StoreDamagedError: it cannot.
+        StoreDamagedError: it cannot be decoded.
     """
     try:
         return codec.decode_as(event_type, data)

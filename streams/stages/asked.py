@@ -1,4 +1,4 @@
-"""The scorers and the models on Triton that the settings name."""
+"""Makes the scorers, and the clients of the models on Triton, that the settings name."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ from mmbroker.streams.settings import Settings
 
 
 class Scorers:
-    """Scorers that differ in the critic's calibration alone, which belongs to a critic's version.
+    """The scorers, one for each calibration of the critic.
+
+    Every version of the critic has its own calibration. All else is the same in all scorers.
 
     Args:
         settings: the settings.
-        evaluations: what they evaluate galaxies by.
+        evaluations: the evaluations that the scorers use.
     """
 
     def __init__(self, settings: Settings, evaluations: Sequence[Evaluation] = EVALUATIONS) -> None:
@@ -37,11 +39,11 @@ class Scorers:
         self._line_recovery = (load_line_recovery(), line_recovery_used())
         self._made: dict[str, Scorer] = {}
         self.redshift = ConventionalRedshift()
-        """Estimates redshifts, for all of them."""
+        """Estimates redshifts for all scorers."""
         self.redshift_calibration = _packaged("redshift_calibration.json")
 
     def calibrated(self, critic: Calibration | None) -> Scorer:
-        """The scorer for critics with a calibration; None where there is no critic."""
+        """The scorer for a calibration of the critic; None for the one without a critic."""
         calibration = critic or self._without_critic
         scorer = self._made.get(calibration.calibration_id)
         if scorer is None:
@@ -79,17 +81,17 @@ def make_evaluation_models(
 
 
 def make_refined(settings: Settings, conventional: ConventionalRedshift) -> RefinedRedshiftClient:
-    """The refined redshift, also where the settings switch it off.
+    """The client of the refined redshift, even if the settings switch it off.
 
     Args:
         settings: say where Triton is.
-        conventional: what it rests on.
+        conventional: the redshift on which the refined one is based.
     """
     return RefinedRedshiftClient(make_refined_networks(settings), conventional)
 
 
 def make_refined_networks(settings: Settings) -> list[RefinedNetworkClient]:
-    """Its networks on Triton."""
+    """The clients of the networks of the refined redshift on Triton."""
     triton = settings.triton
     return refined_networks(triton.url, deadline_s=triton.deadline_s, retries=triton.retries)
 
@@ -99,7 +101,7 @@ def _packaged(name: str) -> Calibration:
 
 
 def make_parsers(settings: Settings) -> list[ParserClient]:
-    """The parsers on Triton; without those that the settings do not name."""
+    """The clients of the parsers on Triton that the settings name."""
     named = (
         (SpectrumParserClient, settings.triton.parser),
         (MapParserClient, settings.triton.map_parser),
@@ -108,6 +110,6 @@ def make_parsers(settings: Settings) -> list[ParserClient]:
 
 
 def make_parser(settings: Settings, kind: type[ParserClient], name: str) -> ParserClient:
-    """A parser on Triton."""
+    """The client of one parser on Triton."""
     triton = settings.triton
     return kind(triton.url, name, deadline_s=triton.deadline_s, retries=triton.retries)

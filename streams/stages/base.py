@@ -1,4 +1,4 @@
-"""What a stage is: a plain function from a batch of messages to messages."""
+"""The base class of the stages, with what all of them do about events that cannot be processed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ E = TypeVar("E")
 
 
 class RefusedError(ValueError):
-    """One event cannot be processed.
+    """An event cannot be processed, and goes to quarantine.
 
     Args:
         reason: short and machine-readable, e.g. ``undecodable``.
@@ -42,12 +42,12 @@ class RefusedError(ValueError):
 
     @property
     def outcome(self) -> str:
-        """Name under which it is counted."""
+        """The outcome under which the event is counted."""
         return f"quarantined: {self.reason}"
 
 
 class Stage(ABC):
-    """One step of the flow.
+    """One step of the flow: a batch of messages comes in, messages to send come out.
 
     Args:
         store: galaxy state and counts.
@@ -56,7 +56,7 @@ class Stage(ABC):
     """
 
     name: str
-    """Name of the stage, of its consumer group and in the ledger."""
+    """Name of the stage in its consumer group, its metrics and the ledger."""
 
     def __init__(self, store: Store, topics: Topics, codec: Codec) -> None:
         self.store = store
@@ -68,7 +68,7 @@ class Stage(ABC):
     @property
     @abstractmethod
     def sources(self) -> Sequence[str]:
-        """Topics that it reads."""
+        """The topics that the stage reads."""
 
     @abstractmethod
     def process(self, batch: Sequence[Received]) -> Processed:
@@ -79,19 +79,22 @@ class Stage(ABC):
         """
 
     def probe(self) -> None:  # noqa: B027 - most stages need nothing more
-        """Look whether what the stage needs besides Kafka and the store is there.
+        """Check that what the stage needs, besides Kafka and the store, is there.
 
-        May be called from another thread than ``process``.
+        It may be called from another thread than ``process``.
 
         Raises:
-            InfrastructureError: it is away.
+            InfrastructureError: something is missing.
         """
 
     def process_safely(self, batch: Sequence[Received]) -> Iterator[Processed]:
-        """Process a batch; an event that makes ``process`` fail costs that event alone.
+        """Process a batch; if an event makes ``process`` fail, only this event is put aside.
 
-        Each part has to be sent and finished before the next is asked for: offsets are accounted
-        in their order.
+        If a batch fails, its events are processed one by one, and each is a part of the result.
+
+        Yields:
+            The parts. Send and finish each part before you ask for the next, because offsets have
+            to be accounted for in order.
 
         Raises:
             InfrastructureError: the infrastructure failed; the same batch can be tried again.
@@ -110,10 +113,13 @@ class Stage(ABC):
         yield processed
 
     def log_starts(self, batch: Sequence[Received]) -> dict[Place, int]:
-        """Where the logs begin in which offsets are missing before events of a batch.
+        """Where the logs begin from which offsets are missing, before or within a batch.
 
-        Kafka is asked, once for each, and not while the store is written: its other writers would
-        wait for the answer.
+        Kafka is asked once for each log. This must not be done while the store is written, because
+        other writers would wait for the answer.
+
+        Returns:
+            The first offset of the log, by (topic, partition); only where offsets are missing.
 
         Raises:
             InfrastructureError: Kafka does not tell.
@@ -131,10 +137,15 @@ class Stage(ABC):
         decode: Callable[[bytes | None], E],
         problems: Callable[[E], list[str]],
     ) -> E:
-        """What ``decode`` finds in a message.
+        """Decode and check a message.
+
+        Args:
+            event: the message.
+            decode: bytes to what the message holds.
+            problems: what is wrong with it; empty if nothing is.
 
         Raises:
-            RefusedError: it finds nothing, or ``problems`` finds some with it.
+            RefusedError: the message cannot be decoded, or has problems.
         """
         try:
             found = decode(event.value)
@@ -146,10 +157,10 @@ class Stage(ABC):
         return found
 
     def quarantined(self, event: Received, refused: RefusedError) -> Outgoing:
-        """The message that keeps a refused event with the reason.
+        """The message for quarantine, with a refused event and the reason.
 
-        An event larger than any event may be is kept up to that size: it can be read whole where
-        it came from.
+        An event that is larger than allowed is cut to the largest allowed size. The whole event can
+        be read in its own topic.
         """
         record = Quarantine(
             stage=self.name,
@@ -164,7 +175,7 @@ class Stage(ABC):
         return Outgoing(self.topics.quarantine, key, self.codec.encode(record))
 
     def _set_aside(self, event: Received, error: Exception) -> Processed:
-        """Quarantine an event that met a fault of this program."""
+        """Quarantine an event with which this program failed."""
         refused = RefusedError("internal-error", f"{type(error).__name__}: {error}")
 
         def finish() -> list[Outgoing]:

@@ -1,8 +1,9 @@
-"""First stage: observations in, whole new fingerprints out. The only stage with galaxy state.
+"""First stage: takes observations and publishes the new fingerprints of their galaxies.
 
-The spectra and maps of a batch are parsed by models on Triton. Then it is associated, merged,
-archived and counted in one transaction of the store, and the new fingerprints are published. A
-crash between the two is repaired by the redelivery: its observations are repeats by then, and a
+It is the only stage that keeps the state of galaxies. First, models on Triton parse the spectra and
+maps of a batch. Then, in one transaction of the store, the observations are associated with
+galaxies, merged, archived and counted. At last the new fingerprints are published. After a crash
+between the last two steps, Kafka delivers the observations again. They are repeats then, and a
 repeat publishes its galaxy again.
 """
 
@@ -50,7 +51,7 @@ from mmbroker.streams.topics import Topics
 
 @dataclass(frozen=True)
 class Prepared:
-    """A valid observation with what it contributes; None when it is a withdrawal."""
+    """A valid observation with its contribution, which is None for a withdrawal."""
 
     observation: Observation
     contribution: Contribution | None
@@ -58,7 +59,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class _Refused:
-    """An observation that is refused whatever the store holds, with the message that keeps it."""
+    """An event that is refused whatever the store holds: its outcome and its quarantine message."""
 
     outcome: str
     message: Outgoing
@@ -66,13 +67,13 @@ class _Refused:
 
 @dataclass(frozen=True)
 class _TakenIn:
-    """What came of a batch in the store.
+    """The result of a batch's transaction in the store.
 
     Attributes:
-        refused: messages that keep what was refused.
-        encoded: (version, encoded fingerprint) of every galaxy touched.
-        observed_at: since when each has waited.
-        outcomes: number of events by what became of them.
+        refused: quarantine messages of the events that were refused.
+        encoded: (version, encoded fingerprint) of every galaxy to publish, by galaxy id.
+        observed_at: earliest time of an observation, by galaxy id; see ``messages.OBSERVED_AT``.
+        outcomes: number of events by outcome.
     """
 
     refused: list[Outgoing]
@@ -105,7 +106,7 @@ class BuildFingerprints(Stage):
         return [self.topics.observations]
 
     def process(self, batch: Sequence[Received]) -> Processed:
-        """Merge a batch of observations; see ``base.Stage``."""
+        """Merge a batch of observations; see ``stages.base.Stage``."""
         with self.metrics.part("prepare"):
             prepared = [self._prepared(event) for event in batch]
         with self.metrics.part("parse"):
@@ -132,9 +133,9 @@ class BuildFingerprints(Stage):
         )
 
     def _prepared(self, event: Received) -> Prepared | _Refused:
-        """What an observation contributes, or the message that says why it cannot.
+        """An observation with its contribution, or the reason why it is refused.
 
-        The message is made here, as all else that can be made before the store is written.
+        The quarantine message is made here, to keep the transaction of the store short.
         """
         prepared = prepare(self.codec, event.value)
         if isinstance(prepared, RefusedError):
@@ -151,7 +152,7 @@ class BuildFingerprints(Stage):
         """Merge and count a batch in one transaction.
 
         Raises:
-            TreesWantedError: some have to be asked for first; nothing has changed.
+            TreesWantedError: feature trees have to be asked for first; nothing has changed.
         """
         refused: list[Outgoing] = []
         observed_at: dict[str, bytes] = {}
@@ -177,11 +178,11 @@ class BuildFingerprints(Stage):
         return _TakenIn(refused, encoded, observed_at, account.outcomes)
 
     def probe(self) -> None:
-        """See ``base.Stage``: the parsers in force."""
+        """Check the parsers; see ``stages.base.Stage``."""
         self._parsing.probe()
 
     def _parse(self, prepared: list[Prepared | _Refused]) -> None:
-        """Add feature trees to what observations contribute."""
+        """Add the feature trees to the contributions of observations."""
         valid = [
             (place, each.observation, each.contribution)
             for place, each in enumerate(prepared)
@@ -197,10 +198,10 @@ class BuildFingerprints(Stage):
         return Outgoing(self.topics.fingerprints, galaxy_id.encode(), encoded, headers)
 
     def _moved_on(self, published: dict[str, int], observed_at: dict[str, bytes]) -> list[Outgoing]:
-        """Fingerprints that another worker changed while this one published.
+        """Messages with fingerprints that another process changed while this one published.
 
-        Whoever publishes looks afterwards, so the last message of a galaxy is its newest state,
-        in whichever order two workers' messages arrive.
+        Every process checks this after it has published. So the last message of a galaxy has its
+        newest state, in whichever order the messages of two processes arrive.
         """
         messages = []
         with self.store.reading() as reading:
@@ -216,7 +217,7 @@ class BuildFingerprints(Stage):
 
 
 def prepare(codec: Codec, data: bytes | None) -> Prepared | RefusedError:
-    """Decode and check an observation and work out what it contributes, or say why not."""
+    """Decode and check an observation and compute its contribution, or say why it is refused."""
     try:
         observation = codec.decode_as(Observation, data)
         wrong = problems(observation)
@@ -256,20 +257,32 @@ class _Galaxies:
         return self._loaded[galaxy_id]
 
     def change(self, fingerprint: Fingerprint) -> None:
-        """Keep a new fingerprint; later observations of the batch are associated with it."""
+        """Keep a new fingerprint and its position, with which later observations are associated."""
         galaxy_id = fingerprint.galaxy_id
         self._writing.put_position(galaxy_id, _where(fingerprint), _where(self[galaxy_id]))
         self._loaded[galaxy_id] = fingerprint
         self._changed.add(galaxy_id)
 
     def rebuild(self, galaxy_id: str, but: bytes) -> None:
-        """Make a fingerprint again from what is in the archive, without one observation."""
+        """Make a fingerprint again from the archive, without one observation.
+
+        Args:
+            galaxy_id: the galaxy.
+            but: hash of the observation that is left out.
+        """
         before = self[galaxy_id]
         rebuilt = rebuild(self._writing, self._codec, before, self._parse, but)
         self.change(dataclasses.replace(rebuilt, version=before.version + 1))
 
     def store(self, touched: dict[str, bytes]) -> dict[str, tuple[int, bytes]]:
-        """Store what changed; (version, encoded fingerprint) of every galaxy touched."""
+        """Store the fingerprints that changed.
+
+        Args:
+            touched: the galaxies to publish, by id; some may be unchanged.
+
+        Returns:
+            (version, encoded fingerprint) of every galaxy in ``touched``.
+        """
         encoded = {}
         for galaxy_id in touched:
             fingerprint = self[galaxy_id]
@@ -281,17 +294,20 @@ class _Galaxies:
 
 
 def _where(fingerprint: Fingerprint) -> Position | None:
-    """Where a galaxy is of which anything is known."""
+    """The position of a galaxy; None if it has no observations."""
     return fingerprints.position(fingerprint) if fingerprint.acquisition.observations else None
 
 
 def _take_in(
     event: Received, prepared: Prepared, galaxies: _Galaxies, writing: Writing, codec: Codec
 ) -> tuple[str, list[str]]:
-    """Merge one observation; what became of it, and the galaxies whose state is to be published.
+    """Merge one observation.
+
+    Returns:
+        The outcome, and the ids of the galaxies to publish.
 
     Raises:
-        RefusedError: it cannot be taken in; nothing has changed.
+        RefusedError: it cannot be merged; nothing has changed.
     """
     observation = prepared.observation
     hashed = observation_hash(observation.observation_id)
@@ -301,7 +317,7 @@ def _take_in(
     if known is not None and known.status == "awaited":
         replaced = dataclasses.replace(known, status="replaced", data=event.value or b"")
         writing.archive(hashed, replaced)
-        # It was replaced before it arrived; what it replaces itself is no less replaced.
+        # It was replaced before it arrived. If it replaces another, that one is replaced as well.
         return "superseded", _replace(observation.replaces, galaxies, writing)
     if known is not None:
         if known.data:
@@ -325,10 +341,15 @@ def _take_in(
 
 
 def _require_rebuildable(observation: Observation, galaxies: _Galaxies, reading: Reading) -> None:
-    """Make sure that the galaxy of what an observation replaces can be made again without it.
+    """Make sure that a galaxy can be made again without the observation that is replaced.
+
+    Args:
+        observation: the one that replaces another; any other passes.
+        galaxies: the fingerprints.
+        reading: the store.
 
     Raises:
-        RefusedError: it cannot.
+        RefusedError: the galaxy cannot be made again.
     """
     if observation.replaces is None:
         return
@@ -343,9 +364,9 @@ def _require_rebuildable(observation: Observation, galaxies: _Galaxies, reading:
 
 
 def _galaxies_of(observation: Observation, known: Archived, reading: Reading) -> list[str]:
-    """The galaxies that an observation changed when it was taken in.
+    """The galaxies that an observation changed when it first arrived.
 
-    Its own, and the one that it took another observation out of.
+    These are its own galaxy, and the galaxy of the observation that it replaces.
     """
     galaxy_ids = [known.galaxy_id]
     if observation.replaces is not None:
@@ -357,10 +378,10 @@ def _galaxies_of(observation: Observation, known: Archived, reading: Reading) ->
 def _refuse_other_content(
     observation: Observation, known: Archived, event: Received, codec: Codec
 ) -> None:
-    """A repeat says the same again; anything else under the same id is told, not dropped.
+    """Refuse other content under an id that is known; a repeat has the same content.
 
     Raises:
-        RefusedError: it says something else.
+        RefusedError: the content is another.
     """
     if known.data == event.value:
         return
@@ -393,7 +414,16 @@ def _merge(
 
 
 def _replace(observation_id: str | None, galaxies: _Galaxies, writing: Writing) -> list[str]:
-    """Take a corrected or withdrawn observation out of its galaxy, which is rebuilt without it."""
+    """Take a corrected or withdrawn observation out of its galaxy.
+
+    Args:
+        observation_id: id of the observation that is replaced; None for none.
+        galaxies: the fingerprints.
+        writing: the store.
+
+    Returns:
+        The ids of the galaxies that changed: one or none.
+    """
     if observation_id is None:
         return []
     hashed = observation_hash(observation_id)

@@ -1,4 +1,4 @@
-"""Asks the models that evaluations rest on, in their versions in force."""
+"""Asks the models on Triton that evaluations need, in the versions in force."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from mmbroker.streams.stages.metrics import StageMetrics
 from mmbroker.streams.store import Store
 
 ROLE = "evaluation: "
-"""What the role of a model that answered an evaluation begins with; its name follows."""
+"""Start of the role of a model that answered an evaluation; the evaluation's name follows."""
 
 
 class Evaluating:
-    """Asks on behalf of the evaluations, which compute and ask nobody themselves.
+    """Asks models on behalf of the evaluations, which only compute and use no network.
 
     Args:
         models: the models on Triton, by name.
         store: says which versions are in force.
-        metrics: of the stage that asks.
+        metrics: metrics of the stage that asks.
     """
 
     def __init__(self, models: Mapping[str, Model], store: Store, metrics: StageMetrics) -> None:
@@ -34,10 +34,10 @@ class Evaluating:
             metrics.uses(name)
 
     def probe(self) -> None:
-        """Make sure that the versions in force are there to be asked.
+        """Make sure that Triton serves the versions in force.
 
         Raises:
-            InfrastructureError: one is not.
+            InfrastructureError: Triton does not serve one of them.
         """
         for model in self._models.values():
             require_served(model, self._store, self._metrics)
@@ -48,12 +48,15 @@ class Evaluating:
         subjects: Sequence[Subject],
         versions: Mapping[str, int] | None = None,
     ) -> dict[str, Answer]:
-        """What the models answer, by the name of the evaluation that asked.
+        """Ask the models of the evaluations.
 
         Args:
-            evaluations: those that ask nothing have no answer.
+            evaluations: the evaluations; some need no model.
             subjects: the galaxies of a batch.
-            versions: of the models, by name; those in force where it names none.
+            versions: the versions of models to ask, by name; for other models those in force.
+
+        Returns:
+            The answers, by the name of the evaluation; without those that had nothing to ask.
 
         Raises:
             InfrastructureError: Triton does not answer, or does not serve the version.

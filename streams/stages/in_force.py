@@ -1,4 +1,4 @@
-"""The versions of models that the stages ask: the store says which, Triton serves them."""
+"""Finds which versions of models are in force, and checks that Triton serves them."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from mmbroker.streams.store import Store
 
 
 def version_in_force(model: Model, store: Store) -> int:
-    """Number of the version of a model that is asked now."""
+    """The version of a model that is in force now."""
     return versions_in_force([model], store)[0]
 
 
 def versions_in_force(models: Sequence[Model], store: Store) -> list[int]:
-    """The same of several models at one moment."""
+    """The versions of several models that are in force, all at the same moment."""
     with store.reading() as reading:
         return [reading.model_version(model.model) for model in models]
 
 
 def require_served(model: Model, store: Store, metrics: StageMetrics) -> None:
-    """Make sure that the version of a model in force is there to be asked, and tell which it is.
+    """Make sure that Triton serves the version of a model in force, and note it in the metrics.
 
     Raises:
-        InfrastructureError: it is not.
+        InfrastructureError: Triton does not serve it.
     """
     version = version_in_force(model, store)
     if not model.ready(version):

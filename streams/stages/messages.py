@@ -1,4 +1,4 @@
-"""Messages as the stages see them: bytes in, bytes out, no client library."""
+"""Messages as the stages see them, independent of the client library of Kafka."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 Headers = dict[str, bytes]
 
 OBSERVED_AT = "observed-at"
-"""Header with the Kafka timestamp, in ms, of the observation that a message goes back to; of the
-earliest of several, which has waited longest."""
+"""Header with the Kafka timestamp, in ms, of the observation from which a message came; if it came
+from several, of the earliest, which has waited longest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Received:
 
     @property
     def observed_at(self) -> bytes:
-        """When the observation arrived that this message goes back to, as header value."""
+        """Time in ms at which the observation behind this message arrived, as header value."""
         return self.headers.get(OBSERVED_AT) or str(self.timestamp_ms).encode()
 
 
@@ -41,24 +41,31 @@ class Outgoing:
 
 
 def note_observed(observed_at: dict[str, bytes], galaxy_id: str, event: Received) -> None:
-    """Keep since when a galaxy has waited for what comes of it."""
+    """Keep the earliest time at which an observation of a galaxy arrived.
+
+    Args:
+        observed_at: times by galaxy id, as header values; it is changed.
+        galaxy_id: the galaxy.
+        event: a message about it.
+    """
     before = observed_at.get(galaxy_id, event.observed_at)
-    # Times in decimal: the shorter number is the smaller one.
+    # The times are decimal digits: the shorter number is the smaller one.
     observed_at[galaxy_id] = min(before, event.observed_at, key=lambda each: (len(each), each))
 
 
 def nothing_more() -> list[Outgoing]:
-    """The end of a batch: nothing is left to send."""
+    """A ``Processed.finish`` that sends nothing."""
     return []
 
 
 @dataclass(frozen=True, slots=True)
 class Processed:
-    """What came of a batch.
+    """The result of a batch.
 
     Attributes:
-        messages: to be sent before anything else happens.
-        finish: called once they are durable; may return more to send, and is then called again.
+        messages: messages to send before anything else happens.
+        finish: to be called when the messages are durable. It may return more messages to send; it
+            is then called again, until it returns none.
     """
 
     messages: list[Outgoing]

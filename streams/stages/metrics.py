@@ -1,8 +1,8 @@
-"""What a stage process measures about itself, for Prometheus.
+"""Measures what a stage process does, for Prometheus.
 
-``deploy/prometheus/README.md`` has a table of all metrics with what to do about each. Everything is
-taken in once a batch, so that an event costs next to nothing; counters begin at zero with the
-process.
+``deploy/prometheus/README.md`` lists all metrics and says what to do about each. The metrics are
+updated once per batch, so that they cost almost nothing per event. Counters start at zero when the
+process starts.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ TRITON_BOUNDS_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 PROBABILITY_BOUNDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 HYPERSCORE_BOUNDS = (100.01, 100.1, 100.2, 100.5, 101, 102, 105, 110, 115, 120, 135, 160, 200)
 LONGEST_TIME = 16
-"""So many digits are no time in ms any more."""
+"""A header with this many digits, or more, is not taken for a time in ms."""
 
 
 class Histogram(Collector):
-    """A histogram that takes many values at once: the client library's takes one after another.
+    """A histogram that takes many values at once; the client library's takes one at a time.
 
     Args:
-        name: of the metric.
+        name: name of the metric.
         documentation: what is measured.
         stage: value of the label ``stage``.
         bounds: upper bounds of the buckets, ascending.
-        registry: where it belongs.
-        label: name of one more label, if there is one.
+        registry: the registry to which the metric is added.
+        label: name of a second label; None for none.
     """
 
     def __init__(
@@ -80,7 +80,12 @@ class Histogram(Collector):
         registry.register(self)
 
     def observe(self, values: ArrayLike, label: str = "") -> None:
-        """Take in one value or many under a label; those that are not finite do not count."""
+        """Count one value or many.
+
+        Args:
+            values: the values; those that are not finite are ignored.
+            label: value of the second label, if there is one.
+        """
         each = np.atleast_1d(np.asarray(values, float))
         each = each[np.isfinite(each)]
         buckets = np.bincount(np.searchsorted(self._bounds, each), minlength=self._bounds.size + 1)
@@ -89,7 +94,7 @@ class Histogram(Collector):
             self._sums[label] = self._sums.get(label, 0.0) + float(each.sum())
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
-        """The histogram as the client library exposes it."""
+        """The histogram in the form that the client library exposes."""
         names = ["stage"] if self._label is None else ["stage", self._label]
         bounds = [*map(floatToGoString, self._bounds), "+Inf"]
         family = HistogramMetricFamily(self._name, self._documentation, labels=names)
@@ -184,43 +189,43 @@ class StageMetrics:
         ).labels(stage)
         self.galaxies = gauge("galaxies", "Galaxies in the store.").labels(stage)
         self.doing = ""
-        """The part of a batch that is under way."""
+        """The part of the batch that is being done now; see ``part``."""
         self._within = 0.0
         self._lagging: set[tuple[str, int]] = set()
 
     def accounted(self, outcomes: Mapping[str, int]) -> None:
-        """Count outcomes that have become durable; what follows a colon is the reason."""
+        """Count outcomes that are durable now; the text after a colon is the reason."""
         for text, count in outcomes.items():
             outcome, _, reason = text.partition(": ")
             self._accounted.labels(self._stage, outcome, reason).inc(count)
 
     def alerted(self, stream: str, types: Mapping[str, int]) -> None:
-        """Count alerts of a stream that have become durable."""
+        """Count alerts of a stream that are durable now, by type."""
         for alert_type, count in types.items():
             self._alerts.labels(self._stage, stream, alert_type).inc(count)
 
     def sent(self, messages: Sequence[Outgoing]) -> None:
-        """Count messages that have become durable, and their latency."""
+        """Count messages that are durable now, and their latency."""
         for topic, count in Tally(message.topic for message in messages).items():
             self._sent.labels(self._stage, topic).inc(count)
         headers = [message.headers.get(OBSERVED_AT) or b"" for message in messages]
-        # A publisher may have set it: to anything, and with a clock that is ahead.
+        # A publisher may have set the header: to anything, or from a clock that is ahead.
         times = [int(each) for each in headers if each.isdigit() and len(each) < LONGEST_TIME]
         self._latency.observe(np.maximum(now_ms() - np.array(times, float), 0.0) / 1000)
 
     def batch(self, events: int, seconds: float) -> None:
-        """Take in a batch that is durable."""
+        """Count a batch whose results are durable now."""
         self._batch_events.observe(events)
         self._batch_seconds.observe(seconds)
 
     def scored(self, galaxies: Sequence[ScoredGalaxy]) -> None:
-        """Take in scores that have become durable."""
+        """Count scores that are durable now."""
         self._probability.observe([galaxy.probability for galaxy in galaxies])
         self._hyperscore.observe([galaxy.hyperscore for galaxy in galaxies])
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Measure one part of a batch, without the parts within it."""
+        """Measure the time of one part of a batch, without the parts within it."""
         started = time.perf_counter()
         before, self.doing = self.doing, name
         around, self._within = self._within, 0.0
@@ -233,13 +238,13 @@ class StageMetrics:
             self._within = around + taken
 
     def uses(self, model: str) -> None:
-        """Begin to count for a model on Triton."""
+        """Make the counters of a model on Triton, so that they start at zero."""
         self._triton_errors.labels(self._stage, model)
         self._triton_seconds.observe([], model)
 
     @contextmanager
     def triton(self, model: str) -> Iterator[None]:
-        """Measure how long a model on Triton takes, as a part of the batch too."""
+        """Measure the time that a model on Triton takes; it is also a part of the batch."""
         started = time.perf_counter()
         with self.part("triton"):
             yield
@@ -250,11 +255,11 @@ class StageMetrics:
         self._triton_errors.labels(self._stage, model).inc()
 
     def model_in_force(self, model: str, version: int) -> None:
-        """Set which version of a model the process asks."""
+        """Set the version of a model that the process asks."""
         self._model_version.labels(self._stage, model).set(version)
 
     def lag(self, waiting: Mapping[tuple[str, int], int]) -> None:
-        """Set how many events wait, by (topic, partition), where the process reads."""
+        """Set how many events wait, by (topic, partition), for the partitions of this process."""
         for topic, partition in self._lagging - waiting.keys():
             self._lag.remove(self._stage, topic, str(partition))
         for (topic, partition), events in waiting.items():

@@ -1,7 +1,8 @@
-"""Feature trees of observations from the parsers on Triton: when they come in, and made again.
+"""Gets the feature trees of observations from the parsers on Triton.
 
-A tree stays as it was read when a later version of its parser comes into force: observations that
-come in from then on are read by that one.
+The trees of new observations are made when these come in, and the trees of archived ones when they
+are needed again. A tree stays as it is when another version of its parser is put in force: that
+version reads only observations that come in later.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from mmbroker.streams.store import Store
 
 
 class Parsing:
-    """Asks parsers, each in its version in force.
+    """Asks the parsers, each in its version in force.
 
     Args:
-        parsers: of the several kinds of observations.
+        parsers: the parsers, one for each kind of observation.
         store: says which versions are in force.
-        metrics: of the stage that asks.
+        metrics: metrics of the stage that asks.
     """
 
     def __init__(
@@ -37,16 +38,16 @@ class Parsing:
             metrics.uses(parser.model)
 
     def probe(self) -> None:
-        """Make sure that the parsers are there.
+        """Make sure that Triton serves the versions of the parsers in force.
 
         Raises:
-            InfrastructureError: one is not.
+            InfrastructureError: Triton does not serve one of them.
         """
         for parser in self._parsers:
             require_served(parser, self._store, self._metrics)
 
     def trees(self, observations: Sequence[Observation]) -> list[list[ParsedObservation]]:
-        """The tree of each valid observation; none of one that no parser can read.
+        """The tree of each valid observation; an empty list if no parser can read it.
 
         Raises:
             InfrastructureError: Triton does not answer, or does not serve a version in force.
@@ -68,15 +69,16 @@ class Parsing:
 
 
 class TreesWantedError(Exception):
-    """Trees of archived observations are to be asked for before the store can be written."""
+    """Trees of archived observations are needed before the store can be written."""
 
 
 class ArchivedTrees:
-    """Trees of observations out of the archive, asked for while the store is not written.
+    """Feature trees of archived observations; parsers are asked only outside of transactions.
 
-    Which ones are wanted is found out in a transaction, and no network is asked within one: the
-    store's other writers would wait. So the transaction is undone, the parsers are asked, and it
-    is made again. That is rare: where a corrected or withdrawn observation leaves a tree's place.
+    Which trees are needed is known only within a transaction that writes. But no network may be
+    used within it, because the store's other writers would wait. So the transaction is undone, the
+    parsers are asked, and the transaction is repeated. This is rare: it happens when a corrected or
+    withdrawn observation makes room for another tree.
 
     Args:
         parsing: asks the parsers.
@@ -88,7 +90,10 @@ class ArchivedTrees:
         self._wanted: dict[str, Observation] = {}
 
     def of(self, observations: Sequence[Observation]) -> list[ParsedObservation | None] | None:
-        """The trees of valid observations; None as long as one of them is not known."""
+        """The trees of valid observations; None as long as one of them is not known.
+
+        Trees that are not known are noted, and ``ask`` gets them.
+        """
         unknown = {
             each.observation_id: each
             for each in observations
@@ -100,19 +105,19 @@ class ArchivedTrees:
         return [self._known[each.observation_id] for each in observations]
 
     def require_known(self) -> None:
-        """Make sure that all were known that ``of`` was asked for.
+        """Make sure that all trees were known for which ``of`` was called.
 
         Raises:
-            TreesWantedError: some were not.
+            TreesWantedError: some were not known.
         """
         if self._wanted:
             raise TreesWantedError
 
     def ask(self) -> None:
-        """Ask for those that were not known.
+        """Get the trees that were not known from the parsers.
 
         Raises:
-            InfrastructureError: as for ``Parsing.trees``.
+            InfrastructureError: see ``Parsing.trees``.
         """
         wanted, self._wanted = self._wanted, {}
         trees = self._parsing.trees(list(wanted.values()))

@@ -1,7 +1,7 @@
-"""Third stage: scored galaxies in, alerts out.
+"""Third stage: takes scored galaxies and publishes alerts.
 
-What a stream last said of a galaxy is remembered after the alert is durable in Kafka: a crash in
-between makes the same alert again, under the same id.
+The store keeps what each alert stream last said about a galaxy. This is written after the alert is
+durable in Kafka. After a crash in between, the same alert is made again, with the same id.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ FORMAT_HEADERS: dict[str, Headers] = {
     "container": {"_format": b"avro"},
     "json": {"_format": b"json"},
 }
-"""The header by which hop clients know how to decode."""
+"""The header that tells hop clients how to decode a message, by format of the stream."""
 
 
 class PublishAlerts(Stage):
-    """The stage; its streams are those that ``topics`` declares."""
+    """The stage; its alert streams are those of ``topics``."""
 
     name = PUBLISH_ALERTS
 
@@ -39,7 +39,7 @@ class PublishAlerts(Stage):
         return [self.topics.scored]
 
     def process(self, batch: Sequence[Received]) -> Processed:
-        """Make the alerts of a batch of scored galaxies; see ``base.Stage``."""
+        """Make the alerts of a batch of scored galaxies; see ``stages.base.Stage``."""
         messages: list[Outgoing] = []
         outcomes: list[str] = []
         with self.metrics.part("decide"), self.store.reading() as reading:
@@ -95,7 +95,7 @@ def ranking_name(stream: str) -> str:
 
 @dataclass(frozen=True)
 class _Made:
-    """An alert in the making."""
+    """A decision for an alert, with what is needed to make its message."""
 
     score: Score
     event: Received
@@ -105,7 +105,7 @@ class _Made:
 
 
 class _Said:
-    """What one stream says during a batch, on top of what it said before."""
+    """What one alert stream says in a batch, together with what it said before."""
 
     def __init__(self, stream: AlertStream, reading: Reading) -> None:
         self.name = stream.name
@@ -118,10 +118,16 @@ class _Said:
         self._made: list[_Made] = []
 
     def decide(self, galaxy: Score, event: Received, repeated: bool) -> bool:
-        """Decide on one galaxy; whether there is an alert.
+        """Decide about one galaxy.
 
-        What was said of a repeated message is durable: it is not said again when the stream has
-        gone on to another score of the same version since.
+        Args:
+            galaxy: its score.
+            event: the message with the score.
+            repeated: whether the message was counted before. Its alert is durable then, and is not
+                made again: the stream may have gone on to another score of the same version.
+
+        Returns:
+            Whether there is an alert.
         """
         last = self.new.get(galaxy.galaxy_id)
         if last is None:
@@ -154,7 +160,7 @@ class _Said:
         }
 
     def alerts(self) -> list[tuple[AlertStream, AlertHead, _Made]]:
-        """The alerts of the batch, ranked as of its end."""
+        """The alerts of the batch, with their ranks at the end of the batch."""
         count = int(self._histogram.sum())
         return [
             (

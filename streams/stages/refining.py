@@ -1,4 +1,7 @@
-"""Refined redshifts, their networks on Triton: they stand in scores beside those in force."""
+"""Gets refined redshifts, whose networks are on Triton.
+
+Scores contain them beside the redshifts that are in force.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +22,12 @@ from mmbroker.streams.store import Store
 
 
 class Refining:
-    """Asks the networks in their versions in force.
+    """Asks the networks of the refined redshift, in the versions in force.
 
     Args:
-        refined: the refined redshift.
+        refined: the client of the refined redshift.
         store: says which versions are in force.
-        metrics: of the stage that asks.
+        metrics: metrics of the stage that asks.
     """
 
     def __init__(self, refined: RefinedRedshiftClient, store: Store, metrics: StageMetrics) -> None:
@@ -35,10 +38,10 @@ class Refining:
             metrics.uses(network.model)
 
     def probe(self) -> None:
-        """Make sure that the networks in force are there, usable, and belong together.
+        """Make sure that Triton serves the networks in force, and that they fit together.
 
         Raises:
-            InfrastructureError: they are not.
+            InfrastructureError: a network is not served or not usable, or they do not fit together.
         """
         networks = self._refined.networks
         for network in networks:
@@ -54,13 +57,13 @@ class Refining:
         """The refined redshifts of fingerprints.
 
         Args:
-            fingerprints: of any galaxies.
-            known: what was found out already about them; None for nothing.
-            versions: of the networks; None for those in force.
+            fingerprints: fingerprints of any galaxies.
+            known: what was computed about them before; None for nothing.
+            versions: versions of the networks; None for those in force.
 
         Raises:
-            InfrastructureError: Triton does not answer, or does not serve those versions, or they
-                are not usable or do not belong together.
+            InfrastructureError: Triton does not answer or does not serve these versions, or they
+                are not usable or do not fit together.
         """
         networks = self._refined.networks
         if versions is None:

@@ -1,8 +1,9 @@
-"""Second stage: fingerprints in, scored and ranked galaxies out. Holds no galaxy state.
+"""Second stage: takes fingerprints and publishes scored and ranked galaxies.
 
-Of several fingerprints of one galaxy in a batch only the newest is scored. The store serves for
-ranks and counts, and says at every batch which version of a model is in force, so that one is
-switched without a restart. Galaxies that are there follow when their fingerprints are read again.
+It keeps no state of galaxies except their ranks. If a batch has several fingerprints of one galaxy,
+only the newest is scored. For every batch, the store says which version of each model is in force.
+So a version can be switched without a restart. Galaxies that were scored before get a score by the
+new version when their fingerprints are read again.
 """
 
 from __future__ import annotations
@@ -43,22 +44,23 @@ from mmbroker.streams.store import Store
 from mmbroker.streams.topics import Topics
 
 Places = dict[str, tuple[int, int | None]]
-"""Version and bin of the ranking, by galaxy."""
+"""(version, bin in the ranking) by galaxy id; the bin is None for a galaxy without observations."""
 
 RANKING = "scored"
+"""Name of the ranking of all galaxies."""
 
 
 class ScoreGalaxies(Stage):
     """The stage.
 
     Args:
-        store: for ranks and counts.
+        store: keeps ranks and counts.
         topics: names of the topics.
         codec: events to bytes and back.
         scorers: score galaxies.
-        critic: judges fingerprints; None leaves its output absent.
-        refined: makes refined redshifts; None leaves them absent.
-        models: those on Triton that the evaluations ask, by name.
+        critic: judges fingerprints; with None, scores have no output of a critic.
+        refined: makes refined redshifts; with None, scores have none.
+        models: the models on Triton that the evaluations ask, by name.
     """
 
     name = SCORE_GALAXIES
@@ -87,7 +89,7 @@ class ScoreGalaxies(Stage):
         return [self.topics.fingerprints]
 
     def process(self, batch: Sequence[Received]) -> Processed:
-        """Score a batch of fingerprints; see ``base.Stage``."""
+        """Score a batch of fingerprints; see ``stages.base.Stage``."""
         messages: list[Outgoing] = []
         refused: dict[int, RefusedError] = {}
         newest: dict[str, tuple[Fingerprint, Received]] = {}
@@ -131,7 +133,7 @@ class ScoreGalaxies(Stage):
     def _without_older(
         self, newest: dict[str, tuple[Fingerprint, Received]]
     ) -> dict[str, tuple[Fingerprint, Received]]:
-        """Without fingerprints of which a newer version has been scored already."""
+        """The fingerprints of which no newer version has been scored."""
         with self.store.reading() as reading:
             ranked = {galaxy_id: reading.ranked(RANKING, galaxy_id) for galaxy_id in newest}
         return {
@@ -141,10 +143,10 @@ class ScoreGalaxies(Stage):
         }
 
     def _moved_on(self, places: Places, observed_at: dict[str, bytes]) -> list[Outgoing]:
-        """Scores of galaxies of which another worker scored a newer version meanwhile.
+        """Scores of galaxies of which another process scored a newer version meanwhile.
 
-        Its message may stand before this worker's older one, which compaction would keep: the
-        newest is published again, after it. ``places`` is brought up to date.
+        The other's message may come before this process's older one, and compaction would keep the
+        older one. So the newest version is published again. ``places`` is updated.
         """
         newer: list[tuple[Fingerprint, bytes]] = []
         with self.store.reading() as reading:
@@ -169,14 +171,18 @@ class ScoreGalaxies(Stage):
         refined_versions: Sequence[int] | None = None,
         evaluation_versions: Mapping[str, int] | None = None,
     ) -> list[ScoredGalaxy]:
-        """Score fingerprints; ranks are not yet known.
+        """Score fingerprints; the scores have no ranks yet.
 
         Args:
-            fingerprints: each with the bytes that it was read from.
-            version: of the critic; None for the one in force.
-            refined_versions: of the networks of the refined redshift; None for those in force.
-            evaluation_versions: of the models that evaluations ask, by name; None for those in
+            fingerprints: fingerprints, each with the bytes from which it was decoded.
+            version: version of the critic; None for the one in force.
+            refined_versions: versions of the networks of the refined redshift; None for those in
                 force.
+            evaluation_versions: versions of the models that evaluations ask, by name; None for
+                those in force.
+
+        Raises:
+            InfrastructureError: Triton does not answer, or does not serve a version.
         """
         decoded = [fingerprint for fingerprint, _ in fingerprints]
         redshift, seen = self._scorers.redshift, vectors(decoded)
@@ -211,7 +217,7 @@ class ScoreGalaxies(Stage):
             )
 
     def probe(self) -> None:
-        """See ``base.Stage``: the models in force."""
+        """Check the models in force; see ``stages.base.Stage``."""
         if self._critic is not None:
             require_served(self._critic, self.store, self.metrics)
         if self._refining is not None:
@@ -225,13 +231,13 @@ class ScoreGalaxies(Stage):
         seen: FingerprintVectors,
         posteriors: Sequence[RedshiftPosterior],
     ) -> tuple[Judged, Calibration]:
-        """What a version of the critic says of the galaxies of which something was observed.
+        """Ask a version of the critic about the galaxies that have observed values.
 
         Returns:
-            That, and the calibration that belongs to the version.
+            Its outputs, NaN for the other galaxies, and the calibration of this version.
 
         Raises:
-            InfrastructureError: Triton does not answer, or does not serve that version.
+            InfrastructureError: Triton does not answer, or does not serve this version.
         """
         outputs = np.full(len(seen), np.nan, np.float32)
         chosen = np.flatnonzero(seen.observed)
@@ -296,7 +302,7 @@ class ScoreGalaxies(Stage):
 
 
 def places_of(galaxies: Sequence[ScoredGalaxy]) -> Places:
-    """Version and bin by galaxy; a galaxy without observations stands in no ranking."""
+    """Version and bin by galaxy id; a galaxy without observations has no bin."""
     return {
         galaxy.galaxy_id: (
             galaxy.version,

@@ -1,7 +1,9 @@
-"""Galaxy state, the archive of observations, and what the stages have counted.
+"""The store: the state of the broker that is kept on disk.
 
-Everything is reached through transactions: a ``Reading`` sees one moment, a ``Writing`` happens
-wholly or not at all and is durable when it is done. Several processes may hold the same store.
+It has the fingerprints and positions of galaxies, the archive of observations, rankings, last
+alerts, the versions of models in force, and what the stages have counted. It is used only in
+transactions. A ``Reading`` sees the store as it is at one moment. A ``Writing`` happens wholly or
+not at all, and is durable when it ends. Several processes may have the same store open.
 """
 
 from mmbroker.streams.settings import Settings
@@ -38,10 +40,10 @@ __all__ = [
 
 
 def open_store(settings: Settings) -> Store:
-    """The store that the settings name; made when it is missing.
+    """Open the store that the settings name; make it if it is missing.
 
     Raises:
-        StoreDamagedError: what is there is not a whole store, or one of another layout.
-        StoreError: it cannot be used.
+        StoreDamagedError: the store is not whole, or has another layout.
+        StoreError: the store cannot be used.
     """
     return LMDBStore(settings.store_directory)

@@ -1,4 +1,4 @@
-"""What a store can do."""
+"""Defines what a store can do; ``store.lmdb`` does it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,16 @@ from mmbroker.schemas.events import Source
 from mmbroker.streams.errors import InfrastructureError
 
 Status = Literal["merged", "replaced", "awaited"]
-"""``merged``: in its galaxy's fingerprint. ``replaced``: was, until it was corrected or withdrawn.
-``awaited``: replaced before it arrived; it will not be merged when it does."""
+"""What became of an observation.
+
+- ``merged``: it is in the fingerprint of its galaxy.
+- ``replaced``: it is in no fingerprint, because it was corrected or withdrawn, or is itself a
+  withdrawal.
+- ``awaited``: it was replaced before it arrived. It will not be merged when it arrives.
+"""
 
 FIRST_VERSION = 1
-"""Of a model: in force until another is chosen."""
+"""The version of a model that is in force until another is chosen."""
 
 
 class StoreError(InfrastructureError):
@@ -27,7 +32,7 @@ class StoreError(InfrastructureError):
 
 
 class StoreBrokenError(StoreError):
-    """Nor will it be usable again in this process: trying again does not help."""
+    """The store cannot be used again by this process: trying again does not help."""
 
 
 class StoreDamagedError(StoreBrokenError):
@@ -40,11 +45,11 @@ class Archived:
 
     Attributes:
         status: what became of it.
-        galaxy_id: the galaxy it was merged into; empty when it never was.
-        source: where it was read.
-        candidates: the other galaxies it could have belonged to.
-        data: the event's bytes as they were read; empty while it is awaited, and after the store
-            was rebuilt from a Kafka that no longer had them.
+        galaxy_id: the galaxy into which it was merged; empty if it never was.
+        source: the place in Kafka where it was read.
+        candidates: the other galaxies to which it could have belonged.
+        data: the event's bytes as they were read. Empty while the observation is awaited, and after
+            the store was rebuilt from a Kafka that no longer had it.
     """
 
     status: Status
@@ -58,15 +63,15 @@ class Reading(Protocol):
     """Reads the store as it is at one moment."""
 
     def fingerprint(self, galaxy_id: str) -> bytes | None:
-        """The newest encoded fingerprint of a galaxy."""
+        """The newest encoded fingerprint of a galaxy; None if the galaxy is unknown."""
         ...
 
     def version(self, galaxy_id: str) -> int:
-        """The version of a galaxy's newest fingerprint; 0 when it is unknown."""
+        """The version of a galaxy's newest fingerprint; 0 if the galaxy is unknown."""
         ...
 
     def galaxy_ids(self) -> Iterator[str]:
-        """All galaxies, ascending."""
+        """The ids of all galaxies, ascending."""
         ...
 
     def galaxies(self) -> int:
@@ -74,11 +79,11 @@ class Reading(Protocol):
         ...
 
     def neighbours(self, position: Position) -> list[Neighbour]:
-        """The galaxies that an observation at a position might belong to, and some more."""
+        """The galaxies to which an observation at a position might belong, and some more."""
         ...
 
     def archived(self, observation_hash: bytes) -> Archived | None:
-        """An observation by the hash of its id."""
+        """An observation by the hash of its id; None if it is not in the archive."""
         ...
 
     def observations(self) -> Iterator[tuple[bytes, Archived]]:
@@ -86,38 +91,39 @@ class Reading(Protocol):
         ...
 
     def next_offset(self, stage: str, topic: str, partition: int) -> int:
-        """The offset after the last event that a stage has accounted for; 0 for none."""
+        """The offset after the last event that a stage has accounted for; 0 if there is none."""
         ...
 
     def counts(self) -> dict[tuple[str, str], int]:
-        """How many events of each stage came to which outcome."""
+        """Number of events by (stage, outcome)."""
         ...
 
     def last_alert(self, stream: str, galaxy_id: str) -> LastAlert | None:
-        """What an alert stream last said of a galaxy."""
+        """What an alert stream last said about a galaxy; None if it said nothing."""
         ...
 
     def last_alerts(self, stream: str) -> Iterator[tuple[str, LastAlert]]:
-        """What an alert stream last said of every galaxy of which it said anything."""
+        """(galaxy id, last alert) of every galaxy about which an alert stream said anything."""
         ...
 
     def ranking(self, name: str) -> Histogram:
-        """How the members of a ranking are distributed over its bins."""
+        """The number of galaxies of a ranking in each of its bins."""
         ...
 
     def ranked(self, name: str, galaxy_id: str) -> tuple[int, int | None] | None:
-        """The newest version of a galaxy that a ranking was told of, and its bin.
+        """The newest (version, bin) of a galaxy that a ranking was given.
 
-        The bin is None for a galaxy that was taken out; all is None for one never told of.
+        The bin is None if the galaxy was taken out of the ranking. The result is None if the
+        ranking was never given the galaxy.
         """
         ...
 
     def model_version(self, model: str) -> int:
-        """The version of a model that is in force; FIRST_VERSION until one was chosen."""
+        """The version of a model that is in force; FIRST_VERSION until one is chosen."""
         ...
 
     def model_versions(self) -> dict[str, int]:
-        """The versions in force of the models of which one was chosen."""
+        """The versions that were put in force, by model; others have ``FIRST_VERSION``."""
         ...
 
 
@@ -131,12 +137,12 @@ class Writing(Reading, Protocol):
     def put_position(
         self, galaxy_id: str, position: Position | None, before: Position | None = None
     ) -> None:
-        """Keep where a galaxy is; without a position no observation is associated with it.
+        """Keep the position of a galaxy.
 
         Args:
             galaxy_id: the galaxy.
-            position: where it is.
-            before: the position that was last kept of it, which is forgotten.
+            position: where it is; with None, no observation is associated with it any more.
+            before: the position that was kept so far; it is deleted.
         """
         ...
 
@@ -160,17 +166,16 @@ class Writing(Reading, Protocol):
         ...
 
     def put_alert(self, stream: str, galaxy_id: str, alert: LastAlert) -> None:
-        """Remember what an alert stream said of a galaxy.
+        """Keep what an alert stream said about a galaxy.
 
-        A version older than the one that stands there changes nothing.
+        An alert of an older version than the one that is kept changes nothing.
         """
         ...
 
     def rank(self, name: str, places: Mapping[str, tuple[int, int | None]]) -> None:
-        """Enter galaxies in a ranking, move them, or with None for the bin take them out.
+        """Put galaxies into a ranking, move them, or take them out if the bin is None.
 
-        A version older than the one that stands there changes nothing, also when it stands there
-        without a bin.
+        A version older than the one that is kept changes nothing, also if the galaxy was taken out.
 
         Args:
             name: the ranking.
@@ -195,7 +200,7 @@ class Store(Protocol):
         ...
 
     def writing(self) -> AbstractContextManager[Writing]:
-        """A transaction that writes: durable at its end, or without any effect if it raises.
+        """A transaction that writes: it is durable at its end, or has no effect if it raises.
 
         Raises:
             StoreError: the store cannot be written, for instance because the disk is full.
@@ -203,14 +208,14 @@ class Store(Protocol):
         ...
 
     def size_bytes(self) -> int:
-        """Space in use."""
+        """Space in use, in bytes."""
         ...
 
     def copy(self, target: Path) -> None:
-        """Copy the store as it is at this moment into an empty directory, while it is in use.
+        """Copy the store as it is now into an empty directory; it may be in use.
 
         Raises:
-            StoreError: it cannot be read, or the copy not written.
+            StoreError: the store cannot be read, or the copy cannot be written.
         """
         ...
 

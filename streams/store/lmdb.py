@@ -1,10 +1,11 @@
-"""The store on one machine: LMDB, an embedded key-value store with transactions.
+"""Keeps the store in LMDB, a key-value database in a file, with transactions.
 
-Any number of processes may read, one at a time writes; a crash leaves the last whole transaction.
+Any number of processes may read, and one at a time writes. After a crash, the store is as the last
+whole transaction left it.
 
-LMDB reads its file through memory: where the file has been cut short, a read kills the process.
-So its size is checked when it is opened, and what cannot be trusted is read through by a process of
-its own.
+LMDB maps its file into memory. If the file was cut short, reading the missing part kills the
+process. So the size of the file is checked when it is opened, and a file that may be damaged is
+read by a process of its own, ``store.read_through``.
 """
 
 from __future__ import annotations
@@ -42,19 +43,22 @@ from mmbroker.streams.store.interface import (
 )
 
 MAP_BYTES = 2**40
-"""Address space set aside; the file is only as large as what is in it."""
+"""Address space that is reserved; the file is only as large as its content."""
 
 LEAST_MAP_BYTES = 2**28
+"""A process that cannot reserve even this much cannot open the store."""
+
 FILE = "data.mdb"
 REMEDY = "stop the stages and run: mmbroker rebuild (with --backup DIRECTORY if there is a backup)"
 
 LAYOUT = 3
-"""Changes with what the tables hold. A store of another layout is made again from Kafka."""
+"""Number of the layout of the tables; it changes when they hold something else. A store of another
+layout has to be made again from Kafka, except for the layouts in ``FORMER``."""
 
 FORMER: dict[int, tuple[str, ...]] = {1: ("places", "history"), 2: ()}
-"""Former layouts whose entries are those of this one, with the tables that they had besides: the
-first write to such a store drops those and makes it one of this layout. Until layout 3 there was no
-entry in ``ranked`` of a galaxy that had left the ranking."""
+"""Former layouts that can be read as this one, each with the tables that only it had. The first
+write to such a store deletes these tables and sets the present layout. Before layout 3, a galaxy
+that had left a ranking had no entry in ``ranked``."""
 
 TABLES = (
     "layout",  # nothing -> layout
@@ -70,21 +74,34 @@ TABLES = (
 )
 _NUMBER = struct.Struct(">Q")
 _POSITION = struct.Struct(">ddd")
-_PLACE = struct.Struct(">BId")  # sorts as its numbers do: right ascensions are not negative
+_PLACE = struct.Struct(">BId")  # bytes sort like the numbers, as right ascensions are not negative
 _VERSION_AND_BIN = struct.Struct(">QI")
 _NO_BIN = 2**32 - 1
 _SEPARATOR = b"\x00"
 _LAYOUT_KEY = b"layout"
 
+_DAMAGED = (
+    lmdb.BadTxnError,
+    lmdb.CorruptedError,
+    lmdb.InvalidError,
+    lmdb.PageNotFoundError,
+    lmdb.VersionMismatchError,
+)
+"""Errors that mean that the content of the file is wrong."""
+
+_UNWRITABLE = tuple(map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)))
+"""Texts of errors that mean that the disk takes no more. LMDB says EIO also when a full disk took
+only a part of what it wrote."""
+
 
 class LMDBStore:
-    """A store in a directory.
+    """A store in a directory; see ``store.interface.Store``.
 
     Args:
-        directory: where it lives; made when it is missing.
+        directory: the directory; it is made if it is missing.
 
     Raises:
-        StoreDamagedError: what is there is not a whole store, or one of another layout.
+        StoreDamagedError: the store is not whole, or has another layout.
         StoreError: the directory cannot be used, or the store is being rebuilt.
     """
 
@@ -99,7 +116,7 @@ class LMDBStore:
             self._environment = open_environment(directory)
             _require_whole(self._environment, directory)
             with _explained(directory):
-                self._environment.reader_check()  # forget readers that were killed
+                self._environment.reader_check()  # remove readers that were killed
                 self._tables = {name: self._environment.open_db(name.encode()) for name in TABLES}
             self._file = self._identity()
             self._former = self._require_layout()
@@ -108,7 +125,14 @@ class LMDBStore:
             raise
 
     def _require_layout(self) -> int | None:
-        """Make sure that the layout is one that can be read; which one if it is a former one."""
+        """Make sure that the layout can be read; set it in a new store.
+
+        Returns:
+            The layout if it is a former one, otherwise None.
+
+        Raises:
+            StoreDamagedError: the layout cannot be read.
+        """
         with self.reading() as reading:
             layout, is_new = reading.layout, not reading.galaxies()
         if layout is None and is_new:
@@ -126,13 +150,13 @@ class LMDBStore:
 
     @contextmanager
     def reading(self) -> Iterator[LMDBTransaction]:
-        """See ``interface.Store``."""
+        """See ``store.interface.Store``."""
         with self._transaction(write=False) as transaction:
             yield transaction
 
     @contextmanager
     def writing(self) -> Iterator[LMDBTransaction]:
-        """See ``interface.Store``."""
+        """See ``store.interface.Store``."""
         with self._transaction(write=True) as transaction:
             if self._former is not None:
                 for name in FORMER[self._former]:
@@ -142,7 +166,7 @@ class LMDBStore:
         self._former = None
 
     def _identity(self) -> tuple[int, int] | None:
-        """Device and number of the file that stands in the directory now; None if there is none."""
+        """(device, inode) of the file that is in the directory now; None if there is none."""
         try:
             found = (self._directory / FILE).stat()
         except FileNotFoundError:
@@ -150,10 +174,10 @@ class LMDBStore:
         return found.st_dev, found.st_ino
 
     def _require_in_place(self) -> None:
-        """Refuse a file that others would not find: what is written to it would be lost.
+        """Refuse a file that was moved or deleted: what is written to it would be lost.
 
         Raises:
-            StoreBrokenError: it is not in its place any more.
+            StoreBrokenError: the file in the directory is not the one that was opened.
         """
         if self._identity() != self._file:
             raise StoreBrokenError(
@@ -168,11 +192,11 @@ class LMDBStore:
             yield LMDBTransaction(transaction, self._tables)
 
     def size_bytes(self) -> int:
-        """See ``interface.Store``."""
+        """See ``store.interface.Store``."""
         return int(self._environment.info()["last_pgno"]) * int(self._environment.stat()["psize"])
 
     def copy(self, target: Path) -> None:
-        """Write a compact copy of the store as it is at this moment, while it is in use.
+        """Write a compact copy of the store as it is now; the store may be in use.
 
         Args:
             target: an empty directory.
@@ -189,7 +213,7 @@ class LMDBStore:
             raise StoreError(_unwritable(f"the copy in {target}", error, target)) from error
 
     def close(self) -> None:
-        """See ``interface.Store``."""
+        """See ``store.interface.Store``."""
         self._environment.close()
         self._unlock()
 
@@ -201,10 +225,13 @@ class LMDBStore:
 
 @contextmanager
 def exclusive(directory: Path) -> Iterator[None]:
-    """Keep all processes from opening the store in a directory, which must exist.
+    """Keep all processes from opening the store in a directory during the block.
+
+    Args:
+        directory: the directory; it has to exist.
 
     Raises:
-        StoreError: one has it open.
+        StoreError: a process has the store open.
     """
     lock = _locked(directory, fcntl.LOCK_EX)
     try:
@@ -214,9 +241,9 @@ def exclusive(directory: Path) -> Iterator[None]:
 
 
 def damage(directory: Path) -> str | None:
-    """What is wrong with the store in a directory, found by reading all of it; None if nothing is.
+    """Read a whole store, and say what is wrong with it; None if nothing is.
 
-    Others may use it meanwhile.
+    Other processes may use the store meanwhile.
     """
     result = subprocess.run(
         [sys.executable, "-m", "mmbroker.streams.store.read_through", str(directory)],
@@ -232,9 +259,16 @@ def damage(directory: Path) -> str | None:
 
 
 def open_environment(directory: Path, **options: Any) -> Any:
-    """The environment, with as much address space as the process may set aside.
+    """Open LMDB's environment, with as much address space as the process may reserve.
 
-    The file is as large as what is in it; but a process may be limited (``ulimit -v``).
+    Address space costs nothing, but it may be limited for a process (``ulimit -v``).
+
+    Args:
+        directory: the directory of the store.
+        options: further arguments of ``lmdb.open``.
+
+    Raises:
+        StoreError: it cannot be opened.
     """
     map_bytes = MAP_BYTES
     with _explained(directory, "cannot be opened"):
@@ -256,11 +290,11 @@ def open_environment(directory: Path, **options: Any) -> Any:
 def _require_whole(environment: Any, directory: Path) -> None:
     """Refuse a file that was cut short.
 
-    Pages at its end that were allocated and freed in one transaction need not have been written,
-    so a short file may be whole all the same.
+    A file that is shorter than expected may still be whole: LMDB need not write pages at the end
+    that were allocated and freed in one transaction. So a short file is read through.
 
     Raises:
-        StoreDamagedError: it was.
+        StoreDamagedError: the file was cut short.
     """
     page_bytes = int(environment.stat()["psize"])
     expected = (int(environment.info()["last_pgno"]) + 1) * page_bytes
@@ -277,10 +311,17 @@ def _require_whole(environment: Any, directory: Path) -> None:
 
 
 def _locked(directory: Path, kind: int) -> int:
-    """A lock on a directory, which moves with it: shared by those who have the store open.
+    """Lock a directory; the lock stays with the directory when it is moved.
+
+    Args:
+        directory: the directory of a store.
+        kind: ``LOCK_SH``, shared by all who have the store open, or ``LOCK_EX``, to be alone.
+
+    Returns:
+        The file descriptor that holds the lock.
 
     Raises:
-        StoreError: somebody holds it who excludes this one.
+        StoreError: another process has a lock that excludes this one.
     """
     descriptor = os.open(directory, os.O_RDONLY)
     try:
@@ -292,24 +333,17 @@ def _locked(directory: Path, kind: int) -> int:
     return descriptor
 
 
-_DAMAGED = (
-    lmdb.BadTxnError,
-    lmdb.CorruptedError,
-    lmdb.InvalidError,
-    lmdb.PageNotFoundError,
-    lmdb.VersionMismatchError,
-)
-_UNWRITABLE = tuple(map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)))
-"""LMDB says EIO also when a full disk took only a part of what it wrote."""
-
-
 @contextmanager
 def _explained(directory: Path, what: str = "failed") -> Iterator[None]:
-    """Turn what LMDB says within the block into what to do about it."""
+    """Turn an error of LMDB within the block into one that says what to do.
+
+    Raises:
+        StoreError: LMDB failed.
+    """
     try:
         yield
     except lmdb.BadValsizeError:
-        raise  # a key that no event of ours has: the event's fault, not the store's
+        raise  # a key is empty or too long: the event is wrong, not the store
     except lmdb.Error as error:
         raise _explanation(error, directory, what) from error
 
@@ -343,7 +377,7 @@ def _unwritable(subject: str, error: lmdb.Error, directory: Path) -> str:
 
 
 class LMDBTransaction(Writing):
-    """One transaction; methods as in ``interface.Reading`` and ``interface.Writing``."""
+    """One transaction; see ``store.interface`` for ``Reading`` and ``Writing``."""
 
     def __init__(self, transaction: Any, tables: Mapping[str, Any]) -> None:
         self._transaction = transaction
@@ -351,16 +385,16 @@ class LMDBTransaction(Writing):
 
     @property
     def layout(self) -> int | None:
-        """The layout of the tables; None in a store that is new."""
+        """The layout of the tables; None in a new store."""
         value = self._get("layout", _LAYOUT_KEY)
         return None if value is None else _number(value)
 
     def set_layout(self) -> None:
-        """Note that the tables have the present layout."""
+        """Record that the tables have the present layout."""
         self._put("layout", _LAYOUT_KEY, _NUMBER.pack(LAYOUT))
 
     def drop(self, environment: Any, table: str) -> None:
-        """Delete a table of a former layout, if it is there."""
+        """Delete a table of a former layout, if it exists."""
         with suppress(lmdb.NotFoundError):
             handle = environment.open_db(table.encode(), self._transaction, create=False)
             self._transaction.drop(handle)

@@ -1,7 +1,7 @@
-"""Reads every page of a store that is in use.
+"""Reads every page of a store, to find damage.
 
-``python -m mmbroker.streams.store.read_through DIRECTORY``. Where the file has
-been cut short, that kills the process, so it is one of its own.
+Run it as ``python -m mmbroker.streams.store.read_through DIRECTORY``. It is a process of its own
+because reading a file that was cut short kills the process. The store may be in use.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from mmbroker.streams.store.lmdb import TABLES, open_environment
 
 
 def read_through(directory: Path) -> None:
-    """Read every page in use.
+    """Read every page of a store that holds data.
 
     Raises:
-        lmdb.Error, StoreError: one cannot be read.
+        lmdb.Error, StoreError: a page cannot be read.
     """
     environment = open_environment(directory, readonly=True, create=False)
     with environment.begin() as transaction:
@@ -27,8 +27,8 @@ def read_through(directory: Path) -> None:
             try:
                 table = environment.open_db(name.encode(), transaction, create=False)
             except lmdb.NotFoundError:
-                continue  # nothing was written to it yet
-            for _ in transaction.cursor(table):  # copies every value, also long ones
+                continue  # the table was never written
+            for _ in transaction.cursor(table):  # copies, and so reads, every value
                 pass
 
 

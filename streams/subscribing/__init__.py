@@ -1,1 +1,1 @@
-"""Who reads: streams, the ranked table, explanations."""
+"""Shows what the broker publishes: streams, the ranked table, explanations of scores."""

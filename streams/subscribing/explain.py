@@ -1,4 +1,4 @@
-"""How a score came about, in words and numbers; and the same score made again."""
+"""Shows how a score came about, in words and numbers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CANDIDATES_SHOWN = 2
 
 
 def explain(galaxy: ScoredGalaxy) -> RenderableType:
-    """A page on one scored galaxy."""
+    """A page about one scored galaxy, for the terminal."""
     return Group(
         _heading(galaxy),
         _redshift(galaxy),
@@ -87,7 +87,7 @@ def _features(galaxy: ScoredGalaxy) -> RenderableType:
     table = Table(title="features", title_justify="left")
     for name in ("kind", "name", "GHz", "mJy", "Jy km/s", "km/s", "S/N"):
         table.add_column(name, justify="left" if name in ("kind", "name") else "right")
-    # Lines by their significance, as they are; then the continuum as a spectrum is read.
+    # First the lines, which are sorted by significance, then the continuum by frequency.
     lines = [each for each in galaxy.features if each.kind == "line"]
     others = [each for each in galaxy.features if each.kind != "line"]
     for feature in [*lines, *sorted(others, key=lambda each: each.frequency_hz or 0.0)]:
@@ -104,7 +104,7 @@ def _features(galaxy: ScoredGalaxy) -> RenderableType:
 
 
 def _parsed(tree: ParsedObservation) -> RenderableType:
-    """What the parser read off one spectrum or map."""
+    """What a parser found in one spectrum or map."""
     if tree.morphology is not None:
         components = len(tree.morphology.components)
         probability = float(tree.morphology.probabilities.max())
@@ -134,7 +134,7 @@ def _parsed(tree: ParsedObservation) -> RenderableType:
 
 
 def _unread(galaxy: ScoredGalaxy) -> list[RenderableType]:
-    """Why no spectrum has a feature tree, if there is one."""
+    """Says why no spectrum has a feature tree; empty if one has, or if no lines were used."""
     read = any(tree.morphology is None for tree in galaxy.parsed)
     if read or "lines" not in galaxy.redshift.inputs:
         return []
@@ -149,7 +149,7 @@ def _unread(galaxy: ScoredGalaxy) -> list[RenderableType]:
 
 
 def _recovered(recovered: RecoveredLines) -> RenderableType:
-    """Lines from all that is known, measured or not."""
+    """The lines that a model estimates from all that is known, measured or not."""
     table = Table(title=f"lines as recovered by {_model(recovered.model)}", title_justify="left")
     for name in ("line", "log L' / K km/s pc²", "68 %", "Jy km/s"):
         table.add_column(name, justify="left" if name == "line" else "right")
@@ -200,7 +200,7 @@ def _value(galaxy: ScoredGalaxy) -> RenderableType:
 
 
 def _models(galaxy: ScoredGalaxy) -> Iterator[tuple[str, str]]:
-    """What made what; a galaxy that was scored before models were listed names its critic alone."""
+    """(role, name and hash) of the models; older scores list no models and name only the critic."""
     for each in galaxy.models:
         yield each.role, f"{each.name} {each.version}: {each.sha256}"
     if not any(each.role == "critic" for each in galaxy.models):

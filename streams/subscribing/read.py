@@ -1,9 +1,9 @@
-"""Reads topics along, for people and for programs.
+"""Reads streams, for people and for programs.
 
 from mmbroker import subscribe
 
 for read in subscribe("confident", start="earliest", until_end=True):
-print(read.event)
+    print(read.event)
 """
 
 from __future__ import annotations
@@ -42,20 +42,21 @@ POLL_S = 0.5
 END_WAIT_MS = 50
 FOLLOW_WAIT_MS = 500
 MAX_ROW = 200
+"""Longest text, in characters, of a message in ``row`` that has no galaxy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A message read along.
+    """A message that was read.
 
     Attributes:
         topic: its topic.
         partition: its partition.
         offset: its offset.
-        timestamp_ms: when Kafka took it.
+        timestamp_ms: its Kafka timestamp, in ms since 1970 in UTC.
         key: its key.
-        value: its bytes.
-        event: what it holds; None for a JSON message.
+        value: its bytes; if they cannot be decoded, JSON with the reason and their beginning.
+        event: the decoded event; None for a JSON message, or if it cannot be decoded.
         headers: its headers.
     """
 
@@ -70,7 +71,7 @@ class Read:
 
     @property
     def plain(self) -> dict[str, Any]:
-        """The event as plain JSON values, without binary grids."""
+        """The content as plain JSON values, without binary grids."""
         if self.event is None:
             content: dict[str, Any] = json.loads(self.value)
             return content
@@ -78,21 +79,21 @@ class Read:
 
     @property
     def galaxy(self) -> ScoredGalaxy | None:
-        """The scored galaxy in it, if any."""
+        """The scored galaxy in the event; None if it has none."""
         if isinstance(self.event, Alert):
             return self.event.galaxy
         return self.event if isinstance(self.event, ScoredGalaxy) else None
 
 
 def row(message: Read, columns: int | None = None) -> str:
-    """A message on one line, for people: what matters most within 80 columns, then the rest.
+    """A message on one line, for people; of a galaxy, the first 80 columns have what matters most.
 
-    A ``*`` marks simulated data, a ``?`` an ambiguous position.
+    A ``*`` marks simulated data, and a ``?`` an ambiguous position.
 
     Args:
         message: the message.
-        columns: cut the line of a galaxy to so many; None leaves it whole, as others are, of which
-            nobody can say what matters most.
+        columns: cut the line of a galaxy to this length; None leaves it whole. Lines of other
+            messages are not cut to it.
     """
     when = datetime.fromtimestamp(message.timestamp_ms / 1000, UTC)
     content = message.plain
@@ -130,7 +131,7 @@ def topic_of(settings: Settings, stream: str) -> str:
     """The topic of an alert stream, or of ``scored``, ``fingerprints``, ``quarantine`` and so on.
 
     Raises:
-        SettingsError: there is no such stream; the message lists those there are.
+        SettingsError: there is no such stream; the message lists those that exist.
     """
     topic = settings.topics.by_name(stream)
     if topic is None:
@@ -143,13 +144,16 @@ def topic_of(settings: Settings, stream: str) -> str:
 
 
 def start_of(text: str) -> datetime | int:
-    """Where to start: ``earliest``, ``latest``, or an ISO 8601 time, UTC unless it says otherwise.
+    """Read the text that says where to start.
+
+    Args:
+        text: ``earliest``, ``latest``, or an ISO 8601 time; the time is in UTC if it has no zone.
 
     Returns:
         A time, or one of confluent-kafka's ``OFFSET_BEGINNING`` and ``OFFSET_END``.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: the text is none of these.
     """
     if text in ("earliest", "latest"):
         return int(OFFSET_BEGINNING if text == "earliest" else OFFSET_END)
@@ -168,16 +172,16 @@ def subscribe(
     until_end: bool = False,
     settings: Settings | None = None,
 ) -> Iterator[Read]:
-    """Read a stream along: what a program of a subscriber's uses.
+    """Read a stream, for programs of subscribers.
 
     Args:
         stream: an alert stream; or ``scored``, ``fingerprints``, ``observations``, ``quarantine``.
-        start: ``earliest``, ``latest``, or an ISO 8601 time, UTC unless it says otherwise.
-        until_end: stop at the end that the stream has when it is reached; otherwise go on for ever.
-        settings: where Kafka is; by default as the environment says.
+        start: ``earliest``, ``latest``, or an ISO 8601 time, which is in UTC if it has no zone.
+        until_end: stop when the end of the stream is reached; otherwise wait for more for ever.
+        settings: the settings; by default those of ``load_settings``.
 
     Yields:
-        Each message: its event, its place, its bytes.
+        Each message, with its event, its place and its bytes.
 
     Raises:
         SettingsError: there is no such stream, or a setting is wrong.
@@ -194,15 +198,18 @@ def read(
     stop: Callable[[], bool] = lambda: False,
     key: bytes | None = None,
 ) -> Iterator[Read]:
-    """Read a stream along, without joining a consumer group.
+    """Read a stream, without joining a consumer group or committing offsets.
 
     Args:
         settings: the settings.
-        stream: as for ``topic_of``.
-        start: as for ``start_of``.
-        until_end: stop at the end that each partition has when it is reached.
-        stop: asked between messages whether to stop.
-        key: messages with other keys are passed over unread; None reads all.
+        stream: see ``topic_of``.
+        start: see ``start_of``.
+        until_end: stop when the end of every partition is reached.
+        stop: is called between messages, and says whether to stop.
+        key: skip messages with other keys without decoding them; None reads all.
+
+    Yields:
+        Each message.
 
     Raises:
         SettingsError: there is no such stream.
@@ -211,7 +218,7 @@ def read(
     """
     topic = topic_of(settings, stream)
     codec = make_codec(settings)
-    # Kafka tells that a partition has ended only after it has waited so long for more.
+    # Kafka reports the end of a partition only after it has waited this long for more messages.
     wait_ms = END_WAIT_MS if until_end else FOLLOW_WAIT_MS
     with closing(consumer(settings.kafka, fetch_wait_max_ms=wait_ms)) as reader:
         partitions = _positions(reader, settings, topic, start_of(start))

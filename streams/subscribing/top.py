@@ -1,4 +1,4 @@
-"""The live ranked table of scored galaxies."""
+"""Shows the ranked table of scored galaxies, once or live."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ from mmbroker.streams.subscribing.read import Read, read
 
 REFRESH_PER_S = 2.0
 WIDE = 110
-"""A terminal of so many columns has room for positions."""
+"""A terminal with this many columns has room for positions."""
 
 
 class Standings:
     """The newest score of every galaxy.
 
-    A galaxy without observations, since they were withdrawn, has no place; its version is kept.
+    A galaxy whose observations were all withdrawn has no place in the table, but its version is
+    kept.
     """
 
     def __init__(self) -> None:
@@ -34,7 +35,7 @@ class Standings:
         self._lock = threading.Lock()
 
     def take(self, message: Read) -> None:
-        """Take in a scored galaxy; an older version than the one known changes nothing."""
+        """Take in a message; a version older than the known one changes nothing."""
         galaxy = message.galaxy
         if galaxy is None:
             return
@@ -44,7 +45,7 @@ class Standings:
                 self._galaxies[galaxy.galaxy_id] = galaxy
 
     def best(self, count: int) -> list[ScoredGalaxy]:
-        """The galaxies of highest probability, best first; of the same one by HyperScore."""
+        """The galaxies with the highest probability, best first; then by HyperScore."""
         return sorted(self._placed(), key=_place)[:count]
 
     def __len__(self) -> int:
@@ -61,7 +62,12 @@ def _place(galaxy: ScoredGalaxy) -> tuple[float, float, str]:
 
 
 def render(standings: Standings, count: int) -> RenderableType:
-    """The standings as a table, a line a galaxy, as wide as the terminal then is."""
+    """The standings as a table, with one line per galaxy, as wide as the terminal.
+
+    Args:
+        standings: the standings.
+        count: number of galaxies to show.
+    """
     return _Ranking(standings, count)
 
 
@@ -115,15 +121,14 @@ COLUMNS = (
     _Column("HyperScore"),
     _Column("P"),
 )
-"""The table's columns. That of the lines gives way, the others keep their width."""
-
+"""The table's columns. The column ``lines`` may be shortened, the others keep their width."""
 
 _NARROW = 0.05
-"""Redshift intervals less wide than this are those of lines, nearly even about the best."""
+"""Redshift intervals narrower than this come from lines, and are almost symmetric."""
 
 
 def _row(rank: int, galaxy: ScoredGalaxy) -> list[str]:
-    """A cell for each of the columns."""
+    """The cells of a galaxy, one for each of ``COLUMNS``."""
     interval = galaxy.redshift.interval_68
     modes = galaxy.redshift.identifications
     genuine = galaxy.critic.genuine_probability
@@ -143,7 +148,7 @@ def _row(rank: int, galaxy: ScoredGalaxy) -> list[str]:
 
 
 def _between(interval: Interval) -> str:
-    """Both ends with two decimals, or half the width with three where that says more."""
+    """An interval as text: both ends with two decimals, or ± half the width if it is narrow."""
     width = interval.upper - interval.lower
     if width >= _NARROW:
         return f"{interval.lower:.2f}-{interval.upper:.2f}"
@@ -151,7 +156,11 @@ def _between(interval: Interval) -> str:
 
 
 def collect(settings: Settings) -> Standings:
-    """The standings as of now."""
+    """The standings as they are now.
+
+    Raises:
+        InfrastructureError: Kafka or the topic cannot be reached.
+    """
     standings = Standings()
     for message in read(settings, "scored", until_end=True):
         standings.take(message)
@@ -166,8 +175,11 @@ def watch(
     Args:
         settings: the settings.
         console: where to show them.
-        count: how many rows.
-        stop: asked between refreshes.
+        count: number of rows.
+        stop: is called between refreshes, and says whether to stop.
+
+    Returns:
+        The standings at the end.
 
     Raises:
         InfrastructureError: Kafka or the topic cannot be reached.
@@ -190,7 +202,7 @@ def watch(
             reader.join()
         live.update(render(standings, count), refresh=True)
     if not console.is_terminal:
-        console.line()  # what Live ends with on a terminal alone
+        console.line()  # Live ends with a new line only on a terminal
     if failed:
         raise failed[0]
     return standings
