@@ -1,1 +1,1 @@
-"""."""
+"""Runs the broker: a local Kafka and Triton, the demo, and the files for Prometheus."""
