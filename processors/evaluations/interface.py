@@ -62,8 +62,8 @@ class Evaluation(ABC):
     """Name under which the score is published."""
 
     identity: str = ""
-    """Hashes of what the scores rest on besides the galaxy, the answer and the code, such as tables,
-    grids or a reference set. Scores with another identity are other scores."""
+    """Hashes of what the scores rest on besides the galaxy, the answer and the code: tables, grids
+    or a reference set. Scores with another identity are other scores."""
 
     model: str = ""
     """Name of the model on a server that the question is for; empty without a question."""

@@ -83,8 +83,8 @@ class Comb:
         """Side of the second nearest bin of each line: 1 above, -1 below; shape (lines,)."""
         share = np.maximum(np.abs(place - self._bin), 1e-3)
         self._log_shares = np.log([1 - share, share]).T.astype(np.float32)
-        """ln of the shares of a trial redshift's cell in which a line falls on its nearest and on its
-        second nearest bin, shape (lines, 2)."""
+        """ln of the shares of a trial redshift's cell in which a line falls on its nearest and
+        on its second nearest bin, shape (lines, 2)."""
         self._ratios = LineRatios()
 
     def log_likelihood(
@@ -244,7 +244,7 @@ def _log_brightness_prior(log_luminosity: Array | None, variance: Array | None) 
 def names_at(
     redshift: float, lines: list[DetectedLine], tolerance_bins: float = 2.5
 ) -> list[tuple[str, float]]:
-    """The comb's lines that fall on significant lines at a redshift: names and frequencies in Hz."""
+    """Names and frequencies (Hz) of the comb's lines that fall on significant lines."""
     expected = (np.log(_REST_HZ / (1 + redshift)) - LOG_EDGES[0]) / LOG_STEP - 0.5
     matched = []
     for name, place in zip(_NAMES, expected.tolist(), strict=True):

@@ -1,4 +1,4 @@
-"""Evidence becomes a posterior: quantiles, modes, the line identification."""
+"""Makes posteriors of evidence: quantiles, modes, and the lines that explain each mode."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from mmbroker.processors.redshift import comb, grids, spectral_lines
 from mmbroker.processors.redshift.grids import COARSE, FINE, PUBLISHED, Array
 from mmbroker.schemas.events import Interval, LineIdentification, RedshiftPosterior
 
-_MODE_BINS = 4  # fine cells on either side of a line identification: 1000 km/s
+_MODE_BINS = 4  # fine cells on either side of a line identification, 1000 km/s
 _LEAST_MODE = 0.005
 
 
 def posteriors_of(log_posterior: Array, inputs: Sequence[Sequence[str]]) -> list[RedshiftPosterior]:
-    """Posteriors without lines from the ln of unnormalised densities.
+    """Make posteriors without lines from the ln of unnormalised densities.
 
     Args:
-        log_posterior: per unit of ln(1 + z), shape (galaxies, COARSE).
-        inputs: what each rests on, a list for each galaxy.
+        log_posterior: ln of the density per unit of ln(1 + z), shape (galaxies, COARSE).
+        inputs: for each galaxy, the kinds of evidence that its posterior rests on.
     """
     probability = _normalised(log_posterior)
     quantiles = _quantiles(_cumulative(probability), _COARSE_EDGES)
@@ -44,7 +44,7 @@ _FINE_EDGES, _COARSE_EDGES = _edges(FINE), _edges(COARSE)
 _PUBLISHED_REDSHIFT = np.expm1(PUBLISHED).astype(np.float32)
 
 _NEAR = 0.05
-"""Redshifts within so much of 1 + z are near each other."""
+"""Redshifts that differ by at most this fraction of 1 + z are near each other."""
 
 _LEVELS: Array = np.array([0.025, 0.16, 0.5, 0.84, 0.975])
 
@@ -57,7 +57,7 @@ def _cumulative(probability: Array) -> Array:
 
 
 def _quantiles(cumulative: Array, edges: Array) -> Array:
-    """Redshifts at ``_LEVELS`` of the cumulative probability, shape (galaxies, 5)."""
+    """Redshifts at which the cumulative probability is ``_LEVELS``, shape (galaxies, 5)."""
     right = [np.searchsorted(row, _LEVELS) for row in cumulative]
     cell = np.array(right, int).reshape(-1, len(_LEVELS)) - 1
     cell = np.clip(cell, 0, cumulative.shape[1] - 2)
@@ -86,9 +86,10 @@ def _posterior(
 
 
 def _most_likely_right(cumulative: Array, posterior: RedshiftPosterior) -> float:
-    """Of the median and the identified modes, the redshift with most probability within 5 %.
+    """The redshift, among median and identified modes, with most probability within 5 % of 1 + z.
 
-    Lines make separate narrow modes, and the median may lie between them, where no galaxy is.
+    Lines make separate narrow modes. The median may lie between them, where there is no
+    probability.
     """
     if not posterior.identifications:
         return posterior.best
@@ -101,7 +102,7 @@ def _most_likely_right(cumulative: Array, posterior: RedshiftPosterior) -> float
 def _identify(
     probability: Array, cumulative: Array, found: list[spectral_lines.DetectedLine]
 ) -> list[LineIdentification]:
-    """Modes of the posterior at which lines of the comb fall on significant features."""
+    """Modes of the posterior at which lines of the comb fall on significant lines."""
     if not found:
         return []
     step = FINE[1] - FINE[0]
