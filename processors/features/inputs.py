@@ -1,7 +1,7 @@
-"""Observations as the parser's networks read them, and its feature trees as fingerprints hold them.
+"""Converts observations to inputs of the parser's networks, and feature trees to schema records.
 
-What is far from all that the networks were trained on is not given to them: no tree is better than
-one that means nothing.
+Observations that are far from all training data are not given to the networks: no feature tree is
+better than a meaningless one.
 """
 
 from __future__ import annotations
@@ -32,19 +32,21 @@ from mmbroker.schemas.events import (
 )
 
 FREQUENCIES_HZ = (75e9, 370e9)
-"""Where simulated spectra lie: the receivers from 3 to 0.85 mm."""
+"""Range of the simulated spectra of the training: the receivers from 3 to 0.85 mm."""
 
 WIDEST_CHANNEL_KM_S = 250.0
 MOST_PATCHES = 2048
-"""All of the range in the narrowest channels, which is 1,870, and some gaps."""
+"""Enough for the whole range in the narrowest channels, which takes 1,870, and some gaps."""
 
 MOST_SEGMENTS = 16
 MOST_COMPONENTS = 16
 MOST_CANDIDATES = 4
-"""Of each line, the most probable ones."""
+"""Most identifications of a line that are kept; the most probable ones are."""
 
 LEAST_OBSERVED = 0.4
-"""Share of the network's square that lies in a map: simulated maps are 8 beams wide or more."""
+"""Least share of the network's square that must lie in a map.
+
+The simulated maps of the training are at least 8 beams wide."""
 
 FEWEST_PIXELS_PER_BEAM = 2.0
 FAINTEST_PEAK = 4.0
@@ -53,12 +55,13 @@ FAINTEST_PEAK = 4.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SourceInMap:
-    """A map around its source.
+    """The network's input for a map around its source.
 
-    Args:
-        input: of the network.
-        x_arcsec: offset of the source from the middle of the map along its columns.
-        y_arcsec: along its rows.
+    Attributes:
+        input: input of the network.
+        x_arcsec: offset of the source from the middle of the map in the direction in which the
+            column number grows.
+        y_arcsec: offset in the direction in which the row number grows.
     """
 
     input: MapInput
@@ -67,9 +70,11 @@ class SourceInMap:
 
 
 def spectrum_input(observation: Observation) -> Patches | None:
-    """The spectrum of a valid observation in the barycentric frame.
+    """The spectrum of a valid observation, in the barycentric frame, as input of the network.
 
-    None without one, where fewer than eight channels were observed, and off the network's range.
+    Returns:
+        The spectrum; None without one, outside of the network's range of frequencies, with fewer
+        than eight observed channels, with channels wider than the limit, and with too many patches.
     """
     spectrum = observation.spectrum
     if spectrum is None:
@@ -92,10 +97,11 @@ def spectrum_input(observation: Observation) -> Patches | None:
 
 
 def source_in_map(observation: Observation) -> SourceInMap | None:
-    """The map of a valid observation around its position.
+    """The map of a valid observation around its position, as input of the network.
 
-    None without one, where the map is blank, too small or too coarse, and where nothing in it is as
-    bright as what the network was trained on.
+    Returns:
+        The map; None without one, if the map is blank, too small or too coarse, and if nothing in
+        it is as bright as the sources of the training.
     """
     continuum_map = observation.continuum_map
     if continuum_map is None:
@@ -132,12 +138,13 @@ def source_in_map(observation: Observation) -> SourceInMap | None:
 def parsed(
     observation: Observation, found: tree.FeatureTree, source: SourceInMap | None = None
 ) -> ParsedObservation:
-    """A feature tree as it stands in a fingerprint, with lists of bounded length.
+    """Convert a feature tree to the record in a fingerprint, with lists of bounded length.
 
     Args:
-        observation: what was parsed.
+        observation: the observation that was parsed.
         found: its feature tree.
-        source: the map that it is of; its components are told from the middle of the whole map.
+        source: the map that was parsed, if it was one. The record has the offsets of components
+            from the middle of the whole map.
     """
     middle = (0.0, 0.0) if source is None else (source.x_arcsec, source.y_arcsec)
     segments = sorted(found.continuum, key=lambda each: each.low_hz - each.high_hz)[:MOST_SEGMENTS]

@@ -1,4 +1,4 @@
-"""Outputs of the parser's networks to feature trees."""
+"""Makes feature trees from the outputs of the parser's networks."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from mmbroker.processors.features.patches import Array32, Patches
 from mmbroker.processors.features.tree import FeatureTree
 
 MOST_LINES = 24
-"""Of a spectrum: more are of no galaxy but of a spectrum whose errors are too small."""
+"""Most lines of a spectrum; more lines than this mean that its errors are too small."""
 
 
 def spectrum_tree(
     patches: Patches, outputs: Array32, calibration: LineCalibration, model: str
 ) -> FeatureTree:
-    """Lines with their candidates and continuum of one spectrum.
+    """The feature tree of one spectrum: lines with their identifications, and continuum.
 
     Args:
         patches: the spectrum.
-        outputs: of the network, shape (N, OUTPUTS) or more rows.
-        calibration: of them.
-        model: name and version of the network.
+        outputs: outputs of the network, shape (at least N, OUTPUTS).
+        calibration: calibration of the outputs.
+        model: name, version and hash of the network, separated by blanks.
     """
     lines = lines_of(patches, outputs, calibration, most=MOST_LINES)
     if lines:
@@ -36,6 +36,9 @@ def map_tree(
     calibration: MapCalibration,
     model: str,
 ) -> FeatureTree:
-    """Morphology and components of one map; arguments as for ``morphology_of``."""
+    """The feature tree of one map: its morphology and components.
+
+    Arguments are those of ``morphology_of``, and the ``model`` of ``spectrum_tree``.
+    """
     morphology = morphology_of(source, morphology_logits, cells, calibration)
     return FeatureTree((), (), morphology, model)

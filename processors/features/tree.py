@@ -1,6 +1,7 @@
-"""The feature tree: what the parser reads off one spectrum or one map.
+"""Defines the feature tree: what the parser finds in one spectrum or one map.
 
-Plain records with units in their names, as they go on the wire.
+The classes are plain records with units in their names. ``inputs.parsed`` converts them to the
+records of ``schemas.events``.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ MORPHOLOGIES = ("compact", "extended", "double", "jet")
 
 @dataclass(frozen=True, slots=True)
 class Identification:
-    """What a line may be.
+    """A transition that a line may be.
 
-    Args:
-        name: of the transition, as in ``relations.LINES_HZ``.
-        redshift: that follows.
-        probability: among all identifications, "none of them" included.
+    Attributes:
+        name: name of the transition, as in ``relations.LINES_HZ``.
+        redshift: redshift that follows.
+        probability: probability among all identifications, "none of them" included.
     """
 
     name: str
@@ -30,17 +31,18 @@ class Identification:
 class SpectralLine:
     """A line of a spectrum; errors are 1 sigma.
 
-    Args:
-        frequency_hz: observed, of the middle between the outer edges.
-        frequency_error_hz: of it.
-        width_km_s: between the outer half maxima; for a Gaussian, its full width at half maximum.
-        width_error_km_s: of it.
+    Attributes:
+        frequency_hz: observed frequency of the middle between the outer edges.
+        frequency_error_hz: error of the frequency.
+        width_km_s: width between the outer half maxima; for a Gaussian, its full width at half
+            maximum.
+        width_error_km_s: error of the width.
         flux_jy_km_s: velocity-integrated flux density.
-        flux_error_jy_km_s: of it.
-        probability: that there is a line.
-        shape: most probable of SHAPES.
-        shape_probabilities: in the order of SHAPES.
-        identifications: by falling probability.
+        flux_error_jy_km_s: error of the flux.
+        probability: probability that there is a line.
+        shape: the most probable of SHAPES.
+        shape_probabilities: probabilities in the order of SHAPES.
+        identifications: possible identifications, by falling probability.
     """
 
     frequency_hz: float
@@ -59,13 +61,14 @@ class SpectralLine:
 class ContinuumSegment:
     """The continuum over one stretch of a spectrum, from its channels free of lines.
 
-    Args:
+    Attributes:
         low_hz: lower end.
         high_hz: upper end.
-        flux_density_jy: at the inverse-variance mean of its frequencies.
-        flux_error_jy: 1 sigma, with the scatter that channels really have.
-        slope_jy_per_ghz: of a straight line; 0 where there are too few channels.
-        line_free: share of the observed channels that no line is in.
+        flux_density_jy: flux density at the inverse-variance mean of its frequencies.
+        flux_error_jy: 1 sigma error, from the measured scatter of the channels if that is larger
+            than their stated errors.
+        slope_jy_per_ghz: slope of a straight line through the channels.
+        line_free: share of the observed channels that no line covers.
     """
 
     low_hz: float
@@ -80,12 +83,13 @@ class ContinuumSegment:
 class MapComponent:
     """A component of a source in a map.
 
-    Args:
-        x_arcsec: offset from the middle of the map along its columns.
-        y_arcsec: along its rows.
+    Attributes:
+        x_arcsec: offset from the middle of the network's square in the direction in which the
+            column number grows.
+        y_arcsec: offset in the direction in which the row number grows.
         flux_jy: integrated flux density.
-        flux_error_jy: 1 sigma.
-        probability: that it is there.
+        flux_error_jy: 1 sigma error of the flux.
+        probability: probability that the component is there.
     """
 
     x_arcsec: float
@@ -99,10 +103,10 @@ class MapComponent:
 class Morphology:
     """What a source in a map looks like.
 
-    Args:
-        name: most probable of MORPHOLOGIES.
-        probabilities: in the order of MORPHOLOGIES.
-        components: by falling flux.
+    Attributes:
+        name: the most probable of MORPHOLOGIES.
+        probabilities: probabilities in the order of MORPHOLOGIES.
+        components: components by falling flux.
     """
 
     name: str
@@ -112,13 +116,13 @@ class Morphology:
 
 @dataclass(frozen=True, slots=True)
 class FeatureTree:
-    """What the parser reads off an observation, and which model did.
+    """What the parser found in an observation, and the model that found it.
 
-    Args:
-        lines: by ascending frequency.
-        continuum: by ascending frequency.
-        morphology: None for a spectrum.
-        model: name and version of the network.
+    Attributes:
+        lines: lines by ascending frequency.
+        continuum: segments of the continuum by ascending frequency.
+        morphology: morphology of the source in a map; None for a spectrum.
+        model: name, version and hash of the network, separated by blanks.
     """
 
     lines: tuple[SpectralLine, ...] = ()
