@@ -33,7 +33,7 @@ def fault(problem: ErrorDetails, model: type[BaseModel], place: str) -> str:
         return f"{place} is missing"
     elif kind in _NO_SECTION:
         names = _fields(_type_at(model, problem["loc"]))
-        said = f"is no value but a section, with {', '.join(names)}"
+        said = f"this is a section, not a value; it has {', '.join(names)}"
     elif kind == "value_error":
         said = str(problem["ctx"]["error"])
     else:

@@ -303,7 +303,7 @@ class LocalStack:
             had, has = getattr(before, name), getattr(self._state.ports, name)
             if had not in (0, has) and not getattr(self._wanted_ports, name):
                 self._say(
-                    f"something else uses port {had}, where {name} was: it is at "
+                    f"something else uses port {had}, where {name} was: {name} is at "
                     f"{component.address} from now on"
                 )
 

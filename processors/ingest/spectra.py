@@ -142,8 +142,8 @@ def _from_image(
     long = [axis for axis in others if wcs.pixel_shape[axis] > 1]
     if long:
         raise HeaderError(
-            f"{path}: {axis_keywords(wcs, long)}: it is open which pixel is meant: cut out one "
-            "spectrum, with NAXIS = 1 of all axes but the spectral one"
+            f"{path}: {axis_keywords(wcs, long)}: there is more than one spectrum: cut out one, "
+            "with NAXIS = 1 for all axes but the spectral one"
         )
     if flux.ndim != 1:
         raise HeaderError(f"{path}: the image has shape {shape}, not one spectrum")
