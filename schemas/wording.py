@@ -1,4 +1,4 @@
-"""Words the errors of libraries for users: place and value, and what was perhaps meant."""
+"""Puts the errors of libraries into words for users: place, value, and what was perhaps meant."""
 
 from __future__ import annotations
 

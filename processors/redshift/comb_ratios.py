@@ -1,4 +1,4 @@
-"""Likelihood ratios of a measured flux: with a line of an expected flux against without a line.
+"""Computes likelihood ratios of a measured flux, with a line of an expected flux and without one.
 
 In units of the noise, a ratio depends on two numbers only: the measured signal-to-noise ratio, and
 the expected flux over the noise. The ratios are tabulated once and then read for every bin of a

@@ -1,13 +1,12 @@
-"""Estimates a learned redshift posterior: a mixture that knows when a published redshift fails.
+"""Estimates a learned redshift posterior, with weights that say when a published redshift fails.
 
 It uses two small ensembles of networks:
 
 * *colours* gives a density of ln(1 + z) from the near- and mid-infrared photometry alone, without
   published redshifts;
 * *gate* gives the weights of the components of a mixture. Among them are the published redshift
-with
-  a narrow and a wide core, its products with the colours and the template fit, the colours, the
-  continuum, and the conventional posterior. The weights depend on how well these agree.
+  with a narrow and a wide core, its products with the colours and the template fit, the colours,
+  the continuum, and the conventional posterior. The weights depend on how well these agree.
 
 The mixture is sharpened by one exponent, so that its 68 % intervals hold 68 % of the training
 galaxies that the networks did not see.
