@@ -1,1 +1,1 @@
-"""Where the broker runs: servers on this machine, the demo sample, Prometheus."""
+"""Runs the broker: a local Kafka and Triton, the demo, and the files for Prometheus."""

@@ -1,1 +1,1 @@
-"""What is computed from observations: pure functions, without network, clock or state."""
+"""Pure computation on events: no network, no clock, no threads, no global state."""

@@ -1,7 +1,8 @@
-"""The one logarithmic frequency grid of every spectrum, and of every trial redshift.
+"""Defines the logarithmic frequency grid that all spectra are put on.
 
-Bins are equal in ln(frequency), 250 km/s wide, so that a line of 500 km/s covers two. A shift in
-ln(1 + z) is a shift by whole bins, which makes the comb of lines a sum over shifted copies.
+Bins are equal in ln(frequency) and 250 km/s wide, so that a line of 500 km/s covers two. The grid
+of trial redshifts has the same step in ln(1 + z): from one trial redshift to the next a line moves
+by one bin, so the comb of lines is a sum over shifted copies.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ LOG_STEP = BIN_WIDTH_KM_S / SPEED_OF_LIGHT_KM_S
 """Width of a bin in ln(frequency)."""
 
 LOWEST_FREQUENCY_HZ = 30e9
-"""Below ALMA band 1."""
+"""Lower end of the grid, below ALMA band 1."""
 
 HIGHEST_FREQUENCY_HZ = 1000e9
-"""Above ALMA band 10."""
+"""The grid reaches at least up to here, above ALMA band 10."""
 
 CHUNKS = math.ceil(math.log(HIGHEST_FREQUENCY_HZ / LOWEST_FREQUENCY_HZ) / LOG_STEP / CHUNK_BINS)
 BINS = CHUNKS * CHUNK_BINS

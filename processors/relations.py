@@ -1,20 +1,20 @@
 """Constants of nature and published relations, each with its source.
 
-What galaxies and instruments in general are like, as papers have it, is stated here alone. Other
-numbers stand elsewhere:
+Published numbers on galaxies and instruments in general are stated only here. Other numbers are
+elsewhere:
 
-* what describes one survey or one table, with its source or marked as assumed: bands, depths,
-  noise, beams and tunings, limits of samples and errors of redshifts in
+* numbers on one survey or one table, with their source or marked as assumed: bands, depths,
+  noise, beams and tunings, limits of samples and errors of redshifts are in
   ``models.simulation.catalogue_surveys``, ``models.simulation.spectrum_surveys``,
   ``models.simulation.map_surveys``, ``models.simulation.spectral_axes`` and
-  ``models.simulation.observations``; columns and their meaning in ``models.real_data.catalogues``
-  and ``models.real_data.line_tables``;
-* what is assumed where no paper gives a number, or was set on training data: where it is used, as a
-  constant that says so;
-* what was fitted: ``processors/redshift/tuned.json`` and ``models/weights``;
-* units, the constants of Planck and Boltzmann, and the cosmology (Planck 2018): astropy.
+  ``models.simulation.observations``; columns and their meaning are in
+  ``models.real_data.catalogues`` and ``models.real_data.line_tables``;
+* numbers that are assumed because no paper gives them, or that were set on training data, are where
+  they are used, as constants that say so;
+* fitted numbers are in ``processors/redshift/tuned.json`` and ``models/weights``;
+* units, the constants of Planck and Boltzmann, and the cosmology (Planck 2018) come from astropy.
 
-Grids, thresholds, tolerances and formulae of this project's own are no published numbers, and stand
+Grids, thresholds, tolerances and formulae of this project's own are not published numbers. They are
 where they are used.
 """
 
@@ -36,7 +36,7 @@ LSRK_SOLAR_SPEED_KM_S = 20.0
 
 LSRK_APEX_RIGHT_ASCENSION_DEG = 270.96
 LSRK_APEX_DECLINATION_DEG = 30.00
-"""Where it moves to: 18h, +30 deg at epoch 1900, here in ICRS."""
+"""Direction that the Sun moves in: 18h, +30 deg at epoch 1900, given here in ICRS."""
 
 GALAXY_SURFACE_DENSITY_PER_ARCSEC2 = 20.0 / 3600.0
 """Surface density of galaxies that a source may be confused with: some 20 per square arcminute in
@@ -49,7 +49,7 @@ ASTROMETRIC_FLOOR_ARCSEC = 0.1
 
 POSITION_ERROR_BEAMS = 0.6
 """Error of a source's position at a signal-to-noise ratio of 1, in full widths at half maximum of
-the beam (Ivison et al. 2007, MNRAS 380 199): 22 arcsec for the 36 of SPIRE at 500 um."""
+the beam (Ivison et al. 2007, MNRAS 380 199): 22 arcsec for SPIRE at 500 um, whose beam has 36."""
 
 AB_ZERO_JY = 3631.0
 """Flux density of AB magnitude 0 (Oke & Gunn 1983, ApJ 266 713)."""
@@ -75,13 +75,14 @@ DEEP_SURVEY_DEPTHS = (
 )
 """Frequency in Hz and median 1 sigma error in Jy: GOODS-N super-deblended catalogue (Liu et al.
 2018, ApJ 853 172) from 3.6 um to 1.16 mm and at 20 cm; SPT-SMG at 3 mm (Reuter et al. 2020, ApJ 902
-78). The values at 24 and 16 um (12.491 and 18.737 THz) are each other's, as that table has its
-columns of 16 and 24 um exchanged. They are left so: a scale need not be the depth, and every
-network that reads vectors is trained with these."""
+78). The values at 24 and 16 um (12.491 and 18.737 THz) are exchanged, because the columns of 16
+and 24 um are exchanged in that table. They stay so: a scale need not be the depth, and all networks
+that read vectors are trained with these values."""
 
 RECEIVER_BAND_EDGES_HZ = (67e9, 116e9, 163e9, 211e9, 275e9, 373e9, 500e9, 720e9)
-"""Between ALMA bands 1, 3, 4, 5, 6, 7, 8, 9 and 10, which begin at 35 and end at 950 GHz (ALMA
-Technical Handbook, table of receivers): upper ends of the bands, and the lower end of band 2."""
+"""Edges between ALMA bands 1, 3, 4, 5, 6, 7, 8, 9 and 10, which begin at 35 and end at 950 GHz
+(ALMA Technical Handbook, table of receivers). The first is the lower end of band 2, the others are
+upper ends of bands."""
 
 # --- Conventional redshift: dust, radio and line emission ---
 
@@ -101,8 +102,8 @@ PEAK_WAVELENGTH_SLOPE = -0.068
 PEAK_WAVELENGTH_LUMINOSITY = 1e12
 """Rest wavelength where S_nu peaks = 102.8 um (L_IR / 1e12 Lsun)**-0.068 for dusty star-forming
 galaxies at 0 < z < 5 (Casey et al. 2018, ApJ 862 77). Drew & Casey 2022 (ApJ 930 142)
-find 92 um and -0.09 at z < 2; of the two, the former describes the far-infrared photometry of
-galaxies with spectroscopic redshift better at every redshift."""
+find 92 um and -0.09 at z < 2. The relation of Casey et al. 2018 describes the far-infrared
+photometry of galaxies with spectroscopic redshift better, at every redshift."""
 
 DUST_EMISSIVITY_INDEX = 1.9
 DUST_EMISSIVITY_INDEX_SCATTER = 0.4
@@ -124,13 +125,13 @@ LUMINOSITY_FUNCTION_REDSHIFT = 0.15
 LUMINOSITY_EVOLUTION = (3.55, 1.85, 1.62)
 DENSITY_EVOLUTION = (-0.57, 1.1, -3.92)
 """Infrared luminosity function: modified Schechter parameters at 0 < z < 0.3 (log L* in Lsun, log
-phi* in Mpc**-3 dex**-1), and evolution as powers of 1 + z: (exponent below, redshift of the break,
-exponent above) (Gruppioni et al. 2013, MNRAS 432 23)."""
+phi* in Mpc**-3 dex**-1), and evolution as powers of 1 + z, each given as (exponent below the break,
+redshift of the break, exponent above) (Gruppioni et al. 2013, MNRAS 432 23)."""
 
 LENSING_F = 0.047
 """Effectiveness F of galaxies as singular isothermal lenses: optical depth F/30 (comoving distance
 H0/c)**3 in a flat universe (Turner, Ostriker & Gott 1984, ApJ 284 1; value of Fukugita & Turner
-1991, MNRAS 253 99). Magnifications above 2 then follow mu**-3."""
+1991, MNRAS 253 99). Magnifications mu above 2 then have a density ~ mu**-3."""
 
 RADIO_Q = 2.646
 RADIO_Q_REDSHIFT_EXPONENT = -0.023
@@ -200,10 +201,10 @@ Yang et al. 2017 (A&A 608 A144); [CI](1-0) from the stack of Reuter et al. 2023 
 et al. 2015, MNRAS 449 2883, abstract)."""
 
 GAS_MASS_PER_CO_LUMINOSITY = 4.36
-"""Mass of the molecular gas, helium included, over L' of CO(1-0), in Msun/(K km/s pc2): that of
-2e20 hydrogen molecules per cm2 and K km/s, which is recommended for the disc of the Milky Way
-within 30 % (Bolatto, Wolfire & Leroy 2013, arXiv:1301.3498, abstract), and 1.36 times their mass
-with helium. Assumed for all galaxies: starbursts have less gas for their CO."""
+"""Mass of the molecular gas, helium included, over L' of CO(1-0), in Msun/(K km/s pc2): 2e20
+hydrogen molecules per cm2 and K km/s, as recommended for the disc of the Milky Way within 30 %
+(Bolatto, Wolfire & Leroy 2013, arXiv:1301.3498, abstract), times 1.36 for helium. Assumed for all
+galaxies, although starbursts have less gas for their CO."""
 
 LINE_RATIO_SCATTER_DEX = 0.2
 """Scatter of CO ratios between neighbouring transitions: 0.16 to 0.24 dex (individual galaxies of
@@ -215,8 +216,9 @@ LINE_WIDTH_SCATTER_DEX = 0.25
 Submillimetre galaxies alone have 510 km/s (Bothwell et al. 2013, MNRAS 429 3047)."""
 
 FLUX_SCALE_ERROR = 0.10
-"""Of line fluxes of different receivers and telescopes against each other, as a fraction: 5 to 10 %
-at ALMA, by band (ALMA Technical Handbook, chapter on calibration), more elsewhere."""
+"""Error of the flux scales of different receivers and telescopes against each other, as a fraction:
+5 to 10 % at ALMA, depending on the band (ALMA Technical Handbook, chapter on calibration), more
+elsewhere."""
 
 # --- Simulated galaxies ---
 
@@ -224,8 +226,8 @@ FIELD_REDSHIFTS = (
     (0.0, 0.025, 0.10, 0.25, 0.50, 0.75, 0.90, 0.975, 1.0),
     (0.08, 0.26, 0.46, 0.70, 1.15, 1.92, 2.60, 3.38, 5.5),
 )
-"""Cumulative shares, and the redshifts up to which they reach: percentiles of z_phot in the GOODS-N
-super-deblended catalogue (Liu et al. 2018, ApJ 853 172)."""
+"""Cumulative shares of galaxies, and the redshifts below which they lie: percentiles of z_phot in
+the GOODS-N super-deblended catalogue (Liu et al. 2018, ApJ 853 172)."""
 
 SUBMILLIMETRE_REDSHIFT = 2.61
 SUBMILLIMETRE_REDSHIFT_SCATTER = 0.22
@@ -234,7 +236,7 @@ SUBMILLIMETRE_REDSHIFT_SCATTER = 0.22
 
 LENSED_REDSHIFT = 3.80
 LENSED_REDSHIFT_SCATTER = 0.20
-"""The same of the SPT sample (Reuter et al. 2020, ApJ 902 78)."""
+"""Median redshift of the SPT sample, and scatter in ln(1 + z) (Reuter et al. 2020, ApJ 902 78)."""
 
 LENSED_LOG_LUMINOSITY = 12.88
 """log10 of L_IR in Lsun, corrected for lensing, of the SPT sample: L_FIR is 12.78 (Reuter et al.
@@ -262,9 +264,9 @@ AROMATIC_BANDS = (
     (12.6, 0.06, 0.30),
     (17.0, 0.08, 0.15),
 )
-"""Centre in micrometre, full width at half maximum over centre, and strength relative to that at
-7.7 um: the complexes of the spectrum of star-forming galaxies, roughly after figure 13 and table 3
-of Smith et al. 2007 (ApJ 656 770)."""
+"""Complexes of aromatic bands in spectra of star-forming galaxies, roughly after figure 13 and
+table 3 of Smith et al. 2007 (ApJ 656 770): centre in micrometre, full width at half maximum over
+centre, and strength relative to the complex at 7.7 um."""
 
 INFRARED_TO_8_MICRON = 4.9
 INFRARED_TO_8_MICRON_SCATTER_DEX = 0.2
@@ -298,8 +300,8 @@ that falls steeply beyond 40 um (Mullaney et al. 2011, MNRAS 414 1082)."""
 
 THERMAL_RADIO_RATIO = 10.0
 THERMAL_RADIO_INDEX = 0.1
-"""Total over thermal radio emission of star formation = 1 + 10 (nu/GHz)**(0.1 - index), index that
-of the synchrotron emission (Condon 1992, ARA&A 30 575, section 3.2)."""
+"""Total over thermal radio emission of star formation = 1 + 10 (nu/GHz)**(0.1 - index), where index
+is that of the synchrotron emission (Condon 1992, ARA&A 30 575, section 3.2)."""
 
 DISC_CO_RATIO = 0.23
 QUASAR_CO_RATIO = 0.69
@@ -315,8 +317,8 @@ above it, and alpha of its evolution as (1 + z)**alpha over 0.35 < z < 2.25 (Jim
 
 SUBMILLIMETRE_RADIUS_KPC = 1.2
 SUBMILLIMETRE_RADIO_RADIUS_FACTOR = 2.0
-"""Half of the median half-light diameter of submillimetre galaxies at 870 um, 2.4 kpc, and by how
-much they are larger at 1.4 GHz on average (Simpson et al. 2015, ApJ 799 81, abstract)."""
+"""Half of the median half-light diameter of submillimetre galaxies at 870 um, 2.4 kpc, and the mean
+factor by which they are larger at 1.4 GHz (Simpson et al. 2015, ApJ 799 81, abstract)."""
 
 RADIUS_SCATTER_DEX = 0.2
 """Scatter of the radii of galaxies at given mass: less than or about 0.2 dex, of starlight (van der
@@ -331,8 +333,8 @@ DOUBLE_EXTENT_KPC = 106.6
 et al. 2021, A&A 648 A102, abstract)."""
 
 DOUBLE_PEAKED_SHARE = 0.25
-"""Two peaks are seen in about a quarter of the CO lines of submillimetre galaxies (Bothwell et al.
-2013, MNRAS 429 3047)."""
+"""Share of the CO lines of submillimetre galaxies that show two peaks, about a quarter (Bothwell et
+al. 2013, MNRAS 429 3047)."""
 
 STANDING_WAVE_GAIN = 0.03
 """Modulation of the gain by standing waves, as a fraction of the continuum, at the IRAM 30 m

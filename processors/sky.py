@@ -1,7 +1,7 @@
-"""Positions: zones of the sky, and which galaxy an observation belongs to.
+"""Finds the galaxies near a position, and the one that an observation belongs to.
 
-Galaxies are kept by declination zone and, within a zone, by right ascension, so that those around a
-position are a few ranges of one sorted list (Gray et al. 2006, MSR-TR-2006-52).
+Galaxies are kept by declination zone and, within a zone, by right ascension. So the galaxies around
+a position are a few ranges of one sorted list (Gray et al. 2006, MSR-TR-2006-52).
 
 Association is by likelihood ratio (Sutherland & Saunders 1992, MNRAS 259 413). A candidate at
 distance r has LR = f(r) / n, with f the two-dimensional normal distribution of the combined
@@ -25,14 +25,16 @@ from mmbroker.processors.relations import (
 from mmbroker.schemas.events import Floats
 
 SEARCH_SIGMAS = 5.0
-"""Candidates within so many combined sigma are considered; beyond, LR is below 1e-4."""
+"""Candidates within this many combined sigma are considered.
+
+Beyond, LR is below 1.1e-4 / (combined sigma in arcsec)**2."""
 
 AMBIGUOUS_RELIABILITY = 0.1
 """A second candidate at least this reliable makes an association ambiguous."""
 
 MAX_POSITION_ERROR_ARCSEC = 30.0
-"""Positions with larger errors cannot be associated. The widest beam of the surveys, that of SPIRE
-at 500 um, centres sources better than this (see ``relations.POSITION_ERROR_BEAMS``)."""
+"""Positions with larger errors cannot be associated. Even the widest beam of the surveys, that of
+SPIRE at 500 um, gives positions with smaller errors (see ``relations.POSITION_ERROR_BEAMS``)."""
 
 _PUBLISHING_NSIDE = 64
 _ROUNDING_DEG = 1e-9  # 4 microarcsec, far above what is lost in rounding
@@ -63,11 +65,12 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Association:
-    """What an observation belongs to.
+    """The galaxy that an observation belongs to.
 
     Attributes:
-        galaxy_id: the galaxy; None when it founds a new one.
-        candidates: the other galaxies that it could belong to, ascending, when it is ambiguous.
+        galaxy_id: id of the galaxy; None when the observation founds a new one.
+        candidates: ids of the other galaxies that it could belong to, ascending; empty unless the
+            association is ambiguous.
     """
 
     galaxy_id: str | None
@@ -88,8 +91,8 @@ class Level:
 
 
 LEVELS = (Level(1.0, 30.0), Level(MAX_POSITION_ERROR_ARCSEC, 300.0))
-"""Two levels, for precise positions and for the others: the search of either touches few zones and
-reads few galaxies."""
+"""Two levels, one for precise positions and one for the others. So a search touches few zones and
+reads few galaxies on each level."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +100,8 @@ class Place:
     """Where a galaxy is kept in the index.
 
     Attributes:
-        level: number of its level.
-        zone: number of its declination zone.
+        level: index of its level in ``LEVELS``.
+        zone: number of its declination zone, from the south.
         right_ascension_deg: its right ascension in degrees.
     """
 
@@ -109,7 +112,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Strip:
-    """A part of one zone: right ascensions from west to east, both included."""
+    """A part of one zone: all right ascensions from ``west_deg`` to ``east_deg``, both included."""
 
     level: int
     zone: int
@@ -164,8 +167,8 @@ def _right_ascensions(position: Position, radius_deg: float) -> list[tuple[float
 
 
 def publishing_cell(right_ascension_deg: float, declination_deg: float) -> int:
-    """The HEALPix cell (nside 64, nested) that keys an observation."""
-    from astropy import units  # most who know of places on the sky need no cells
+    """The HEALPix cell (nside 64, nested) of a position, which is the key of an observation."""
+    from astropy import units  # imported late: most users of this module need no cells
     from astropy.units import Quantity
     from astropy_healpix.core import lonlat_to_healpix
 
@@ -177,7 +180,12 @@ def publishing_cell(right_ascension_deg: float, declination_deg: float) -> int:
 
 
 def associate(position: Position, neighbours: Sequence[Neighbour]) -> Association:
-    """Choose the galaxy that an observation belongs to, or a new one."""
+    """Choose the galaxy that an observation belongs to, or a new one.
+
+    Args:
+        position: position of the observation.
+        neighbours: the known galaxies around it.
+    """
     ratios = [likelihood_ratio(position, each.position) for each in neighbours]
     total = sum(ratios) + 1.0
     largest = max(ratios, default=0.0)
@@ -209,7 +217,7 @@ def separation_arcsec(
     other_right_ascension_deg: float,
     other_declination_deg: float,
 ) -> float:
-    """Great-circle distance of two positions in arcsec, from the chord between them."""
+    """Great-circle distance between two positions in arcsec, computed from the chord."""
     chord = math.dist(
         _direction(right_ascension_deg, declination_deg),
         _direction(other_right_ascension_deg, other_declination_deg),

@@ -1,8 +1,8 @@
-"""The one set of rules for what is a possible observation.
+"""The rules that decide which observations are possible.
 
-The publisher applies it before sending, the stream before merging; what breaks a rule goes to
-quarantine with the messages made here. A rule refuses only what cannot be a measurement, never
-what is merely unusual.
+The publisher applies them before sending, the stream before merging. An observation that breaks a
+rule goes to quarantine with the messages made here. A rule refuses only values that cannot be
+measurements, never unusual ones.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from mmbroker.schemas.events import (
 )
 
 LEAST_POSITION_ERROR_ARCSEC = 1e-6
-"""A microarcsecond, better than any interferometer; keeps inverse variances finite."""
+"""A microarcsecond, better than any interferometer. The limit keeps inverse variances finite."""
 
 LONGEST_NAME = 256
-"""Characters in an id, a band, an instrument or any other short string."""
+"""Most characters in an id, a band, an instrument or any other short string."""
 
 LONGEST_URL = 2048
 LONGEST_WCS_HEADER = 16_384
@@ -64,7 +64,7 @@ BAND_FREQUENCIES_HZ = (1e7, 1e16)
 
 BRIGHTEST_JY = 1e6
 FAINTEST_ERROR_JY = 1e-15
-"""A million times below what any telescope reaches; keeps inverse variances finite."""
+"""A million times below what any telescope reaches. The limit keeps inverse variances finite."""
 
 WIDEST_BEAM_ARCSEC = 7200.0
 REDSHIFTS = (-0.01, 20.0)
@@ -90,10 +90,10 @@ class InvalidObservation(ValueError):  # noqa: N818 - reads better where it is r
 
 
 def problems(observation: Observation) -> list[str]:
-    """What is wrong with an observation, one message naming field and value for each broken rule.
+    """What is wrong with an observation: for each broken rule a message that names field and value.
 
-    Costs some tens of microseconds. The WCS header of a map is only looked at here; it is parsed
-    where the map is measured.
+    This takes some tens of microseconds. The WCS header of a map is only searched for keywords
+    here; it is parsed where the map is measured.
 
     Returns:
         The messages; empty for a valid observation.
@@ -447,10 +447,10 @@ def _bound(value: float) -> str:
 
 
 def fingerprint_problems(fingerprint: Fingerprint) -> list[str]:
-    """What a fingerprint from the topic cannot be; empty when it can be scored.
+    """Why a fingerprint from the topic cannot be scored; empty when it can.
 
-    Fingerprints are ours, but anyone who may write to the topic could send another: this keeps one
-    of those from stopping the stage.
+    The broker makes the fingerprints, but anyone who may write to the topic could send another one.
+    This check keeps an impossible one from stopping the stage.
     """
     found = _id_problems("galaxy_id", fingerprint.galaxy_id)
     if fingerprint.version < 1:
@@ -478,7 +478,7 @@ def fingerprint_problems(fingerprint: Fingerprint) -> list[str]:
 
 
 def score_problems(galaxy: Score) -> list[str]:
-    """What a scored galaxy from the topic cannot be; empty when alerts can be made of it."""
+    """Why no alerts can be made of a scored galaxy from the topic; empty when they can."""
     found = _id_problems("galaxy_id", galaxy.galaxy_id)
     if not 0 <= galaxy.probability <= 1:
         found.append(f"probability = {galaxy.probability} is not between 0 and 1")

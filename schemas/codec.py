@@ -1,15 +1,15 @@
-"""The one codec: events to bytes and back.
+"""Encodes events as bytes and decodes bytes as events.
 
-Three framings:
+There are three framings:
 
-- ``confluent``: a zero byte, the schema's id as four bytes big-endian, the Avro record. Compact;
-  the reader must know the id.
-- ``container``: an Avro object container with one record, self-describing.
-- ``json``: readable by a person; binary grids are left out, so it is written and never read.
+- ``confluent``: a zero byte, the schema's id as four bytes big-endian, and the Avro record. It is
+  compact, but the reader must know the id.
+- ``container``: an Avro object container with one record. It holds its schema.
+- ``json``: for people. Binary fields are left out, so JSON is written and never read back.
 
-Bytes come from strangers. Decoding is bounded in time and memory by the size of the message: the
-size is limited, only schemas of the manifest are ever interpreted, and compressed containers are
-refused.
+Bytes come from strangers, so the size of a message limits the time and the memory that decoding
+takes. Messages above a maximum size are refused, only schemas of the manifest are interpreted, and
+compressed containers are refused.
 """
 
 from __future__ import annotations
@@ -48,25 +48,29 @@ E = TypeVar("E", bound=Event)
 R = TypeVar("R")
 
 MAX_EVENT_BYTES = 8 * 2**20
-"""Larger messages are refused unread."""
+"""Larger messages are refused before they are read."""
 
 _WITHOUT_TABLES = {"Fingerprint": 2, "ScoredGalaxy": 2, "Alert": 2}
-"""The last versions with lists of records where there are tables now, which Avro's own rules would
-read as empty: these versions and those before are read as these."""
+"""The last version of each schema that has lists of records where newer versions have tables.
+
+Avro's own rules would read such a list as an empty table. So this version and all older ones are
+read with the schema of this version."""
 
 _REMEMBERED_HEADERS = 64
-"""Texts of container headers that are recognised without parsing them."""
+"""How many texts of container headers are remembered, so that they need not be parsed again."""
 
 _CONFLUENT_MAGIC = b"\x00"
 _CONTAINER_MAGIC = b"Obj\x01"
 _SYNC_MARKER = hashlib.blake2b(b"mmbroker", digest_size=16).digest()
-"""Ends every block of a container. Any 16 bytes do; the same ones make equal events equal bytes."""
+"""The 16 bytes that end every block of a container.
+
+Avro accepts any bytes here. With fixed ones, equal events have equal bytes."""
 
 _HEADER = struct.Struct(">bI")
 
 
 class MalformedEventError(ValueError):
-    """Bytes that are not an event; the message says why."""
+    """Raised for bytes that are not an event; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +78,9 @@ class SchemaVersion:
     """One version of one schema.
 
     Attributes:
-        id: id in Confluent framing.
+        id: number of the schema in Confluent framing.
         name: name of the record and of its dataclass.
-        version: 1 for the first.
+        version: number of the version, from 1.
         text: the schema as JSON text.
     """
 
@@ -92,7 +96,7 @@ class SchemaVersion:
 
 
 def manifest() -> list[SchemaVersion]:
-    """Every version of every schema, with the ids used where no registry is configured."""
+    """Every version of every schema, with the ids that hold where no registry is configured."""
     folder = resources.files(__package__)
     entries = json.loads((folder / "manifest.json").read_text())
     return [
@@ -110,7 +114,7 @@ class Codec:
     """Encodes the newest version of every schema; decodes every version.
 
     Args:
-        versions: the schema versions with their ids; those of the manifest by default.
+        versions: the schema versions with their ids; by default those of the manifest.
     """
 
     def __init__(self, versions: Iterable[SchemaVersion] | None = None) -> None:
@@ -129,11 +133,11 @@ class Codec:
         self._classes: dict[str, type[Event]] = {cls.__name__: cls for cls in EVENT_TYPES}
 
     def schema_id(self, event_type: type[Event]) -> int:
-        """Id of the newest schema of an event type."""
+        """The id of the newest schema of an event type."""
         return self._newest[event_type.__name__].id
 
     def describe(self) -> list[str]:
-        """Name, version and id of the newest schemas, a phrase each."""
+        """One phrase for each newest schema, with its name, version and id."""
         return [f"{each.name} v{each.version} (id {each.id})" for each in self._newest.values()]
 
     def encode(self, event: Event, framing: Framing = "confluent") -> bytes:
@@ -148,9 +152,15 @@ class Codec:
         return _framed(schema, _written(schema.name, schema.definition, event), framing)
 
     def encode_alert(self, head: AlertHead, galaxy: bytes, framing: Framing) -> bytes:
-        """The bytes of an alert about a galaxy that is there in encoded form.
+        """The bytes of an alert about a galaxy that is encoded already.
 
-        The galaxy is the alert's last field: its bytes are taken over as they are.
+        The galaxy is the last field of an alert, so its bytes are copied without decoding them.
+        They are decoded only for JSON, or when they do not have the newest schema.
+
+        Args:
+            head: all of the alert but its galaxy.
+            galaxy: the scored galaxy in a binary framing.
+            framing: how the alert is framed.
 
         Raises:
             MalformedEventError: the bytes are not a scored galaxy.
@@ -165,7 +175,7 @@ class Codec:
         return _framed(schema, written + galaxy[_HEADER.size :], framing)
 
     def decode(self, data: bytes | None) -> Event:
-        """The event in some bytes, in either binary framing.
+        """Decode an event from bytes in either binary framing.
 
         Raises:
             MalformedEventError: the bytes are not an event of a known schema.
@@ -185,7 +195,7 @@ class Codec:
         )
 
     def decode_as(self, event_type: type[E], data: bytes | None) -> E:
-        """The event in some bytes, which must be of the given type.
+        """Decode an event that must be of the given type.
 
         Raises:
             MalformedEventError: the bytes are not an event of that type.
@@ -196,7 +206,7 @@ class Codec:
         return event
 
     def decode_score(self, data: bytes | None) -> Score:
-        """The part of a scored galaxy that alerts are decided on; the rest is skipped unread.
+        """Decode only the part of a scored galaxy that decides on alerts.
 
         Raises:
             MalformedEventError: the bytes are not a scored galaxy.
@@ -215,7 +225,7 @@ class Codec:
         return self._event(schema.name, _read(data, schema, self._read_as(schema).definition))
 
     def _read_as(self, schema: SchemaVersion) -> SchemaVersion:
-        """The version that the records of a version are read as."""
+        """The version whose schema the records of a given version are read with."""
         if schema.version <= _WITHOUT_TABLES.get(schema.name, 0):
             return self._without_tables[schema.name]
         return self._newest[schema.name]
@@ -265,7 +275,7 @@ class Codec:
 
 
 def _completed(name: str, record: Record) -> Record:
-    """A record with what the versions without tables did not have."""
+    """Add the fields that versions without tables did not have to a record."""
     if name == "Alert":
         _completed("ScoredGalaxy", record["galaxy"])
     elif name == "ScoredGalaxy":
@@ -278,7 +288,7 @@ def _misplaced(found: str, expected: str) -> MalformedEventError:
 
 
 def _read(data: bytes, written: SchemaVersion, wanted: Any) -> Record:
-    """The record after the header, as the wanted schema sees it."""
+    """Decode the record after the Confluent header, converted to the wanted schema."""
     buffer = io.BytesIO(data)
     buffer.seek(_HEADER.size)
     same = wanted is written.definition
@@ -313,7 +323,8 @@ def _framed(schema: SchemaVersion, record: bytes, framing: Framing) -> bytes:
 def _in_container(schema: str, record: bytes) -> bytes:
     """A container that holds one record.
 
-    fastavro would write its schema anew for each, which takes longer than the record.
+    The schema comes from a cache: fastavro would write it again for each record, which takes longer
+    than the record itself.
     """
     count_and_size = io.BytesIO()
     for number in (1, len(record)):
@@ -323,7 +334,10 @@ def _in_container(schema: str, record: bytes) -> bytes:
 
 @cache
 def _empty_container(schema: str) -> bytes:
-    """With the schema, but not with its documentation, 7 of the 18 kB that an alert would have."""
+    """A container with a schema and no record.
+
+    The documentation is left out of the schema: it is 7 of the 18 kB that an alert would have.
+    """
     buffer = io.BytesIO()
     bare = fastavro.parse_schema(_without_documentation(json.loads(schema)))
     fastavro.writer(buffer, bare, [], sync_marker=_SYNC_MARKER)
@@ -339,9 +353,9 @@ def _without_documentation(part: Any) -> Any:
 
 
 def readable(event: Event) -> Record:
-    """An event as plain JSON values: no binary fields, null for what is not finite.
+    """An event as plain JSON values, without binary fields; numbers that are not finite are null.
 
-    Of what was refused, the bytes are there all the same, in base 64: who sent them wants to know.
+    A ``Quarantine`` keeps the refused bytes, in base 64, so that their sender can look at them.
     """
     plain: Record = _readable(to_rows(event))
     if isinstance(event, Quarantine):
@@ -365,7 +379,7 @@ def _parsed(text: str) -> Any:
 
 
 def _definition(schema: Any) -> Any:
-    """A schema as fastavro wants it, whose names are the very strings that classes have.
+    """A schema as fastavro parses it, with its names interned as the names in classes are.
 
     Strings that are the same object need not be compared letter by letter.
     """
@@ -390,7 +404,7 @@ def _without_last_field(text: str) -> Any:
 
 @cache
 def _part(text: str, cls: Any) -> Any:
-    """The schema of those fields alone that a dataclass has."""
+    """A schema reduced to the fields that a dataclass has."""
     return _definition(_fields_of(json.loads(text), cls))
 
 
@@ -407,7 +421,7 @@ def _fields_of(schema: Any, cls: Any) -> Any:
 
 
 def _guarded(what: str, read: Callable[[], R]) -> R:
-    """Run a read of foreign bytes; whatever goes wrong in it is the bytes' fault."""
+    """Run a function that reads foreign bytes; any error in it becomes a MalformedEventError."""
     try:
         return read()
     except MalformedEventError:

@@ -1,9 +1,10 @@
 """The events as dataclasses.
 
-Field names, units and meanings are those of the Avro schemas beside this module; arrays are numpy
-arrays of the dtype and shape given there. Nothing changes an event once it is made, but for the
-rank of a scored galaxy; the small records of which an event has dozens are not frozen only because
-that would make them three times as slow to make.
+Field names, units and meanings are those of the Avro schemas in ``avro/`` beside this module.
+Arrays are numpy arrays of the dtype and shape given there. An event does not change once it is
+made. The one exception is the rank of a scored galaxy, with the number of ranked galaxies. The
+small records, of which an event has dozens, are not frozen, only because making frozen ones takes
+three times as long.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ AlertType = Literal["INITIAL", "UPDATE", "RETRACTION"]
 OutcomeKind = Literal["SPECTROSCOPIC_REDSHIFT", "CONFIRMED", "REFUTED"]
 
 CHUNK_BINS = 64
-"""Bins of the logarithmic frequency grid in one stored chunk."""
+"""Number of bins of the logarithmic frequency grid in one stored chunk."""
 
 Singles = Annotated[Floats, Wire("<f4")]
 Doubles = Annotated[Floats, Wire("<f8")]
@@ -62,7 +63,7 @@ class Spectrum:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ContinuumMap:
-    """A small image, shape (height * width,) on the wire; see ``image``."""
+    """A small image, of shape (height * width,) on the wire; ``image`` has it in two dimensions."""
 
     image_jy_per_beam: Singles
     height: int
@@ -104,7 +105,7 @@ class Photometry:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PhotometricRedshift:
-    """A redshift estimated elsewhere; both grids have shape (points,)."""
+    """A redshift that somebody else estimated; both grids have shape (points,)."""
 
     method: str
     redshift: float
@@ -159,13 +160,13 @@ class Observation:
 
     @property
     def is_withdrawal(self) -> bool:
-        """Whether this withdraws the observation it replaces."""
+        """Whether this withdraws an earlier observation: it replaces one and has no payload."""
         return self.replaces is not None and not self.payloads
 
 
 @dataclass(slots=True)
 class Source:
-    """Where an observation was read."""
+    """Where in Kafka an observation was read."""
 
     observation_id: str
     topic: str
@@ -189,7 +190,7 @@ class BandStatistics:
 
 @dataclass(frozen=True, slots=True)
 class MapStatistics:
-    """Merged continuum maps of one 5 % interval of frequency."""
+    """Merged continuum maps of one interval of frequency, 5 % wide."""
 
     frequency_bin: int
     weight: float
@@ -242,7 +243,7 @@ class AcquisitionStatistics:
 
 @dataclass(frozen=True, slots=True)
 class Identification:
-    """What a line may be."""
+    """A transition that a line may be, with the redshift that follows."""
 
     name: str
     redshift: float
@@ -311,7 +312,7 @@ class ParsedObservation:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fingerprint:
-    """All that is known of one galaxy, as mergeable sums of bounded size."""
+    """All that is known of one galaxy, as sums of bounded size that can be merged."""
 
     galaxy_id: str
     version: int
@@ -392,7 +393,10 @@ class EvaluationScore:
 
 @dataclass(frozen=True, slots=True)
 class CriticOutput:
-    """What the conditional network makes of a fingerprint."""
+    """The verdict of the critic, the conditional network, on a fingerprint.
+
+    Without a verdict both numbers are None, and the reason says why.
+    """
 
     output: float | None
     genuine_probability: float | None
@@ -401,7 +405,7 @@ class CriticOutput:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What made a score."""
+    """What a score was made from: data, model, calibration and code."""
 
     fingerprint_hash: str
     observation_count: int
@@ -438,12 +442,15 @@ class ModelUsed:
 
 @dataclass(slots=True, eq=False)
 class ScoredGalaxy:
-    """A galaxy with its redshift, evaluations, HyperScore and rank, which alone may be set later.
+    """A galaxy with its redshift, evaluations, HyperScore and rank.
 
-    ``redshift`` is the one in force. ``refined_redshift`` is the learned one beside it, of which
-    nothing else here depends; None where it is switched off or would be the conventional one, for
-    a galaxy with a spectrum for instance, or one with too few near-infrared bands, as
-    ``refined_redshift_reason`` says. ``models`` names what was asked for it either way.
+    ``rank`` and ``ranked_galaxies`` may be set later; all else stays as it was made.
+
+    ``redshift`` is the one in force. ``refined_redshift`` is the learned one beside it; nothing
+    else here depends on it. It is None where it is switched off, and where it would be the
+    conventional one, for instance for a galaxy with a spectrum or with too few near-infrared bands.
+    Then ``refined_redshift_reason`` says why. ``models`` names the models that were asked in either
+    case.
     """
 
     galaxy_id: str
@@ -490,7 +497,7 @@ class ScoreOrigin:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """The part of a scored galaxy that alerts are decided on; fields as there."""
+    """The part of a scored galaxy that alerts are decided on; fields as in ``ScoredGalaxy``."""
 
     galaxy_id: str
     version: int
@@ -506,7 +513,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AlertHead:
-    """What an alert says of its galaxy."""
+    """All of an alert but its galaxy."""
 
     alert_id: str
     stream: str

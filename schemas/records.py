@@ -1,8 +1,8 @@
-"""Dataclasses to Avro records and back.
+"""Converts event dataclasses to Avro records and back.
 
-A dataclass and its Avro record have the same field names. Four kinds of field differ in value:
-numeric arrays (``bytes`` on the wire), nested dataclasses, lists of them, and tables, which are
-columns on the wire. The conversion is written out once for each class.
+A dataclass and its Avro record have the same field names, except for tables. Four kinds of field
+differ in value: numeric arrays (``bytes`` on the wire), nested dataclasses, lists of them, and
+tables, which are columns on the wire. The conversion of a class is generated once, as source code.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ Conversion = Callable[[Any], Any]
 
 
 class Wire:
-    """Marks a dataclass field, by ``Annotated``, as an array that travels as bytes.
+    """Marks a dataclass field, through ``Annotated``, as an array that travels as bytes.
 
     Args:
         dtype: numpy dtype on the wire, e.g. ``"<f4"``.
-        tail: the lengths of all axes but the first, whose length follows from the bytes.
+        tail: lengths of all axes but the first; the length of the first follows from the bytes.
     """
 
     def __init__(self, dtype: str, *tail: int) -> None:
@@ -42,7 +42,7 @@ class Wire:
         return np.ascontiguousarray(value, dtype=self.dtype).tobytes()
 
     def from_wire(self, value: bytes) -> np.ndarray[Any, Any]:
-        """The array in some bytes, read-only.
+        """A read-only array from its bytes.
 
         Raises:
             ValueError: the bytes are not a whole number of elements.
@@ -52,11 +52,14 @@ class Wire:
 
 
 class Table:
-    """Marks a list of small dataclasses, by ``Annotated``, as one that travels column by column.
+    """Marks a list of small dataclasses, through ``Annotated``, as one that travels as columns.
 
-    That takes half the time of one record for each. What is None is NaN on the wire: only numbers
-    may be missing. The field has a name of its own there: under the plain one, earlier versions of
-    a schema have a list of records, which is read too.
+    This takes half the time of one record for each row. None is NaN on the wire, so only numbers
+    may be missing. The field has another name on the wire, see ``table_name``: under the plain
+    name, earlier versions of a schema have a list of records, which can be read too.
+
+    Args:
+        row: class of the rows, a dataclass.
     """
 
     def __init__(self, row: Any) -> None:
@@ -67,10 +70,10 @@ class Table:
             (name, attrgetter(name), _without_none(hints[name]) is not hints[name])
             for name in self._names
         ]
-        """Name and getter of each, and whether its values may be missing."""
+        """Name and getter of each column, and whether its values may be missing."""
 
     def to_wire(self, rows: list[Any]) -> Record:
-        """The columns of some rows."""
+        """The columns, by name, of a list of rows."""
         columns: Record = {}
         for name, value_of, may_be_missing in self._columns:
             column = [*map(value_of, rows)]
@@ -80,7 +83,7 @@ class Table:
         return columns
 
     def from_wire(self, columns: Record) -> list[Any]:
-        """The rows of some columns.
+        """The rows that the columns hold.
 
         Raises:
             ValueError: the columns differ in length.
@@ -114,7 +117,7 @@ def to_record(event: Any) -> Record:
 
 
 def to_rows(event: Any) -> Record:
-    """The same with a record for each row of a table, as a person wants to read them."""
+    """As ``to_record``, but a table is a list of records, one for each row, for people to read."""
     cls: Any = type(event)
     record: Record = _row_writer(cls)(event)
     return record
@@ -124,7 +127,8 @@ def from_record(cls: type[T], record: Record) -> T:
     """The event dataclass of an Avro record.
 
     Raises:
-        ValueError: a field's bytes are not a whole number of array elements.
+        ValueError: the bytes of an array are not a whole number of elements, or the columns of a
+            table differ in length; the message begins with the name of the field.
     """
     key: Any = cls
     event: T = _reader(key)(record)
@@ -149,10 +153,10 @@ def _reader(cls: Any) -> Conversion:
 
 
 class _Conversions(ABC):
-    """Writes the conversion of a dataclass out as source text, as ``dataclasses`` do methods.
+    """Generates the conversion of a dataclass as source text, as ``dataclasses`` generates methods.
 
-    Decoding and encoding spend their time here: an event has dozens of small records, and loops
-    over the names of their fields take twice as long.
+    Most of the time of encoding and decoding is spent in the conversions: an event has dozens of
+    small records, and loops over the names of their fields would take twice as long.
     """
 
     def __init__(self) -> None:
@@ -165,13 +169,13 @@ class _Conversions(ABC):
         return convert
 
     def _name(self, value: Any) -> str:
-        """A name for an object in the source."""
+        """Give an object a name that the source can use."""
         name = f"_{len(self._named)}"
         self._named[name] = value
         return name
 
     def _whole(self, cls: Any, variable: str, depth: int = 0) -> str:
-        """Source of the conversion of what a variable holds."""
+        """Source of the conversion of the object in a variable."""
         hints = typing.get_type_hints(cls, include_extras=True)
         parts = {}
         for each in dataclasses.fields(cls):
@@ -203,11 +207,11 @@ class _Conversions(ABC):
 
     @abstractmethod
     def _value(self, variable: str, name: str) -> str:
-        """Source of a field of what a variable holds."""
+        """Source that reads a field of the object in a variable."""
 
     @abstractmethod
     def _made(self, cls: Any, parts: dict[str, str]) -> str:
-        """Source of what is made of the sources of its parts."""
+        """Source of the whole, from the sources of its parts by name."""
 
     @abstractmethod
     def _array(self, name: str, wire: Wire) -> Conversion:
@@ -215,15 +219,15 @@ class _Conversions(ABC):
 
     @abstractmethod
     def _table(self, name: str, table: Table, variable: str) -> tuple[str, str]:
-        """Name and source of a table in what a variable holds."""
+        """Name of the part for a table of the object in a variable, and its source."""
 
     @abstractmethod
     def _other(self, cls: Any) -> Conversion:
-        """The conversion of a dataclass in a field."""
+        """The conversion of a dataclass that is the value of a field."""
 
 
 class _Writing(_Conversions):
-    """Dataclasses to records."""
+    """Generates conversions of dataclasses to records."""
 
     def _value(self, variable: str, name: str) -> str:
         return f"{variable}.{name}"
@@ -242,7 +246,7 @@ class _Writing(_Conversions):
 
 
 class _WritingRows(_Writing):
-    """Dataclasses to records, tables as lists of them."""
+    """Generates conversions of dataclasses to records in which tables are lists of records."""
 
     def _table(self, name: str, table: Table, variable: str) -> tuple[str, str]:
         return name, f"[*map({self._name(to_rows)}, {variable}.{name})]"
@@ -252,7 +256,7 @@ class _WritingRows(_Writing):
 
 
 class _Reading(_Conversions):
-    """Records to dataclasses."""
+    """Generates conversions of records to dataclasses."""
 
     def _value(self, variable: str, name: str) -> str:
         return f"{variable}[{name!r}]"
@@ -277,7 +281,7 @@ class _Reading(_Conversions):
 
 
 def _naming(name: str, from_wire: Conversion) -> Conversion:
-    """The conversion of a field, whose name stands in what it complains of."""
+    """A conversion whose errors begin with the name of the field."""
 
     def convert(value: Any) -> Any:
         try:

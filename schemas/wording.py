@@ -1,4 +1,4 @@
-"""What libraries find wrong, in words that name place, value, and what was perhaps meant."""
+"""Puts the errors of libraries into words for users: place, value, and what was perhaps meant."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _NO_SECTION = ("model_type", "dataclass_type")
 
 
 def fault(problem: ErrorDetails, model: type[BaseModel], place: str) -> str:
-    """One thing that pydantic found wrong with what should be a model.
+    """A message for one error that pydantic found in the input for a model.
 
     Args:
-        problem: what it found.
-        model: what it should be.
-        place: where it is, in the words of the user.
+        problem: the error.
+        model: the model that the input should have made.
+        place: where in the input the error is, in words that the user knows.
     """
     value, kind = problem["input"], problem["type"]
     if kind in _UNKNOWN_NAME:
@@ -33,7 +33,7 @@ def fault(problem: ErrorDetails, model: type[BaseModel], place: str) -> str:
         return f"{place} is missing"
     elif kind in _NO_SECTION:
         names = _fields(_type_at(model, problem["loc"]))
-        said = f"is no value but a section, with {', '.join(names)}"
+        said = f"this is a section, not a value; it has {', '.join(names)}"
     elif kind == "value_error":
         said = str(problem["ctx"]["error"])
     else:
@@ -43,19 +43,19 @@ def fault(problem: ErrorDetails, model: type[BaseModel], place: str) -> str:
 
 
 def meant(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """`` (did you mean this or that?)``, or nothing if no name is like what was written."""
+    """`` (did you mean this or that?)``, or an empty text if no known name is similar."""
     spelt = {each.lower(): each for each in known}
     near = [spelt[each] for each in difflib.get_close_matches(name.lower(), spelt, 3, cutoff)]
     return f" (did you mean {' or '.join(near)}?)" if near else ""
 
 
 def unit_problem(error: Exception) -> str:
-    """Why a text is no unit: what astropy says, without how units are defined in Python."""
+    """Why a text is no unit, in the words of astropy without its advice on defining units."""
     return str(error).partition(" If this is meant to be a custom unit")[0]
 
 
 def _type_at(model: type[BaseModel], place: Sequence[int | str]) -> Any:
-    """The type that belongs at a place in a model; numbers and keys of a dict lead no deeper."""
+    """The type at a place in a model; indices of lists and keys of dicts lead no deeper."""
     found: Any = model
     for part in place:
         found = _fields(found).get(str(part), found)
@@ -63,7 +63,7 @@ def _type_at(model: type[BaseModel], place: Sequence[int | str]) -> Any:
 
 
 def _fields(kind: Any) -> dict[str, Any]:
-    """The fields of a section with their types, also if it may be left out or there are several."""
+    """Fields of a section with their types, also where the section is optional or in a list."""
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return {name: each.annotation for name, each in kind.model_fields.items()}
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
@@ -72,5 +72,5 @@ def _fields(kind: Any) -> dict[str, Any]:
 
 
 def times(count: int) -> str:
-    """How often, in words where there are some."""
+    """How often something happened, in words up to three times."""
     return {0: "never", 1: "once", 2: "twice", 3: "three times"}.get(count, f"{count} times")

@@ -1,1 +1,1 @@
-"""The demo sample, and how it was made."""
+"""The tables of the demo, the script that made them, and an example of a subscriber."""

@@ -2,9 +2,9 @@
 
     python deploy/demo/make_sample.py FOLDER
 
-where FOLDER holds the catalogues under the names below. The result is in the project; running this
-again changes nothing. What is chosen by which rule, and what is simulated from what, is said in the
-README beside this file and in the functions below.
+FOLDER holds the catalogues under the names below. The result is part of the project; running this
+again changes nothing. The README beside this file and the functions below say by which rule
+galaxies are chosen, and what is simulated from which measurements.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ GOODSN_LINES = (
     (9970, "GN70.104/Pope2013", "2013ApJ...772...92P", "GN70.104", "Pope et al. (2013)"),
     (17211, "BzK4171/Daddi2010", "2010ApJ...713..686D", "BzK04171", "Daddi et al. (2010)"),
 )
-"""GOODS-N galaxies with published lines: id in Liu et al. 2018, name, bibcode, and the id and
+"""GOODS-N galaxies with published lines: id in Liu et al. 2018, name, bibcode, and the id and the
 reference in the DIGAME compilation."""
 
 DIGAME_LINES = {
@@ -108,9 +108,9 @@ def main(folder: Path) -> None:
 
 
 def choose_goodsn(table: Table) -> NDArray[np.int_]:
-    """Rows with the highest joint signal-to-noise ratio from 250 to 1160 um.
+    """Indices of the rows with the highest joint signal-to-noise ratio from 250 to 1160 um.
 
-    160 with an EAZY photometric redshift and 40 without.
+    They are 160 rows with an EAZY photometric redshift and 40 without, in ascending order.
     """
     squares = np.zeros(len(table))
     for band in SUBMILLIMETRE_BANDS:
@@ -125,11 +125,12 @@ def choose_goodsn(table: Table) -> NDArray[np.int_]:
 
 
 def spt(folder: Path) -> Table:
-    """Positions, photometry and photometric redshifts, and line fluxes that are simulated.
+    """SPT galaxies: positions, photometry, photometric redshifts, and simulated line fluxes.
 
     A line has the mean flux of the stack, scaled with the 870 um flux density relative to the
-    median of the sample (870 um follows the dust mass nearly independently of redshift), and moved
-    from z = 3 to the redshift at constant luminosity: flux ~ (1 + z) / D_L**2.
+    median of the sample (870 um follows the dust mass nearly independently of redshift). The flux
+    is then moved from z = 3 to the redshift of the galaxy at constant luminosity: flux ~ (1 + z) /
+    D_L**2.
     """
     parts = {name: read_spt(folder, name) for name in SPT_COLUMNS}
     table = parts["a1"]["name", "right_ascension", "declination"]
@@ -172,7 +173,7 @@ def mean_lines(folder: Path) -> dict[str, float]:
 
 
 def lines(folder: Path, goodsn: Table) -> Table:
-    """Published line fluxes, a row for each galaxy and paper."""
+    """Published line fluxes, with one row for each galaxy and paper."""
     digame = list(csv.DictReader((folder / "digame.csv").open(encoding="utf-8-sig")))
     rows = [*yang(folder, digame), *goodsn_lines(goodsn, digame)]
     names = ["name", "right_ascension", "declination", "z_spec", "fwhm_km_s"]
@@ -183,9 +184,9 @@ def lines(folder: Path, goodsn: Table) -> Table:
 
 
 def yang(folder: Path, digame: list[dict[str, str]]) -> list[dict[str, Any]]:
-    """Yang et al. 2017, where the compilation gives the galaxy's name with coordinates.
+    """Line fluxes of Yang et al. 2017, of those galaxies whose name in DIGAME has coordinates.
 
-    CO(1-0) is left out: it was corrected for differential lensing.
+    CO(1-0) is left out, because it was corrected for differential lensing.
     """
     rows = []
     for line in (folder / "yang2017_flux.dat").read_text(encoding="utf-8").splitlines():
@@ -217,7 +218,10 @@ def yang(folder: Path, digame: list[dict[str, str]]) -> list[dict[str, Any]]:
 
 
 def coordinates(designation: str) -> tuple[float, float] | None:
-    """Right ascension and declination in degrees from a designation, truncation undone."""
+    """Right ascension and declination in degrees from a designation; None without coordinates.
+
+    Half a unit of the last digit is added, because designations are truncated, not rounded.
+    """
     found = re.search(r"(\d\d)(\d\d)(\d\d\.\d)([-+])(\d\d)(\d\d)(\d\d)", designation)
     if found is None:
         return None
@@ -228,7 +232,7 @@ def coordinates(designation: str) -> tuple[float, float] | None:
 
 
 def goodsn_lines(goodsn: Table, digame: list[dict[str, str]]) -> list[dict[str, Any]]:
-    """Lines of GOODS-N galaxies, at the position that the photometry has."""
+    """Lines of GOODS-N galaxies, at the positions of the photometric catalogue."""
     rows = []
     for identifier, name, bibcode, designation, reference in GOODSN_LINES:
         place = goodsn[np.flatnonzero(goodsn["id"] == identifier)[0]]
@@ -251,7 +255,7 @@ def goodsn_lines(goodsn: Table, digame: list[dict[str, str]]) -> list[dict[str, 
 
 
 def malformed() -> Table:
-    """Measurements that cannot be: each breaks one rule."""
+    """Impossible measurements, each of which breaks one rule."""
     good = {
         "right_ascension": 150.1,
         "declination": 2.2,
@@ -276,7 +280,10 @@ def malformed() -> Table:
 
 
 def write(table: Table, name: str, title: str) -> None:
-    """A table with six significant digits (positions: eight) and its bibcode in every row."""
+    """Write a table with six significant digits (positions and times: nine).
+
+    The rows of GOODS-N get the bibcodes of the catalogue and of its photometric redshifts.
+    """
     if name == "goodsn":
         table["bibcode"] = "2018ApJ...853..172L"
         known = np.isfinite(table["eazy_z"])

@@ -20,16 +20,16 @@ from confluent_kafka import Consumer, KafkaError, KafkaException
 
 PATIENCE_S = 10.0
 AVRO = b"Obj\x01"
-"""How an Avro file begins."""
+"""The first bytes of an Avro file."""
 
 
 def decode(headers: dict[str, bytes], value: bytes) -> Any:
-    """An alert: Avro with its schema in front, or JSON; the header says which.
+    """Decode an alert, which is Avro with its schema in front, or JSON.
 
-    Without the header its first bytes do.
+    The header ``_format`` says which; without it, the first bytes do.
 
     Raises:
-        ValueError, EOFError, StopIteration: it is neither.
+        ValueError, EOFError, StopIteration: the bytes are neither.
     """
     kind = headers.get("_format", b"avro" if value.startswith(AVRO) else b"json")
     if kind == b"json":
@@ -41,14 +41,14 @@ def alerts(bootstrap: str, topic: str, until_end: bool) -> Iterator[Any]:
     """The alerts of a topic from its beginning.
 
     Raises:
-        KafkaException: no broker answers, there is no such topic, or it may not be read.
+        KafkaException: no broker answers, the topic does not exist, or reading it is not allowed.
     """
     quiet = logging.getLogger("librdkafka")
-    quiet.disabled = True  # whatever goes wrong it says again and again
+    quiet.disabled = True  # it repeats every error again and again
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap,
-            "group.id": f"plain-{uuid.uuid4()}",  # under a lasting name, it goes on where it ended
+            "group.id": f"plain-{uuid.uuid4()}",  # a fixed name would continue where it ended
             "auto.offset.reset": "earliest",
             "enable.partition.eof": until_end,
             "logger": quiet,
@@ -82,7 +82,7 @@ def alerts(bootstrap: str, topic: str, until_end: bool) -> Iterator[Any]:
 
 
 def main() -> None:
-    """Print every alert that says something new."""
+    """Read the command line and print the alerts."""
     parser = argparse.ArgumentParser(description="Print the alerts of a stream.")
     parser.add_argument("bootstrap", help="HOST:PORT of a Kafka broker")
     parser.add_argument("topic", help="the stream's topic, such as mm.alerts.confident.v1")
@@ -95,12 +95,12 @@ def main() -> None:
 
 
 def show(received: Iterable[Any]) -> None:
-    """Print a line an alert."""
+    """Print one line for each alert that is not older than the last one of its galaxy."""
     newest: dict[str, int] = {}
     for alert in received:
         galaxy = alert["galaxy"]
         if galaxy["version"] < newest.get(galaxy["galaxy_id"], 0):
-            continue  # sent again after a failure: a newer one is known
+            continue  # sent again after a failure; a newer alert was printed already
         newest[galaxy["galaxy_id"]] = galaxy["version"]
         redshift = galaxy["redshift"]
         print(

@@ -1,6 +1,6 @@
-"""A real Kafka and a real Triton on this machine, without containers.
+"""Runs a real Kafka and a real Triton on this machine, without containers.
 
-Both run from Python packages alone: no Docker, no Java on the machine.
+Both run from Python packages and the jars of Kafka. The machine needs neither Docker nor Java.
 """
 
 from mmbroker.deploy.local.errors import StackError

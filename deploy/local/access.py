@@ -1,6 +1,6 @@
-"""Who may do what on a secured stack's Kafka, and how each shows who it is.
+"""Users of a secured stack's Kafka: how they prove who they are, and what they may do.
 
-| User | Comes in by | May |
+| User | Proves itself by | May |
 |---|---|---|
 | `node` | certificate | everything: Kafka talking to itself, and this module |
 | `admin` | password | everything |
@@ -32,8 +32,8 @@ class Access:
     """The certificates and passwords of a secured stack, in a directory of their own.
 
     Args:
-        directory: Where they are kept, readable by the owner alone.
-        alert_topics: What the names of the topics begin with that `reader` may read.
+        directory: where they are kept; only the owner can read them.
+        alert_topics: beginning of the names of the topics that `reader` may read.
     """
 
     def __init__(self, directory: Path, alert_topics: str) -> None:
@@ -56,7 +56,7 @@ class Access:
         """The passwords by user.
 
         Raises:
-            StackError: They cannot be read.
+            StackError: the passwords cannot be read.
         """
         try:
             passwords: dict[str, str] = json.loads(self._passwords_file.read_text())
@@ -67,10 +67,10 @@ class Access:
         return passwords
 
     def environment(self, user: str) -> dict[str, str]:
-        """Return the variables by which the broker's processes come in as `user`.
+        """Return the environment variables with which the broker's processes log in as `user`.
 
         Raises:
-            StackError: There is no such user.
+            StackError: there is no such user, or the passwords cannot be read.
         """
         if user not in self.passwords:
             raise StackError(f"there is no user {user!r}; there are {', '.join(self.passwords)}")
@@ -111,18 +111,18 @@ class Access:
         }
 
     def grant(self, clients: str, certificates: str, logger: Logger) -> None:
-        """Make the users and what they may do known to a Kafka that runs; repeating is harmless.
+        """Tell a running Kafka the users and their rights; repeating this is harmless.
 
-        Through Kafka's own administration rather than while formatting its storage: so no password
-        stands on a command line, and a stack that was not secured can become so.
+        This goes through Kafka's own administration and not through the formatting of its storage.
+        So no password is on a command line, and an open stack can become a secured one.
 
         Args:
-            clients: Address of the listener for passwords.
-            certificates: Address of the listener for certificates.
-            logger: Takes what the client says.
+            clients: address of the listener for passwords.
+            certificates: address of the listener for certificates.
+            logger: receives the messages of the client.
 
         Raises:
-            StackError: Kafka refuses.
+            StackError: Kafka refuses, or does not let the users in in time.
         """
         from confluent_kafka import KafkaException
         from confluent_kafka.admin import (
@@ -166,7 +166,7 @@ class Access:
             admin = AdminClient(node, logger=logger)
             for done in admin.create_acls(rules, request_timeout=_TIMEOUT).values():
                 done.result()
-            # After the rules: who is let in finds them in force.
+            # After the rules, so that the rules hold as soon as a user can log in.
             for known in admin.alter_user_scram_credentials(users).values():
                 known.result()
             self._wait_until_known(clients, logger)
@@ -174,7 +174,7 @@ class Access:
             raise StackError(f"kafka's users cannot be set up: {error.args[0].str()}") from error
 
     def _wait_until_known(self, clients: str, logger: Logger) -> None:
-        """Wait until Kafka, having taken the users, lets them in."""
+        """Wait until Kafka lets the users in, which it does some time after it was told of them."""
         from confluent_kafka import KafkaException
         from confluent_kafka.admin import AdminClient
 

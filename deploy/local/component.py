@@ -1,4 +1,4 @@
-"""What Kafka and Triton have in common as servers of a stack."""
+"""The base class of the servers of a stack: how one is started, watched and stopped."""
 
 import os
 import time
@@ -23,8 +23,9 @@ class Component(ABC):
     """One server of a stack, which can be stopped or killed and started again on the same ports.
 
     Args:
-        stack_directory: The stack's directory; the server's own lies in it.
-        changing: Entered while the server's process changes, so that its owner can keep account.
+        stack_directory: the stack's directory; the server has a directory of its own in it.
+        changing: a context that is entered while the server's process changes, so that the stack
+            can record the change.
     """
 
     name: ClassVar[str]
@@ -41,23 +42,23 @@ class Component(ABC):
     @property
     @abstractmethod
     def address(self) -> str:
-        """Where clients reach the server, host:port."""
+        """The address at which clients reach the server, host:port."""
 
     @property
     @abstractmethod
     def ports(self) -> tuple[int, ...]:
-        """Every port it listens on."""
+        """Every port that the server listens on."""
 
     @abstractmethod
     def command(self) -> tuple[list[str | Path], dict[str, str]]:
-        """Prepare what the server needs on disk; return its command line and variables."""
+        """Prepare the files that the server needs; return its command line and variables."""
 
     @abstractmethod
     def is_ready(self) -> bool:
         """Ask the server itself whether it can serve."""
 
     def clean(self) -> None:  # noqa: B027 - most leave nothing
-        """Remove what a killed server leaves outside its directory."""
+        """Remove what a killed server leaves outside its directory; by default nothing."""
 
     @property
     def pid(self) -> int | None:
@@ -73,8 +74,8 @@ class Component(ABC):
         """Start the server and wait until it is ready; do nothing if it runs.
 
         Raises:
-            StackError: It cannot be started or does not become ready; the message ends with what
-                its log says.
+            StackError: the server cannot be started or does not become ready. If it was started,
+                the message ends with the end of its log.
         """
         if self.running:
             return
@@ -99,7 +100,7 @@ class Component(ABC):
     def _wait(self) -> None:
         deadline = time.monotonic() + self.start_timeout
         while self.running:
-            # Clients complain loudly of a port on which nothing listens yet.
+            # Clients print errors about a port on which nothing listens yet.
             if all(map(processes.accepts, self.ports)) and self.is_ready():
                 return
             if time.monotonic() > deadline:
@@ -112,7 +113,7 @@ class Component(ABC):
         raise StackError(f"{self.name} ended while starting:\n{self.diagnosis()}")
 
     def stop(self) -> None:
-        """End the server in an orderly way, by force if it takes too long."""
+        """Ask the server to end, and kill it if it takes too long."""
         if self.record:
             processes.terminate(self.record, self.stop_timeout)
         self.clean()

@@ -1,5 +1,5 @@
-"""The one exception of the local stack."""
+"""The exception that the local stack raises."""
 
 
 class StackError(RuntimeError):
-    """The stack cannot do what was asked; the message says why and what to do about it."""
+    """Raised when the stack cannot do what was asked; the message says why and what to do."""

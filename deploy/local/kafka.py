@@ -1,4 +1,4 @@
-"""Apache Kafka as one KRaft node, broker and controller at once."""
+"""Apache Kafka as a server of the stack: one KRaft node that is broker and controller."""
 
 import base64
 import logging
@@ -53,12 +53,12 @@ class Kafka(Component):
     """The Kafka server of a stack.
 
     Args:
-        stack_directory: As for every component.
-        port: Where clients connect.
-        controller_port: Where the node talks to its own controller.
-        changing: As for every component.
-        access: Who may do what, after showing who they are; by default everybody may everything.
-        certificate_port: With `access`, where clients with a certificate connect.
+        stack_directory: as for `Component`.
+        port: port that clients connect to.
+        controller_port: port at which the node talks to its own controller.
+        changing: as for `Component`.
+        access: the users and their rights; without it everybody may do everything.
+        certificate_port: with `access`, port for clients with a certificate.
     """
 
     name = "kafka"
@@ -85,17 +85,17 @@ class Kafka(Component):
 
     @property
     def certificate_address(self) -> str:
-        """The bootstrap server for clients with a certificate, of a secured stack."""
+        """The bootstrap server of a secured stack for clients with a certificate."""
         return f"{_HOST}:{self.certificate_port}"
 
     @property
     def ports(self) -> tuple[int, ...]:
-        """The ports of broker and controller."""
+        """The ports for clients, for the controller and, if secured, for certificates."""
         secured = (self.certificate_port,) if self.access else ()
         return self.port, self.controller_port, *secured
 
     def command(self) -> tuple[list[str | Path], dict[str, str]]:
-        """Write the properties, format the log directory once, and return how to start."""
+        """Write the properties, format the log directory once, and return the command line."""
         runtime = install_kafka()
         if self.access:
             self.access.prepare()
@@ -109,7 +109,7 @@ class Kafka(Component):
 
     def is_ready(self) -> bool:
         """Ask for the cluster's metadata."""
-        # Imported when needed: most users of this package, as its watchdog, do without.
+        # Imported late: most users of this package, such as its watchdog, do not need it.
         from confluent_kafka import KafkaException
         from confluent_kafka.admin import AdminClient
 
@@ -120,10 +120,10 @@ class Kafka(Component):
             return False
 
     def grant(self) -> None:
-        """Make the users of a secured stack known to the server that runs.
+        """Tell the running server the users of a secured stack; do nothing for an open one.
 
         Raises:
-            StackError: It refuses.
+            StackError: the server refuses.
         """
         if self.access:
             self.access.grant(self.address, self.certificate_address, _SILENT)
@@ -134,10 +134,10 @@ class Kafka(Component):
         return {"bootstrap.servers": self.address}
 
     def _listeners(self) -> dict[str, object]:
-        """How clients, the broker and the controller talk to each other."""
+        """The properties for how clients, the broker and the controller talk to each other."""
         controller = f"{_HOST}:{self.controller_port}"
         if self.access:
-            # The node knows itself by its certificate: no password stands in its properties.
+            # The node talks to itself with its certificate, so its properties hold no password.
             clients = {"CLIENTS": self.address, "CERTIFICATES": self.certificate_address}
             protocols = "CLIENTS:SASL_SSL,CERTIFICATES:SSL,CONTROLLER:SSL"
             own, security = "CERTIFICATES", self.access.server_properties()
@@ -172,7 +172,7 @@ class Kafka(Component):
             "num.partitions": 1,
             "log.retention.hours": 168,
             "log.segment.bytes": 128 * 1024 * 1024,
-            # By default a quarter of this heap, taken at once.
+            # The default would take a quarter of this heap at once.
             "log.cleaner.dedupe.buffer.size": 32 * 1024 * 1024,
         }
 
@@ -184,11 +184,11 @@ class Kafka(Component):
         done = self.directory / "formatted"
         if done.exists() and (self._data / "meta.properties").exists():
             return
-        # Interrupted while formatting: Kafka refuses such a directory, and nothing is in it.
+        # The last formatting was interrupted. Kafka refuses such a directory, and it holds no data.
         shutil.rmtree(self._data, ignore_errors=True)
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         if cluster.startswith("-"):
-            cluster = "A" + cluster[1:]  # it is an argument on a command line
+            cluster = "A" + cluster[1:]  # a leading hyphen would make it an option
         tool = ["kafka.tools.StorageTool", "format", "-t", cluster, "--standalone"]
         result = subprocess.run(
             [*java, *tool, "-c", properties], capture_output=True, text=True, check=False

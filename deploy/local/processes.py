@@ -1,4 +1,4 @@
-"""Server processes: started detached, recognised again, ended; and free ports for them."""
+"""Starts server processes, finds them again and ends them, and finds free ports for them."""
 
 import contextlib
 import os
@@ -14,8 +14,8 @@ import psutil
 
 from mmbroker.deploy.local.errors import StackError
 
-#: Environment variable naming the stack's directory in every process of a stack and in their
-#: children, so that what a crash left behind is found even if nobody noted its pid.
+#: Environment variable with the stack's directory in every process of a stack and in its children.
+#: Through it, processes that a crash left behind are found even if nobody noted their pids.
 MARKER = "MMBROKER_STACK_DIRECTORY"
 
 _HOST = "127.0.0.1"
@@ -24,7 +24,10 @@ _START_TOLERANCE = 2.0  # s; psutil derives start times from the boot time, whic
 
 @dataclass(frozen=True)
 class ProcessRecord:
-    """A process by pid and start time (seconds since the epoch), so that a reused pid is told."""
+    """A process, known by its pid and its start time in seconds since the epoch.
+
+    The start time tells the process from a later one with the same pid.
+    """
 
     pid: int
     started: float
@@ -34,16 +37,16 @@ class ProcessRecord:
         """Record a process that is running now.
 
         Raises:
-            psutil.NoSuchProcess: There is no such process.
+            psutil.NoSuchProcess: there is no such process.
         """
         return cls(pid, psutil.Process(pid).create_time())
 
     def process(self) -> psutil.Process | None:
-        """Return the process if it is still this one and runs."""
+        """Return the process if it still runs; None if it has ended or its pid is in use again."""
         try:
             process = psutil.Process(self.pid)
             same = abs(process.create_time() - self.started) < _START_TOLERANCE
-            # A zombie has ended, unless threads of it are still ending: they hold its ports.
+            # A zombie has ended, except while some of its threads still run: they hold its ports.
             ended = process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1
             return process if same and not ended else None
         except psutil.NoSuchProcess:
@@ -60,11 +63,11 @@ def spawn(
 ) -> ProcessRecord:
     """Start a process in a session of its own, marked as one of the stack in `directory`.
 
-    posix_spawn rather than subprocess: the process is meant to outlive the object that would stand
-    for it. Output is appended to `log`.
+    It is started with posix_spawn, not with subprocess, because it is meant to outlive the object
+    that subprocess would make for it. Its output is appended to `log`.
 
     Raises:
-        StackError: The program cannot be started.
+        StackError: the program cannot be started.
     """
     arguments = [str(part) for part in command]
     try:
@@ -88,7 +91,7 @@ def spawn(
 
 
 def terminate(record: ProcessRecord, grace: float) -> None:
-    """Ask a process to end and kill it, with its session, if it has not after `grace` seconds."""
+    """Ask a process to end; after `grace` seconds kill it and everything in its session."""
     if process := record.process():
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
@@ -105,7 +108,7 @@ def kill(record: ProcessRecord) -> None:
 
 
 def kill_marked(directory: Path) -> int:
-    """Kill whatever a stack in `directory` left running, and return how many processes it was."""
+    """Kill all processes that a stack in `directory` left running, and return their number."""
     marked = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
@@ -118,7 +121,7 @@ def kill_marked(directory: Path) -> int:
 
 
 def _has_ended(record: ProcessRecord, timeout: float) -> bool:
-    """Wait for a process to end, be it a child, which is reaped, or not."""
+    """Wait for a process to end, reap it if it is a child, and return whether it has ended."""
     deadline = time.monotonic() + timeout
     while record.alive:
         if time.monotonic() > deadline:
@@ -132,11 +135,12 @@ def _has_ended(record: ProcessRecord, timeout: float) -> bool:
 def free_ports(number: int) -> list[int]:
     """Find ports on the loopback interface that nobody uses.
 
-    They lie below the range from which the system takes the ports of outgoing connections:
-    otherwise a client that reconnects while its server restarts can be given the server's port.
+    They are below the range from which the system takes the ports of outgoing connections.
+    Otherwise the system could give a server's port to a client that reconnects while the server
+    restarts.
 
     Raises:
-        StackError: There are none.
+        StackError: too few free ports were found.
     """
     ports: set[int] = set()
     for _ in range(1000):

@@ -1,4 +1,4 @@
-"""A real Kafka and a real Triton on this machine, as one thing to start and stop."""
+"""The local stack: a real Kafka and a real Triton that are started and stopped together."""
 
 import os
 import sys
@@ -34,7 +34,7 @@ _NEEDED_BYTES = 500_000_000
 
 @dataclass(frozen=True)
 class ComponentStatus:
-    """One server: whether it runs and answers, where, and what it uses."""
+    """The state of one server: whether it runs and answers, its address, and what it uses."""
 
     name: str
     running: bool
@@ -48,7 +48,7 @@ class ComponentStatus:
 
 @dataclass(frozen=True)
 class StackStatus:
-    """What is true of the stack in a directory."""
+    """The state of the stack in a directory."""
 
     directory: Path
     detached: bool
@@ -69,20 +69,21 @@ class StackStatus:
 class LocalStack:
     """One Kafka node and one Triton server that keep their data and logs in a directory.
 
-    As a context manager the stack belongs to this process: it goes down at the end of the block,
-    and also if the process is killed. With `up` it is detached and runs until `down`, here or in
-    another process. Data survive `down`, and ports are taken up again where they are free.
+    As a context manager the stack belongs to this process: it ends with the block, and also if the
+    process is killed. With `up` it is detached and runs until `down`, which any process can call.
+    Data survive `down`. The next start uses the same ports again if they are free.
 
     Args:
-        directory: Where everything is kept, one stack each; .mmbroker/stack by default.
-        triton: Whether to run Triton beside Kafka.
-        model_repository: Triton's models; by default an empty directory of the stack's own.
-        ports: The ports to use where it matters.
-        quiet: Whether to say nothing about progress on standard error.
-        secured: Whether Kafka encrypts, asks who a client is and allows it only what is its to do;
-            certificates and passwords are made on the spot and kept in the directory. None leaves
-            it as it was before in the directory, at first open.
-        alert_topics: With `secured`, what the topics begin with that the user `reader` may read.
+        directory: where everything is kept; a directory has one stack; .mmbroker/stack by default.
+        triton: whether to run Triton beside Kafka.
+        model_repository: Triton's models; by default an empty directory in the stack's own.
+        ports: the ports to use; 0 leaves the choice to the stack.
+        quiet: whether to print nothing about progress on standard error.
+        secured: whether Kafka encrypts, asks clients who they are, and allows each user only what
+            its rights say. Missing certificates and passwords are made and kept in the directory.
+            None keeps what the directory had before; a new stack is open.
+        alert_topics: with `secured`, beginning of the names of the topics that the user `reader`
+            may read.
     """
 
     def __init__(
@@ -113,7 +114,7 @@ class LocalStack:
         """Find the stack that runs in a directory.
 
         Raises:
-            StackError: None does.
+            StackError: no stack runs there.
         """
         stack = cls(directory, quiet=quiet)
         if not stack._load():
@@ -127,7 +128,7 @@ class LocalStack:
         """The Kafka server.
 
         Raises:
-            StackError: The stack has not been started.
+            StackError: the stack has not been started.
         """
         component = self._component("kafka")
         assert isinstance(component, Kafka)
@@ -138,7 +139,7 @@ class LocalStack:
         """The Triton server.
 
         Raises:
-            StackError: The stack has not been started, or it is one without Triton.
+            StackError: the stack has not been started, or it has no Triton.
         """
         component = self._component("triton")
         assert isinstance(component, Triton)
@@ -161,18 +162,19 @@ class LocalStack:
 
     @property
     def access(self) -> Access | None:
-        """The certificates and passwords of a secured stack."""
+        """The certificates and passwords of a secured stack; None for an open one."""
         return self.kafka.access
 
     def environment(self, user: str | None = None) -> dict[str, str]:
         """Return the variables that point the broker's processes to this stack.
 
         Args:
-            user: Who they are to Kafka, if the stack is secured; `mmbroker` by default.
+            user: user of Kafka that the processes log in as, if the stack is secured; `mmbroker` by
+                default.
 
         Raises:
-            StackError: The stack has not been started, or there is no such user; an open stack
-                has none.
+            StackError: the stack has not been started, or there is no such user; an open stack has
+                no users.
         """
         variables = {"MMBROKER_KAFKA__BOOTSTRAP_SERVERS": self.bootstrap_servers}
         if self.access:
@@ -190,13 +192,13 @@ class LocalStack:
     def up(self) -> Self:
         """Start the servers, detached from this process, and wait until they are ready.
 
-        What is not installed yet is installed first. Of a detached stack that runs in the directory
-        already, what has ended is started again.
+        Kafka and Triton are installed first if they are not yet. If a detached stack runs in the
+        directory already, its servers that have ended are started again.
 
         Raises:
-            StackError: All of a stack runs in the directory already, or one that is another's or
-                not secured as asked; something is missing on this machine, or a server does not
-                become ready.
+            StackError: all servers of a stack run in the directory already; the stack that runs
+                there belongs to another process or is not secured as asked; something is missing
+                on this machine; or a server does not become ready.
         """
         return self._up(None)
 
@@ -215,7 +217,7 @@ class LocalStack:
         """Stop the servers, and return whether any ran; their data stay.
 
         Raises:
-            StackError: The directory cannot be written to.
+            StackError: the directory cannot be written to.
         """
         if not self.directory.exists():
             return False
@@ -235,7 +237,7 @@ class LocalStack:
         """Return the last lines of a server's log, `kafka` or `triton`.
 
         Raises:
-            StackError: The stack has no such server.
+            StackError: the stack has no such server.
         """
         self._load()
         return self._component(component).tail(lines)
@@ -272,7 +274,7 @@ class LocalStack:
         return self
 
     def _start(self, components: Iterable[Component]) -> None:
-        # All at once: most of the time goes into waiting for separate programs.
+        # All at the same time: most of it is waiting for separate programs.
         with ThreadPoolExecutor() as pool:
             starts = [pool.submit(one.start) for one in components]
         for start in starts:
@@ -280,10 +282,10 @@ class LocalStack:
         self.kafka.grant()
 
     def _completed(self, before: State) -> bool:
-        """Start again what has ended of a detached stack, and return whether there was one.
+        """Start the ended servers of a detached stack again, and return whether there were any.
 
         Raises:
-            StackError: It does not become ready; the rest runs on.
+            StackError: a server does not become ready; the others keep running.
         """
         as_asked = self._secured in (None, before.secured)
         if before.owner is not None or not as_asked or not self._load():
@@ -296,20 +298,20 @@ class LocalStack:
         return True
 
     def _say_what_moved(self, before: Ports) -> None:
-        """Tell clients the addresses that are not what they were in the directory."""
+        """Tell the user which servers have another address than before in the directory."""
         for name, component in self._components.items():
             had, has = getattr(before, name), getattr(self._state.ports, name)
             if had not in (0, has) and not getattr(self._wanted_ports, name):
                 self._say(
-                    f"something else uses port {had}, where {name} was: it is at "
+                    f"something else uses port {had}, where {name} was: {name} is at "
                     f"{component.address} from now on"
                 )
 
     def _make_way(self, before: State) -> None:
-        """End what an earlier stack in the directory left behind, unless it is in use.
+        """End the processes that an earlier stack in the directory left behind.
 
         Raises:
-            StackError: It is in use, or there is no room for another.
+            StackError: that stack is in use, or the disk has too little room for another.
         """
         orphaned = before.owner is not None and not before.owner.alive
         running = [name for name, record in before.servers.items() if record and record.alive]
@@ -318,7 +320,7 @@ class LocalStack:
                 f"a stack runs in {self.directory} already ({', '.join(running)});"
                 " stop it with: mmbroker stack down"
             )
-        # Also what was started and never noted.
+        # This also finds processes that were started and never noted.
         if ended := processes.kill_marked(self.directory):
             self._say(f"ended {ended} processes that an earlier stack had left behind")
         free = psutil.disk_usage(str(self.directory)).free
@@ -338,14 +340,14 @@ class LocalStack:
         self._write()
 
     def _load(self) -> bool:
-        """Take up what the directory says, and return whether any server of it runs."""
+        """Read the state in the directory, and return whether any of its servers runs."""
         with self._accounting:
             self._read()
         return any(component.running for component in self._components.values())
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        """Keep the state in step with a server that is being started."""
+        """Record a server in the state while it is being started."""
         with self._accounting:
             self._read()  # another process may have restarted another server
             yield
@@ -406,7 +408,7 @@ class LocalStack:
         return {component.name: component for component in components}
 
     def _start_watchdog(self, owner: ProcessRecord) -> ProcessRecord:
-        source = Path(__file__).parents[3]  # importable also where it is not installed
+        source = Path(__file__).parents[3]  # so that it can be imported where it is not installed
         return processes.spawn(
             [
                 sys.executable,
@@ -421,7 +423,7 @@ class LocalStack:
         )
 
     def _locked(self) -> filelock.BaseFileLock:
-        """Keep other processes from starting or ending the stack in this directory."""
+        """A lock that keeps other processes from starting or ending the stack in this directory."""
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -430,7 +432,7 @@ class LocalStack:
 
 
 def _choose_ports(wanted: Ports, before: Ports) -> Ports:
-    """Take what is asked for, else what the directory had before if it is free, else any."""
+    """Choose each port: the one asked for, else the one used before if it is free, else any."""
     asked, had = asdict(wanted), asdict(before)
     spare = processes.free_ports(len(asked))
     return Ports(

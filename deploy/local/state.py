@@ -1,4 +1,4 @@
-"""What a stack writes down in its directory so that any process can find and end it."""
+"""The file in a stack's directory from which any process can find the stack and end it."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -10,7 +10,7 @@ from mmbroker.deploy.local.processes import ProcessRecord
 
 @dataclass(frozen=True)
 class Ports:
-    """The ports of a stack on the loopback interface; 0 takes a free one."""
+    """The ports of a stack on the loopback interface; 0 stands for any free one."""
 
     kafka: int = 0
     kafka_controller: int = 0
@@ -25,12 +25,12 @@ class State:
     """A stack's processes and addresses.
 
     Attributes:
-        owner: The process it must not outlive, if any.
-        watchdog: The process that sees to that.
-        ports: Its ports.
-        model_repository: Triton's models, if not an empty directory of the stack's own.
-        secured: Whether Kafka asks its clients who they are.
-        servers: Its servers by name.
+        owner: the process that the stack must not outlive; None for a detached stack.
+        watchdog: the process that ends the stack when its owner is gone.
+        ports: the ports of the stack.
+        model_repository: Triton's models; None for an empty directory in the stack's own.
+        secured: whether Kafka asks its clients who they are.
+        servers: the servers by name; None for one that was never started.
     """
 
     owner: ProcessRecord | None = None
@@ -42,7 +42,7 @@ class State:
 
     @classmethod
     def read(cls, file: Path) -> Self:
-        """Read a state; an empty one where there is none that can be read."""
+        """Read a state from a file; an empty one if the file is missing or cannot be understood."""
         try:
             raw = json.loads(file.read_text())
             repository = raw["model_repository"]
@@ -58,7 +58,7 @@ class State:
             return cls()
 
     def write(self, file: Path) -> None:
-        """Write the state, atomically."""
+        """Write the state to a file, atomically."""
         partial = file.with_suffix(".partial")
         partial.write_text(json.dumps(asdict(self), indent=2, default=str) + "\n")
         partial.replace(file)

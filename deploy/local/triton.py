@@ -1,4 +1,4 @@
-"""NVIDIA's Triton inference server, on CPU, with its Python backend."""
+"""NVIDIA's Triton inference server as a server of the stack, on CPU, with its Python backend."""
 
 import hashlib
 import re
@@ -16,16 +16,16 @@ _CHATTER = re.compile(r"[+|]|I\d{4} (?!.*pb_stub)")
 class Triton(Component):
     """The Triton server of a stack.
 
-    Every model of the repository is loaded at the start, and one that cannot be is an error; other
-    models and versions are loaded later on request, without a restart.
+    Every model of the repository is loaded at the start; the start fails if one cannot be loaded.
+    Other models and versions are loaded later on request, without a restart.
 
     Args:
-        stack_directory: As for every component.
-        port: Where gRPC clients connect.
-        http_port: Where HTTP clients connect.
-        metrics_port: Where Prometheus reads.
-        model_repository: The directory of models; by default an empty one of the stack's own.
-        changing: As for every component.
+        stack_directory: as for `Component`.
+        port: port that gRPC clients connect to.
+        http_port: port that HTTP clients connect to.
+        metrics_port: port that Prometheus reads.
+        model_repository: directory of the models; by default an empty one in the stack's own.
+        changing: as for `Component`.
     """
 
     name = "triton"
@@ -50,12 +50,12 @@ class Triton(Component):
 
     @property
     def address(self) -> str:
-        """Where gRPC clients connect."""
+        """The address for gRPC clients, host:port."""
         return f"{_HOST}:{self.port}"
 
     @property
     def metrics_url(self) -> str:
-        """Where Prometheus reads."""
+        """The URL that Prometheus reads."""
         return f"http://{_HOST}:{self.metrics_port}/metrics"
 
     @property
@@ -64,7 +64,7 @@ class Triton(Component):
         return self.port, self.http_port, self.metrics_port
 
     def command(self) -> tuple[list[str | Path], dict[str, str]]:
-        """Return how to start the server."""
+        """Make the model repository if it is missing, and return the command line and variables."""
         runtime = install_triton()
         self.model_repository.mkdir(parents=True, exist_ok=True)
         options = {
@@ -89,8 +89,8 @@ class Triton(Component):
         return [runtime.server, *arguments], runtime.variables
 
     def is_ready(self) -> bool:
-        """Ask whether the server is ready, which it is when every model is."""
-        # Imported when needed: it takes longer than everything else here.
+        """Ask the server whether it is ready, which it is when every model is."""
+        # Imported late: the import takes longer than everything else here.
         from tritonclient.grpc import InferenceServerClient
         from tritonclient.utils import InferenceServerException
 
@@ -101,11 +101,11 @@ class Triton(Component):
                 return False
 
     def clean(self) -> None:
-        """Remove the shared memory that a killed server leaves to fill the machine's."""
+        """Remove the shared memory that a killed server leaves, before it fills the machine's."""
         for region in _SHARED_MEMORY.glob(f"{self.shared_memory_prefix}*"):
             region.unlink(missing_ok=True)
 
     def diagnosis(self) -> str:
-        """Return the end of the log without its tables and what is merely informative."""
+        """Return the end of the log without its tables and informative lines."""
         lines = self.tail(100).splitlines()
         return "\n".join([line for line in lines if line and not _CHATTER.match(line)][-20:])

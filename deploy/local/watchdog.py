@@ -1,8 +1,9 @@
-"""Ends a stack when the process it belongs to is gone, however that ended.
+"""Ends a stack when the process that it belongs to has ended, for whatever reason.
 
 `python -m mmbroker.deploy.local.watchdog PID DIRECTORY` waits for the process and then kills every
-process of the stack in the directory. Servers that ask the kernel to die with their parent would
-not do: it takes the end of the thread that started them for the end of the process.
+process of the stack in the directory. It would not be enough that servers ask the kernel to end
+them with their parent: the kernel then ends them with the thread that started them, not with the
+process.
 """
 
 import contextlib

@@ -1,1 +1,1 @@
-"""What alert streams say of a galaxy."""
+"""Decides which alerts the alert streams send about a galaxy."""

@@ -1,4 +1,4 @@
-"""Alert streams: which scored galaxies pass, what counts as a change, and what is said of it."""
+"""Decides whether a scored galaxy causes an alert in a stream, of which type, and why."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Region:
 
 @dataclass(frozen=True)
 class SignificantChange:
-    """What counts as a change worth an update.
+    """The smallest changes that are worth an update.
 
     Attributes:
         redshift: change of the best redshift, in units of 1 + z.
@@ -45,16 +45,17 @@ class AlertStream:
     """One alert stream as an operator declares it; a limit that is None does not apply.
 
     Attributes:
-        name: name of the stream, part of its topic: lower-case letters, digits and hyphens.
+        name: name of the stream, which is part of its topic: lower-case letters, digits and
+            hyphens.
         format: Avro container or JSON on the wire.
         minimum_probability: least calibrated probability.
         minimum_hyperscore: least HyperScore.
         minimum_redshift: least best redshift.
         maximum_redshift: largest best redshift.
         minimum_flux_density_jy: least (sub)millimetre flux density in Jy.
-        region: where on the sky.
+        region: the part of the sky that a galaxy has to be in.
         include_simulated: whether simulated galaxies may pass.
-        update: what counts as a change worth an update.
+        update: the smallest changes that are worth an update.
     """
 
     name: str
@@ -71,15 +72,15 @@ class AlertStream:
 
 @dataclass(frozen=True)
 class LastAlert:
-    """What a stream last said of a galaxy.
+    """The last alert of a stream about a galaxy.
 
     Attributes:
         alert_id: id of the alert.
         version: version of the fingerprint that it was about.
         active: whether the galaxy is in the stream; False after a retraction.
-        redshift: best redshift then.
-        probability: probability then.
-        hyperscore: HyperScore then.
+        redshift: best redshift at that time.
+        probability: calibrated probability at that time.
+        hyperscore: HyperScore at that time.
     """
 
     alert_id: str
@@ -92,14 +93,23 @@ class LastAlert:
 
 @dataclass(frozen=True)
 class Decision:
-    """What to send: the type of alert and the reasons, a sentence each."""
+    """An alert to send: its type, and the reasons, each in one sentence."""
 
     alert_type: AlertType
     reasons: list[str]
 
 
 def decide(galaxy: Score, stream: AlertStream, last: LastAlert | None) -> Decision | None:
-    """What a stream says of a newly scored galaxy; None when there is nothing to say."""
+    """Decide which alert a stream sends about a newly scored galaxy.
+
+    Args:
+        galaxy: the scored galaxy.
+        stream: the stream.
+        last: its last alert about the galaxy; None without one.
+
+    Returns:
+        The alert to send; None when there is none.
+    """
     passed, failed = _limits(galaxy, stream)
     active = last is not None and last.active
     if failed:
@@ -111,7 +121,7 @@ def decide(galaxy: Score, stream: AlertStream, last: LastAlert | None) -> Decisi
 
 
 def alert_id(galaxy: Score, stream: AlertStream, alert_type: AlertType) -> str:
-    """The same for a repeat of the same alert, different for every other."""
+    """Id of an alert: a repeat of the same alert has the same id, every other alert another."""
     parts = (
         stream.name,
         galaxy.galaxy_id,
@@ -159,7 +169,7 @@ def _limits(galaxy: Score, stream: AlertStream) -> tuple[list[str], list[str]]:
 
 
 def _changes(galaxy: Score, significant: SignificantChange, last: LastAlert) -> list[str]:
-    """Sentences for what changed enough since the last alert."""
+    """One sentence for each value that changed significantly since the last alert."""
     changes = []
     redshift_change = abs(galaxy.redshift.best - last.redshift) / (1 + last.redshift)
     if redshift_change >= significant.redshift:

@@ -1,4 +1,4 @@
-"""An evaluation that this version does not have: always absent, and it says so."""
+"""Stands for evaluations that this version does not compute."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from mmbroker.processors.evaluations.interface import Answer, Evaluated, Evaluat
 
 @dataclass(frozen=True)
 class NotYetComputed(Evaluation):
-    """Stands in the list of evaluations under its name."""
+    """An evaluation that is always absent, with a reason that says so.
+
+    Attributes:
+        name: name under which it is published.
+    """
 
     name: str
 
     def evaluate(
         self, subjects: Sequence[Subject], answer: Answer | None = None
     ) -> list[Evaluated]:
-        """Absent for every subject."""
+        """An absent score for every subject."""
         return [Evaluated(None, "absent: this version does not compute it") for _ in subjects]

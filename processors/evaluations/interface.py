@@ -1,4 +1,4 @@
-"""What an evaluation is."""
+"""The interface of an evaluation, and what goes in and comes out of it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from mmbroker.schemas.events import Fingerprint, ModelUsed, RedshiftPosterior
 
 Arrays = Mapping[str, NDArray[Any]]
-"""Arrays by name, whose first axes are equally long."""
+"""Arrays by name, with first axes of the same length."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What an evaluation judges."""
+    """A galaxy that an evaluation judges: its fingerprint and its redshift."""
 
     fingerprint: Fingerprint
     redshift: RedshiftPosterior
@@ -25,12 +25,12 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """What an evaluation says of one subject.
+    """The result of an evaluation for one subject.
 
     Attributes:
-        score: in [0, 1]; None when it cannot be computed.
-        evidence: the numbers behind it.
-        reason: in words, what it rests on, or why it is absent.
+        score: score in [0, 1]; None when it cannot be computed.
+        reason: what the score rests on, or why it is absent, in words.
+        evidence: the numbers behind the score, by name.
     """
 
     score: float | None
@@ -40,11 +40,11 @@ class Evaluated:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model on a server answered to an evaluation's question.
+    """The answer of a model on a server to an evaluation's question.
 
     Attributes:
-        outputs: by name, with as many rows as were asked.
-        used: the model that answered: name, version, hash.
+        outputs: outputs of the model by name, with one row for each row of the question.
+        used: name, version and hash of the model that answered.
     """
 
     outputs: Arrays
@@ -54,22 +54,22 @@ class Answer:
 class Evaluation(ABC):
     """Judges a batch of galaxies.
 
-    It computes, and asks nobody itself: what it needs from a model on a server it puts as a
-    question, which the stage asks on its behalf.
+    An evaluation only computes. If it needs a model on a server, it returns a question for it, and
+    the stage asks the server.
     """
 
     name: str
     """Name under which the score is published."""
 
     identity: str = ""
-    """Names what the scores rest on besides the galaxy, the answer and the code: the hashes of
-    tables, grids or a reference set. Scores of another identity are other scores."""
+    """Hashes of what the scores rest on besides the galaxy, the answer and the code: tables, grids
+    or a reference set. Scores with another identity are other scores."""
 
     model: str = ""
-    """Name of the model on the server that it asks; empty for none."""
+    """Name of the model on a server that the question is for; empty without a question."""
 
     def question(self, subjects: Sequence[Subject]) -> Arrays:
-        """What ``model`` is asked: its inputs by name, with a row for whatever is to be asked.
+        """The question for ``model``: its inputs by name, with a row for each thing to ask.
 
         Args:
             subjects: the galaxies of a batch.
@@ -80,9 +80,12 @@ class Evaluation(ABC):
     def evaluate(
         self, subjects: Sequence[Subject], answer: Answer | None = None
     ) -> list[Evaluated]:
-        """One result for each subject, in their order, whatever else is in the batch.
+        """Judge the subjects: one result for each, in their order.
+
+        A result must not depend on the other subjects of the batch.
 
         Args:
             subjects: the galaxies of a batch.
-            answer: to ``question`` of the same subjects; None where it asks nothing, or no row.
+            answer: answer to the ``question`` for the same subjects; None if there was no question,
+                or if it had no rows.
         """

@@ -1,6 +1,6 @@
-"""How well a galaxy's data could be taken again and checked.
+"""The reproducibility index: how well a galaxy's data could be taken again and checked.
 
-The index is the plain mean of the components that can be computed, each in [0, 1]:
+The index is the unweighted mean of the components that can be computed, each in [0, 1]:
 
 =================  =================================================================================
 quality            (passed + half of semi-passed) / observations, by the observatories' own grading
@@ -16,7 +16,7 @@ observability      how high the source culminates at the better of ALMA and NOEM
                    and below, 1 at 40 deg and above
 =================  =================================================================================
 
-What is not stated counts as not done: an index of what others can rely on, not of what was meant.
+Whatever an observation does not state counts as not done, because others cannot rely on it.
 """
 
 from __future__ import annotations
@@ -100,7 +100,10 @@ def repeat_agreement(fingerprint: Fingerprint) -> float | None:
 
 
 def observability(declination_deg: float) -> float:
-    """0 where the source never rises above 20 deg at ALMA or NOEMA, 1 where it reaches 40 deg."""
+    """How high a source rises at the better of ALMA and NOEMA, in [0, 1].
+
+    It is 0 if the source culminates at 20 deg or below, 1 at 40 deg or above, and linear between.
+    """
     culmination = max(
         90.0 - abs(latitude - declination_deg) for latitude in OBSERVATORY_LATITUDES_DEG
     )

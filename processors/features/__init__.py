@@ -1,1 +1,1 @@
-"""What a spectrum or a radio map shows: the feature tree that the parser reads off it."""
+"""Makes feature trees: what the parser finds in a spectrum or in a radio map."""

@@ -1,4 +1,4 @@
-"""The continuum of a spectrum laid out in channels, taken off before lines are looked for."""
+"""Finds the continuum of a spectrum, which is subtracted before lines are searched."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from mmbroker.processors.relations import SPEED_OF_LIGHT_KM_S
 
 Array = NDArray[np.float64]
 
-_CONTINUUM_KM_S = 8000.0  # length of the straight lines that the continuum is made of
-_CONTINUUM_GAP_KM_S = 4000.0  # wider gaps part them
-_SLOPE = 0.5  # typical errors per 1,000 km/s
+_CONTINUUM_KM_S = 8000.0  # length of the straight lines that make up the continuum
+_CONTINUUM_GAP_KM_S = 4000.0  # no straight line reaches across a wider gap
+_SLOPE = 0.5  # expected scatter of slopes, in typical errors per 1,000 km/s
 _CLIP_KM_S = 300.0
 _CLIP = 3.5  # sigma
 _CLIPS = 3
@@ -20,7 +20,10 @@ _CLIPS = 3
 
 @njit(cache=True)
 def robust_scatter(values: Array, observed: NDArray[np.bool_]) -> float:
-    """1.4826 times the median of what was observed, without sign; of some 500 values at most."""
+    """1.4826 times the median absolute value of what was observed.
+
+    It is at least 0.05, and 1 with fewer than 8 values. At most some 500 of the values are used.
+    """
     kept = np.abs(values[observed])
     if len(kept) < 8:
         return 1.0
@@ -30,12 +33,15 @@ def robust_scatter(values: Array, observed: NDArray[np.bool_]) -> float:
 
 @njit(cache=True)
 def subtract_continuum(flux: Array, weight: Array, frequency_hz: Array) -> Array:
-    """The continuum: running straight lines over 8,000 km/s, from which lines are clipped.
+    """The continuum: running straight lines over 8,000 km/s, fitted without clipped lines.
 
     Args:
         flux: flux density in units of a typical error, shape (N,).
         weight: inverse variance in that unit, 0 where nothing was observed, shape (N,).
-        frequency_hz: of the channels, ascending where they were observed, shape (N,).
+        frequency_hz: frequencies of the channels, ascending where they were observed, shape (N,).
+
+    Returns:
+        The continuum in the unit of the flux, 0 where nothing was observed, shape (N,).
     """
     place = np.flatnonzero(weight > 0)
     count = len(place)
@@ -63,7 +69,7 @@ def subtract_continuum(flux: Array, weight: Array, frequency_hz: Array) -> Array
                 last += 1
             low = high = first
             for k in range(first, last):
-                # At an edge the line reaches further to the other side, and stays well determined.
+                # At an edge the line reaches further to the other side, to stay well determined.
                 start = min(velocity[k], velocity[last - 1] - _CONTINUUM_KM_S / 2)
                 stop = max(velocity[k], velocity[first] + _CONTINUUM_KM_S / 2)
                 while low < last and velocity[low] < start - _CONTINUUM_KM_S / 2:
@@ -72,12 +78,12 @@ def subtract_continuum(flux: Array, weight: Array, frequency_hz: Array) -> Array
                     high += 1
                 total = sums[high, 0] - sums[low, 0]
                 if total < 1e-3 * (used[k] + weights[k]):
-                    continue  # nothing is left: what was found before stays
+                    continue  # nothing is left, so the previous continuum stays
                 mean = (sums[high, 1] - sums[low, 1]) / total
                 centre = (sums[high, 2] - sums[low, 2]) / total
                 variance = (sums[high, 3] - sums[low, 3]) / total - centre * centre
                 product = (sums[high, 4] - sums[low, 4]) / total - centre * mean
-                # Slopes are small unless the spectrum insists: a line beside few channels does not.
+                # A prior for small slopes: a line beside few channels must not tilt the continuum.
                 slope = product / (max(variance, 0.0) + 1.0 / (total * _SLOPE**2))
                 continuum[k] = mean + slope * (velocity[k] / 1e3 - centre)
             first = last
@@ -93,7 +99,7 @@ def subtract_continuum(flux: Array, weight: Array, frequency_hz: Array) -> Array
             while high < count and velocity[high] <= velocity[k] + _CLIP_KM_S / 2:
                 high += 1
             ratio[k] = (signal[high] - signal[low]) / np.sqrt(inverse[high] - inverse[low])
-        # Where neighbours share noise, or errors are too small, chance makes higher peaks.
+        # Chance makes higher peaks where neighbours share noise or errors are too small.
         threshold = _CLIP * max(robust_scatter(ratio, weights > 0), 1.0)
         before[:] = used
         used[:] = weights
@@ -110,7 +116,7 @@ def subtract_continuum(flux: Array, weight: Array, frequency_hz: Array) -> Array
             if velocity[k] >= clipped_to:
                 used[k] = 0.0
         if (used == before).all():
-            break  # the same channels would make the same lines
+            break  # the same channels would give the same continuum
     result = np.zeros(len(flux))
     result[place] = continuum
     return result

@@ -1,9 +1,9 @@
-"""What the lines of a spectrum may be: redshifts at which the CO/[CI]/[CII] ladder explains them.
+"""Identifies the lines of a spectrum by redshifts at which the CO/[CI]/[CII] ladder explains them.
 
-An explanation of a list of lines takes one of them for one of the ladder. It is weighed by how many
-others then fall on the ladder, by their flux ratios, by lines that should have been seen and were
-not, and by how common such redshifts are among dusty galaxies. That none is of the ladder is an
-explanation too.
+An explanation of a list of lines identifies one of them with one line of the ladder, which fixes
+the redshift. Its weight depends on how many other lines then fall on the ladder, on their flux
+ratios, on expected lines that were not seen, and on how common the redshift is among dusty
+galaxies. One more explanation is that no line belongs to the ladder.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _SCATTER = relations.LINE_RATIO_SCATTER_DEX * np.log(10)
 _C = relations.SPEED_OF_LIGHT_KM_S
 
 _UNEXPLAINED = 0.1
-"""Assumed share of lines that are of something else: another galaxy, another molecule."""
+"""Assumed share of lines outside the ladder: of another galaxy or another molecule."""
 
 _SPREAD = 40.0 / _C
-"""Lines of one galaxy differ by so much in ln(frequency)."""
+"""Scatter of the lines of one galaxy about its redshift, in ln(frequency)."""
 
 _CENTRE, _WIDTH = 1.1, 0.4
-"""Assumed mean and scatter of ln(1 + z): median redshift 2, enough for field and lensed
-galaxies."""
+"""Assumed mean and scatter of ln(1 + z): the median redshift is 2, and the scatter is wide enough
+for field and lensed galaxies."""
 
 _LEAST = 0.01
 """Probability below which a candidate is left out."""
@@ -42,20 +42,20 @@ _SEEN = 4.5
 """Signal-to-noise ratio at which half of the lines are found."""
 
 _ABSENT = 0.02
-"""Assumed share of lines that are not seen whatever the ladder says."""
+"""Assumed share of lines that are not seen, however bright the ladder predicts them."""
 
 _LOG_ANY_RATIO = np.log(np.log(100.0))
-"""Unrelated fluxes differ by up to a factor of ten either way."""
+"""ln of the range of ln(flux) over which unrelated fluxes spread: a factor of ten either way."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Coverage:
-    """Where a spectrum would have shown lines, and how well.
+    """The frequencies at which a spectrum would show lines, and how faint ones.
 
-    Args:
-        frequency_hz: of the observed channels, ascending, shape (N,).
-        flux_error_jy_km_s: 1 sigma of the flux of a line of typical width there, shape (N,).
-        velocity_km_s: that it covers in all.
+    Attributes:
+        frequency_hz: frequencies of the observed channels, ascending, shape (N,).
+        flux_error_jy_km_s: 1 sigma error of the flux of a line of typical width there, shape (N,).
+        velocity_km_s: total width of the observed channels.
     """
 
     frequency_hz: Array
@@ -64,7 +64,7 @@ class Coverage:
 
     @classmethod
     def of(cls, patches: Patches) -> Coverage:
-        """That of a spectrum."""
+        """The coverage of a spectrum."""
         seen = patches.weight > 0
         width = patches.width_km_s[seen]
         error = patches.level_jy[seen] * np.sqrt(width * relations.LINE_WIDTH_KM_S)
@@ -96,7 +96,7 @@ def identified(
         for row, probability in zip(rows, share.tolist(), strict=True):
             name = int(matched[row, number])
             if name >= 0:
-                # The most probable explanation comes first and tells the redshift.
+                # The most probable explanation comes first; its redshift is reported.
                 at, sum_before = candidates.get(name, (float(np.expm1(shift[row])), 0.0))
                 candidates[name] = at, sum_before + probability
         mine = [
@@ -113,16 +113,19 @@ def log_likelihood(lines: Sequence[ParsedLine], coverage: Coverage, shift: Array
     """The ln of the likelihood of redshifts by a list of lines, up to a constant.
 
     Args:
-        lines: of one spectrum, down to improbable ones.
-        coverage: of that spectrum.
-        shift: ln(1 + z), equidistant, shape (points,).
+        lines: lines of one spectrum, improbable ones included.
+        coverage: coverage of that spectrum.
+        shift: equidistant grid of ln(1 + z), shape (points,).
+
+    Returns:
+        The ln of the likelihood, shape (points,).
     """
     if not lines:
         return np.zeros(len(shift))
     _, log_weight, mean, error = _different(lines, coverage)
     largest = log_weight.max()
     weight = np.exp(log_weight - largest)
-    # The redshifts of explanations blur by half a step of the grid; none leaves all alike.
+    # Blur redshifts by half a step of the grid. The last explanation fits all redshifts alike.
     error = np.hypot(error[:-1], 0.5 * (shift[1] - shift[0]))
     away = (shift[None, :] - mean[:-1, None]) / error[:, None]
     chance = coverage.velocity_km_s / _C
@@ -133,7 +136,13 @@ def log_likelihood(lines: Sequence[ParsedLine], coverage: Coverage, shift: Array
 def _different(
     lines: Sequence[ParsedLine], coverage: Coverage
 ) -> tuple[NDArray[np.int8], Array, Array, Array]:
-    """Explanations, each once however many of its lines lead to it; the last is none."""
+    """All different explanations; the last is that no line belongs to the ladder.
+
+    An explanation of several lines is found from each of them, but is returned once.
+
+    Returns:
+        As ``_explanations``.
+    """
     table = np.array(
         [
             (
@@ -163,18 +172,20 @@ def _different(
 def _explanations(
     lines: Array, covered_hz: Array, error: Array, chance: float
 ) -> tuple[NDArray[np.int8], Array, Array, Array]:
-    """Explanations of a list: which line is which, ln of the weight, ln(1 + z) and its error.
+    """Explain a list of lines by every identification of one of them with a line of the ladder.
 
     Args:
         lines: frequency, its relative error, flux, its relative error, probability; shape (L, 5).
-        covered_hz: frequencies observed, ascending, shape (N,).
-        error: flux error there, shape (N,).
-        chance: that is covered in ln(frequency).
+        covered_hz: observed frequencies, ascending, shape (N,).
+        error: flux error at these frequencies, shape (N,).
+        chance: total coverage in ln(frequency).
 
     Returns:
-        Index into the ladder of each line, -1 for none, shape (L * ladder + 1, L); the last says
-        that none is of the ladder. The others have shape (L * ladder + 1,); a weight is the
-        likelihood over all redshifts alike, and its ln -inf where the redshift would be negative.
+        For L * ladder + 1 explanations: the index into the ladder of each line, -1 for none, shape
+        (explanations, L); and the ln of the weight, ln(1 + z), and the error of ln(1 + z), shape
+        (explanations,) each. The last explanation is that no line belongs to the ladder. A weight
+        is the likelihood with a flat prior of redshift; its ln is -inf if the redshift is not
+        positive.
     """
     count, ladder = len(lines), len(_REST_HZ)
     matched = np.full((count * ladder + 1, count), -1, np.int8)
@@ -208,7 +219,7 @@ def _explanations(
             else:
                 total += unexplained[number]
         mean = shift_sum / weight_sum
-        # Agreement beyond what chance would bring, of which one line fixes the redshift.
+        # Count only agreement beyond chance; the first line is used up to fix the redshift.
         total -= np.log(chance * np.sqrt(weight_sum / (2 * np.pi)))
         brightness = brightness_weight = 0.0
         for k in range(ladder):
@@ -237,7 +248,7 @@ def _explanations(
             if expected - covered_hz[place - 1] < covered_hz[place] - expected:
                 place -= 1
             if abs(covered_hz[place] / expected - 1) < 1e-3:
-                # A line is missed for the noise, or because the ladder scatters.
+                # A line can be missed because of noise, or because the ladder scatters.
                 ratio = np.exp(brightness + _LOG_STRENGTH[k]) / error[place]
                 total += np.log(1 / (1 + (ratio / _SEEN) ** 3) + _ABSENT)
         log_weight[row] = total

@@ -1,7 +1,7 @@
 """Observations as the parser's networks read them.
 
-What is far from all that the networks were trained on is not given to them: no tree is better than
-one that means nothing.
+Observations that are far from all training data are not given to the networks: no feature tree is
+better than a meaningless one.
 """
 
 from __future__ import annotations
@@ -23,14 +23,16 @@ from mmbroker.processors.fingerprint.map_photometry import (
 from mmbroker.schemas.events import Observation
 
 FREQUENCIES_HZ = (75e9, 370e9)
-"""Where simulated spectra lie: the receivers from 3 to 0.85 mm."""
+"""Range of the simulated spectra of the training: the receivers from 3 to 0.85 mm."""
 
 WIDEST_CHANNEL_KM_S = 250.0
 MOST_PATCHES = 2048
-"""All of the range in the narrowest channels, which is 1,870, and some gaps."""
+"""Enough for the whole range in the narrowest channels, which takes 1,870, and some gaps."""
 
 LEAST_OBSERVED = 0.4
-"""Share of the network's square that lies in a map: simulated maps are 8 beams wide or more."""
+"""Least share of the network's square that must lie in a map.
+
+The simulated maps of the training are at least 8 beams wide."""
 
 FEWEST_PIXELS_PER_BEAM = 2.0
 FAINTEST_PEAK = 4.0
@@ -39,12 +41,13 @@ FAINTEST_PEAK = 4.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SourceInMap:
-    """A map around its source.
+    """The network's input for a map around its source.
 
-    Args:
-        input: of the network.
-        x_arcsec: offset of the source from the middle of the map along its columns.
-        y_arcsec: along its rows.
+    Attributes:
+        input: input of the network.
+        x_arcsec: offset of the source from the middle of the map in the direction in which the
+            column number grows.
+        y_arcsec: offset in the direction in which the row number grows.
     """
 
     input: MapInput
@@ -53,9 +56,11 @@ class SourceInMap:
 
 
 def spectrum_input(observation: Observation) -> Patches | None:
-    """The spectrum of a valid observation in the barycentric frame.
+    """The spectrum of a valid observation, in the barycentric frame, as input of the network.
 
-    None without one, where fewer than eight channels were observed, and off the network's range.
+    Returns:
+        The spectrum; None without one, outside of the network's range of frequencies, with fewer
+        than eight observed channels, with channels wider than the limit, and with too many patches.
     """
     spectrum = observation.spectrum
     if spectrum is None:
@@ -78,10 +83,11 @@ def spectrum_input(observation: Observation) -> Patches | None:
 
 
 def source_in_map(observation: Observation) -> SourceInMap | None:
-    """The map of a valid observation around its position.
+    """The map of a valid observation around its position, as input of the network.
 
-    None without one, where the map is blank, too small or too coarse, and where nothing in it is as
-    bright as what the network was trained on.
+    Returns:
+        The map; None without one, if the map is blank, too small or too coarse, and if nothing in
+        it is as bright as the sources of the training.
     """
     continuum_map = observation.continuum_map
     if continuum_map is None:

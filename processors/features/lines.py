@@ -1,4 +1,4 @@
-"""From the outputs of the parser's network to lines and continuum segments. Pure."""
+"""Converts outputs of the parser's network to lines and continuum segments."""
 
 from __future__ import annotations
 
@@ -20,43 +20,48 @@ SHAPES = ("gaussian", "double-horned", "blended")
 
 PRESENCE, COVERED, OFFSET, WIDTH, FLUX, SHAPE = 0, 1, 2, 4, 6, 8
 OUTPUTS = SHAPE + len(SHAPES)
-"""Of each channel: logits that a line has its middle near, and that a line covers the channel; then
-mean and ln of the error of the offset to the line's middle in units of ``UNIT_KM_S``, of ln(width /
-UNIT_KM_S), and of ln(flux / (error of a channel sqrt(channel width UNIT_KM_S))); logits of the
-shapes."""
+"""Outputs of the network for each channel.
+
+There are two logits: that the middle of a line is near, and that a line covers the channel. Then
+follow mean and ln of the error of three quantities: the offset of the line's middle in units of
+``UNIT_KM_S``, ln(width / UNIT_KM_S), and ln(flux / (error of a channel * sqrt(channel width *
+UNIT_KM_S))). The logits of the shapes are last."""
 
 UNIT_KM_S = 300.0
 
 LOG_ERRORS = (-5.0, 1.0)
-"""Limits of the ln of errors."""
+"""Lowest and highest ln of an error."""
 
 _APART = 0.45
-"""Two lines are apart by more than so much of the sum of their widths."""
+"""Two lines are separate if they are at least this fraction of the sum of their widths apart."""
 
 _UNRESOLVED = 1.5
-"""Nor are two lines told apart within so many channels."""
+"""Two lines are not separate within this number of channels."""
 
 _LEAST_CONTINUUM = 8  # channels
 _BLOCK = 8  # channels of the shortest blocks over which noise is averaged
-_FEWEST_BLOCKS = 4  # whose scatter means something
+_FEWEST_BLOCKS = 4  # fewer do not give a useful scatter
 
 _EXCESS_EXPONENT = 1.5
-"""Of what long blocks scatter beyond their errors: what ripples do to a segment as a whole cannot
-be seen within it, but goes with what can. Assumed: of some tried on simulated spectra (seed 987001,
-which neither trained nor judges the parser), that with which 68 % of errors are as stated."""
+"""Exponent on the excess scatter of long blocks over their errors.
+
+The effect of ripples on the mean of a segment cannot be seen within the segment, but it grows with
+the excess that can be seen. Assumed: of several values that were tried on simulated spectra (seed
+987001, which is used neither for training nor for judging the parser), with this one 68 % of the
+means are within the stated errors."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LineCalibration:
-    """What validation found: how logits become probabilities, and by what errors are scaled.
+    """Calibration on validation data: probabilities of logits, and factors on errors.
 
-    Args:
+    Attributes:
         logit: ascending logits, shape (points,).
-        probability: of a line, non-decreasing, shape (points,).
-        detection_logit: threshold of what is reported.
+        probability: probability of a line at these logits, non-decreasing, shape (points,).
+        detection_logit: lowest logit of a line that is reported.
         error_logit: ascending logits, shape (steps,).
-        error_scale: by which errors of frequency, width and flux are multiplied there, shape
-            (steps, 3); what is fainter is harder to measure than the network knows.
+        error_scale: factors on the errors of frequency, width and flux at these logits, shape
+            (steps, 3). Faint lines are harder to measure than the network knows.
     """
 
     logit: Array
@@ -67,10 +72,10 @@ class LineCalibration:
 
     @classmethod
     def from_card(cls, stored: Mapping[str, Any]) -> LineCalibration:
-        """The one on a model's card.
+        """Read the calibration on a model's card.
 
         Raises:
-            LookupError, TypeError, ValueError: it is none.
+            LookupError, TypeError, ValueError: the content is not a calibration.
         """
         found = cls(
             np.array(stored["logit"], float),
@@ -101,10 +106,10 @@ def lines_of(
 
     Args:
         patches: the spectrum.
-        outputs: of the network, shape (N, OUTPUTS) or more rows.
-        calibration: of them.
-        least_logit: least logit of a line; by default that of the calibration.
-        most: how many, the most probable ones; None for any number.
+        outputs: outputs of the network, shape (at least N, OUTPUTS).
+        calibration: calibration of the outputs.
+        least_logit: lowest logit of a line; by default that of the calibration.
+        most: largest number of lines, of which the most probable are kept; None for any number.
     """
     threshold = calibration.detection_logit if least_logit is None else least_logit
     presence = outputs[: len(patches.flux_jy), PRESENCE].astype(float)
@@ -163,7 +168,7 @@ def _line(
 
 
 def continuum_of(patches: Patches, outputs: Array32) -> list[ContinuumSegment]:
-    """The continuum of each stretch of a spectrum, from the channels that no line covers."""
+    """The continuum of each regular stretch of a spectrum, from channels that no line covers."""
     found = _segments(
         patches.frequency_hz / 1e9,
         patches.flux_jy + patches.continuum_jy,
@@ -186,7 +191,7 @@ def _segments(
     stretch: NDArray[np.int64],
     covered: Array32,
 ) -> list[tuple[float, float, float, float, float, float]]:
-    """The straight line through each regular stretch, see ``_segment``."""
+    """The straight line through each regular stretch; see ``_segment``."""
     found = []
     first = 0
     for last in range(1, len(stretch) + 1):
@@ -206,8 +211,9 @@ def _segment(
     """The straight line through the channels of a stretch that no line covers.
 
     Returns:
-        Lowest and highest frequency observed, mean at the inverse-variance mean frequency, its
-        error, slope, and the share of channels that were used, which is 0 where there are too few.
+        Lowest and highest observed frequency, the mean (which holds at the inverse-variance mean
+        frequency), its error, the slope, and the share of the observed channels that were used.
+        With too few channels all are 0.
     """
     seen = np.flatnonzero(weight > 0)
     used = np.flatnonzero((weight > 0) & (covered < 0))
@@ -228,10 +234,10 @@ def _segment(
 
 @njit(cache=True)
 def _excess(scaled: Array) -> float:
-    """By how much a mean is more uncertain than independent errors say; at least 1.
+    """Factor by which the error of a mean exceeds that of independent channels; at least 1.
 
-    Neighbours share noise, and there are ripples: blocks of channels scatter more than their errors
-    say, most at the length that fits.
+    Neighbours share noise, and there are ripples. So the means of blocks of channels scatter more
+    than their errors say. The length of block with the largest excess is used.
 
     Args:
         scaled: deviations in units of their errors, shape (channels,).

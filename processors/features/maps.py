@@ -1,4 +1,4 @@
-"""Radio maps for the parser's network, and from its outputs to morphology and components."""
+"""Converts radio maps to inputs of the parser's network, and its outputs to morphologies."""
 
 from __future__ import annotations
 
@@ -17,34 +17,37 @@ MORPHOLOGIES = ("compact", "extended", "double", "jet")
 
 SIDE = 36
 PIXELS_PER_BEAM = 3.0
-"""The network sees a square of 12 beams around the middle of the map."""
+"""The network sees a square of SIDE pixels, which is 12 beams wide."""
 
 PATCH = 4
 CELLS = 2
-"""A patch of 4 x 4 pixels answers for 2 x 2 cells, each two thirds of a beam wide."""
+"""A patch of 4 x 4 pixels has outputs for 2 x 2 cells, each two thirds of a beam wide."""
 
 CELL_PIXELS = PATCH // CELLS
 CELL_GRID = SIDE // CELL_PIXELS
 MAP_INPUTS = 4
-"""Axis ratio of the beam, cosine and sine of twice its angle, ln of the peak over the noise."""
+"""Number of inputs besides the pixels: the axis ratio of the beam, cosine and sine of twice its
+angle, and ln(peak / noise) / 3 - 1."""
 
 PRESENCE, X, Y, FLUX, LOG_ERROR = 0, 1, 2, 3, 4
 CELL_OUTPUTS = 5
-"""Of each cell: logit of a component, its offset from the cell's middle in cells, ln of its flux
-over the noise in a beam, ln of the error of that."""
+"""Outputs for each cell: the logit that it has a component, the component's offset in x and y from
+the middle of the cell in cells, ln(flux / noise in a beam), and the ln of the relative error of the
+flux."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MapInput:
     """One map as the network reads it.
 
-    Args:
-        pixels: over the noise, compressed, float32, shape (SIDE, SIDE); 0 outside of the map.
-        beam: float32, shape (MAP_INPUTS,).
-        noise_jy: 1 sigma in Jy/beam.
+    Attributes:
+        pixels: compressed ratios of pixel to noise, float32, shape (SIDE, SIDE); 0 outside of the
+            map.
+        beam: inputs besides the pixels, see ``MAP_INPUTS``, float32, shape (MAP_INPUTS,).
+        noise_jy: 1 sigma noise in Jy/beam.
         beam_arcsec: geometric mean of the beam's full widths at half maximum.
         peak: signal-to-noise ratio of the brightest pixel, at least 1.
-        observed: share of the pixels that were observed.
+        observed: share of the network's square that was observed.
     """
 
     pixels: Array32
@@ -57,12 +60,12 @@ class MapInput:
 
 @dataclass(frozen=True, slots=True)
 class MapCalibration:
-    """What validation found.
+    """Calibration on validation data.
 
-    Args:
-        temperature: by which logits of the morphology are divided.
-        component_logit: least logit of a component.
-        flux_error_scale: by which errors of fluxes are multiplied.
+    Attributes:
+        temperature: divisor of the logits of the morphology.
+        component_logit: logit that a component has to exceed.
+        flux_error_scale: factor on the errors of fluxes.
     """
 
     temperature: float = 1.0
@@ -71,10 +74,10 @@ class MapCalibration:
 
     @classmethod
     def from_card(cls, stored: Mapping[str, Any]) -> MapCalibration:
-        """The one on a model's card.
+        """Read the calibration on a model's card.
 
         Raises:
-            LookupError, TypeError, ValueError: it is none.
+            LookupError, TypeError, ValueError: the content is not a calibration.
         """
         return cls(
             float(stored["temperature"]),
@@ -95,16 +98,19 @@ def map_input(
     """Resample a map to pixels of a third of the beam.
 
     Args:
-        image: Jy/beam, shape (height, width); pixels that are not finite were not observed.
+        image: map in Jy/beam, shape (height, width); pixels that are not finite were not observed.
         pixel_arcsec: side of a pixel.
-        beam_major_arcsec: full width at half maximum.
-        beam_minor_arcsec: likewise.
-        beam_angle_rad: of the major axis against the columns, in the sense of the rows.
-        noise_jy: 1 sigma; None measures it on the map, robustly.
-        middle: column and row that the network shall see in the middle; None for the map's own.
+        beam_major_arcsec: full width at half maximum of the beam along its major axis.
+        beam_minor_arcsec: full width at half maximum along its minor axis.
+        beam_angle_rad: angle of the major axis, from the direction of growing column number
+            towards that of growing row number.
+        noise_jy: 1 sigma noise in Jy/beam; None to measure it on the map, robustly.
+        middle: column and row in the middle of the network's square; None for the middle of the
+            map.
 
     Raises:
-        ValueError: no pixel was observed, a length is not positive, or the noise cannot be told.
+        ValueError: no pixel was observed, a length is not positive, or the noise cannot be
+            measured.
     """
     if not min(pixel_arcsec, beam_major_arcsec, beam_minor_arcsec) > 0:
         raise ValueError(
@@ -146,9 +152,14 @@ def map_input(
 
 
 def _steps(size: int, middle: float, step: float) -> Floats:
-    """From pixels to values around one of them in steps of so many, shape (SIDE, size).
+    """The matrix that resamples one axis to SIDE places, shape (SIDE, size).
 
-    Bilinear; 0 outside.
+    It interpolates linearly, and gives 0 outside of the map.
+
+    Args:
+        size: number of pixels along the axis.
+        middle: pixel in the middle of the places.
+        step: distance between places in pixels.
     """
     place = (np.arange(SIDE) - (SIDE - 1) / 2) * step + middle
     inside = np.flatnonzero((place >= 0) & (place <= size - 1))
@@ -171,9 +182,10 @@ def morphology_of(
 
     Args:
         source: the map.
-        morphology_logits: of the network, shape (MORPHOLOGIES,).
-        cells: of the network, shape (CELL_GRID, CELL_GRID, CELL_OUTPUTS), rows along y.
-        calibration: of them.
+        morphology_logits: logits of the network, shape (MORPHOLOGIES,).
+        cells: outputs of the network for the cells, shape (CELL_GRID, CELL_GRID, CELL_OUTPUTS),
+            with y along the first axis.
+        calibration: calibration of the outputs; None for none.
     """
     calibration = calibration or MapCalibration()
     logits = np.asarray(morphology_logits, float) / calibration.temperature
@@ -188,7 +200,7 @@ def morphology_of(
 
 def _components(source: MapInput, cells: Floats, calibration: MapCalibration) -> list[MapComponent]:
     logit = cells[..., PRESENCE]
-    # A cell answers for a component only if no neighbour is surer of one.
+    # A cell reports a component only if no neighbour has a higher logit.
     padded = np.full((CELL_GRID + 2, CELL_GRID + 2), -np.inf)
     padded[1:-1, 1:-1] = logit
     around = np.max(

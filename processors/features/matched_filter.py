@@ -1,9 +1,9 @@
-"""Lines by matched filtering: the conventional way, which the parser is compared with.
+"""Finds lines by matched filtering, the conventional method that the parser is compared with.
 
-Gaussians of some widths are run over a spectrum without its continuum; peaks of the signal-to-noise
-ratio over position and width are lines. In white noise of known depth nothing finds an isolated
-Gaussian line better. Errors are those of a least-squares fit in white noise (the inverse Fisher
-matrix of centre, width and amplitude).
+Gaussians of several widths are run over a spectrum without its continuum. Peaks of the
+signal-to-noise ratio over position and width are lines. In white noise of known depth no method
+finds an isolated Gaussian line better. Errors are those of a least-squares fit in white noise (the
+inverse Fisher matrix of centre, width and amplitude).
 """
 
 from __future__ import annotations
@@ -31,10 +31,13 @@ def matched_filter_lines(
 
     Args:
         patches: the spectrum.
-        least: least signal-to-noise ratio.
-        own_noise: whether noise is what each filter's output scatters by, where that is more than
-            the stated errors make it: 1.4826 times the median of its negative half, where no lines
-            are.
+        least: lowest signal-to-noise ratio of a line.
+        own_noise: whether the noise is measured on the output of each filter. It is then 1.4826
+            times the median of its negative half, which has no lines, but not less than the stated
+            errors say.
+
+    Returns:
+        The signal-to-noise ratio of each line, and the line.
     """
     weight = _without_bad_channels(patches)
     observed = weight > 0
@@ -55,7 +58,7 @@ def matched_filter_lines(
         line = _line(patches, ratios / noise[:, None], fluxes, index)
         if all(_apart(line, other) for _, other in found):
             found.append((float(best[index]), line))
-        # The line is taken off, so that its wings are no further lines.
+        # The line is subtracted, so that its wings do not become further lines.
         flux -= _profile(patches, line)
         observed = observed & (np.abs(_velocity(patches, line)) > 0.3 * line.width_km_s)
         observed[index] = False
@@ -64,7 +67,7 @@ def matched_filter_lines(
 
 
 def _filtered(patches: Patches, flux: Array, weight: Array) -> tuple[Array, Array]:
-    """Signal-to-noise ratios and fluxes of all widths at all channels, shape (widths, N)."""
+    """Signal-to-noise ratios and fluxes for all widths and channels, shape (widths, N) each."""
     both = [
         filter_signal_to_noise(flux, weight, patches.width_km_s, patches.stretch, float(width))
         for width in WIDTHS_KM_S
@@ -85,7 +88,7 @@ def _profile(patches: Patches, line: ParsedLine) -> Array:
 
 
 def _without_bad_channels(patches: Patches) -> Array:
-    """Weights without channels that stand out alone: 5 sigma, and 4 above both neighbours."""
+    """The weights, 0 for single bad channels: beyond 5 sigma and 4 sigma above both neighbours."""
     scaled = np.abs(patches.flux_jy) * np.sqrt(patches.weight)
     around = np.maximum(np.roll(scaled, 1), np.roll(scaled, -1))
     return np.where((scaled > 5) & (scaled > around + 4), 0.0, patches.weight)
@@ -113,7 +116,7 @@ def _line(patches: Patches, ratios: Array, fluxes: Array, index: int) -> ParsedL
         shift = _top(*(float(ratios[k, j]) for j in (index - 1, index, index + 1)))
     width = math.exp(log_width)
     velocity = shift * patches.width_km_s[index]
-    # The place in the layout rises with frequency.
+    # Channels are laid out by rising frequency.
     frequency = float(patches.frequency_hz[index]) * (1 + velocity / SPEED_OF_LIGHT_KM_S)
     velocity_error = math.sqrt(2) * width / FWHM_PER_SIGMA / ratio
     return ParsedLine(
@@ -131,7 +134,7 @@ def _line(patches: Patches, ratios: Array, fluxes: Array, index: int) -> ParsedL
 
 
 def _top(before: float, at: float, after: float) -> float:
-    """Where a parabola through three values has its maximum, in steps from the middle one."""
+    """Position of the maximum of a parabola through three values, in steps from the middle one."""
     bend = before - 2 * at + after
     if bend >= 0:
         return 0.0

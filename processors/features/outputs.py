@@ -14,7 +14,7 @@ from mmbroker.processors.features.patches import Array32, Patches
 from mmbroker.schemas.events import Morphology, Observation, ParsedObservation
 
 MOST_LINES = 24
-"""Of a spectrum: more are of no galaxy but of a spectrum whose errors are too small."""
+"""Most lines of a spectrum; more lines than this mean that its errors are too small."""
 
 MOST_CANDIDATES = 4
 """Of each line, the most probable ones."""
@@ -38,9 +38,9 @@ def spectrum_tree(
     Args:
         observation: with the spectrum.
         patches: the spectrum.
-        outputs: of the network, shape (N, OUTPUTS) or more rows.
-        calibration: of them.
-        model: name and version of the network.
+        outputs: outputs of the network, shape (at least N, OUTPUTS).
+        calibration: calibration of the outputs.
+        model: name, version and hash of the network, separated by blanks.
     """
     lines = lines_of(patches, outputs, calibration, most=MOST_LINES)
     if lines:

@@ -1,9 +1,10 @@
-"""A spectrum of any length, with gaps, as patches of channels for the parser's network.
+"""Divides a spectrum of any length, with gaps, into patches of channels for the parser's network.
 
-Channels are laid out on regular stretches: a small gap becomes channels without weight, a wide one,
-or another channel width, begins a new stretch at the next patch. Channels much narrower than any
-line are averaged. The continuum is taken off and Gaussian filters of some widths are run over what
-is left, so that the network judges what a matched filter sees, besides the channels themselves.
+Channels are laid out on regular stretches. A small gap becomes channels without weight. A wide gap,
+or a change of the channel width, begins a new stretch at the next patch. Channels much narrower
+than any line are averaged. The continuum is subtracted, and Gaussian filters of several widths are
+run over the rest. So the network reads the output of matched filters besides the channels
+themselves.
 """
 
 from __future__ import annotations
@@ -24,25 +25,27 @@ Array32 = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
 PATCH = 16
-"""Channels of a patch."""
+"""Number of channels of a patch."""
 
 NARROWEST_KM_S = 16.0
-"""Narrower channels are averaged in groups: no line is narrower than some 80 km/s."""
+"""Narrower channels are averaged in groups, because no line is narrower than some 80 km/s."""
 
 FILTER_WIDTHS_KM_S: Array = np.array([100.0, 180.0, 320.0, 560.0, 1000.0])
 """Full widths at half maximum of the filters."""
 
 CHANNEL_INPUTS = len(FILTER_WIDTHS_KM_S) + 3
-"""Channel over its error, the filters' signal-to-noise ratios (both compressed), whether it was
-observed, and its error relative to that around it."""
+"""Number of inputs for each channel: channel over its error and the filters' signal-to-noise ratios
+(all compressed), whether it was observed, and its error over the mean error around it, less 1."""
 
 _FREQUENCY_SCALES: Array = np.geomspace(0.01, 4.0, 10)
 PATCH_INPUTS = 2 * len(_FREQUENCY_SCALES) + 2 + len(FILTER_WIDTHS_KM_S) + 3
-"""Sine and cosine of ln(frequency), ln of the channel width, ln of the error relative to the
-median, robust scatter of the filters and of the channels, correlation of neighbours."""
+"""Number of inputs for each patch: sine and cosine of ln(frequency) at each scale, ln of the
+channel width, ln of the error over that of the whole spectrum, ln of the robust scatter of the
+filters and of the channels, and the correlation of channels with their next and second next
+neighbours."""
 
-_WIDEST_GAP = 2 * PATCH  # channels that are filled in, rather than skipped
-_ALIKE = 0.01  # by which channels of one width may differ: their frequencies are rounded
+_WIDEST_GAP = 2 * PATCH  # channels; wider gaps are skipped, not filled in
+_ALIKE = 0.01  # fraction by which equal channel widths may differ, as frequencies are rounded
 _LEAST_PADDING = 4  # channels between stretches, the reach of the network's first layers
 
 
@@ -50,18 +53,18 @@ _LEAST_PADDING = 4  # channels between stretches, the reach of the network's fir
 class Patches:
     """One spectrum laid out for the network.
 
-    P patches have N = P * PATCH channels; those without weight are gaps and padding.
+    P patches have N = P * PATCH channels. Channels without weight are gaps and padding.
 
-    Args:
+    Attributes:
         frequency_hz: middle of each channel, float64, shape (N,).
-        width_km_s: of each channel, float64, shape (N,).
+        width_km_s: width of each channel, float64, shape (N,).
         flux_jy: flux density without the continuum, float64, shape (N,).
         weight: inverse variance in Jy**-2, 0 where nothing was observed, shape (N,).
-        continuum_jy: what was taken off, shape (N,).
+        continuum_jy: the continuum that was subtracted, shape (N,).
         level_jy: error of a channel, averaged over its surroundings, shape (N,).
-        stretch: which regular stretch a channel belongs to, int, shape (N,).
-        channels: inputs of the network, float32, shape (N, CHANNEL_INPUTS).
-        patches: float32, shape (P, PATCH_INPUTS).
+        stretch: number of the regular stretch that a channel belongs to, int, shape (N,).
+        channels: inputs of the network for each channel, float32, shape (N, CHANNEL_INPUTS).
+        patches: inputs of the network for each patch, float32, shape (P, PATCH_INPUTS).
     """
 
     frequency_hz: Array
@@ -78,7 +81,7 @@ class Patches:
         return len(self.patches)
 
     def between(self, first: int, stop: int) -> Patches:
-        """Those from the first to before the last named."""
+        """The patches from ``first`` up to, but not including, ``stop``."""
         channels = slice(first * PATCH, stop * PATCH)
         return Patches(
             self.frequency_hz[channels],
@@ -99,14 +102,15 @@ def patches_of(
     """Lay out one spectrum.
 
     Args:
-        frequency_hz: strictly monotonic, shape (channels,).
-        flux_jy: flux density, shape (channels,); what is not finite was not observed.
-        error_jy: 1 sigma, shape (channels,); neither is what has no positive error.
-        most: how many patches there may be; None for any number.
+        frequency_hz: strictly monotonic frequencies, shape (channels,).
+        flux_jy: flux density, shape (channels,); a channel was not observed if it is not finite.
+        error_jy: 1 sigma error, shape (channels,); a channel was not observed if its error is not
+            finite and positive.
+        most: largest number of patches; None for any number.
 
     Raises:
-        ValueError: the shapes differ, the axis is not monotonic, fewer than eight channels were
-            observed, or there would be more patches.
+        ValueError: the shapes differ, the axis is not monotonic and positive, fewer than eight
+            channels were observed, or there would be too many patches.
     """
     frequency = np.asarray(frequency_hz, float)
     flux, error = np.asarray(flux_jy, float), np.asarray(error_jy, float)
@@ -128,12 +132,12 @@ def patches_of(
         raise ValueError(f"the spectrum has {total // PATCH} patches, more than {most}")
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         weight = 1.0 / np.square(error)
-        # In units of a typical error from here on, which keeps sums and single precision in range.
+        # From here on in units of a typical error, so that sums and float32 stay in range.
         unit = median(weight) ** -0.5
         relative = weight * unit**2
     told = np.isfinite(relative) & (relative > 0)
     if not told.all():
-        # An error so large that no weight is left, or so small that it has no bounds.
+        # Leave out errors so large that the weight is 0, or so small that it is infinite.
         return patches_of(frequency[told], flux[told], error[told], most)
     at, width, mean, weights, stretches = _averaged(
         place, spacing, stretch, total, frequency, flux / unit, relative
@@ -152,15 +156,16 @@ def patches_of(
 def batch(
     spectra: Sequence[Patches], longest: int | None = None
 ) -> tuple[Array32, Array32, Array32]:
-    """Some spectra as one batch, padded to the longest.
+    """Join spectra to one batch, padded to the longest.
 
     Args:
-        spectra: of which it is made.
-        longest: patches that they are padded to instead; at least as many as each has.
+        spectra: B spectra.
+        longest: number of patches P to pad them to; at least as many as each has. None for that of
+            the longest spectrum.
 
     Returns:
-        Channels (B, P * PATCH, CHANNEL_INPUTS), patches (B, P, PATCH_INPUTS), and which patches
-        there are (B, P), all float32.
+        Inputs for channels, shape (B, P * PATCH, CHANNEL_INPUTS); inputs for patches, shape (B, P,
+        PATCH_INPUTS); and 1 for each patch that is not padding, shape (B, P); all float32.
     """
     longest = longest or max(len(each) for each in spectra)
     channels = np.zeros((len(spectra), longest * PATCH, CHANNEL_INPUTS), np.float32)
@@ -175,13 +180,13 @@ def batch(
 
 @njit(cache=True)
 def median(values: Array) -> float:
-    """The median, in less than half of the time that numpy's own takes."""
+    """The median, compiled, which takes less than half of the time of numpy's own function."""
     return float(np.median(values))
 
 
 @njit(cache=True)
 def _layout(frequency: Array) -> tuple[Integers, Array, Integers, int]:
-    """Place of each channel in the layout, its spacing in Hz, its stretch; and the length."""
+    """Place of each channel in the layout, its spacing in Hz, its stretch; and the total length."""
     count = len(frequency)
     place = np.zeros(count, np.int64)
     spacing = np.empty(count)
@@ -213,7 +218,7 @@ def _layout(frequency: Array) -> tuple[Integers, Array, Integers, int]:
         for index in range(first, stop):
             last = steps[index - first] // group
             place[index] = offset + last
-            # Channels of equal width in velocity become wider in Hz; others are told alike.
+            # Channels equal in Hz get the same spacing; those equal in velocity grow in Hz.
             alike = abs(spacing[index] - step) < _ALIKE * step
             spacing[index] = (step if alike else spacing[index]) * group
             stretch[index] = number
@@ -247,7 +252,7 @@ def _averaged(
     source = 0
     known = 0
     for at in range(total):
-        # The next channel that was observed tells frequency and width of those before it.
+        # Find the next channel that was observed.
         while source < len(place) - 1 and place[source] < at:
             source += 1
         if weights[at] > 0:
@@ -272,12 +277,14 @@ def filter_signal_to_noise(
     Args:
         flux: flux density without the continuum in Jy, shape (N,).
         weight: inverse variance in Jy**-2, 0 where nothing was observed, shape (N,).
-        width_km_s: of the channels, shape (N,).
-        stretch: number of the regular stretch of each channel, shape (N,); it sees no other.
+        width_km_s: widths of the channels, shape (N,).
+        stretch: number of the regular stretch of each channel, shape (N,). The filter of a channel
+            uses only channels of its own stretch.
         fwhm_km_s: full width at half maximum of the line.
 
     Returns:
-        The ratio, and the flux in Jy km/s, both (N,), 0 where hardly any of a line was observed.
+        The ratio, and the flux in Jy km/s, shape (N,) each; 0 where too little of a line was
+        observed.
     """
     count = len(flux)
     ratio, integral = np.zeros(count), np.zeros(count)
@@ -290,8 +297,8 @@ def filter_signal_to_noise(
         channel = width_km_s[start]
         sigma = np.sqrt((fwhm_km_s / 2.3548) ** 2 + channel**2 / 12.0) / channel
         reach = int(np.ceil(2.5 * sigma))
-        # A Gaussian at equal steps by products alone: each ratio of neighbours is the one before
-        # times the same factor. Exponentials would take longer than all the rest.
+        # A Gaussian at equal steps needs only products: each ratio of neighbours is the previous
+        # ratio times a constant factor. Exponentials would take longer than all the rest.
         total = channel
         share, ratio_of_neighbours = 1.0, np.exp(-0.5 / sigma**2)
         factor = ratio_of_neighbours**2
@@ -300,8 +307,9 @@ def filter_signal_to_noise(
             first += 1
         while stretch[last - 1] != stretch[start]:
             last -= 1
-        # Never less than a patch, which the compiler must not know: it unrolls short loops of known
-        # length, and does not vectorise them then. Nor does it where a loop has many arrays.
+        # This is always PATCH, but the compiler must not know it: it unrolls short loops of known
+        # length and then does not vectorise them. It does not vectorise loops over many arrays,
+        # either.
         size = min(PATCH, count - start)
         for k in range(PATCH):
             signal[k] = weighted[start + k]
@@ -339,7 +347,7 @@ def filter_signal_to_noise(
 
 @njit(cache=True)
 def _compressed(values: Array) -> Array:
-    """Keep the noise as it is, and take the root of what is bright."""
+    """Compress values: small ones stay as they are, of large ones the root is taken."""
     return values / np.sqrt(1.0 + np.abs(values))
 
 

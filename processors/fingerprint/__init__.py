@@ -1,1 +1,1 @@
-"""Observations become one fingerprint per galaxy."""
+"""Makes one fingerprint for each galaxy from its observations."""

@@ -1,7 +1,7 @@
-"""What one observation adds to a fingerprint.
+"""Computes what one observation adds to a fingerprint.
 
-Everything that costs time is done here, once per observation and without the galaxy at hand: the
-spectrum is put on the grid, the map is measured. Merging is then a few additions.
+All work that takes time is done here, once for each observation and without its galaxy: the
+spectrum is put on the grid, and the map is measured. Merging is then a few additions.
 """
 
 from __future__ import annotations
@@ -49,22 +49,22 @@ _NO_CHUNKS = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Contribution:
-    """What one observation adds to a fingerprint; fields as in ``schemas.events.Fingerprint``.
+    """The contribution of one observation; fields as in ``schemas.events.Fingerprint``.
 
     Attributes:
         observation_hash: BLAKE2b-128 of the observation's id, 16 bytes.
-        position: where it was observed.
+        position: position of the observation.
         position_sums: float64, shape (4,).
         chunk_index: int32, shape (chunks,).
         chunk_weight: float64, shape (chunks, 64), Jy**-2.
         chunk_weighted_flux: float64, shape (chunks, 64), Jy**-1.
-        bands: photometry, one entry a band.
+        bands: photometry, with one entry for each band.
         maps: at most one map.
-        photometric_redshifts: at most one.
-        documents: at most one.
-        acquisition: counts of one.
-        instruments: the one instrument.
-        parsed: what the parser read off its spectrum or map; empty without one.
+        photometric_redshifts: at most one redshift.
+        documents: at most one document.
+        acquisition: counts of the one observation.
+        instruments: its one instrument.
+        parsed: the feature tree of its spectrum or map; empty if there is none.
     """
 
     observation_hash: bytes
@@ -91,7 +91,7 @@ def contribution(observation: Observation) -> Contribution:
     """What a valid observation adds to its galaxy's fingerprint.
 
     Raises:
-        UnusableError: nothing can be made of its payload.
+        UnusableError: the payload cannot be used; the message says why.
     """
     index, weight, weighted_flux = (
         _NO_CHUNKS if observation.spectrum is None else _on_grid(observation, observation.spectrum)
@@ -124,20 +124,21 @@ def spectrum_on_grid(
 ) -> tuple[Floats, Floats]:
     """Sums of inverse variance, and of inverse variance times flux density, per bin.
 
-    A channel's weight is spread over the bins that it covers in proportion to the overlap, so that
-    channels narrower and wider than a bin are both conserved. A channel is as wide as the nearer of
-    its two neighbours is far; gaps between spectral windows stay empty.
+    The weight of a channel is spread over the bins that it covers in proportion to the overlap. So
+    the total weight is conserved for channels narrower and wider than a bin. The width of a channel
+    is the distance to the nearer of its two neighbours, so that gaps between spectral windows stay
+    empty.
 
     Args:
         frequency_hz: strictly monotonic channel centres, float64, shape (channels,).
-        flux_jy: flux densities, shape (channels,); NaN is flagged.
-        error_jy: 1 sigma errors, shape (channels,); NaN is flagged.
+        flux_jy: flux densities, shape (channels,); NaN marks a flagged channel.
+        error_jy: 1 sigma errors, shape (channels,); NaN marks a flagged channel.
 
     Returns:
         Weight in Jy**-2 and weighted flux in Jy**-1, float64, shape (BINS,) each.
     """
     ascending = slice(None, None, -1 if frequency_hz[0] > frequency_hz[-1] else 1)
-    # Copies of one type and layout: for each other the pass would be compiled anew.
+    # Copies of one type and layout: numba would compile the function again for every other one.
     frequency, flux, error = (
         np.array(each[ascending], float) for each in (frequency_hz, flux_jy, error_jy)
     )
@@ -150,12 +151,16 @@ def spectrum_on_grid(
 def _summed(
     frequency_hz: Floats, flux_jy: Floats, error_jy: Floats
 ) -> tuple[Floats, Floats, Floats]:
-    """The edges of all channels, low and high of each in turn, and the sums of what is below each.
+    """The edges of all channels, low and high in turn, and the sums over channels below each edge.
 
     Args:
-        frequency_hz: ascending, else as for ``spectrum_on_grid``.
-        flux_jy: as there.
-        error_jy: as there.
+        frequency_hz: as for ``spectrum_on_grid``, but ascending.
+        flux_jy: as for ``spectrum_on_grid``.
+        error_jy: as for ``spectrum_on_grid``.
+
+    Returns:
+        Edges in Hz, sums of weight in Jy**-2, and sums of weighted flux in Jy**-1; float64, shape
+        (2 * channels,) each.
     """
     channels = len(frequency_hz)
     edge_hz, below, flux_below = np.empty((3, 2 * channels))
@@ -200,8 +205,8 @@ def _on_grid(
 def barycentric_frequency_hz(observation: Observation, spectrum: Spectrum) -> Floats:
     """The channels' frequencies in the barycentric frame in Hz, float64, shape (channels,).
 
-    Topocentric axes are corrected for the Earth's orbit; its rotation, at most 0.5 km/s, is a
-    five-hundredth of a bin and left out.
+    Topocentric axes are corrected for the Earth's orbit. Its rotation is left out: it is at most
+    0.5 km/s, a five-hundredth of a bin.
     """
     if spectrum.frame == "BARYCENTRIC":
         return spectrum.frequency_hz

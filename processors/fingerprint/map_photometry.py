@@ -1,4 +1,4 @@
-"""Flux density, peak and extent of the source in a small map."""
+"""Measures flux density, peak and extent of the source in a small map."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmbroker.processors.relations import FWHM_PER_SIGMA
 from mmbroker.schemas.events import ContinuumMap, Floats, MapStatistics
 
 MAP_FREQUENCY_STEP = 0.05
-"""Maps within so much in ln(frequency) are merged."""
+"""Width in ln(frequency) of the bins within which maps are merged."""
 
 DETECTION_SIGMAS = 5.0
 """The extent of a source is measured only above this signal-to-noise ratio of its peak."""
@@ -24,14 +24,15 @@ APERTURE_FWHM = 1.0
 """Radius of the aperture in units of the beam's full width at half maximum."""
 
 _POINT_SOURCE_FRACTION = 1.0 - 2.0 ** (-4.0 * APERTURE_FWHM**2)
-"""Share of a Gaussian beam within the aperture."""
+"""Share of a Gaussian beam that is within the aperture."""
 
 LEAST_OBSERVED_FRACTION = 0.5
-"""Less of the beam than this within the observed part of the aperture makes a map unusable."""
+"""A map is unusable if its observed part has less than this share of the light of a point source
+in the aperture."""
 
 
 class UnusableError(ValueError):
-    """A well-formed observation that nothing can be made of; the message says why."""
+    """Raised for a well-formed observation that cannot be used; the message says why."""
 
 
 def measure(
@@ -39,10 +40,10 @@ def measure(
 ) -> MapStatistics:
     """Measure the source at a position.
 
-    The flux density is summed in a circle whose radius is the beam's full width at half maximum,
-    and divided by the share of a point source that falls on the observed pixels of it: right for
-    compact sources, also at an edge or beside blank pixels, low for much extended ones. The noise
-    is the map's own where none is stated.
+    The flux density is summed in a circle whose radius is the beam's full width at half maximum. It
+    is divided by the share of a point source that falls on the observed pixels of the circle. This
+    is right for compact sources, also at an edge or beside blank pixels, and too low for very
+    extended ones. The noise is measured on the map if none is stated.
 
     Args:
         continuum_map: the map.
@@ -99,11 +100,11 @@ def measure(
 def celestial_wcs(header: str) -> Wcsprm:
     """The first two axes of a WCS, which have to be the celestial ones.
 
-    Of astropy's two classes the plain one, which reads a header in a tenth of the time. A map is
-    measured and parsed one after the other: the headers of a batch are kept in between.
+    Of astropy's two classes this is the plain one, which reads a header in a tenth of the time. The
+    result is cached, because a batch of maps is first measured and then parsed.
 
     Raises:
-        UnusableError: it cannot be read, or they are not.
+        UnusableError: the header cannot be read, or its first two axes are not celestial.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AstropyWarning)
@@ -126,11 +127,14 @@ def pixel_side_arcsec(celestial: Wcsprm) -> float:
 
 
 def angle_on_pixels_rad(celestial: Wcsprm, position_angle_deg: float) -> float:
-    """Angle of a direction on the sky against the columns of a map, in the sense of its rows.
+    """Angle on the pixels of a map of a direction on the sky.
+
+    It counts from the direction in which the column number grows towards that in which the row
+    number grows.
 
     Args:
-        celestial: of the map.
-        position_angle_deg: of the direction, from north through east.
+        celestial: coordinate system of the map.
+        position_angle_deg: position angle of the direction, from north through east.
     """
     direction = np.empty(2)
     angle = math.radians(position_angle_deg)
@@ -145,7 +149,7 @@ def pixel_of(
     """Column and row of a position, counted from 0.
 
     Raises:
-        UnusableError: the map's projection does not hold it.
+        UnusableError: the projection of the map does not reach the position.
     """
     world = np.empty((1, 2))
     world[0, celestial.lng], world[0, celestial.lat] = right_ascension_deg, declination_deg
@@ -178,10 +182,10 @@ def _deconvolved_fwhm(
     image: Floats, aperture: np.ndarray[tuple[int, ...], np.dtype[np.bool_]],
     distance_arcsec: Floats, beam_arcsec: float,
 ) -> float:  # fmt: skip
-    """Full width at half maximum in arcsec from second moments, beam taken off in quadrature.
+    """Full width at half maximum in arcsec, from second moments without the beam's.
 
-    The aperture cuts the moments of beam and source alike, so the beam's is measured in the same
-    pixels.
+    The aperture reduces the moments of beam and source alike. So the moment of the beam is measured
+    in the same pixels.
     """
     radius_squared = distance_arcsec[aperture] ** 2
     beam = _beam(distance_arcsec[aperture], beam_arcsec)

@@ -1,7 +1,8 @@
-"""A galaxy's fingerprint: found it, merge contributions into it, read it.
+"""Makes a galaxy's fingerprint, merges contributions into it, and reads it.
 
-All parts are sums, minima or maxima, so that merging is associative and commutative up to rounding
-and costs the size of the contribution, not of the history.
+Almost all parts are sums, minima or maxima. So merging is associative and commutative up to
+rounding, and its cost depends on the contribution, not on the history. The exceptions are the
+hashes of the observations and the recent sources, which are in the order of merging.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from mmbroker.schemas.events import (
 )
 
 MAX_OBSERVATIONS = 100_000
-"""Their hashes, 16 bytes each, are the one part of a fingerprint that grows with its history."""
+"""Most observations of a fingerprint: their hashes, 16 bytes each, grow with its history."""
 
 MAX_BANDS = 256
 MAX_MAPS = 256
@@ -47,17 +48,17 @@ T = TypeVar("T")
 
 
 class FingerprintFullError(ValueError):
-    """An observation would make the fingerprint larger than it may be; the message says how."""
+    """Raised when an observation would make a fingerprint too large; the message says in what."""
 
 
 def galaxy_id(founding_observation_id: str) -> str:
-    """The immutable id of the galaxy that an observation founds."""
+    """The id of the galaxy that an observation founds; it never changes."""
     digest = hashlib.blake2b(founding_observation_id.encode(), digest_size=10).digest()
     return "mm-" + base64.b32encode(digest).decode().lower()
 
 
 def empty(galaxy: str) -> Fingerprint:
-    """The fingerprint of a galaxy of which nothing is known."""
+    """The fingerprint of a galaxy without observations."""
     return Fingerprint(
         galaxy_id=galaxy,
         version=0,
@@ -82,7 +83,7 @@ def empty(galaxy: str) -> Fingerprint:
 
 
 def vacated(fingerprint: Fingerprint) -> Fingerprint:
-    """The fingerprint of a galaxy whose last observation was withdrawn: only its place is left."""
+    """The fingerprint of a galaxy whose last observation was withdrawn; it keeps its position."""
     return dataclasses.replace(
         empty(fingerprint.galaxy_id),
         right_ascension_deg=fingerprint.right_ascension_deg,
@@ -99,16 +100,16 @@ def merge(
 ) -> Fingerprint:
     """The fingerprint with one more observation; its version grows by one.
 
-    The caller sees to it that an observation is merged once: a repeat would count twice.
+    The caller must merge an observation only once, because a repeat would count twice.
 
     Args:
-        fingerprint: the galaxy's so far, or ``empty``.
-        added: what the observation contributes.
-        source: where it was read.
+        fingerprint: fingerprint of the galaxy so far, or ``empty``.
+        added: contribution of the observation.
+        source: where the observation was read.
         candidates: other galaxies that it could belong to, when the association is ambiguous.
 
     Raises:
-        FingerprintFullError: a list of bounded length would grow beyond it.
+        FingerprintFullError: a list would grow beyond its largest length.
     """
     if fingerprint.acquisition.observations >= MAX_OBSERVATIONS:
         raise FingerprintFullError(f"the fingerprint holds {MAX_OBSERVATIONS} observations already")
@@ -156,13 +157,13 @@ def observation_hashes(fingerprint: Fingerprint) -> list[bytes]:
 
 
 def takes_tree(fingerprint: Fingerprint, time_mjd: float, observation_id: str) -> bool:
-    """Whether the feature tree of an observation would be among the newest ones, which are kept."""
+    """Whether the feature tree of an observation is new enough to be kept."""
     kept = fingerprint.parsed
     return len(kept) < MAX_PARSED or _tree_key(kept[0]) < (time_mjd, observation_id)
 
 
 def with_tree(fingerprint: Fingerprint, tree: ParsedObservation) -> Fingerprint:
-    """The fingerprint with one more feature tree, of an observation that is merged already."""
+    """The fingerprint with the feature tree of an observation that is merged already."""
     return dataclasses.replace(fingerprint, parsed=_newest_parsed(fingerprint.parsed, [tree]))
 
 
@@ -171,16 +172,16 @@ def build(
     observations: Iterable[Observation],
     trees: Mapping[str, ParsedObservation] | None = None,
 ) -> Fingerprint:
-    """The fingerprint of observations that are known to be of one galaxy.
+    """Make the fingerprint of observations that are known to be of one galaxy.
 
     Args:
-        galaxy: its id.
-        observations: in the order of merging.
-        trees: feature trees by the ids of observations, those of others too.
+        galaxy: id of the galaxy.
+        observations: its observations, in the order of merging.
+        trees: feature trees by the ids of observations; other observations may be among them.
 
     Raises:
-        UnusableError: nothing can be made of an observation.
-        FingerprintFullError: they exceed what a fingerprint holds.
+        UnusableError: an observation cannot be used.
+        FingerprintFullError: the observations exceed what a fingerprint can hold.
     """
     fingerprint = empty(galaxy)
     for offset, observation in enumerate(observations):
@@ -194,7 +195,7 @@ def build(
 
 
 def mean_position(position_sums: Floats) -> Position:
-    """The inverse-variance mean position of ``Fingerprint.position_sums``."""
+    """The inverse-variance mean position, from ``Fingerprint.position_sums``."""
     x, y, z, weight = position_sums.tolist()
     right_ascension = math.degrees(math.atan2(y, x)) % 360.0
     declination = math.degrees(math.atan2(z, math.hypot(x, y)))
@@ -202,7 +203,7 @@ def mean_position(position_sums: Floats) -> Position:
 
 
 def position(fingerprint: Fingerprint) -> Position:
-    """Where the galaxy is."""
+    """The position of the galaxy, with its error."""
     return Position(
         fingerprint.right_ascension_deg,
         fingerprint.declination_deg,
@@ -230,7 +231,7 @@ def _merge_lists(
     combine: Callable[[T, T], T],
     limit: float = math.inf,
 ) -> list[T]:
-    """Combine two lists entry by entry, ascending by key."""
+    """Combine the entries of two lists that have the same key; the result ascends by key."""
     if not added:
         return merged
     entries = {key(each): each for each in merged}
@@ -305,7 +306,7 @@ def _tree_key(tree: ParsedObservation) -> tuple[float, str]:
 
 
 def _same_document(one: Document, other: Document) -> Document:
-    """One of two descriptions of the document at one address, whatever their order."""
+    """Choose one of two descriptions of the document at one address, whatever their order."""
     return max(one, other, key=lambda each: (each.sha256 or "", each.title or "", each.media_type))
 
 
@@ -328,7 +329,7 @@ _SUMMED = [
 
 
 def _smallest(one: list[str], other: Iterable[str], count: int) -> list[str]:
-    """The smallest so many of two sets of names: does not depend on the order of merging."""
+    """The smallest names of two sets, at most ``count``; their order of merging does not matter."""
     if set(other) <= set(one):
         return one
     return sorted({*one, *other})[:count]

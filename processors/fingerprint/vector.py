@@ -1,13 +1,13 @@
-"""The fixed-length view of a fingerprint that the networks read.
+"""Converts fingerprints to the vectors of fixed length that the networks read.
 
-A vector is three blocks, one after the other:
+A vector has three blocks:
 
-* ``BROADBAND``: flux density in canonical wavelength intervals from the ultraviolet to metre waves,
-  the inverse-variance mean of the bands and maps within each;
+* ``BROADBAND``: flux densities in canonical wavelength intervals from the ultraviolet to metre
+  waves, each the inverse-variance mean of the bands and maps in its interval;
 * ``SPECTRUM``: the spectrum in elements of ``BINS_PER_ELEMENT`` bins of the frequency grid, min-max
   scaled within its spectral window (an ALMA receiver band);
-* ``WINDOW_LIMITS``: the minimum and the maximum of every window, which make the scaling of
-  the spectrum invertible from the vector alone.
+* ``WINDOW_LIMITS``: the minima and the maxima of all windows. With them the scaling of the spectrum
+  can be inverted from the vector alone.
 
 Flux densities are compressed to asinh(flux density / depth), the scale of Lupton, Gunn & Szalay
 (1999, AJ 118 1406): linear within the noise, where fluxes may be negative, and logarithmic above.
@@ -45,11 +45,11 @@ WAVELENGTH_EDGES_UM: Floats = np.array(
         *(4e3, 1e4, 1.6e4, 2.5e4, 4.8e4, 8e4, 1.4e5, 3e5, 6.5e5, 1.2e6),
     ]
 )
-"""Edges in µm of the canonical intervals, between the common bands; shape (BROADBAND + 1,)."""
+"""Edges in µm of the canonical intervals, between the common bands; shape (intervals + 1,)."""
 
 BINS_PER_ELEMENT = 8
 NOISIEST_ELEMENT = 4.0
-"""An element noisier than the best of its window by more than this factor is masked."""
+"""An element is masked if it is noisier than the best of its window by more than this factor."""
 
 _MICRON_HZ = SPEED_OF_LIGHT_KM_S * 1e9
 _ELEMENTS_PER_CHUNK = CHUNK_BINS // BINS_PER_ELEMENT
@@ -64,7 +64,7 @@ ELEMENT_CENTRES_HZ: Floats = np.exp(np.log(CENTRES_HZ).reshape(-1, BINS_PER_ELEM
 WINDOW_OF_ELEMENT: Indices = np.searchsorted(
     RECEIVER_BAND_EDGES_HZ, ELEMENT_CENTRES_HZ, side="right"
 ).astype(np.int64)
-"""Spectral window that holds each element; shape (elements,)."""
+"""Index of the spectral window that each element is in; shape (elements,)."""
 
 WINDOWS = len(RECEIVER_BAND_EDGES_HZ) + 1
 _INTERVALS = len(BROADBAND_CENTRES_HZ)
@@ -79,15 +79,15 @@ LENGTH = WINDOW_LIMITS.stop
 REDSHIFT_CELLS = 32
 HIGHEST_REDSHIFT = 12.0
 REDSHIFT_EDGES: Floats = np.expm1(np.linspace(0.0, np.log1p(HIGHEST_REDSHIFT), REDSHIFT_CELLS + 1))
-"""Edges of the condition's cells, equal in ln(1 + z); shape (REDSHIFT_CELLS + 1,)."""
+"""Edges of the cells of ``condition``, equal in ln(1 + z); shape (REDSHIFT_CELLS + 1,)."""
 
 _FIRST_ELEMENT = np.searchsorted(WINDOW_OF_ELEMENT, np.arange(WINDOWS))
 
 
 def depth_jy(frequency_hz: Floats) -> Floats:
-    """Depth of deep surveys in Jy, by which flux densities are scaled.
+    """Depth of deep surveys in Jy, which is the scale of flux densities.
 
-    Between the measured depths it is a power law of frequency, beyond them constant.
+    Between the measured depths it is a power law of frequency; beyond them it is constant.
     """
     frequencies, depths = np.array(DEEP_SURVEY_DEPTHS).T
     depth: Floats = np.exp(np.interp(np.log(frequency_hz), np.log(frequencies), np.log(depths)))
@@ -102,7 +102,7 @@ WINDOW_DEPTH_JY = depth_jy(ELEMENT_CENTRES_HZ[_FIRST_ELEMENT])
 class FingerprintVectors:
     """Vectors of N galaxies.
 
-    Args:
+    Attributes:
         values: scaled flux densities, float32, shape (N, LENGTH); 0 where nothing was observed.
         mask: 1 where something was observed, else 0; float32, shape (N, LENGTH).
     """
@@ -115,17 +115,17 @@ class FingerprintVectors:
 
     @property
     def observed(self) -> NDArray[np.bool_]:
-        """Galaxies with any flux at all; of the others a network can say nothing. Shape (N,)."""
+        """Whether each galaxy has any flux; a network can say nothing of the others. Shape (N,)."""
         return np.asarray(self.mask.any(axis=1))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FluxDensities:
-    """What vectors hold, in Jy; NaN where nothing was observed.
+    """The flux densities of vectors in Jy; NaN where nothing was observed.
 
-    Args:
-        broadband: shape (N, intervals), at ``BROADBAND_CENTRES_HZ``.
-        spectrum: shape (N, elements), at ``ELEMENT_CENTRES_HZ``.
+    Attributes:
+        broadband: flux densities at ``BROADBAND_CENTRES_HZ``, shape (N, intervals).
+        spectrum: flux densities at ``ELEMENT_CENTRES_HZ``, shape (N, elements).
     """
 
     broadband: Floats
@@ -173,11 +173,11 @@ def unscale(vectors: FingerprintVectors) -> FluxDensities:
 
 
 def condition(posteriors: Sequence[RedshiftPosterior]) -> Float32:
-    """What the networks are told of the conventional redshift.
+    """The condition that the networks read: the conventional redshift.
 
     Returns:
-        The square root of the probability within each of ``REDSHIFT_CELLS`` cells, which keeps
-        broad posteriors visible beside narrow ones; float32, shape (N, REDSHIFT_CELLS). Redshifts
+        The square root of the probability in each of ``REDSHIFT_CELLS`` cells, float32, shape (N,
+        REDSHIFT_CELLS). The root keeps broad posteriors visible beside narrow ones. Redshifts
         beyond ``HIGHEST_REDSHIFT`` count in the last cell.
     """
     probability = np.zeros((len(posteriors), REDSHIFT_CELLS))
@@ -244,7 +244,7 @@ def _spectrum(fingerprints: Sequence[Fingerprint]) -> Floats:
 
 
 def _mean(weighted: Floats, weight: Floats) -> Floats:
-    """Quotient of two sums, NaN where the second is 0."""
+    """Divide sums by sums of weight; NaN where the weight is 0."""
     mean = np.full(weight.shape, np.nan)
     np.divide(weighted, weight, out=mean, where=weight > 0)
     return mean

@@ -1,5 +1,5 @@
-"""Files of published measurements, read as observations.
+"""Reads observations from files of published measurements.
 
-Tables through a mapping of their columns (``tables``, ``mapping``, ``mappings/``), one-dimensional
-spectra (``spectra``) and map cut-outs (``maps``).
+The files are tables, with a mapping of their columns (``tables``, ``mapping``, ``mappings/``),
+one-dimensional spectra (``spectra``) and map cut-outs (``maps``).
 """

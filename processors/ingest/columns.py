@@ -1,4 +1,4 @@
-"""The columns of a table and of those it is joined with, as arrays and templates."""
+"""Reads the columns of a table, and of tables joined to it, as numbers, texts and templates."""
 
 from __future__ import annotations
 
@@ -33,18 +33,19 @@ _NO_NUMBER = frozenset({"", "-", "--", "---", "...", "nan", "null", "none", "n/a
 
 
 class Columns:
-    """The columns that a mapping names.
-
-    Attributes:
-        rows: number of rows of the first table.
-        problems: by index of the row, why a cell of it cannot be read.
+    """The columns of a table and of the tables joined to it.
 
     Args:
         path: the first table.
-        mapping: what its columns mean, and what it is joined with.
+        mapping: the meaning of its columns, and the tables to join.
+
+    Attributes:
+        rows: number of rows of the first table.
+        problems: reasons why cells cannot be read, by index of the row.
 
     Raises:
-        MappingError: a table cannot be read, or a key to join by is not unique.
+        MappingError: a table cannot be read, it has no column for the key of a join, or the key is
+            not unique.
     """
 
     def __init__(self, path: Path, mapping: Mapping) -> None:
@@ -61,7 +62,7 @@ class Columns:
 
     @property
     def names(self) -> list[str]:
-        """Of the columns, those of joined tables with their prefix."""
+        """Names of all columns; those of joined tables have their prefix."""
         return list(self._columns)
 
     def _join(self, key: str, join: Join) -> None:
@@ -105,20 +106,20 @@ class Columns:
         return numbers
 
     def measured(self, key: str, column: str, missing: Sequence[float] | None = None) -> Numbers:
-        """As ``numbers``, with NaN also where the value means *not observed*."""
+        """As ``numbers``, but also NaN where the value means *not observed*."""
         numbers: Numbers = self.numbers(key, column).copy()
         numbers[self.is_missing(numbers, missing)] = np.nan
         return numbers
 
     def is_missing(self, numbers: Numbers, missing: Sequence[float] | None = None) -> Flags:
-        """Where numbers equal one of the values that mean *not observed*; not where NaN."""
+        """Whether each number is one of the values that mean *not observed*; False for NaN."""
         flags: Flags = np.zeros(len(numbers), dtype=bool)
         for value in self._mapping.missing if missing is None else missing:
             flags |= np.isclose(numbers, value, rtol=1e-6, atol=0.0)
         return flags
 
     def constant_or_column(self, key: str, value: float | str) -> Numbers:
-        """A constant repeated, or the column that the text names."""
+        """A constant, repeated for each row, or the column with the given name."""
         if isinstance(value, str):
             return self.measured(key, value)
         return np.full(self.rows, float(value))
@@ -132,12 +133,12 @@ class Columns:
         return self._column(key, column).dtype.kind in "USO"
 
     def unit(self, key: str, column: str) -> u.UnitBase | None:
-        """The unit that the table states for a column, if it does."""
+        """The unit that the table states for a column; None if it states none."""
         unit = self._column(key, column).unit
         return None if unit is None or isinstance(unit, u.UnrecognizedUnit) else unit
 
     def template(self, key: str, template: str) -> Callable[[int], str]:
-        """A function from the index of a row to the template filled from its columns."""
+        """A function that fills a template from the columns of the row with a given index."""
         parts = []
         try:
             parsed = list(string.Formatter().parse(template))
@@ -171,7 +172,7 @@ class Columns:
         self.problems.setdefault(index, []).append(problem)
 
     def wrong(self, key: str, reason: str) -> MappingError:
-        """The error that says what is wrong with a key of the mapping."""
+        """Make an error that says what is wrong with a key of the mapping."""
         return MappingError(f"{self._path}, mapping {self._mapping.name}: {key} {reason}")
 
     def _no_column(self, key: str, column: str, path: Path, there: list[str]) -> MappingError:

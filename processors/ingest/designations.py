@@ -1,8 +1,8 @@
-"""Positions from the designations of sources.
+"""Reads positions from the designations of sources.
 
-A designation as the IAU recommends it holds the source's truncated coordinates: from
-``H-ATLASJ083051.0+013224`` follow 08h30m51.0s, +01d32m24s and, as digits were cut off rather than
-rounded, half a unit of the last digit to be added.
+A designation as the IAU recommends it contains the truncated coordinates of the source:
+``H-ATLASJ083051.0+013224`` stands for 08h30m51.0s, +01d32m24s. Half a unit of the last digit is
+added, because digits are cut off and not rounded.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class DesignatedPosition(NamedTuple):
 
     Attributes:
         right_ascension_deg, declination_deg: position in degrees.
-        error_arcsec: standard deviation on the worse axis of what truncation leaves open.
+        error_arcsec: 1 sigma error due to the truncation, on the worse axis.
     """
 
     right_ascension_deg: float
@@ -31,7 +31,7 @@ class DesignatedPosition(NamedTuple):
 
 
 def position_in(designation: str) -> DesignatedPosition | None:
-    """The position in a designation such as ``SMMJ123711+622212``, or None without a full one."""
+    """The position in a designation such as ``SMMJ123711+622212``; None without a full position."""
     found = _DESIGNATION.search(designation.translate(_MINUS_SIGNS))
     if found is None:
         return None

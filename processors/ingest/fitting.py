@@ -1,7 +1,7 @@
-"""Which included mapping a table fits, and how much of a mapping.
+"""Finds the included mapping that fits a table, and the parts of a mapping that it has columns for.
 
-For evaluations, which ask less of a table than publishing it does: what it has no column for is
-left out, and named.
+This is for evaluations, which need less of a table than its publication does. Parts without a
+column are left out and reported.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from mmbroker.processors.ingest.mapping import (
 
 
 def fitting_mapping(path: Path) -> Mapping:
-    """The mapping for a table: by its name, else the included one that fits its columns best.
+    """Find the mapping for a table: by its name, else the included one that fits its columns best.
 
     Raises:
-        NoMappingError: there is none, or more than one fit as well.
-        MappingError: the one beside it is not a mapping.
+        NoMappingError: no mapping fits, or several fit equally well.
+        MappingError: the file beside the table is not a mapping.
     """
     try:
         return find_mapping(path)
@@ -33,7 +33,7 @@ def fitting_mapping(path: Path) -> Mapping:
         left_out: dict[str, int] = {}
         for name in included():
             mapping = load_mapping(name)
-            # Names that the mapping gives to the columns fit any table.
+            # A mapping that itself gives names to the columns would fit any table.
             if mapping.table.columns is None and _has_what_all_need(path, mapping):
                 left_out[name] = len(without_absent(path, mapping)[1])
         best = [name for name, count in left_out.items() if count == min(left_out.values())]
@@ -43,7 +43,7 @@ def fitting_mapping(path: Path) -> Mapping:
 
 
 def _has_what_all_need(path: Path, mapping: Mapping) -> bool:
-    """Whether a table has identities, positions, spectroscopic redshifts and some photometry."""
+    """Whether a table has ids, positions, spectroscopic redshifts and some photometry."""
     try:
         there = set(Columns(path, mapping).names)
     except MappingError:
@@ -58,10 +58,10 @@ def _has_what_all_need(path: Path, mapping: Mapping) -> bool:
 
 
 def without_absent(path: Path, mapping: Mapping) -> tuple[Mapping, list[str]]:
-    """A mapping without the bands and published redshifts that a table has no columns for.
+    """Leave out the bands and published redshifts of a mapping that a table has no columns for.
 
     Returns:
-        That, and what was left out and why.
+        The rest of the mapping, and messages that say what was left out and why.
 
     Raises:
         MappingError: the table cannot be read.

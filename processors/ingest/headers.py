@@ -1,4 +1,4 @@
-"""What the header of a file says of an observation: where, when, with what, of which project."""
+"""Reads position, time, instrument and project of an observation from the header of a file."""
 
 from __future__ import annotations
 
@@ -21,32 +21,36 @@ from mmbroker.schemas.events import Acquisition, Observation, Quality, SpectralF
 Header = Mapping[str, Any]
 
 BEAM_FRACTION_OF_POSITION_ERROR = 0.1
-"""Position error as a fraction of the beam where none is given: that of a source detected at a
-signal-to-noise ratio of 5, from beam / (2 S/N)."""
+"""Position error as a fraction of the beam, where none is given.
+
+It is that of a source with a signal-to-noise ratio of 5, from beam / (2 S/N)."""
 
 
 class HeaderError(ValueError):
-    """A header lacks something, or it makes no sense; the message names keyword, value and file."""
+    """Raised for an incomplete or senseless header; the message names keyword, value and file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What the publisher knows better than the header; None leaves it to the header.
+    """Values from the publisher, which replace those of the header; None keeps the header's.
 
     Attributes:
-        instrument: by default TELESCOP, or INSTRUME.
+        instrument: name of the instrument; by default TELESCOP, or INSTRUME.
         right_ascension_deg, declination_deg: ICRS position in degrees.
         position_error_arcsec: 1 sigma on each axis; by default a tenth of the beam.
-        time_mjd: mid-point of the observation in UTC; by default MJD-AVG, MJD-OBS or DATE-OBS.
+        time_mjd: mid-point of the observation in UTC; by default MJD-AVG, MJD-OBS, DATE-AVG or
+            DATE-OBS.
         project, quality, calibration, data_url, bibcode: see ``Acquisition``.
-        simulated: whether this is simulated data.
+        simulated: whether the data are simulated.
         frame: rest frame of a spectrum's axis; by default that of SPECSYS.
-        rest_frequency_hz: of a velocity axis; by default RESTFRQ.
-        frequency_hz: effective frequency of a map; by default of its spectral axis, or RESTFRQ.
-        side_arcsec: side of the cut-out from a map; by default 64 pixels, never more than 1024.
+        rest_frequency_hz: rest frequency of a velocity axis; by default RESTFRQ or RESTFREQ.
+        frequency_hz: effective frequency of a map; by default that of its spectral axis, or else
+            RESTFRQ, RESTFREQ, FREQ or OBSFREQ.
+        side_arcsec: side of the cut-out from a map; by default 64 pixels. It is limited to between
+            4 and 1024 pixels.
 
     Raises:
-        HeaderError: the position is not whole, or not on the sky.
+        HeaderError: one coordinate is missing, or the position is not on the sky.
     """
 
     instrument: str | None = None
@@ -78,19 +82,21 @@ class Given:
 def bare_observation(
     path: Path, header: Header, given: Given, centre_deg: tuple[float, float] | None, note: str
 ) -> Observation:
-    """The observation in a file, still without its payload.
+    """Make the observation in a file, without its payload.
 
-    Its id follows from the file's content, so that a repeat changes nothing under any name.
+    Its id follows from the content of the file. So publishing the file again, even under another
+    name, changes nothing.
 
     Args:
         path: the file.
         header: its header.
-        given: what takes precedence over it.
-        centre_deg: ICRS position that the coordinate system of the file gives.
-        note: how the payload was prepared, added to the calibration note.
+        given: values that replace those of the header.
+        centre_deg: ICRS position from the coordinate system of the file; None without one.
+        note: how the payload was prepared; it is added to the calibration note.
 
     Raises:
-        HeaderError: instrument, position, its error or time is nowhere.
+        HeaderError: instrument, position, position error or time is neither given nor in the
+            header.
     """
     instrument = given.instrument or _first(header, ("TELESCOP", "INSTRUME"))
     if not instrument:
@@ -120,12 +126,12 @@ def bare_observation(
 
 
 def coordinate_system(path: Path, header: Header, shape: Sequence[int]) -> WCS:
-    """The coordinate system of an image, silent about what astropy mends in its header.
+    """The coordinate system of an image, without astropy's warnings about repairs of its header.
 
     Args:
-        path: of the file.
-        header: of the image.
-        shape: of its array. Axes that the header has and the array has not are one pixel long (FITS
+        path: path of the file.
+        header: header of the image.
+        shape: shape of its array. Axes that are only in the header are one pixel long (FITS
             standard 4.0, section 8.2).
 
     Returns:
@@ -149,7 +155,7 @@ def coordinate_system(path: Path, header: Header, shape: Sequence[int]) -> WCS:
 
 
 def axis_keywords(wcs: WCS, axes: Iterable[int]) -> str:
-    """How the header calls some axes, counted from 0, and how long they are."""
+    """The keywords of the header with type and length of some axes, which are counted from 0."""
     return ", ".join(
         f"CTYPE{axis + 1} = {wcs.wcs.ctype[axis]}, NAXIS{axis + 1} = {wcs.pixel_shape[axis]}"
         for axis in axes
@@ -157,7 +163,7 @@ def axis_keywords(wcs: WCS, axes: Iterable[int]) -> str:
 
 
 def beam_arcsec(header: Header) -> tuple[float, float, float] | None:
-    """Major and minor axis (arcsec) and position angle (deg) of the beam from BMAJ, BMIN, BPA."""
+    """Major and minor axis (arcsec) and position angle (deg) of the beam; None without BMAJ."""
     major, minor = header.get("BMAJ"), header.get("BMIN", header.get("BMAJ"))
     if not major or not minor:
         return None

@@ -1,6 +1,6 @@
-"""Spectra simulated from published line fluxes.
+"""Simulates spectra from published line fluxes.
 
-The line fluxes are measurements; the channels and their noise are not. What is made here is
+The line fluxes are measurements; the channels and their noise are not. So these spectra are
 published with ``simulated`` set.
 """
 
@@ -24,7 +24,7 @@ class PublishedLine:
     Attributes:
         frequency_hz: observed frequency of its centre.
         flux_jy_km_s: velocity-integrated flux density.
-        error_jy_km_s: its 1 sigma error.
+        error_jy_km_s: 1 sigma error of the flux.
         fwhm_km_s: full width at half maximum.
     """
 
@@ -47,22 +47,23 @@ def simulated_spectrum(
     coverage_hz: tuple[float, float] | None = None,
     noise_jy: float | None = None,
 ) -> Spectrum | None:
-    """A spectrum of Gaussian lines without continuum, with Gaussian noise.
+    """Simulate a spectrum of Gaussian lines without continuum, with Gaussian noise.
 
     Channels are equal in ln(frequency). Without ``noise_jy`` the noise around a line is such that
     a fit of its profile recovers its published error: sigma_channel = error * sqrt(sum of the
     squares of the profile of unit flux), from weighting by the profile (Horne 1986, PASP 98 609).
 
     Args:
-        lines: the lines; may be empty when ``coverage_hz`` is given.
-        seed: text that the noise follows from, so that a repeat is the same.
+        lines: the lines; may be empty if ``coverage_hz`` is given.
+        seed: text that determines the noise, so that a repeat gives the same spectrum.
         channel_km_s: width of a channel in km/s.
-        window_km_s: covered on each side of each line in km/s, without ``coverage_hz``.
-        coverage_hz: lowest and highest frequency covered in Hz.
-        noise_jy: 1 sigma of a channel in Jy.
+        window_km_s: range in km/s that is covered on each side of each line, if there is no
+            ``coverage_hz``.
+        coverage_hz: lowest and highest covered frequency in Hz.
+        noise_jy: 1 sigma noise of a channel in Jy.
 
     Returns:
-        The spectrum in the barycentric frame, or None when nothing is covered.
+        The spectrum in the barycentric frame; None if fewer than two channels are covered.
     """
     step = channel_km_s / SPEED_OF_LIGHT_KM_S
     centres = np.array([math.log(line.frequency_hz) for line in lines])
@@ -84,7 +85,7 @@ def simulated_spectrum(
         profile = np.exp(-0.5 * (velocity / sigma) ** 2) / (sigma * math.sqrt(2 * math.pi))
         flux += line.flux_jy_km_s * profile
         if noise_jy is None:
-            # sum of profile**2 over the channels, in closed form
+            # The sum of profile**2 over the channels, in closed form.
             concentration = 1.0 / (2.0 * math.sqrt(math.pi) * sigma * channel_km_s)
             near = np.abs(velocity) <= window_km_s + channel_km_s
             level = line.error_jy_km_s * math.sqrt(concentration)

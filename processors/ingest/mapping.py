@@ -1,9 +1,9 @@
-"""What the columns of a table mean: the mapping files.
+"""Reads mapping files, which say what the columns of a table mean.
 
-A mapping is a small TOML file. It says which table it is for, where each row's position, time and
-identity are, which columns hold flux densities in which unit, and which values mean *not
-observed*. The included ones in ``processors/ingest/mappings`` are examples to copy. A mapping
-beside a table and with its name (``survey.fits``, ``survey.toml``) is found by itself.
+A mapping is a small TOML file. It says which table it is for, which columns have the position, the
+time and the id of each row, which columns hold flux densities in which unit, and which values mean
+*not observed*. The included ones in ``processors/ingest/mappings`` are examples to copy. A mapping
+beside a table and with its name (``survey.fits``, ``survey.toml``) is found automatically.
 
 A value that is text names a column; a number is a constant. Text with braces, such as
 ``"{field}/{id}"``, is a template filled from the columns of the row.
@@ -39,11 +39,11 @@ DEFAULT_LIMIT_SIGMA = 3.0
 
 
 class MappingError(ValueError):
-    """A mapping is wrong, or does not fit its table; the message names key, column and file."""
+    """Raised if a mapping is wrong or does not fit its table; the message names key and file."""
 
 
 class NoMappingError(MappingError):
-    """There is none for a table."""
+    """Raised if there is no mapping for a table, or no single one."""
 
 
 class _Section(BaseModel):
@@ -51,14 +51,14 @@ class _Section(BaseModel):
 
 
 class TableFormat(_Section):
-    """How a table is read; by the file's suffix unless said otherwise.
+    """How a table is read; by default its format follows from the suffix of the file.
 
     Attributes:
         format: a format of ``astropy.table.Table.read``, e.g. ``ascii.no_header``.
         columns: names of the columns of a table without a header.
-        delimiter: between the columns of a text table.
-        comment: regular expression of the beginning of a line that is not data.
-        hdu: extension of a FITS file.
+        delimiter: character between the columns of a text table.
+        comment: regular expression for the beginning of a line that is not data.
+        hdu: number or name of the extension of a FITS file.
     """
 
     format: str | None = None
@@ -74,8 +74,10 @@ class Join(_Section):
     Attributes:
         name: prefix of its columns: ``flux = "d1.S_3mm"``.
         file: its path, relative to the first table.
-        key: the column in the first table; each value stands at most once in the other.
-        other_key: the column in the other table; ``key`` unless set.
+        key: column in the first table by which rows are joined. Each value may occur only once in
+            the other table.
+        other_key: that column in the other table; by default ``key``.
+        table: how the other table is read.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_]+$")
@@ -90,9 +92,9 @@ class Position(_Section):
 
     Attributes:
         right_ascension, declination: columns in degrees, or sexagesimal in hours and degrees.
-        designation: columns whose text holds truncated coordinates; the first that does is used.
-        error_arcsec: 1 sigma error on each axis; with a designation, what truncation leaves open
-            is added in quadrature.
+        designation: columns with designations; the first that contains coordinates is used.
+        error_arcsec: 1 sigma error on each axis, a constant or a column. With a designation, the
+            error due to its truncation is added in quadrature.
         frame: any frame of ``astropy.coordinates``; positions are converted to ICRS.
     """
 
@@ -134,10 +136,10 @@ class Band(_Section):
 
     Attributes:
         name: name of the band.
-        wavelength, frequency: one of them, e.g. ``"500 um"``, ``"1.4 GHz"``.
         flux, error: columns with flux density (or magnitude) and its 1 sigma error.
-        limit: column with an upper limit, used where there is no flux.
-        unit: of these columns; that of the group unless set.
+        wavelength, frequency: exactly one of them, e.g. ``"500 um"``, ``"1.4 GHz"``.
+        limit: column with an upper limit, which is used where there is no flux.
+        unit: unit of these columns; by default that of the group.
     """
 
     name: str
@@ -169,16 +171,16 @@ class Band(_Section):
 
 
 class PhotometryGroup(_Group):
-    """The bands of one instrument: one observation a row.
+    """The bands of one instrument, which make one observation for each row.
 
     Attributes:
-        unit: of fluxes, errors and limits; ``ABmag`` for AB magnitudes; by default that which the
-            table states.
-        missing: values, in flux or error, that mean *not observed*; those of the mapping unless
-            set. NaN and masked values always do, but see ``limit_sigma``.
-        largest_error: an error above this, in the unit of the column, means *not observed* too.
-        limit_sigma: set where a flux of NaN beside an error is a non-detection: its upper limit is
-            this many errors.
+        unit: unit of fluxes, errors and limits; ``ABmag`` for AB magnitudes; by default the one
+            that the table states.
+        missing: values of flux or error that mean *not observed*; by default those of the mapping.
+            NaN and masked values always do, but see ``limit_sigma``.
+        largest_error: a larger error, in the unit of the column, means *not observed*, too.
+        limit_sigma: set it if a flux of NaN with an error is a non-detection. Its upper limit is
+            then this number of errors.
     """
 
     bands: list[Band] = Field(min_length=1)
@@ -193,8 +195,8 @@ class LineColumns(_Section):
 
     Attributes:
         name: name of the line, e.g. ``CO(3-2)``.
-        flux, error: columns with velocity-integrated flux in Jy km/s and its 1 sigma error, which
-            may be left out where the noise is given.
+        flux, error: columns with velocity-integrated flux in Jy km/s and its 1 sigma error. The
+            error may be left out if ``noise_mjy`` is set.
     """
 
     name: str
@@ -205,17 +207,19 @@ class LineColumns(_Section):
 class LineSpectrumGroup(_Group):
     """Spectra simulated from published line fluxes: never a measurement, always labelled simulated.
 
-    Lines are Gaussian. Either ``lines`` names the columns of each line (one row a galaxy), or
-    ``line``, ``flux`` and ``error`` are the columns of the one line in each row.
+    Lines are Gaussian. Either ``lines`` names the columns of each line, with one row for each
+    galaxy. Or ``line``, ``flux`` and ``error`` name the columns for a single line in each row.
 
     Attributes:
-        redshift: columns, the first that is not missing is used.
-        fwhm_km_s: column of the lines' full width at half maximum, or a constant.
-        fwhm_where_missing_km_s: width taken where that column is missing.
-        aliases: name of the line in the table to its name here.
-        window_km_s: covered on each side of a line; without ``coverage_ghz``.
-        coverage_ghz: lowest and highest frequency covered.
-        noise_mjy: 1 sigma per channel; by default such that the published signal-to-noise results.
+        redshift: columns with redshifts, of which the first that is not missing is used.
+        fwhm_km_s: column with the full width at half maximum of the lines, or a constant.
+        fwhm_where_missing_km_s: width that is used where the value of that column is missing.
+        aliases: names of lines in the table, each with the name that is used here.
+        missing: values that mean *not observed*; by default those of the mapping.
+        window_km_s: range that is covered on each side of a line, without ``coverage_ghz``.
+        coverage_ghz: lowest and highest covered frequency.
+        noise_mjy: 1 sigma noise of a channel; by default such that the published signal-to-noise
+            ratio results.
         channel_km_s: width of a channel.
     """
 
@@ -246,15 +250,16 @@ class LineSpectrumGroup(_Group):
 
 
 class Published(_Section):
-    """A published photometric redshift: one observation a row.
+    """A published photometric redshift, which makes one observation for each row.
 
-    An interval that does not hold the estimate is left out.
+    An interval that does not contain the estimate is left out.
 
     Attributes:
-        method: code and template set; the name of the section unless set.
-        redshift: column.
+        redshift: column with the estimate.
+        method: code and template set; by default the name of the section.
         lower, upper: columns with the ends of the 68 % interval.
-        error: column with a symmetric 1 sigma error, instead of them.
+        error: column with a symmetric 1 sigma error, instead of the ends.
+        instrument: instrument of the observation; by default the method.
     """
 
     redshift: str
@@ -276,10 +281,10 @@ class Published(_Section):
 
 
 class Truth(_Section):
-    """The spectroscopic redshift: never published, only compared with.
+    """The spectroscopic redshift, which is never published; estimates are compared with it.
 
     Attributes:
-        redshift: column.
+        redshift: column with the redshift.
     """
 
     redshift: str
@@ -289,10 +294,10 @@ class Mapping(_Section):
     """A mapping file.
 
     Attributes:
-        name: of the catalogue; the observation ids begin with it.
-        files: patterns of the file names it is for.
-        id: template of what identifies a row within the table.
-        time: of the observations: a date, an MJD or a column of MJD.
+        name: name of the catalogue, with which the observation ids begin.
+        files: patterns of the names of the files that it is for.
+        id: template of the text that identifies a row within the table.
+        time: time of the observations: a date, an MJD or a column with MJDs.
         missing: values that mean *not observed* in any column.
         simulated: whether the table is simulated data.
     """
@@ -332,10 +337,11 @@ class Mapping(_Section):
 
 
 def load_mapping(name_or_path: str | Path) -> Mapping:
-    """The included mapping of that name, or the mapping in that file.
+    """Load the included mapping with a name, or the mapping in a file.
 
     Raises:
-        MappingError: there is none, or it is not a mapping; the message names the key.
+        MappingError: there is no such mapping, or the file is not a mapping; the message then names
+            the key.
     """
     path = Path(name_or_path)
     if path.suffix == ".toml":
@@ -352,11 +358,11 @@ def load_mapping(name_or_path: str | Path) -> Mapping:
 
 
 def find_mapping(path: Path) -> Mapping:
-    """The mapping for a table: the one beside it, else the included one for its file name.
+    """Find the mapping for a table: the one beside it, else the included one for its file name.
 
     Raises:
-        NoMappingError: there is none, or more than one.
-        MappingError: the one beside it is not a mapping.
+        NoMappingError: there is no mapping, or more than one.
+        MappingError: the file beside the table is not a mapping.
     """
     beside = path.with_suffix(".toml")
     if beside.is_file():

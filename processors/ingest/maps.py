@@ -1,4 +1,4 @@
-"""Continuum and radio maps from FITS images, cut out around a position."""
+"""Reads continuum and radio maps from FITS images, cut out around a position."""
 
 from __future__ import annotations
 
@@ -31,18 +31,19 @@ _UNITS = "Jy/beam, Jy/pixel or a multiple such as mJy/beam"
 
 
 def read_map(path: str | Path, given: Given | None = None) -> Observation:
-    """The observation in a FITS image, cut out around the given position or the image's centre.
+    """Read the observation in a FITS image, cut out around the given position or the centre.
 
-    Axes of length one are dropped; the others have to be those of the sky, in any order.
+    Axes of length one are dropped. The others must be the two axes of the sky, in any order.
 
     Args:
         path: FITS file with a celestial coordinate system, BUNIT in Jy/beam or Jy/pixel and the
             beam in BMAJ, BMIN, BPA.
-        given: what takes precedence over the header.
+        given: values that replace those of the header.
 
     Raises:
-        HeaderError: the file has no image, its coordinates, unit, beam, frequency, position or
-            time is not known, or the position is outside; the message names keyword and file.
+        HeaderError: the file has no image; its coordinates, unit, beam, frequency, position or time
+            is not known; or the position is outside of the image. The message names keyword and
+            file.
     """
     path, given = Path(path), given or Given()
     stored, header = _image(path)
@@ -83,7 +84,7 @@ def read_map(path: str | Path, given: Given | None = None) -> Observation:
 
 
 def _image(path: Path) -> tuple[Floats, fits.Header]:
-    """The first image that has two axes longer than one, as it is stored, and its header."""
+    """The first image with exactly two axes longer than one, as it is stored, and its header."""
     try:
         with fits.open(path, memmap=False) as extensions:
             for extension in extensions:
@@ -124,7 +125,7 @@ def _cutout(path: Path, data: Floats, wcs: WCS, given: Given) -> Cutout2D:
     side = min(max(side, SMALLEST_SIDE), LARGEST_SIDE)
     try:
         return Cutout2D(data, place, (side, side), wcs=wcs, mode="trim", copy=True)
-    except (NoOverlapError, ValueError) as error:  # ValueError: it has no pixel at all
+    except (NoOverlapError, ValueError) as error:  # ValueError: the cut-out has no pixel
         raise HeaderError(
             f"{path}: --right-ascension {given.right_ascension_deg} --declination "
             f"{given.declination_deg} is outside the image"
@@ -132,7 +133,7 @@ def _cutout(path: Path, data: Floats, wcs: WCS, given: Given) -> Cutout2D:
 
 
 def _jy_per_beam(path: Path, header: Header, wcs: WCS, beam: tuple[float, float, float]) -> float:
-    """What the pixels are to be multiplied with to be in Jy/beam."""
+    """The factor that converts pixel values to Jy/beam."""
     text = str(header.get("BUNIT", "")).strip()
     if not text:
         raise HeaderError(f"{path}: BUNIT is not set: use {_UNITS}")

@@ -1,10 +1,11 @@
-"""One-dimensional spectra from FITS and ECSV.
+"""Reads one-dimensional spectra from FITS and ECSV files.
 
 A FITS image with one spectral axis (frequency, wavelength or velocity), or a table with such a
 column, becomes an observation with a spectrum. Frequencies are converted with ``astropy``; the
-frame is that of SPECSYS. The position of an image is that of its one pixel on the sky, wherever the
-reference pixel is: cut out of a cube, a spectrum keeps the reference pixel of the cube. Without
-errors in the file the noise is measured on the spectrum, and the calibration note says so.
+frame is that of SPECSYS. The position of an image is that of its one pixel on the sky. It is not
+that of the reference pixel, because a spectrum that was cut out of a cube keeps the reference pixel
+of the cube. If the file has no errors, the noise is measured on the spectrum, and the calibration
+note says so.
 """
 
 from __future__ import annotations
@@ -66,11 +67,11 @@ class _Read:
 
 
 def read_spectrum(path: str | Path, given: Given | None = None) -> Observation:
-    """The observation in a file with one spectrum.
+    """Read the observation in a file with one spectrum.
 
     Args:
         path: FITS (image with one spectral axis, or binary table) or ECSV.
-        given: what takes precedence over the header.
+        given: values that replace those of the header.
 
     Raises:
         HeaderError: the file has no spectrum, or its axis, unit, frame, position or time is not
@@ -142,8 +143,8 @@ def _from_image(
     long = [axis for axis in others if wcs.pixel_shape[axis] > 1]
     if long:
         raise HeaderError(
-            f"{path}: {axis_keywords(wcs, long)}: it is open which pixel is meant: cut out one "
-            "spectrum, with NAXIS = 1 of all axes but the spectral one"
+            f"{path}: {axis_keywords(wcs, long)}: there is more than one spectrum: cut out one, "
+            "with NAXIS = 1 for all axes but the spectral one"
         )
     if flux.ndim != 1:
         raise HeaderError(f"{path}: the image has shape {shape}, not one spectrum")
@@ -246,7 +247,10 @@ def _spectral(path: Path, wcs: WCS) -> WCS:
 
 
 def _sky_position(path: Path, given: Given, wcs: WCS) -> tuple[float, float] | None:
-    """ICRS position of the one pixel on the sky in degrees, None where the axes do not say it."""
+    """ICRS position of the one pixel on the sky in degrees.
+
+    None if the position is given, and if the image has no celestial axes.
+    """
     if given.right_ascension_deg is not None or not wcs.has_celestial:
         return None
     axes = [axis + 1 for axis in (wcs.wcs.lng, wcs.wcs.lat)]
@@ -282,5 +286,5 @@ def _merged(primary: fits.Header, header: fits.Header) -> fits.Header:
 
 
 def _native(values: Floats) -> Floats:
-    """FITS is big-endian; everything else here is not."""
+    """Convert values to float64 in the byte order of the machine, since FITS is big-endian."""
     return np.ascontiguousarray(values, dtype=np.float64)

@@ -1,9 +1,9 @@
-"""Tables of published measurements to observations.
+"""Reads observations from tables of published measurements.
 
-``read_table`` reads ECSV, FITS, CSV, VOTable and plain text with ``astropy.table``; what the
-columns mean is said by a mapping (``mapping``). Each row becomes one observation for each
-instrument in it, and one for each published redshift. Ids follow from the names of mapping, row
-and instrument, so that publishing a table twice changes nothing.
+``read_table`` reads ECSV, FITS, CSV, VOTable and plain text with ``astropy.table``. A mapping
+(``mapping``) says what the columns mean. Each row becomes one observation for each instrument in
+it, and one for each published redshift. Ids follow from the names of mapping, row and instrument,
+so that publishing a table twice changes nothing.
 """
 
 from __future__ import annotations
@@ -67,13 +67,13 @@ class Row:
     """A row of a table.
 
     Attributes:
-        number: counts from 1.
-        identifier: what the mapping's ``id`` makes of it.
-        observations: what is to be published of it.
-        problems: why something of it cannot be published, naming column and value.
-        true_redshift: spectroscopic redshift, where the table has one; never published.
-        published: the published redshifts by section of the mapping; each is among the
-            observations too.
+        number: number of the row, from 1.
+        identifier: id of the row, from the template ``id`` of the mapping.
+        observations: the observations to publish.
+        problems: reasons why parts of the row cannot be published, with column and value.
+        true_redshift: spectroscopic redshift, if the table has one; it is never published.
+        published: the published redshifts by section of the mapping; each is also among the
+            observations.
     """
 
     number: int
@@ -85,24 +85,24 @@ class Row:
 
 
 Header = Callable[[int], Observation]
-"""The observation of a row without its payload."""
+"""Makes the observation of the row with an index, without its payload."""
 
 Maker = Callable[[int], Observation | None]
-"""The observation of a row with its payload; None where there is nothing to publish.
+"""Makes the observation of the row with an index; None if there is nothing to publish.
 
-Raises ValueError where there is something that cannot be published.
+Raises ValueError if there is something that cannot be published.
 """
 
 
 def read_table(path: str | Path, mapping: Mapping) -> Iterator[Row]:
-    """The rows of a table with their observations.
+    """Read the rows of a table with their observations.
 
-    A cell that cannot be read costs its row a problem, never the table. The observations are not
-    validated here.
+    A cell that cannot be read is a problem of its row; the other rows are read nevertheless. The
+    observations are not validated here.
 
     Args:
-        path: the table; those that it is joined with lie beside it.
-        mapping: what its columns mean.
+        path: the table; paths of joined tables are relative to its folder.
+        mapping: the meaning of its columns.
 
     Raises:
         MappingError: the table cannot be read, or lacks a column that the mapping names.
@@ -149,7 +149,7 @@ def _fill(row: Row, index: int, makers: list[Maker], redshifts: dict[str, Maker]
 
 
 class _Catalogue:
-    """What the rows of one table have in common."""
+    """Makes observations of the rows of one table."""
 
     def __init__(self, columns: Columns, mapping: Mapping, identifiers: list[str]) -> None:
         self.identifiers = identifiers
@@ -161,7 +161,7 @@ class _Catalogue:
         self._error = error.tolist()
 
     def position_problem(self, index: int) -> str | None:
-        """Why the position of a row is unknown, or None."""
+        """Why the position of a row is unknown; None if it is known."""
         position = self._mapping.position
         values = (self._right_ascension[index], self._declination[index], self._error[index])
         if all(map(math.isfinite, values)):
@@ -178,7 +178,7 @@ class _Catalogue:
         return f"position: {held} is not a position"
 
     def photometry(self, number: int, group: PhotometryGroup) -> Maker:
-        """Photometry of one instrument."""
+        """A maker of the photometry of one instrument."""
         key = f"photometry[{number}]"
         header = self._header(key, group.instrument, group.time, group.bibcode, group.acquisition)
         bands = [
@@ -195,7 +195,7 @@ class _Catalogue:
         return make
 
     def redshift(self, name: str, published: Published) -> Maker:
-        """A published photometric redshift."""
+        """A maker of a published photometric redshift."""
         key = f"published.{name}"
         method = published.method or name
         header = self._header(
@@ -237,7 +237,7 @@ class _Catalogue:
         return unknown, unknown
 
     def line_spectrum(self, number: int, group: LineSpectrumGroup) -> Maker:
-        """A spectrum simulated from line fluxes."""
+        """A maker of spectra simulated from line fluxes."""
         key = f"line_spectrum[{number}]"
         header = self._header(key, group.instrument, group.time, group.bibcode, group.acquisition)
         redshift, fwhm = self._redshift_and_width(key, group)
@@ -287,7 +287,7 @@ class _Catalogue:
     def _line_fluxes(
         self, key: str, group: LineSpectrumGroup
     ) -> Callable[[int], list[tuple[str, float, float]]]:
-        """A function from the index of a row to names, fluxes and errors of its lines."""
+        """A function that gives names, fluxes and errors of the lines in the row with an index."""
 
         def column(part: str, name: str | None) -> list[float]:
             if name is None:
@@ -390,7 +390,7 @@ class _Catalogue:
 
 @dataclass(frozen=True, slots=True)
 class _Band:
-    """A band with its columns in Jy; NaN where there is nothing."""
+    """A band with its columns in Jy; NaN where a value is missing."""
 
     name: str
     frequency_hz: float
@@ -420,7 +420,7 @@ class _Band:
         return cls(band.name, band.frequency_hz, flux.tolist(), error.tolist(), limit.tolist())
 
     def measurement(self, index: int) -> BandMeasurement | None:
-        """The measurement or limit in a row."""
+        """The measurement or upper limit in a row; None without either."""
         flux, error, limit = self.flux[index], self.error[index], self.limit[index]
         if not math.isfinite(error):
             return None
@@ -500,7 +500,7 @@ _SEXAGESIMAL = r"\d[:hd ]\s*\d"
 
 
 def _degrees(columns: Columns, key: str, name: str, sexagesimal: u.UnitBase) -> Numbers:
-    """A column of decimal degrees, or of sexagesimal text in the unit given, in degrees."""
+    """A column in degrees, from decimal degrees or from sexagesimal text in the given unit."""
     texts = columns.texts(key, name) if columns.is_text(key, name) else []
     is_sexagesimal = [re.search(_SEXAGESIMAL, text) is not None for text in texts]
     if not any(is_sexagesimal):
@@ -508,7 +508,7 @@ def _degrees(columns: Columns, key: str, name: str, sexagesimal: u.UnitBase) -> 
     degrees = np.full(columns.rows, np.nan)
     for index, text in enumerate(texts):
         if sexagesimal == u.hourangle and not is_sexagesimal[index]:
-            # Hours, as in the other rows, or degrees? Nobody can tell.
+            # This could be hours, as in the other rows, or degrees.
             columns.note(index, f"{name} = {text!r} is not sexagesimal, as other rows are")
             continue
         try:

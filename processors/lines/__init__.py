@@ -1,1 +1,1 @@
-"""Lines: measured, their joint distribution, recovered."""
+"""Measures the lines of a galaxy, and recovers those that were not measured."""

@@ -1,12 +1,13 @@
-"""Luminosities of lines that are not measured, or not well, from all else that is known.
+"""Predicts luminosities of lines that are not measured, or not well, from all that is known.
 
-The log10 luminosities L' of the lines of the comb and the infrared luminosity have, at a given
-redshift, a joint normal distribution, learnt from galaxies with several lines measured. What is
-known of a galaxy conditions it, one measurement after the other, the most significant first. A
-faint line is a normal flux and not a normal logarithm of one, and a bright one may be an outlier:
-updates match the first two moments of the exact posterior of that line. (Going over the
-measurements again in view of each other, expectation propagation, was worse in cross-validation:
-it takes unusual galaxies for outliers.)
+At a given redshift, log10 of the luminosities L' of the lines of the comb and of the infrared
+luminosity have a joint normal distribution. It is learnt from galaxies with several measured lines.
+The distribution is conditioned on one measurement of a galaxy after the other: first the infrared
+luminosity, then the lines, the most significant first. The error of a faint line is normal in the
+flux, not in its logarithm, and a bright line may be an outlier. So each update matches the first
+two moments of the exact posterior of its line. (Expectation propagation, which updates every
+measurement again in view of the others, was worse in cross-validation: it takes unusual galaxies
+for outliers.)
 
 All luminosities are apparent, as seen through a gravitational lens where there is one.
 """
@@ -29,19 +30,20 @@ Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 QUANTITIES = (*LINES, "infrared")
-"""What is distributed jointly: log10 of L' in K km/s pc2 of each line, and of L_IR in Lsun."""
+"""The joint quantities: log10 of L' in K km/s pc2 of each line, and log10 of L_IR in Lsun."""
 
 INFRARED = len(LINES)
 
 OUTLIER_SHARE = 0.05
 OUTLIER_ERROR_DEX = 0.4
-"""Share of measurements that are wrong by more than their error says, and by how much: other
-apertures, differential lensing, mistakes in the literature. Chosen by cross-validation."""
+"""Share of measurements that are wrong by more than their error says, and the additional error of
+those: other apertures, differential lensing, mistakes in the literature. Chosen by
+cross-validation."""
 
-_NORMAL_LOGARITHM = 6.0  # signal-to-noise ratio above which ln(flux) is near enough to normal
+_NORMAL_LOGARITHM = 6.0  # signal-to-noise ratio above which ln(flux) is nearly normal
 _POINTS = 48
 _REACH = 5.0
-_FINE_REACH = 8.0  # the posterior of a faint line has a long tail to faint ones
+_FINE_REACH = 8.0  # the posterior of a faint line has a long tail to low fluxes
 
 _REST_GHZ: Array = np.array([relations.LINES_HZ[name] for name in LINES]) / 1e9
 
@@ -50,12 +52,12 @@ _REST_GHZ: Array = np.array([relations.LINES_HZ[name] for name in LINES]) / 1e9
 class LinePosterior:
     """Lines of N galaxies, in the order of LINES; arrays are float64 of shape (N, LINES).
 
-    Args:
-        log_luminosity: log10 of L' in K km/s pc2: median.
+    Attributes:
+        log_luminosity: median of log10 of L' in K km/s pc2.
         half_width_68: half of the 68 % interval, in dex.
         half_width_95: half of the 95 % interval, in dex.
-        flux_jy_km_s: that luminosity as a flux.
-        known: whether anything but the redshift was known of the galaxy; bool, shape (N,).
+        flux_jy_km_s: flux of a line with the median luminosity.
+        known: whether more than the redshift was known of each galaxy; bool, shape (N,).
     """
 
     log_luminosity: Array
@@ -79,18 +81,19 @@ def log_luminosity_per_flux(redshift: Array) -> Array:
 
 
 class LineRecovery:
-    """The joint distribution, and what it says of galaxies.
+    """The joint distribution, which predicts the lines of galaxies.
 
     Args:
-        weights: arrays by name, as ``models.lines.train`` writes them: ``mean`` and ``slope``
-            of the quantities with ``evolution(redshift)``, shape (QUANTITIES,); ``covariance`` of
-            their scatter, local and evolved, shape (2, QUANTITIES, QUANTITIES);
-            ``mean_covariance``, of the errors of mean and slope, shape (3, QUANTITIES, QUANTITIES):
-            coefficients of a polynomial in the evolution;
-            ``width_68`` and ``width_95``, half of the intervals in standard deviations.
+        weights: arrays by name, as ``models.lines.train`` writes them. ``mean`` and ``slope``,
+            shape (QUANTITIES,), give the mean of the quantities as a linear function of
+            ``evolution(redshift)``. ``covariance``, shape (2, QUANTITIES, QUANTITIES), is that of
+            their scatter for local and for evolved galaxies. ``mean_covariance``, shape (3,
+            QUANTITIES, QUANTITIES), is the covariance of the error of the mean, as coefficients of
+            a polynomial in the evolution. ``width_68`` and ``width_95`` are half of the intervals
+            in standard deviations.
 
     Raises:
-        ValueError: the weights are of other lines.
+        ValueError: the weights are for other lines.
     """
 
     def __init__(self, weights: Mapping[str, NDArray[Any]]) -> None:
@@ -100,7 +103,7 @@ class LineRecovery:
         self._weights = weights
 
     def prior(self, redshift: Array) -> tuple[Array, Array]:
-        """Mean (N, QUANTITIES) and covariance (N, QUANTITIES, QUANTITIES) of galaxies at z."""
+        """Mean (N, QUANTITIES) and covariance (N, QUANTITIES, QUANTITIES) at given redshifts."""
         stage = evolution(redshift)
         mean = self._weights["mean"] + stage[:, None] * self._weights["slope"]
         power = stage[:, None] ** np.arange(3)
@@ -117,14 +120,14 @@ class LineRecovery:
         log_infrared: Array,
         infrared_error_dex: Array,
     ) -> LinePosterior:
-        """The posterior of every line, its own measurement included where there is one.
+        """The posterior of every line, including its own measurement if there is one.
 
         Args:
-            redshift: shape (N,).
+            redshift: redshifts, shape (N,).
             flux_jy_km_s: apparent line fluxes, shape (N, LINES); may be negative.
             error_jy_km_s: 1 sigma of the noise, shape (N, LINES); inf where not observed.
             log_infrared: log10 of the apparent L_IR in Lsun, shape (N,).
-            infrared_error_dex: 1 sigma of it, shape (N,); inf where unknown.
+            infrared_error_dex: 1 sigma error of ``log_infrared``, shape (N,); inf where unknown.
 
         Raises:
             ValueError: a redshift or an error is not positive; the message names row and value.
@@ -178,15 +181,15 @@ class LineRecovery:
 
 
 def evolution(redshift: Array) -> Array:
-    """How far galaxies have come from local ones to those of z = 2, 0 to 1; shape of the input."""
+    """Stage of evolution, from 0 for local galaxies to 1 at z = 2 and above; shape of the input."""
     return np.asarray(np.clip(np.log1p(redshift) / np.log(3.0), 0.0, 1.0))
 
 
 def normal_update(mean: Array, variance: Array, value: Array, error: Array) -> tuple[Array, Array]:
     """Mean and variance of a normal quantity after a measurement, which may be an outlier.
 
-    The posterior has a part in which the measurement is right and one in which it is an outlier;
-    mean and variance are those of both together.
+    The posterior is a mixture of two parts: the measurement is right, or it is an outlier. Mean and
+    variance are those of the mixture.
     """
     parts = [
         _normal_update(mean, variance, value, np.square(error) + extra**2)
@@ -207,7 +210,7 @@ def normal_update(mean: Array, variance: Array, value: Array, error: Array) -> t
 def _normal_update(
     mean: Array, variance: Array, value: Array, error_squared: Array
 ) -> tuple[Array, Array, Array]:
-    """Mean and variance after a measurement, and ln of the density of what was measured."""
+    """Mean and variance after a measurement, and ln of the density of the measured value."""
     total = variance + error_squared
     gain = variance / total
     log_density = -0.5 * (np.square(value - mean) / total + np.log(total))
@@ -220,11 +223,11 @@ def flux_update(
     """Mean and variance of a log10 luminosity after its flux was measured.
 
     Args:
-        mean: before, shape (N,).
-        variance: before.
-        flux: measured, with a normal error.
-        error: 1 sigma.
-        scale: log10 luminosity of a unit flux.
+        mean: mean before, shape (N,).
+        variance: variance before, shape (N,).
+        flux: measured flux in Jy km/s, with a normal error, shape (N,).
+        error: 1 sigma error of the flux, shape (N,).
+        scale: log10 luminosity of a line of 1 Jy km/s, shape (N,).
     """
     bright = flux >= _NORMAL_LOGARITHM * error
     log_flux = np.log10(np.where(bright, flux, 1.0)) + scale
@@ -241,7 +244,7 @@ def flux_update(
 def _faint_update(
     mean: Array, spread: Array, flux: Array, error: Array, scale: Array
 ) -> tuple[Array, Array]:
-    """The same by quadrature: coarsely where the prior is, then finely where the posterior is."""
+    """``flux_update`` by quadrature, first coarse over the prior, then fine over the posterior."""
     centre, reach = mean, _REACH * spread
     step = 2 * _REACH / (_POINTS - 1) * spread
     for _ in range(2):
@@ -260,7 +263,7 @@ def _faint_update(
 def _condition(
     mean: Array, covariance: Array, rows: Integers, column: Integers, value: Array, variance: Array
 ) -> None:
-    """Set, in place, what follows for all quantities when one has a new mean and variance."""
+    """Update mean and covariance of all quantities, in place, for new moments of one quantity."""
     before = covariance[rows, column, column]
     gain = covariance[rows, column] / before[:, None]
     mean[rows] += gain * (value - mean[rows, column])[:, None]

@@ -1,7 +1,8 @@
-"""Fluxes of the lines of the comb in a merged spectrum at a known redshift, faint ones too.
+"""Measures fluxes of the comb's lines in merged spectra at known redshifts, also of faint lines.
 
-Every line of a galaxy has the same width. Fluxes are means over the widths that all of them
-together allow: those typical of such galaxies where none is bright enough to tell.
+All lines of a galaxy are taken to have the same width. Fluxes are means over widths, weighted by
+how well a width fits all lines together. Where no line is bright enough to fix the width, the
+widths typical of such galaxies have the most weight.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _WIDTHS_KM_S: Array = np.geomspace(100.0, 1300.0, 10)
 _LOG_WIDTH_PRIOR: Array = -0.5 * np.square(
     np.log10(_WIDTHS_KM_S / relations.LINE_WIDTH_KM_S) / relations.LINE_WIDTH_SCATTER_DEX
 )
-_REACH = 8  # bins on either side that a line is fitted in
+_REACH = 8  # bins on either side of its centre within which a line is fitted
 _OFFSET: Integers = np.arange(-_REACH, _REACH + 1)
 _BLEND_BINS = _REACH  # lines nearer to each other than this are fitted together
 
@@ -40,9 +41,9 @@ _BLEND_BINS = _REACH  # lines nearer to each other than this are fitted together
 class MeasuredLines:
     """Lines of N spectra, in the order of LINES.
 
-    Args:
-        flux_jy_km_s: float64, shape (N, LINES); 0 where not observed.
-        error_jy_km_s: 1 sigma, likewise; inf where not observed.
+    Attributes:
+        flux_jy_km_s: fluxes, float64, shape (N, LINES); 0 where not observed.
+        error_jy_km_s: 1 sigma errors, float64, shape (N, LINES); inf where not observed.
         width_km_s: full width at half maximum, shape (N,).
     """
 
@@ -52,11 +53,12 @@ class MeasuredLines:
 
 
 def measure(observed: Sequence[Residual | None], redshift: Array) -> MeasuredLines:
-    """Fluxes and errors of all lines at the redshifts of some galaxies.
+    """Measure fluxes and errors of all lines of N galaxies.
 
     Args:
-        observed: spectra without their continuum (``redshift.lines.residual``), None without one.
-        redshift: shape (N,).
+        observed: spectra without their continuum, see ``redshift.spectral_lines.residual``; None
+            for a galaxy without a spectrum.
+        redshift: redshifts of the galaxies, shape (N,).
     """
     count = len(observed)
     flux, error = np.zeros((count, len(LINES))), np.full((count, len(LINES)), np.inf)
@@ -79,7 +81,7 @@ def measure(observed: Sequence[Residual | None], redshift: Array) -> MeasuredLin
     product = np.einsum("pwb,pb->pw", weighted, density[bins])
     square = np.einsum("pwb,pwb->pw", weighted, profile)
 
-    # Neighbours of one galaxy, whose profiles overlap.
+    # Neighbouring lines of one galaxy whose profiles overlap.
     second = np.flatnonzero(
         (np.diff(galaxy) == 0) & (np.abs(np.diff(inside[galaxy, line])) < _BLEND_BINS)
     )
@@ -104,7 +106,7 @@ def measure(observed: Sequence[Residual | None], redshift: Array) -> MeasuredLin
     of_pair = share[galaxy]
     mean = (of_pair * fitted).sum(axis=1)
     flux[galaxy, line] = mean
-    # Noise, and how much the flux depends on the width.
+    # The noise, and the scatter of the flux between widths.
     error[galaxy, line] = np.sqrt(
         (of_pair * (variance + np.square(fitted - mean[:, None]))).sum(axis=1)
     )
@@ -112,7 +114,11 @@ def measure(observed: Sequence[Residual | None], redshift: Array) -> MeasuredLin
 
 
 def _joined(observed: Sequence[Residual | None]) -> tuple[Array, Array, Integers]:
-    """All spectra in one array with room for a line's reach between them, and where each starts."""
+    """Join spectra to one array, with gaps as wide as the reach of a line.
+
+    Returns:
+        Flux density, weight, and the index at which each spectrum starts.
+    """
     gap = np.zeros(_REACH)
     fluxes, weights, starts, end = [gap], [gap], [], _REACH
     for one in observed:

@@ -1,4 +1,4 @@
-"""The lines of scored galaxies, measured or not, from all that is known of each."""
+"""Recovers the lines of scored galaxies, measured or not, from all that is known of each."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from mmbroker.processors.redshift.estimator import Estimated
 from mmbroker.schemas.events import RecoveredLines
 
 LEAST_REDSHIFT = 0.001
-"""Below it a redshift says nothing of a distance."""
+"""At or below this redshift, a redshift does not give a distance."""
 
 
 def recovered_lines(
     recovery: LineRecovery, model: str, estimated: Sequence[Estimated]
 ) -> list[RecoveredLines | None]:
-    """Luminosities of all lines of the comb at the best redshift of each galaxy.
-
-    None where neither a line nor the dust continuum was observed, and at redshifts too small for a
-    distance.
+    """Recover all lines of the comb at the best redshift of each galaxy.
 
     Args:
         recovery: the joint distribution of line luminosities.
-        model: name, version and hash of it.
-        estimated: what was found out about the galaxies.
+        model: name, version and hash of that distribution.
+        estimated: redshifts of the galaxies with intermediate results.
+
+    Returns:
+        The lines of each galaxy. None if neither the frequency of a line nor the dust continuum was
+        observed, and at redshifts too small for a distance.
     """
     result: list[RecoveredLines | None] = [None] * len(estimated)
     rows = [

@@ -1,4 +1,4 @@
-"""The conventional redshift of a fingerprint."""
+"""Estimates the redshifts of fingerprints: the conventional ones and the learned, refined ones."""
 
 from mmbroker.processors.redshift.estimator import ConventionalRedshift, Estimated
 

@@ -1,9 +1,10 @@
-"""The comb of CO, [CI] and [CII] lines against the spectrum.
+"""Compares the comb of CO, [CI] and [CII] lines with the spectrum at every trial redshift.
 
-The spectrum, freed of its continuum, is filtered with the profile of a line; at each bin this
-leaves the flux of a line there, and its error. Trial redshifts move every line by whole bins, so
-the comb is a sum of shifted copies of one table: bins against the brightness of the galaxy. A line
-that should be there and is not counts against a redshift as much as one that is there counts for.
+The spectrum without its continuum is filtered with the profile of a line. For each bin this gives
+the flux of a line centred there, and its error. Trial redshifts move every line by whole bins, so
+the comb is a sum of shifted copies of one table with a row for each bin and a column for each
+brightness of the galaxy. A line that is seen counts for a redshift, and an expected line that is
+not seen counts against it.
 """
 
 from __future__ import annotations
@@ -34,14 +35,17 @@ from mmbroker.processors.redshift.spectral_lines import (
 )
 
 EVIDENCE_WEIGHT = 0.75
-"""Exponent of the comb's likelihood in a posterior. Noise of real spectra is not what a likelihood
-supposes, and a likelihood that is wrong is overconfident; an exponent below 1 repairs that
-(Grünwald & van Ommen 2017, Bayesian Analysis 12, 1069). Assumed: of some tried on simulated
-galaxies (seeds 11 to 13 of ``models.simulation.observations``), the one at which stated
-probabilities were most nearly right, and the density at the truth nearly highest."""
+"""Exponent of the comb's likelihood in a posterior.
+
+The noise of real spectra differs from what the likelihood assumes, and a wrong likelihood is
+overconfident; an exponent below 1 repairs that (Grünwald & van Ommen 2017, Bayesian Analysis 12,
+1069). Assumed: several values were tried on simulated galaxies (seeds 11 to 13 of
+``models.simulation.observations``). With this one the stated probabilities were most nearly right,
+and the density at the truth was nearly highest."""
 
 _BRIGHTNESS: Array = np.arange(np.log(1e9), np.log(1e13), STEP)
-"""ln(L'_CO(1-0) / K km/s pc2), apparent where lensed; shape (brightnesses,)."""
+"""ln(L'_CO(1-0) / (K km/s pc2)) of the trial brightnesses, apparent where a galaxy is lensed; shape
+(brightnesses,)."""
 
 _NAMES = tuple(relations.LINES_HZ)
 _REST_HZ: Array = np.array([relations.LINES_HZ[name] for name in _NAMES])
@@ -51,7 +55,7 @@ _FINE_PER_NODE = FINE_PER_COARSE * COARSE_PER_NODE
 _FIRST_NODE = (_FINE_PER_NODE - 1) / 2  # in fine cells
 
 _BLENDED = np.append(False, np.diff(np.log(_REST_HZ)) < 1500.0 / relations.SPEED_OF_LIGHT_KM_S)
-"""Whether a line is blended with the one before, shape (lines,)."""
+"""Whether a line is blended with the line before it, bool, shape (lines,)."""
 
 
 class Comb:
@@ -71,13 +75,16 @@ class Comb:
         """Column of the table of fluxes for the faintest brightness, shape (FINE_POINTS, lines)."""
         place = (np.log(_REST_HZ) - FINE[0] - LOG_EDGES[0]) / LOG_STEP - 0.5
         self._bin = np.rint(place).astype(int)
-        """Bin of each line at the first trial redshift, one lower with the next; shape (lines,)."""
+        """Bin of each line at the first trial redshift, shape (lines,).
+
+        It is one lower at each next trial redshift.
+        """
         self._beside = np.where(place < self._bin, -1, 1)
-        """1 or -1: on which side the other bin is that each line is nearest to, shape (lines,)."""
+        """Side of the second nearest bin of each line: 1 above, -1 below; shape (lines,)."""
         share = np.maximum(np.abs(place - self._bin), 1e-3)
         self._log_shares = np.log([1 - share, share]).T.astype(np.float32)
-        """The ln of how much of what a trial redshift stands for sees each line in the one and in
-        the other, shape (lines, 2)."""
+        """ln of the shares of a trial redshift's cell in which a line falls on its nearest and
+        on its second nearest bin, shape (lines, 2)."""
         self._ratios = LineRatios()
 
     def log_likelihood(
@@ -89,13 +96,13 @@ class Comb:
     ) -> Array:
         """The ln of the likelihood ratio against a spectrum without lines, shape (FINE_POINTS,).
 
-        All lines of a galaxy have one width: that of its clearest line.
+        All lines of a galaxy are taken to have the width of its clearest line.
 
         Args:
-            observed: the spectrum.
+            observed: the spectrum without its continuum.
             copies: the spectrum filtered with each trial width.
-            log_luminosity: mean of ln(L_IR / Lsun), shape (NODES,); None where unknown.
-            variance: its variance, shape (NODES,).
+            log_luminosity: mean of ln(L_IR / Lsun), shape (NODES,); None if unknown.
+            variance: variance of ln(L_IR / Lsun), shape (NODES,); None if unknown.
         """
         copy = max(copies, key=attrgetter("highest"))
         log_ratio, row = self._ratios.of(copy.flux, copy.inverse_variance)
@@ -136,23 +143,25 @@ def _sum_over_lines(
     """Sum the ln of prior and likelihood ratios of all lines observed at a trial redshift.
 
     Args:
-        log_ratio: of each observed bin, shape (observed bins, fluxes).
-        row: row in that of each bin of the spectrum, -1 where it was not observed; shape (bins,).
+        log_ratio: ln of the likelihood ratios, see ``LineRatios.of``, shape (observed bins,
+            fluxes).
+        row: row of ``log_ratio`` for each bin of the spectrum; -1 where the bin was not observed;
+            shape (bins,).
         line_bin: bin of each line at the first trial redshift, ascending, shape (lines,).
-        line_beside: 1 or -1, where the other bin is that a line is nearest to, shape (lines,).
-        log_shares: the ln of how much of a trial sees a line in either, shape (lines, 2).
+        line_beside: side of the second nearest bin of each line, 1 or -1, shape (lines,).
+        log_shares: ln of the shares of the nearest and the second nearest bin, shape (lines, 2).
         column: column in ``log_ratio`` of the faintest brightness, shape (FINE_POINTS, lines).
-        log_prior: of each brightness, shape (NODES, brightnesses).
-        joint: set to the sums less the largest, a row for each covered trial, shape (FINE_POINTS,
-            brightnesses).
-        covered: set to the trials at which a line was observed, shape (FINE_POINTS,).
-        largest: set to the largest sum of each, shape (FINE_POINTS,).
+        log_prior: ln of the prior of each brightness, shape (NODES, brightnesses).
+        joint: output: the sums less about the largest of them, with a row for each covered trial;
+            shape (FINE_POINTS, brightnesses).
+        covered: output: the trials at which a line was observed, shape (FINE_POINTS,).
+        largest: output: what was subtracted from each row of ``joint``, shape (FINE_POINTS,).
 
     Returns:
-        Number of covered trials.
+        Number of covered trials. Only so many entries of the outputs are set.
     """
     brightnesses = joint.shape[1]
-    last = np.empty(brightnesses, np.float32)  # what the line before added
+    last = np.empty(brightnesses, np.float32)  # what the previous line added
     count = first_line = stop_line = 0
     for trial in range(len(covered)):
         # The lines that fall on the spectrum.
@@ -162,7 +171,7 @@ def _sum_over_lines(
             stop_line += 1
         found = False
         total = joint[count]
-        before = False  # whether there is a line before that may see the same photons
+        before = False  # whether a previous line may see the same photons
         for line in range(first_line, stop_line):
             near = line_bin[line] - trial
             far = near + line_beside[line]
@@ -180,7 +189,7 @@ def _sum_over_lines(
             if beside < 0:
                 other = one
             if _BLENDED[line] and before:
-                # Of two lines of a blend the better one counts.
+                # Of two blended lines the better one counts.
                 for index in range(brightnesses):
                     added = max(one[index] + shares[0], other[index] + shares[1])
                     total[index] += max(added - last[index], np.float32(0))
@@ -206,7 +215,7 @@ def _sum_over_lines(
 
 @njit(cache=True)
 def _interpolate(at_nodes: Array32, trial: int, result: Array32) -> None:
-    """Set the result to what is between the nodes around a fine trial redshift."""
+    """Interpolate between the nodes around a fine trial redshift, into ``result``."""
     place = (trial - _FIRST_NODE) / _FINE_PER_NODE
     place = min(max(place, 0.0), len(at_nodes) - 1.0)
     left = min(int(place), len(at_nodes) - 2)
@@ -216,7 +225,10 @@ def _interpolate(at_nodes: Array32, trial: int, result: Array32) -> None:
 
 
 def _log_brightness_prior(log_luminosity: Array | None, variance: Array | None) -> Array32:
-    """The ln of the prior share of each brightness, shape (NODES, brightnesses)."""
+    """The ln of the prior probability of each brightness, shape (NODES, brightnesses).
+
+    It is uniform if the infrared luminosity is unknown.
+    """
     if log_luminosity is None or variance is None:
         shape = len(NODES), len(_BRIGHTNESS)
         return np.full(shape, -np.log(len(_BRIGHTNESS)), np.float32)
@@ -232,7 +244,7 @@ def _log_brightness_prior(log_luminosity: Array | None, variance: Array | None) 
 def names_at(
     redshift: float, lines: list[DetectedLine], tolerance_bins: float = 2.5
 ) -> list[tuple[str, float]]:
-    """The comb's lines that fall on significant features at a redshift, with their frequencies."""
+    """Names and frequencies (Hz) of the comb's lines that fall on significant lines."""
     expected = (np.log(_REST_HZ / (1 + redshift)) - LOG_EDGES[0]) / LOG_STEP - 0.5
     matched = []
     for name, place in zip(_NAMES, expected.tolist(), strict=True):
@@ -244,7 +256,7 @@ def names_at(
 
 
 def candidate_redshifts(lines: list[DetectedLine]) -> Array:
-    """ln(1 + z) of each significant line taken for each line of the comb, ascending."""
+    """ln(1 + z) for every pairing of a significant line with a line of the comb, ascending."""
     frequencies = np.array([line.frequency_hz for line in lines])
     shifts = np.log(_REST_HZ[:, None] / frequencies[None, :]).ravel()
     return np.sort(shifts[(shifts >= 0) & (shifts <= FINE[-1])])

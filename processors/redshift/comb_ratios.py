@@ -1,7 +1,8 @@
-"""How much more probable a measured line flux is with a line of about some flux than without one.
+"""Computes likelihood ratios of a measured flux, with a line of an expected flux and without one.
 
-In units of the noise this depends on two numbers alone, the signal-to-noise ratio and the flux over
-the noise. It is tabulated once, and then read for every bin of a spectrum.
+In units of the noise, a ratio depends on two numbers only: the measured signal-to-noise ratio, and
+the expected flux over the noise. The ratios are tabulated once and then read for every bin of a
+spectrum.
 """
 
 from __future__ import annotations
@@ -16,41 +17,44 @@ from mmbroker.processors import relations
 from mmbroker.processors.redshift.grids import Array, Array32
 
 STEP = 0.4
-"""Step in ln(flux), below the scatter of line ratios."""
+"""Step in ln(flux), smaller than the scatter of line ratios."""
 
 LOG_FLUX: Array = np.arange(np.log(1e-5), np.log(1e5), STEP)
-"""ln(line flux / Jy km/s) for which the ratio is given, shape (fluxes,)."""
+"""ln(expected flux / (Jy km/s)) for which the ratios are given, shape (fluxes,)."""
 
 ABSENT = 0.05
-"""Assumed share of lines outside the scatter: absorbed, lensed apart, an odd ratio."""
+"""Assumed share of lines outside the scatter: absorbed, lensed differently, an odd ratio."""
 
 ARTEFACTS = 3e-4
 ARTEFACT_WIDTH = 10.0
-"""Share of bins that hold what is neither noise nor a line of the galaxy, such as a bad channel, a
-ripple or a line of another galaxy; and the scatter of that in units of the noise. Assumed: of some
-tried on simulated spectra (seeds 77 of ``models.simulation.observations``, 904 of
-``models.simulation.spectra``), those whose posteriors had nearly the highest density at the truth
-in both."""
+"""Share of bins with an artefact, and the scatter of artefacts in units of the noise.
+
+An artefact is neither noise nor a line of the galaxy: a bad channel, a ripple or a line of another
+galaxy. Assumed: several values were tried on simulated spectra (seeds 77 of
+``models.simulation.observations``, 904 of ``models.simulation.spectra``). With these, the density
+of the posteriors at the truth was nearly highest in both samples."""
 
 TRUSTED = 8.0  # signal-to-noise ratio
 
 FEATURE = 2
-"""Bins on either side that a line, seen through a filter as wide as it, reaches to: an artefact in
-its place explains all of it, so that a line set beside the middle has to explain more than one."""
+"""Number of bins on either side to which a line reaches, seen through a filter of its own width.
 
-_NEGLIGIBLE = -5.0  # ln of the odds at which an artefact no longer counts
+An artefact explains all of such a feature. So each bin is compared with an artefact of the highest
+signal-to-noise ratio around it, and a line beside the middle of an artefact is not preferred."""
+
+_NEGLIGIBLE = -5.0  # ln of the odds below which an artefact does not count
 
 _ROW_STEP = 0.1
 _LARGEST_ROW = 60.0  # a signal-to-noise ratio of 5,000
 _PHASES = 8
-"""The table has columns for so many fluxes within a step."""
+"""Number of fluxes within a step for which the table has columns."""
 
 _LOG_EXPECTED: Array = np.arange(np.log(1e-4), np.log(3e5), STEP / _PHASES)
-"""ln(flux / noise) of the table: a line is not seen below, and excluded above."""
+"""ln(expected flux / noise) of the table: below it a line cannot be seen, above it is excluded."""
 
 
 class LineRatios:
-    """The table."""
+    """The table of likelihood ratios."""
 
     def __init__(self) -> None:
         rows = np.arange(-_LARGEST_ROW, _LARGEST_ROW + _ROW_STEP / 2, _ROW_STEP)
@@ -65,31 +69,36 @@ class LineRatios:
         columns = table.shape[1] // _PHASES
         by_phase = table[:, : columns * _PHASES].reshape(len(rows), columns, _PHASES)
         self._table = np.ascontiguousarray(by_phase.transpose(2, 0, 1))
-        """Shape (phases, rows, columns): the columns of one phase are ``STEP`` apart."""
+        """ln of the ratios, shape (phases, rows, columns).
+
+        The columns of one phase are ``STEP`` apart.
+        """
 
     def of(self, measured: Array, inverse_variance: Array) -> tuple[Array32, NDArray[np.int64]]:
-        """The ln of p(data | line of about a flux) / p(data | no line) in each observed bin.
+        """The ln of p(data | line of an expected flux) / p(data | no line) in each observed bin.
 
-        A line scatters about its expected flux; a few are absent, whatever the ratio says; and some
-        of what is measured is neither line nor noise.
+        Three effects are included: lines scatter about their expected flux, a few lines are absent,
+        and some features are artefacts.
 
         Args:
             measured: fluxes in Jy km/s, shape (bins,).
-            inverse_variance: of those, 0 where nothing was observed, shape (bins,).
+            inverse_variance: inverse variances of the fluxes, 0 where nothing was observed, shape
+                (bins,).
 
         Returns:
-            That, shape (observed bins, fluxes); and the row in it of each bin, -1 where nothing was
-            observed, shape (bins,).
+            The ln of the ratios for ``LOG_FLUX``, shape (observed bins, fluxes); and for each bin
+            its row in them, -1 where nothing was observed, shape (bins,).
         """
         return _of(self._table, measured, inverse_variance)
 
 
 @njit(cache=True)
 def _trust(significance):  # type: ignore[no-untyped-def]
-    """What a feature weighs, of what its noise alone would have it weigh.
+    """Factor on the ln of the likelihood of a feature with this signal-to-noise ratio.
 
-    A very bright line departs from any template by more than its noise: beyond ``TRUSTED``, its
-    weight grows only with the logarithm.
+    A very bright line differs from any template by more than its noise. So the factor is 1 up to
+    ``TRUSTED``; beyond, it falls so that the effective signal-to-noise ratio grows only with the
+    logarithm.
     """
     excess = np.maximum(significance / TRUSTED, 1.0)
     return np.square((1 + 0.25 * np.log(excess)) / excess)
@@ -97,9 +106,9 @@ def _trust(significance):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _log_artefact(significance: float) -> float:
-    """The ln of how much more probable a feature is with an artefact than by noise alone.
+    """The ln of how much more probable a feature is with an artefact than with noise alone.
 
-    It weighs as much as a line of the same brightness would, see ``_trust``.
+    It has the same factor as a line of the same brightness, see ``_trust``.
     """
     square = significance * significance * _trust(significance)
     odds = math.log(ARTEFACTS / (1 - ARTEFACTS)) - math.log(ARTEFACT_WIDTH)
@@ -108,14 +117,17 @@ def _log_artefact(significance: float) -> float:
 
 @njit(cache=True)
 def _row(significance: float) -> float:
-    """Rows are even in the signal-to-noise ratio up to ``TRUSTED``, in its logarithm beyond."""
+    """Position of a signal-to-noise ratio along the rows, which are equidistant in it.
+
+    The position is the ratio itself up to ``TRUSTED`` and grows with its logarithm beyond.
+    """
     if significance <= TRUSTED:
         return significance
     return min(TRUSTED * (1 + math.log(significance / TRUSTED)), _LARGEST_ROW)
 
 
 def _significance(row: Array) -> Array:
-    """The inverse of ``_row``."""
+    """The signal-to-noise ratio of a position; the inverse of ``_row``."""
     excess = np.maximum(row / TRUSTED - 1, 0)
     return np.asarray(np.minimum(row, TRUSTED) * np.exp(excess))
 
@@ -145,7 +157,7 @@ def _of(
 
 @njit(cache=True)
 def _peak(place: int, measured: Array, inverse_variance: Array) -> float:
-    """The highest signal-to-noise ratio, without sign, of the feature that a bin is part of."""
+    """The highest absolute signal-to-noise ratio of the feature that a bin is part of."""
     highest = 0.0
     for other in range(max(place - FEATURE, 0), min(place + FEATURE + 1, len(measured))):
         square = measured[other] * measured[other] * inverse_variance[other]
@@ -155,13 +167,13 @@ def _peak(place: int, measured: Array, inverse_variance: Array) -> float:
 
 @njit(cache=True)
 def _read(table: Array32, row: float, first: int, found: Array32) -> None:
-    """Set what is found of one bin, between two rows of the table.
+    """Interpolate the ratios of one bin between two rows of the table.
 
     Args:
-        table: see ``LineRatios``.
-        row: place between the rows.
-        first: column of the first flux, counted in phases; may lie outside.
-        found: set, shape (fluxes,).
+        table: the table of ``LineRatios``.
+        row: position between the rows.
+        first: column of the first flux, counted in phases; may lie outside of the table.
+        found: output: ln of the ratios, shape (fluxes,).
     """
     phases, rows, columns = table.shape
     upper = min(int(row), rows - 2)

@@ -1,10 +1,10 @@
-"""Far-infrared and millimetre continuum: modified black bodies against the measured bands.
+"""Compares modified black bodies with the measured far-infrared and millimetre continuum.
 
-A template is a peak wavelength and an emissivity index; its amplitude is the infrared luminosity.
-For given template and redshift the likelihood is Gaussian in the amplitude, so it follows from two
-sums over bands, matrix products over the batch. The integral of that Gaussian over the luminosity
-prior depends only on the amplitude's error and signal-to-noise ratio, and is read from a table
-made once.
+A template has a peak wavelength and an emissivity index; its amplitude is the infrared luminosity.
+For a given template and redshift the likelihood is Gaussian in the amplitude. So it follows from
+two sums over bands, which are matrix products over the batch. The integral of the Gaussian over the
+luminosity prior depends only on the error and the signal-to-noise ratio of the amplitude. It is
+read from a table that is made once.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ from mmbroker.processors.redshift.tuned import Tuned
 
 LOWEST_FREQUENCY_HZ = 60e9
 HIGHEST_FREQUENCY_HZ = 5e12
-"""Between 5 mm, where free-free emission takes over, and 60 um."""
+"""Observed frequencies that are used: from 5 mm, beyond which free-free emission takes over, to
+60 um."""
 
 _WIEN_MICRON = 60.0
-"""Assumed: rest wavelength below which warm dust and small grains take over from the black body."""
+"""Assumed rest wavelength below which warm dust and small grains outshine the black body."""
 
 _PLANCK_H_OVER_K = (constants.h / constants.k_B).to_value("s K")
 _MICRON_HZ = relations.SPEED_OF_LIGHT_KM_S * 1e9  # frequency in Hz times wavelength in micrometre
@@ -55,47 +56,52 @@ _RATIOS: Array = np.arange(-2.5, 2.8, _RATIO_STEP)  # asinh of the signal-to-noi
 _LARGEST_RATIO = float(np.sinh(_RATIOS[-1]))
 
 _NEGLIGIBLE = 15.0  # ln of the evidence below the best at which a template no longer counts
-_AT_ONCE = 16  # redshift nodes: bounds the memory; the tables of a node are read once
+_AT_ONCE = 16  # redshift nodes at a time, which bounds the memory; a node's tables are read once
 
 _POINTS, _SHARES = np.polynomial.hermite_e.hermegauss(5)
 _SHARES /= _SHARES.sum()
-# From the mean upwards; the others stand for a point on either side of it.
+# From the mean upwards: each point but the first also stands for its mirror image below the mean.
 _POINTS, _SHARES = _POINTS[2:], _SHARES[2:]
-_SAFE_MARGIN = 5.0  # sigma below a limit at which it says nothing
+_SAFE_MARGIN = 5.0  # a limit this many sigma above the flux says nothing
 _MARGIN_STEP = 0.005
 _MARGINS: Array = np.arange(-12.0, _SAFE_MARGIN + 2 * _MARGIN_STEP, _MARGIN_STEP)
-"""Sigma below a limit for which the probability is tabulated; see ``_margin`` for the lowest."""
+"""Margins below a limit, in sigma, for which the likelihood is tabulated; see ``_margin``."""
 
 
 @dataclass(frozen=True, slots=True)
 class DustPosterior:
-    """What the dust continuum says at each redshift node."""
+    """Likelihood and infrared luminosity at each redshift node, from the dust continuum."""
 
     log_likelihood: Array
-    """The ln of evidence times luminosity prior and volume, float64, shape (galaxies, NODES)."""
+    """The ln of the evidence, which includes the prior of luminosity and redshift; float64, shape
+    (galaxies, NODES)."""
 
     log_luminosity: Array
-    """Mean of ln(L_IR / Lsun), apparent where lensed, float64, shape (galaxies, NODES)."""
+    """Mean of ln(L_IR / Lsun), apparent if lensed; float64, shape (galaxies, NODES)."""
 
     log_luminosity_variance: Array
-    """Variance of the same, float64, shape (galaxies, NODES)."""
+    """Variance of ln(L_IR / Lsun), float64, shape (galaxies, NODES)."""
 
     def select(self, rows: Sequence[int]) -> DustPosterior:
-        """That of some of the galaxies."""
+        """The posterior of the galaxies in the given rows."""
         return DustPosterior(
             self.log_likelihood[rows], self.log_luminosity[rows], self.log_luminosity_variance[rows]
         )
 
 
 class Dust:
-    """Templates and prior tables; ``posterior`` evaluates a batch of galaxies."""
+    """Templates and prior tables; ``posterior`` evaluates a batch of galaxies.
+
+    Args:
+        tuned: the tuned constants.
+    """
 
     def __init__(self, tuned: Tuned) -> None:
         self._tuned = tuned
         self._templates = _templates()
         self._evidence, self._moments = _amplitude_tables(tuned)
         self._below = np.exp(tuned.dust_temper * log_ndtr(_MARGINS))
-        """Likelihood of having stayed below a limit, for ``_MARGINS``."""
+        """Likelihood that a flux stayed below a limit, for ``_MARGINS``."""
 
     def posterior(
         self,
@@ -109,7 +115,7 @@ class Dust:
 
         Args:
             log_frequency: ln(frequency / Hz) of the bands, shape (bands,).
-            flux: flux densities in Jy, shape (galaxies, bands); anything where not measured.
+            flux: flux densities in Jy, shape (galaxies, bands); any value where not measured.
             weight: inverse variances in Jy**-2, shape (galaxies, bands); 0 where not measured.
             limit: upper limits in Jy, shape (galaxies, bands); NaN where there is none.
             limit_error: noise behind the limits in Jy, shape (galaxies, bands).
@@ -132,7 +138,7 @@ class Dust:
         signal = np.where(weight > 0, flux, 0).astype(np.float32)
         cross = np.matmul(by_node * signal, bands_first)
         square = np.matmul(by_node, np.square(bands_first))
-        # Band after band, so that bands of other galaxies, which add zeros, do not change a bit.
+        # Band after band: bands of other galaxies add zeros and so do not change the result at all.
         weighted_square = inverse * np.square(signal)[:, :, None]
         constant = -0.5 * np.add.reduce(weighted_square, axis=1, dtype=np.float64)
         constant += tuned.dust_temper * normalisation
@@ -185,14 +191,15 @@ class Dust:
 
 
 def _table_places(cross: Array32, square: Array32) -> Array32:
-    """Where each template's amplitude stands in the table.
+    """Position of each template's amplitude in the table.
 
-    A well measured amplitude is a narrow Gaussian: it is read at the largest tabulated ratio and
-    the same amplitude, and its smaller width is accounted for.
+    The Gaussian of a very well measured amplitude is narrower than any in the table. It is read at
+    the largest tabulated signal-to-noise ratio and the same amplitude; the excess allows the caller
+    to correct for the smaller width.
 
     Returns:
-        Row and column in the table, the amplitude's signal-to-noise ratio, and the ln of the excess
-        of that over the largest in the table; shape (4, nodes, galaxies, templates).
+        Row and column in the table, the amplitude's signal-to-noise ratio, and the ln of its excess
+        over the largest ratio in the table; shape (4, nodes, galaxies, templates).
     """
     root = np.sqrt(np.maximum(square, np.float32(1e-36)))
     ratio = cross / root
@@ -218,7 +225,7 @@ def _marginalise(
     below: Array,
     found: Array,
 ) -> None:
-    """Integrate over amplitude and template; multiply in that the upper limits were kept.
+    """Integrate over amplitude and template, with the likelihood of the upper limits as a factor.
 
     Templates whose evidence is negligible beside the best are left out.
 
@@ -229,14 +236,14 @@ def _marginalise(
         model: flux density per luminosity, shape (templates, bands, nodes).
         limit: upper limits in Jy, shape (galaxies, bands); NaN where there is none.
         limit_error: noise behind the limits in Jy, shape (galaxies, bands).
-        below: likelihood of having stayed below a limit, for ``_MARGINS``.
-        found: set to ln(evidence), mean and variance of ln L, shape (3, galaxies, nodes).
+        below: likelihood that a flux stayed below a limit, for ``_MARGINS``.
+        found: output: ln(evidence), mean and variance of ln L, shape (3, galaxies, nodes).
     """
     row, column, ratio, excess = places
     nodes, galaxies, templates = row.shape
     log_evidence = np.empty(templates)
     limited = [np.flatnonzero(np.isfinite(limit[galaxy])) for galaxy in range(galaxies)]
-    # Node after node: the tables of one stay in the processor's cache.
+    # Node after node, so that a node's tables stay in the processor's cache.
     for node in range(nodes):
         for galaxy in range(galaxies):
             for template in range(templates):
@@ -252,7 +259,7 @@ def _marginalise(
                     - excess[node, galaxy, template]
                     + _LOG_EMISSIVITY_WEIGHTS[template % len(EMISSIVITIES)]
                 )
-            # Sums relative to the largest evidence: likely the first, unless limits change that.
+            # Sums relative to the largest evidence, which is the first unless limits change that.
             largest = -np.inf
             total = first = second = 0.0
             best = int(log_evidence.argmax())
@@ -301,7 +308,7 @@ def _marginalise(
 
 @njit(cache=True)
 def _between(table: Array32, row: float, column: float) -> float:
-    """A value between those of a table, linearly in both directions."""
+    """Interpolate in a table, linearly in both directions."""
     top, left = int(row), int(column)
     down, right = row - top, column - left
     upper = table[top, left] * (1 - right) + table[top, left + 1] * right
@@ -321,18 +328,18 @@ def _log_below(
     limited: NDArray[np.int64],
     below: Array,
 ) -> float:
-    """The ln of the likelihood of having stayed below each upper limit.
+    """The ln of the likelihood that the flux stayed below all upper limits.
 
     Args:
-        mean: of ln L.
-        deviation: of ln L.
-        model: flux density per luminosity, shape (templates, bands, NODES).
-        template: the template.
-        node: the trial redshift.
-        limit: upper limits, shape (bands,).
-        error: noise behind them, shape (bands,).
-        limited: bands with a limit.
-        below: likelihood of having stayed below a limit, for ``_MARGINS``.
+        mean: mean of ln L.
+        deviation: standard deviation of ln L.
+        model: flux density per luminosity, shape (templates, bands, nodes).
+        template: index of the template.
+        node: index of the trial redshift.
+        limit: upper limits in Jy, shape (bands,).
+        error: noise behind the limits in Jy, shape (bands,).
+        limited: indices of the bands with a limit.
+        below: likelihood that a flux stayed below a limit, for ``_MARGINS``.
     """
     middle = math.exp(mean)
     step, far_step = math.exp(_POINTS[1] * deviation), math.exp(_POINTS[2] * deviation)
@@ -342,7 +349,7 @@ def _log_below(
             break
     else:
         return 0.0
-    # Written out: this is a large part of what scoring a galaxy with limits takes.
+    # Written out for speed: this takes much of the time of scoring a galaxy with limits.
     at_mean = brighter = fainter = brightest = faintest = 1.0
     for band in limited:
         flux = middle * model[template, band, node]
@@ -360,16 +367,17 @@ def _log_below(
 
 @njit(cache=True)
 def _margin(flux: float, limit: float, error: float) -> float:
-    """By how many sigma a flux is below a limit; above it, hardly ever more than 10.
+    """By how many sigma a flux is below a limit; negative if it is above.
 
-    To the noise behind the limit comes a tenth of the flux.
+    A tenth of the flux is added in quadrature to the noise behind the limit. So a flux above a
+    positive limit is less than 10 sigma above it.
     """
     return (limit - flux) / math.sqrt(error * error + 0.01 * flux * flux)
 
 
 @njit(cache=True)
 def _likelihood_below(flux: float, limit: float, error: float, below: Array) -> float:
-    """The likelihood of a limit, from the table."""
+    """The likelihood that a flux stayed below a limit, from the table."""
     place = (_margin(flux, limit, error) - _MARGINS[0]) / _MARGIN_STEP
     place = min(max(place, 0.0), len(below) - 1.001)
     left = int(place)
@@ -385,8 +393,7 @@ def _black_body(frequency: Array, temperature: Array) -> Array:
 def _emission(frequency: Array, temperature: Array, beta: float, background: Array) -> Array:
     """Modified black body of general opacity against the cosmic microwave background.
 
-    What the CMB adds to the temperature, and the contrast against it, as in da Cunha et al. 2013,
-    ApJ 766 13.
+    The heating by the CMB and the contrast against it follow da Cunha et al. 2013, ApJ 766 13.
     """
     present = relations.CMB_TEMPERATURE_K
     exponent = 4 + beta
@@ -432,7 +439,7 @@ def _templates() -> Array:
             power = np.trapezoid(alone[band] * frequency[band], rest[band])
             for node, around in enumerate(background):
                 if temperature <= 1.02 * around:
-                    # As cold as the CMB of this redshift: nothing to see.
+                    # Dust as cold as the CMB of this redshift cannot be seen.
                     emission = alone * 1e-6
                 else:
                     emission = _with_power_law(
@@ -453,14 +460,14 @@ def expected_log_peak(log_luminosity: Array) -> Array:
 
 
 def _amplitude_tables(tuned: Tuned) -> tuple[Array32, Array32]:
-    """What is known of the amplitude of a template, by its error and signal-to-noise ratio.
+    """Evidence and moments of a template's amplitude L, by its error and signal-to-noise ratio.
+
+    The evidence is the integral over ln L of the prior times exp(-(L/error - ratio)**2 / 2). For a
+    ratio that is not positive it has an additional factor exp(ratio**2 / 2).
 
     Returns:
         ln(evidence), shape (NODES, PEAKS, errors, ratios), and mean and variance of ln L, shape
         (NODES, PEAKS, errors, ratios, 2).
-
-    The evidence is the integral over ln L of the prior times exp(-(L/error - ratio)**2 / 2),
-    without the factor exp(ratio**2 / 2) where the ratio is positive.
     """
     log_l = luminosity.LOG_LUMINOSITY
     expected = expected_log_peak(log_l)

@@ -1,4 +1,4 @@
-"""The conventional redshift: every piece of evidence on one grid of trial redshift."""
+"""Estimates the conventional redshift: combines all evidence on one grid of trial redshifts."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ from mmbroker.schemas.events import (
     RedshiftPosterior,
 )
 
-_FINE_ROWS = 64  # galaxies with spectra at a time: bounds the memory
+_FINE_ROWS = 64  # galaxies with spectra at a time, which bounds the memory
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Estimated:
-    """What was found out about one galaxy on the way to its redshift.
+    """The redshift of one galaxy, with intermediate results.
 
     Attributes:
-        posterior: the redshift.
+        posterior: the redshift posterior.
         found: significant lines of the spectrum.
-        spectrum: the merged spectrum without its continuum; None without one.
+        spectrum: the merged spectrum without its continuum; None without a spectrum.
         log_infrared: log10 of the apparent L_IR in Lsun at the best redshift; 0 where unknown.
-        infrared_error_dex: 1 sigma of it; inf where there is no dust continuum.
+        infrared_error_dex: 1 sigma error of ``log_infrared``; inf without dust continuum.
     """
 
     posterior: RedshiftPosterior
@@ -63,11 +63,12 @@ class Estimated:
 
 
 class ConventionalRedshift:
-    """Redshift posteriors of fingerprints from published relations and templates.
+    """Estimates redshift posteriors of fingerprints from published relations and templates.
 
     Args:
         tuned: the tuned constants; by default those packaged with the module.
-        template_fit: of the ultraviolet to mid-infrared photometry, which is left out without it.
+        template_fit: the fit of templates to the ultraviolet to mid-infrared photometry; None to
+            leave that photometry out.
     """
 
     def __init__(self, tuned: Tuned | None = None, template_fit: TemplateFit | None = None) -> None:
@@ -84,31 +85,31 @@ class ConventionalRedshift:
         """Hash over the tuned constants, the grid and the templates, hexadecimal."""
 
     def with_templates(self, template_fit: TemplateFit) -> ConventionalRedshift:
-        """The same with a template fit among the evidence; it shares the tables of this one."""
+        """A copy of this estimator with a template fit; both share their tables."""
         other = copy(self)
         other.template_fit = template_fit
         other.identity = _identity(self._tuned, template_fit)
         return other
 
     def without_templates(self) -> ConventionalRedshift:
-        """The same without a template fit; it shares the tables of this one."""
+        """A copy of this estimator without a template fit; both share their tables."""
         other = copy(self)
         other.template_fit = None
         other.identity = _identity(self._tuned, None)
         return other
 
     def estimate(self, fingerprints: Sequence[Fingerprint]) -> list[RedshiftPosterior]:
-        """The posterior of each fingerprint, in order; the same to the bit in whichever batch."""
+        """The posterior of each fingerprint, in order; the same to the bit in every batch."""
         return [estimated.posterior for estimated in self.estimate_fully(fingerprints)]
 
     def estimate_fully(
         self, fingerprints: Sequence[Fingerprint], evidence: Evidence | None = None
     ) -> list[Estimated]:
-        """The posteriors with what was found out on the way to them.
+        """The posterior of each fingerprint with intermediate results, in order.
 
         Args:
-            fingerprints: of any galaxies.
-            evidence: of the same; None to find it here.
+            fingerprints: fingerprints of any galaxies.
+            evidence: evidence of the same galaxies; None to compute it here.
         """
         if not fingerprints:
             return []
@@ -146,17 +147,17 @@ class ConventionalRedshift:
         return self.combined(self.evidence(fingerprints))
 
     def log_continuum(self, fingerprints: Sequence[Fingerprint]) -> Array:
-        """The same without published redshifts and templates: prior, dust and radio."""
+        """The ln of the posterior from prior, dust and radio alone, shape (galaxies, COARSE)."""
         return self._continuum(fingerprints)[0]
 
     @cached_property
     def log_prior(self) -> Array:
-        """The same of a galaxy of which nothing is known, shape (COARSE,)."""
+        """``log_continuum`` of a galaxy without observations, shape (COARSE,)."""
         (at_nodes,) = self._or_neighbour(self._prior.log_likelihood)
         return np.asarray(at_nodes @ NODES_TO_COARSE)
 
     def evidence(self, fingerprints: Sequence[Fingerprint]) -> Evidence:
-        """The pieces of evidence, lines left out."""
+        """All evidence on the redshifts of some galaxies, except lines."""
         log_continuum, dust_posterior, observed = self._continuum(fingerprints)
         far_infrared = np.array(["dust" in one for one in observed], bool)
         stated = [
@@ -177,10 +178,10 @@ class ConventionalRedshift:
     def with_fitted_templates(
         self, fingerprints: Sequence[Fingerprint], evidence: Evidence
     ) -> Evidence:
-        """Evidence of fingerprints with the templates of this redshift, if it has any.
+        """Add the template fit of this estimator, if it has one, to the evidence of fingerprints.
 
         Raises:
-            ValueError: the evidence was found with other constants.
+            ValueError: the evidence was computed with other tuned constants.
         """
         if evidence.tuned != self._tuned:
             raise ValueError("the evidence was found with other tuned constants")
@@ -188,7 +189,7 @@ class ConventionalRedshift:
         return replace(evidence, templates=None if fit is None else fit.fitted(fingerprints))
 
     def inputs(self, evidence: Evidence) -> list[list[str]]:
-        """What the posterior of each galaxy rests on."""
+        """Names of the kinds of evidence that the posterior of each galaxy rests on."""
         fit, templates = self.template_fit, evidence.templates
         fitted = np.zeros(len(evidence.stated), bool)
         if fit is not None and templates is not None:
@@ -205,8 +206,8 @@ class ConventionalRedshift:
         """The ln of the unnormalised posterior, float64, shape (N, COARSE).
 
         Args:
-            evidence: of N galaxies.
-            with_published: whether published redshifts count, or it is as if there were none.
+            evidence: evidence of N galaxies.
+            with_published: whether published redshifts are used.
         """
         total = evidence.log_continuum
         if with_published:
@@ -265,7 +266,9 @@ class ConventionalRedshift:
         return total, dust_posterior, inputs
 
     def _or_neighbour(self, log_posterior: Array) -> Array:
-        """Leave a small share to the prior alone: the continuum may be that of a neighbour.
+        """Mix a small share of the prior into the posterior.
+
+        The measured continuum may be that of a neighbour, and then it says nothing.
 
         Args:
             log_posterior: ln of prior times likelihood of the continuum, shape (galaxies, NODES).
@@ -284,8 +287,16 @@ class ConventionalRedshift:
         rows: Sequence[int],
         inputs: Sequence[list[str]],
     ) -> list[tuple[RedshiftPosterior, list[spectral_lines.DetectedLine]]]:
-        """Posteriors of galaxies with spectra; ``rows`` are theirs in ``dust_posterior``."""
-        # Taken, not indexed, which would lay it out column by column and sum it in another order.
+        """Posteriors and significant lines of galaxies with spectra.
+
+        Args:
+            spectra: spectra of the galaxies, without their continuum.
+            log_coarse: ln of the posteriors without lines, shape (galaxies, COARSE).
+            dust_posterior: dust posterior of the whole batch.
+            rows: rows of these galaxies in ``dust_posterior``.
+            inputs: kinds of evidence for each galaxy.
+        """
+        # np.take keeps the rows contiguous; indexing would change the layout and the order of sums.
         log_fine = np.take(log_coarse, _COARSE_CELL, axis=1) * (1 - _COARSE_FRACTION)
         log_fine += np.take(log_coarse, _COARSE_CELL + 1, axis=1) * _COARSE_FRACTION
         found = []
@@ -328,7 +339,7 @@ def _infrared(
     posteriors: Sequence[RedshiftPosterior],
     inputs: Sequence[list[str]],
 ) -> list[tuple[float, float]]:
-    """log10 of L_IR / Lsun at the best redshift of each galaxy, and its error in dex."""
+    """log10 of L_IR / Lsun at the best redshift of each galaxy, and its 1 sigma error in dex."""
     place = np.log1p([posterior.best for posterior in posteriors]) - NODES[0]
     node = np.clip(np.rint(place / (NODES[1] - NODES[0])), 0, len(NODES) - 1).astype(int)
     rows = np.arange(len(posteriors))
@@ -343,4 +354,4 @@ def _infrared(
 _COARSE_PLACE: Array = np.clip((FINE - COARSE[0]) / (COARSE[1] - COARSE[0]), 0, len(COARSE) - 1)
 _COARSE_CELL = np.minimum(_COARSE_PLACE.astype(int), len(COARSE) - 2)
 _COARSE_FRACTION: Array = _COARSE_PLACE - _COARSE_CELL
-"""Where the fine grid stands between two points of the coarse one."""
+"""Position of each point of the fine grid between two points of the coarse one."""

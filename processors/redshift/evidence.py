@@ -1,4 +1,4 @@
-"""What is known of a batch of galaxies, laid out by kind of evidence."""
+"""Arranges what was observed of a batch of galaxies by kind of evidence."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Limit(NamedTuple):
     frequency_hz: float
     limit_jy: float
     error_jy: float
-    """Noise behind it."""
+    """Noise behind the limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Bands:
     def with_limits_as_zero(self) -> Bands:
         """Upper limits replaced by a flux density of zero with the noise behind the limit.
 
-        What was measured at the same frequency is averaged with it.
+        It is averaged with what was measured at the same frequency.
         """
         limited = np.isfinite(self.limit)
         weight = self.weight + np.where(limited, self.limit_error**-2.0, 0.0)
@@ -64,17 +64,17 @@ class Bands:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
-    """What is known of the redshifts of N galaxies, lines left out.
+    """All evidence on the redshifts of N galaxies, except lines.
 
     Attributes:
-        log_continuum: the ln of prior, dust and radio, float64, shape (N, COARSE).
-        log_published: the ln of the likelihood of the published redshifts, shape (N, COARSE).
-        stated: the published redshifts that count, of each galaxy.
-        far_infrared: which have far-infrared photometry, shape (N,).
-        dust_posterior: of the dust continuum.
-        observed: which of dust, radio and lines there are of each galaxy.
-        tuned: the constants that went into it.
-        templates: what the template fit says; None without one.
+        log_continuum: ln of prior, dust and radio together, float64, shape (N, COARSE).
+        log_published: ln of the likelihood of the published redshifts, shape (N, COARSE).
+        stated: the published redshifts of each galaxy that are used.
+        far_infrared: whether each galaxy has far-infrared photometry, shape (N,).
+        dust_posterior: the posterior from the dust continuum.
+        observed: for each galaxy, which of "dust", "radio" and "lines" were observed.
+        tuned: the constants that the evidence was computed with.
+        templates: the result of the template fit; None without a fit.
     """
 
     log_continuum: Array
@@ -88,11 +88,11 @@ class Evidence:
 
     @property
     def published(self) -> NDArray[np.bool_]:
-        """Which galaxies have a published redshift that counts, shape (N,)."""
+        """Whether each galaxy has a published redshift that is used, shape (N,)."""
         return np.array([bool(many) for many in self.stated], bool)
 
     def select(self, rows: Sequence[int]) -> Evidence:
-        """That of some of the galaxies, templates left out."""
+        """The evidence of the galaxies in the given rows, without templates."""
         return Evidence(
             log_continuum=self.log_continuum[rows],
             log_published=self.log_published[rows],
@@ -105,21 +105,26 @@ class Evidence:
 
 
 ROWS = 8
-"""Matrices are filled up to a multiple of so many rows: linear algebra takes other ways, with other
-rounding, for single rows, and a result shall not depend on the batch that it was computed in."""
+"""Matrices are filled up to a multiple of this number of rows.
+
+Linear algebra treats single rows in another way, with another rounding, and a result shall not
+depend on the batch that it was computed in."""
 
 
 def filled(count: int) -> NDArray[np.int64]:
-    """Which of some rows, one after the other and then from the first again, fill them up."""
+    """Indices of rows that fill a batch up to a multiple of ``ROWS``.
+
+    They are all rows in order, and then the first ones again.
+    """
     return np.arange(count + -count % ROWS) % count
 
 
 SAME_FREQUENCY = 1e-9
-"""Frequencies that differ by less than this fraction are one, computed in different ways."""
+"""Frequencies that differ by less than this fraction are the same one, computed differently."""
 
 
 def _tightest(limits: Sequence[_Limit]) -> list[_Limit]:
-    """Of the upper limits at one frequency the tightest, in whichever order they come."""
+    """The tightest upper limit at each frequency, whatever the order of the limits."""
     kept: list[_Limit] = []
     last = -np.inf
     for each in sorted(limits):
@@ -134,7 +139,7 @@ def _tightest(limits: Sequence[_Limit]) -> list[_Limit]:
 def bands_of(fingerprints: Sequence[Fingerprint]) -> Bands:
     """Bands and maps of a batch, to the far infrared, on the set of their distinct frequencies.
 
-    Measurements at one frequency are averaged; of upper limits there the tightest counts.
+    Measurements at one frequency are averaged. Of several upper limits the tightest is used.
     """
     rows: list[int] = []
     values: list[tuple[float, float, float, float, float]] = []

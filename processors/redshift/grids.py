@@ -1,8 +1,8 @@
-"""The grids of trial redshift, uniform in ln(1 + z).
+"""Defines the grids of trial redshift, which are uniform in ln(1 + z).
 
 The fine grid has the step of the spectral grid, so that a line moves by one bin of the spectrum
-from one trial redshift to the next. What varies slowly is computed on coarser grids whose cells
-are whole numbers of fine cells.
+from one trial redshift to the next. Functions that vary slowly are computed on coarser grids, each
+cell of which is a whole number of fine cells.
 """
 
 from __future__ import annotations
@@ -32,17 +32,19 @@ FINE: Array = _centres(1)
 """ln(1 + z) of the fine grid, to z = 12; float64, shape (3072,)."""
 
 COARSE: Array = _centres(FINE_PER_COARSE)
-"""ln(1 + z) for photometric redshifts, a step of 0.005; float64, shape (512,)."""
+"""ln(1 + z) for photometric redshifts, in steps of 0.005; float64, shape (512,)."""
 
 NODES: Array = _centres(FINE_PER_COARSE * COARSE_PER_NODE)
-"""ln(1 + z) for continuum templates, a step of 0.04; float64, shape (64,)."""
+"""ln(1 + z) for continuum templates, in steps of 0.04; float64, shape (64,)."""
 
 PUBLISHED: Array = _centres(FINE_PER_COARSE * COARSE_PER_CELL)
 """ln(1 + z) of the published posterior; float64, shape (256,)."""
 
 
 def interpolation_matrix(start: Array, end: Array) -> Array32:
-    """The linear interpolation from grid ``start`` to grid ``end``, constant beyond its ends.
+    """The matrix that interpolates linearly from grid ``start`` to grid ``end``.
+
+    Beyond the ends of ``start`` the interpolation is constant.
 
     Returns:
         float32, shape (start points, end points): values at ``end`` = values at ``start`` @ matrix.

@@ -1,4 +1,4 @@
-"""Infrared luminosity function with strong lensing: the prior of redshift and luminosity."""
+"""The prior of redshift and luminosity: the infrared luminosity function with strong lensing."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from mmbroker.processors.redshift.grids import NODES, Array
 
 LOG_STEP = 0.1
 LOG_LUMINOSITY: Array = np.arange(np.log(1e8), np.log(3e15), LOG_STEP)
-"""ln(L_IR / Lsun), apparent where lensed; float64, shape (luminosities,)."""
+"""ln(L_IR / Lsun), apparent where a galaxy is lensed; float64, shape (luminosities,)."""
 
 REDSHIFT: Array = np.expm1(NODES)
 LUMINOSITY_DISTANCE_MPC: Array = Planck18.luminosity_distance(REDSHIFT).to_value("Mpc")
 
 
 def _power_evolution(evolution: tuple[float, float, float]) -> Array:
-    """Two powers of 1 + z joined at a break, relative to the redshift of the local function."""
+    """Evolution as two powers of 1 + z that meet at a break; 1 at the local function's redshift.
+
+    Args:
+        evolution: exponent below the break, redshift of the break, exponent above it.
+    """
     below, break_redshift, above = evolution
     growth, joint = 1 + REDSHIFT, 1 + break_redshift
     factor = np.minimum(growth, joint) ** below * np.maximum(growth / joint, 1) ** above
@@ -25,7 +29,7 @@ def _power_evolution(evolution: tuple[float, float, float]) -> Array:
 
 
 def density() -> Array:
-    """Galaxies per unit of ln L and ln(1 + z), of unlensed luminosity.
+    """Number of galaxies per unit of ln L and ln(1 + z), by luminosity without lensing.
 
     Returns:
         float64, shape (NODES, luminosities), in an arbitrary unit.
@@ -46,10 +50,11 @@ def density() -> Array:
 
 
 def completeness(limit: float) -> Array:
-    """Share of galaxies bright enough to be in a catalogue at all, by apparent luminosity.
+    """Share of galaxies that are bright enough to be in a catalogue, by apparent luminosity.
 
     Args:
-        limit: luminosity in Lsun at z = 1 where half are missing; the same flux elsewhere.
+        limit: luminosity in Lsun at which half of the galaxies at z = 1 are missing. At other
+            redshifts the limit has the same flux.
 
     Returns:
         float64, shape (NODES, luminosities).
@@ -60,10 +65,15 @@ def completeness(limit: float) -> Array:
 
 
 def lensed(intrinsic: Array) -> Array:
-    """The same density of apparent luminosity: magnifications above 2 fall as mu**-3.
+    """Turn a density of intrinsic luminosity into one of apparent luminosity.
+
+    Lensed galaxies have magnifications mu from 2 to 200 with a density ~ mu**-3.
 
     Args:
-        intrinsic: shape (..., NODES, luminosities).
+        intrinsic: density by luminosity without lensing, shape (..., NODES, luminosities).
+
+    Returns:
+        Density by apparent luminosity, the same shape.
     """
     comoving = LUMINOSITY_DISTANCE_MPC / (1 + REDSHIFT)
     hubble_distance = Planck18.hubble_distance.to_value("Mpc")

@@ -1,4 +1,4 @@
-"""Evidence becomes a posterior: quantiles, modes, the line identification."""
+"""Makes posteriors of evidence: quantiles, modes, and the lines that explain each mode."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from mmbroker.processors.redshift import comb, grids, spectral_lines
 from mmbroker.processors.redshift.grids import COARSE, FINE, PUBLISHED, Array
 from mmbroker.schemas.events import Interval, LineIdentification, RedshiftPosterior
 
-_MODE_BINS = 4  # fine cells on either side of a line identification: 1000 km/s
+_MODE_BINS = 4  # fine cells on either side of a line identification, 1000 km/s
 _LEAST_MODE = 0.005
 
 
 def posteriors_of(log_posterior: Array, inputs: Sequence[Sequence[str]]) -> list[RedshiftPosterior]:
-    """Posteriors without lines from the ln of unnormalised densities.
+    """Make posteriors without lines from the ln of unnormalised densities.
 
     Args:
-        log_posterior: per unit of ln(1 + z), shape (galaxies, COARSE).
-        inputs: what each rests on, a list for each galaxy.
+        log_posterior: ln of the density per unit of ln(1 + z), shape (galaxies, COARSE).
+        inputs: for each galaxy, the kinds of evidence that its posterior rests on.
     """
     probability = to_probability(log_posterior)
     quantiles = quantiles_of(cumulated(probability), _COARSE_EDGES)
@@ -51,7 +51,7 @@ FINE_EDGES, _COARSE_EDGES = _edges(FINE), _edges(COARSE)
 _PUBLISHED_REDSHIFT = np.expm1(PUBLISHED).astype(np.float32)
 
 _NEAR = 0.05
-"""Redshifts within so much of 1 + z are near each other."""
+"""Redshifts that differ by at most this fraction of 1 + z are near each other."""
 
 _LEVELS: Array = np.array([0.025, 0.16, 0.5, 0.84, 0.975])
 

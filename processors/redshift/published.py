@@ -1,4 +1,4 @@
-"""Published photometric redshifts, recalibrated: a wider core and catastrophic failures."""
+"""Likelihoods of published photometric redshifts, with wider errors and catastrophic failures."""
 
 from __future__ import annotations
 
@@ -16,10 +16,15 @@ _SPAN = float(COARSE[-1] - COARSE[0] + _STEP)
 
 
 def independent(estimates: Sequence[PublishedRedshift], dust: bool) -> list[PublishedRedshift]:
-    """The estimates that do not rest on evidence used elsewhere.
+    """The estimates that do not rest on evidence that is used elsewhere.
 
-    A photometric redshift from the far infrared, which its method's name must say, sees what the
-    dust templates see: it counts only where there is no far-infrared photometry.
+    A photometric redshift from the far infrared uses the same photometry as the dust templates. So
+    it is left out if there is far-infrared photometry. Such an estimate is recognised by the word
+    "infrared" in the name of its method.
+
+    Args:
+        estimates: the published redshifts of one galaxy.
+        dust: whether the galaxy has far-infrared photometry.
     """
     return [one for one in estimates if not (dust and "infrared" in one.method.lower())]
 
@@ -27,7 +32,7 @@ def independent(estimates: Sequence[PublishedRedshift], dust: bool) -> list[Publ
 def log_likelihood(tuned: Tuned, estimates: Sequence[Sequence[PublishedRedshift]]) -> Array:
     """The ln of the likelihood of the published redshifts of each galaxy at each trial redshift.
 
-    Several methods see mostly the same photometry: together they count little more than one.
+    Several methods use mostly the same photometry, so together they count little more than one.
 
     Args:
         tuned: the tuned constants.
@@ -62,7 +67,7 @@ def log_likelihood(tuned: Tuned, estimates: Sequence[Sequence[PublishedRedshift]
 
 
 def _half_width(one: PublishedRedshift, tuned: Tuned) -> float:
-    """68 % half-width in ln(1 + z)."""
+    """Half of the 68 % interval in ln(1 + z), recalibrated; a default without an interval."""
     if one.lower_68 is None or one.upper_68 is None or one.upper_68 <= one.lower_68:
         return tuned.published_default
     width = 0.5 * (np.log1p(max(one.upper_68, 0.0)) - np.log1p(max(one.lower_68, 0.0)))
@@ -70,7 +75,7 @@ def _half_width(one: PublishedRedshift, tuned: Tuned) -> float:
 
 
 def _recalibrated(one: PublishedRedshift, tuned: Tuned) -> Array:
-    """A published density, inflated and smoothed by the floor, shape (COARSE,)."""
+    """A published density in ln(1 + z), inflated and smoothed by the floor, shape (COARSE,)."""
     assert one.grid_redshift is not None
     assert one.grid_density is not None
     redshift = np.asarray(one.grid_redshift, float)
@@ -78,7 +83,7 @@ def _recalibrated(one: PublishedRedshift, tuned: Tuned) -> Array:
     density = np.interp(np.expm1(COARSE), redshift, density, left=0.0, right=0.0)
     if not density.sum() > 0:
         return np.full(len(COARSE), 1 / _SPAN)
-    # A Gaussian to the power 1/k**2 is wider by k.
+    # A Gaussian to the power 1/k**2 is wider by a factor k.
     density = (density / density.max()) ** (tuned.published_inflation**-2)
     offset = COARSE - COARSE[len(COARSE) // 2]
     kernel = np.exp(-0.5 * np.square(offset / max(tuned.published_floor, _STEP / 2)))

@@ -1,4 +1,4 @@
-"""Far-infrared-radio correlation: radio flux densities against the infrared luminosity."""
+"""Compares radio flux densities with the infrared luminosity, by the infrared-radio correlation."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from mmbroker.processors.redshift.grids import NODES, Array
 from mmbroker.processors.redshift.tuned import Tuned
 
 HIGHEST_FREQUENCY_HZ = 10e9
-"""Above it free-free emission and dust take over."""
+"""Highest frequency that counts as radio; above it free-free emission and dust take over."""
 
 _REFERENCE_HZ = 1.4e9
 _W_PER_HZ_IN_JY_MPC2 = (1 * u.W / u.Hz).to_value("Jy Mpc2")
 _LOG_STELLAR_MASS = 10.5
-"""Assumed: that of a typical galaxy of the infrared luminosity function, in Msun."""
+"""Assumed log10 of the stellar mass in Msun, of a typical galaxy of the luminosity function."""
 
 _EXCESS_DEX = 0.7
 _EXCESS_SCATTER_DEX = 0.7
@@ -31,11 +31,12 @@ def log_likelihood(
 ) -> Array:
     """The ln of the likelihood of the radio bands at each redshift node.
 
-    Bands are brought to 1.4 GHz with the mean spectral index, whose scatter enters their errors.
+    Bands are converted to 1.4 GHz with the mean spectral index; its scatter is added to their
+    errors.
 
     Args:
         tuned: the tuned constants.
-        dust: what the dust continuum says of the luminosity.
+        dust: infrared luminosity of the galaxies from the dust continuum.
         log_frequency: ln(frequency / Hz), shape (bands,).
         flux: flux densities in Jy, shape (galaxies, bands).
         weight: inverse variances in Jy**-2, shape (galaxies, bands); 0 where not measured.
@@ -86,15 +87,16 @@ def _log_flux_per_luminosity() -> Array:
 
 
 def _log_normal_likelihood(flux: Array, sigma: Array, mean: Array, variance: Array) -> Array:
-    """The ln of the density of a flux whose truth is log-normal and whose error is Gaussian.
+    """The ln of the density of a measured flux with Gaussian error, if the true flux is log-normal.
 
-    A clear detection is log-normal as a whole; otherwise the truth is integrated numerically.
+    Above 3 sigma the measured flux is taken as log-normal, too. Otherwise the true flux is
+    integrated out numerically.
 
     Args:
-        flux: shape (galaxies,).
-        sigma: error of the flux, shape (galaxies,).
+        flux: measured flux in Jy, shape (galaxies,).
+        sigma: error of the flux in Jy, shape (galaxies,).
         mean: mean of ln(true flux), shape (galaxies, NODES).
-        variance: its variance, shape (galaxies, NODES).
+        variance: variance of ln(true flux), shape (galaxies, NODES).
     """
     ratio = flux / sigma
     clear = ratio > 3

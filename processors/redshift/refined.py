@@ -1,19 +1,19 @@
-"""A learned redshift posterior: a mixture whose weights tell when a published redshift fails.
+"""Estimates a learned redshift posterior, with weights that say when a published redshift fails.
 
-Two small ensembles of networks:
+It uses two small ensembles of networks:
 
-* *colours*: a density of ln(1 + z) from the near- and mid-infrared photometry alone, which no
-  published redshift has a part in;
-* *gate*: weights of the components of a mixture, among them the published redshift with a narrow
-  and a wide core, the same times the colours and the template fit, the colours, the continuum, and
-  the conventional posterior. They depend on how well these agree with each other.
+* *colours* gives a density of ln(1 + z) from the near- and mid-infrared photometry alone, without
+  published redshifts;
+* *gate* gives the weights of the components of a mixture. Among them are the published redshift
+  with a narrow and a wide core, its products with the colours and the template fit, the colours,
+  the continuum, and the conventional posterior. The weights depend on how well these agree.
 
-The mixture is sharpened by one exponent, so that its 68 % intervals hold 68 % of training galaxies
-that the networks did not see.
+The mixture is sharpened by one exponent, so that its 68 % intervals hold 68 % of the training
+galaxies that the networks did not see.
 
-Where the networks cannot know, because the photometry is not of the kind that they were trained on
-or because they disagree, the posterior is the conventional one that is in force, without templates,
-and says so.
+The networks are not used for a galaxy with a spectrum, for photometry unlike that of the training,
+and where they disagree. Then the posterior is the conventional one without templates, and the
+reason is among its inputs.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from mmbroker.processors.redshift.refined_networks import WITH_PUBLISHED, Networ
 from mmbroker.schemas.events import Fingerprint, PublishedRedshift, RedshiftPosterior
 
 REFINED = "refined"
-"""Among the inputs of a posterior that the networks made."""
+"""Name among the inputs of a posterior that the networks made."""
 
 FALLBACK = "conventional"
-"""Begins the reason why one is not refined, among its inputs."""
+"""Beginning of the reason why a posterior is not refined, which is among its inputs."""
 
 _LINES = f"{FALLBACK}: a spectrum counts for more"
 _FEW_BANDS = f"{FALLBACK}: too few near-infrared bands"
@@ -46,48 +46,51 @@ _UNLIKE = f"{FALLBACK}: fluxes unlike those of the training"
 _DISAGREE = f"{FALLBACK}: the networks disagree"
 
 _TOGETHER = 128
-"""Galaxies at a time: bounds the memory."""
+"""Number of galaxies at a time, which bounds the memory."""
 
 FEATURES = 17
-"""Length of what the gate is told of a galaxy."""
+"""Number of features of a galaxy that the gate reads."""
 
 _STEP = float(COARSE[1] - COARSE[0])
 _POWERS: Array = np.stack([np.ones_like(COARSE), COARSE, np.square(COARSE)])
-"""A Gaussian's exponent is a sum of these, shape (3, COARSE)."""
+"""Powers 0 to 2 of ln(1 + z), of which a Gaussian's exponent is a sum; shape (3, COARSE)."""
 
 _NARROW, _CORE, _WIDE = 0.012, 0.03, 0.08
 """Widths of the published redshift in ln(1 + z)."""
 
 _NO_HALF_WIDTH = 0.05
-"""Stands for the half-width where none is published."""
+"""Half-width in ln(1 + z) that is used where none is published."""
 
 _COLOURS_IN_CORE, _CONTINUUM_IN_COLOURS = 0.6, 0.3
 _COLOURS_BESIDE_TEMPLATES, _TEMPLATES_IN_CORE, _TEMPLATES_IN_COLOURS = 0.4, 0.3, 0.4
-"""Exponents that stand for what two pieces of evidence have in common."""
+"""Exponents in the products of two pieces of evidence; below 1, as these are not independent."""
 
 _FLOOR = 1e-4
-"""Of the colours' density, relative to its sum: no redshift is impossible."""
+"""Added to the colours' probabilities, so that no redshift is impossible."""
 
 Fitting = Callable[[], AbstractContextManager[None]]
-"""Makes a context in which templates are fitted, to measure it."""
+"""Makes a context in which templates are fitted, so that the caller can time the fit."""
 
 NEAR_INFRARED = vector.BROADBAND_CENTRES_HZ > 1e13
-"""The canonical intervals shortward of 30 um, which the colours may be made of."""
+"""Which canonical intervals are shortward of 30 um; the colours may use these."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Inputs:
-    """What is known of N galaxies; densities are logarithms, normalised or not, on COARSE."""
+    """Inputs of the networks for N galaxies.
+
+    Densities are logarithms on COARSE and need not be normalised.
+    """
 
     values: Array32
     """Scaled broadband flux densities, shape (N, intervals), see
     ``processors.fingerprint.vector``."""
 
     mask: Array32
-    """1 where there is one, shape (N, intervals)."""
+    """1 where there is a flux density, else 0; shape (N, intervals)."""
 
     centre: Array
-    """Mean ln(1 + z) of the published redshifts, 0 without any, shape (N,)."""
+    """Mean ln(1 + z) of the published redshifts, 0 without any; shape (N,)."""
 
     half_width: Array
     """Mean published 68 % half-width in ln(1 + z), shape (N,)."""
@@ -96,31 +99,31 @@ class Inputs:
     """Number of published redshifts, shape (N,)."""
 
     log_continuum: Array
-    """Of prior, dust and radio, shape (N, COARSE)."""
+    """Density from prior, dust and radio, shape (N, COARSE)."""
 
     log_prior: Array
-    """Of the prior alone, shape (COARSE,)."""
+    """Density from the prior alone, shape (COARSE,)."""
 
     log_templates: Array
-    """Of the template fit alone, with the prior by magnitude, normalised, shape (N, COARSE)."""
+    """Density from the template fit and its prior by magnitude, normalised, shape (N, COARSE)."""
 
     log_photometry: Array
-    """Of everything but the published redshifts, shape (N, COARSE)."""
+    """Density from all evidence but the published redshifts, shape (N, COARSE)."""
 
     log_conventional: Array
-    """Of everything, shape (N, COARSE)."""
+    """Density from all evidence, shape (N, COARSE)."""
 
     log_fallback: Array
-    """Of everything but the templates, which few bands mislead, shape (N, COARSE)."""
+    """Density from all evidence but the templates, which few bands mislead; shape (N, COARSE)."""
 
     evidence: list[list[str]]
-    """What the conventional posterior rests on."""
+    """Kinds of evidence that the conventional posterior of each galaxy rests on."""
 
     def __len__(self) -> int:
         return len(self.centre)
 
     def select(self, chosen: NDArray[np.int64]) -> Inputs:
-        """Those of the chosen galaxies."""
+        """The inputs of the chosen galaxies."""
         parts = {field.name: getattr(self, field.name) for field in fields(self)}
         prior, evidence = parts.pop("log_prior"), parts.pop("evidence")
         return Inputs(
@@ -132,20 +135,20 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Known:
-    """What was found out already about N galaxies, and is not found out again."""
+    """Results on N galaxies that were computed already and need not be computed again."""
 
     vectors: vector.FingerprintVectors
-    """Of their fingerprints."""
+    """Vectors of their fingerprints."""
 
     evidence: Evidence
-    """Of their conventional redshifts, with or without templates."""
+    """Evidence on their conventional redshifts, with or without templates."""
 
 
 def inputs_of(fingerprints: Sequence[Fingerprint], conventional: ConventionalRedshift) -> Inputs:
-    """What the networks are told of some fingerprints, spectra left out.
+    """The networks' inputs for some fingerprints, without their spectra.
 
     Raises:
-        ValueError: the conventional redshift fits no templates.
+        ValueError: the conventional redshift has no template fit.
     """
     vectors = vector.vectors(fingerprints)
     return _inputs(
@@ -191,9 +194,16 @@ def _mean(values: Sequence[float], otherwise: float = 0.0) -> float:
 
 
 def scaled(values: Array32, mask: Array32, mean: Array32, scatter: Array32) -> Array32:
-    """What the colours' networks read: normalised values, 0 where masked, float32.
+    """Inputs of the colours' networks: normalised values, 0 where masked, float32.
 
-    The mask is not among it: which bands a survey observed is no property of a galaxy.
+    The mask itself is not an input, because the bands that a survey observed say nothing about a
+    galaxy.
+
+    Args:
+        values: scaled flux densities, shape (N, intervals).
+        mask: 1 where there is a flux density, else 0; shape (N, intervals).
+        mean: mean of the values in training, shape (intervals,).
+        scatter: their scatter in training, shape (intervals,).
     """
     return np.asarray((values - mean) / scatter * mask, np.float32)
 
@@ -201,13 +211,13 @@ def scaled(values: Array32, mask: Array32, mean: Array32, scatter: Array32) -> A
 def density_of(parameters: Array) -> Array:
     """Probabilities on COARSE of mixtures of Gaussians in ln(1 + z).
 
-    The same to the bit in whichever batch, if its rows are a multiple of ``estimator.ROWS``.
+    They are the same to the bit in every batch whose rows are a multiple of ``evidence.ROWS``.
 
     Args:
         parameters: ln of the shares, means, and ln of the widths, shape (..., 3, Gaussians).
 
     Returns:
-        Shape (..., COARSE), summing to 1.
+        Probabilities that sum to 1, shape (..., COARSE).
     """
     share, mean, width = np.moveaxis(parameters, -2, 0)
     curvature = np.exp(-2 * width)
@@ -224,10 +234,10 @@ def density_of(parameters: Array) -> Array:
 def log_components(inputs: Inputs, colours: Array) -> Array:
     """The ln of the components' densities in ln(1 + z), shape (N, COMPONENTS, COARSE).
 
-    Those that need a published redshift are -inf without one.
+    Components that need a published redshift are -inf without one.
 
     Args:
-        inputs: of N galaxies.
+        inputs: inputs of N galaxies.
         colours: probabilities from the colours, shape (N, COARSE).
     """
     found = np.stack([*_products(inputs, colours)], axis=1)
@@ -238,15 +248,15 @@ def log_components(inputs: Inputs, colours: Array) -> Array:
 
 
 def mixture(inputs: Inputs, colours: Array, shares: Array) -> Array:
-    """The density in ln(1 + z) that the components make together, shape (N, COARSE).
+    """The density in ln(1 + z) of the mixture of all components, shape (N, COARSE).
 
     Args:
-        inputs: of N galaxies.
+        inputs: inputs of N galaxies.
         colours: probabilities from the colours, shape (N, COARSE).
-        shares: of the components, 0 of those that are absent, shape (N, COMPONENTS).
+        shares: shares of the components, 0 for absent ones, shape (N, COMPONENTS).
     """
     total = np.zeros_like(colours)
-    # One component after the other: each stays in the processor's cache.
+    # One component after the other, so that each stays in the processor's cache.
     for share, log_density in zip(shares.T, _products(inputs, colours), strict=True):
         density = np.exp(log_density - log_density.max(axis=1, keepdims=True))
         total += density * (share / (density.sum(axis=1) * _STEP))[:, None]
@@ -275,10 +285,10 @@ def _products(inputs: Inputs, colours: Array) -> Iterator[Array]:
 
 
 def features(inputs: Inputs, colours: Array) -> Array32:
-    """What the gate is told, float32, shape (N, FEATURES): how well the evidence agrees.
+    """Inputs of the gate: how well the evidence agrees; float32, shape (N, FEATURES).
 
     Args:
-        inputs: of N galaxies.
+        inputs: inputs of N galaxies.
         colours: probabilities from the colours, shape (N, COARSE).
     """
     core = _sum_to_one(np.exp(_core(inputs.centre, _CORE, 4.0)))
@@ -321,21 +331,22 @@ def features(inputs: Inputs, colours: Array) -> Array32:
 
 
 def disagreement(members: Array) -> Array:
-    """Jensen-Shannon divergence of the members' densities, shape (N,), in nats.
+    """Jensen-Shannon divergence of the members' densities in nats, shape (N,).
 
     Args:
-        members: probabilities, shape (members, N, COARSE).
+        members: probabilities from each member of an ensemble, shape (members, N, COARSE).
     """
     return np.asarray(_entropy(members.mean(axis=0)) - _entropy(members).mean(axis=0))
 
 
 class RefinedRedshift:
-    """Learned redshift posteriors of fingerprints.
+    """Estimates learned redshift posteriors of fingerprints.
 
     Args:
         weights: arrays by name, as ``models.redshift.refined.train`` writes them.
-        conventional: the estimate that this one rests on; without templates it falls back on it.
-        networks: those of the weights; None for computing them here.
+        conventional: the conventional estimator that this one rests on. Without its templates it is
+            also the fallback.
+        networks: the networks with these weights; None to compute them here with numpy.
 
     Raises:
         ValueError: the networks were trained with another conventional redshift.
@@ -358,11 +369,15 @@ class RefinedRedshift:
         self._networks = NumpyNetworks(weights) if networks is None else networks
 
     def with_networks(self, networks: Networks) -> RefinedRedshift:
-        """The same with its networks computed elsewhere."""
+        """A copy of this estimator whose networks are computed elsewhere."""
         return RefinedRedshift(self._weights, self._conventional, networks)
 
     def estimate(self, fingerprints: Sequence[Fingerprint]) -> list[RedshiftPosterior]:
-        """The posterior of each fingerprint, in order; where not refined, the conventional one."""
+        """The posterior of each fingerprint, in order.
+
+        Where it is not refined, it is the conventional one without templates, with the reason among
+        its inputs.
+        """
         found = self.refine(fingerprints)
         reasons = {row: one for row, one in enumerate(found) if isinstance(one, str)}
         posteriors = [one for one in found if not isinstance(one, str)]
@@ -381,13 +396,13 @@ class RefinedRedshift:
     ) -> list[RedshiftPosterior | str]:
         """The refined posterior of each fingerprint, in order, or why there is none.
 
-        Those of which it is known beforehand that there is none cost next to nothing. The same to
-        the bit in whichever batch, if the networks' outputs are.
+        Galaxies for which it is clear beforehand that there is none take hardly any time. The
+        result is the same to the bit in every batch if the networks' outputs are.
 
         Args:
-            fingerprints: of any galaxies.
-            known: of the same; None to find it out here.
-            fitting: entered while templates are fitted.
+            fingerprints: fingerprints of any galaxies.
+            known: earlier results on the same galaxies; None to compute all here.
+            fitting: makes the context in which templates are fitted.
         """
         vectors = vector.vectors(fingerprints) if known is None else known.vectors
         values, mask = vectors.values[:, vector.BROADBAND], vectors.mask[:, vector.BROADBAND]
@@ -411,7 +426,7 @@ class RefinedRedshift:
         known: Known | None,
         fitting: Fitting,
     ) -> Evidence:
-        """That of the fingerprints in some rows of what is known."""
+        """The evidence, with fitted templates, of fingerprints in the given rows of the batch."""
         if known is None:
             evidence = self._conventional.without_templates().evidence(fingerprints)
         else:
@@ -420,16 +435,20 @@ class RefinedRedshift:
             return self._conventional.with_fitted_templates(fingerprints, evidence)
 
     def log_posterior(self, inputs: Inputs) -> tuple[Array, list[str]]:
-        """The ln of the posteriors on COARSE, and why each is the conventional one, or "".
+        """Compute the posteriors of N galaxies.
 
         Args:
-            inputs: of N galaxies.
+            inputs: inputs of the galaxies.
+
+        Returns:
+            The ln of the posteriors, shape (N, COARSE); and for each galaxy the reason why it is
+            the conventional posterior, empty if it is the refined one.
         """
         weights = self._weights
         chosen = weights["intervals"]
         values, mask = inputs.values[:, chosen], inputs.mask[:, chosen]
         given = scaled(values, mask, weights["mean"], weights["scatter"])
-        # One member after the other: each stays in the processor's cache.
+        # One member after the other, so that each stays in the processor's cache.
         members = np.stack([density_of(each) for each in self._networks.colours(given)])
         colours = members.mean(axis=0)
         shares = self._networks.gate(features(inputs, colours), inputs.count > 0)
@@ -446,18 +465,18 @@ class RefinedRedshift:
     def _unlike_training(
         self, fingerprints: Sequence[Fingerprint], values: Array32, mask: Array32
     ) -> list[str]:
-        """Why the networks cannot know a galaxy, as far as it shows beforehand, or ""."""
+        """Why the networks are not asked about a galaxy, or "" if they are."""
         return [
             _LINES if len(one.chunk_index) else reason
             for one, reason in zip(fingerprints, self._beyond(values, mask), strict=True)
         ]
 
     def _beyond(self, values: Array32, mask: Array32) -> list[str]:
-        """Why photometry is not of the kind that the networks were trained on, or "".
+        """Why photometry is not like that of the training, or "" if it is.
 
         Args:
             values: see ``Inputs``, shape (N, intervals).
-            mask: the same.
+            mask: see ``Inputs``, shape (N, intervals).
         """
         weights = self._weights
         chosen = weights["intervals"]
@@ -474,13 +493,13 @@ _LEVELS = (0.16, 0.5, 0.84)
 
 
 def _core(centre: Array, width: float, degrees: float) -> Array:
-    """The ln of a Student t about each centre, not normalised, shape (N, COARSE)."""
+    """The ln of a Student t distribution about each centre, not normalised, shape (N, COARSE)."""
     deviation = (COARSE[None, :] - centre[:, None]) / width
     return np.asarray(-(degrees + 1) / 2 * np.log(1 + np.square(deviation) / degrees))
 
 
 def _quantiles(probability: Array) -> Array:
-    """The ln(1 + z) at ``_LEVELS``, shape (3, N)."""
+    """The ln(1 + z) at which the cumulative probability is ``_LEVELS``, shape (3, N)."""
     cumulative = np.cumsum(probability, axis=1)
     return np.array([np.interp(_LEVELS, row, COARSE + _STEP / 2) for row in cumulative]).T
 

@@ -1,4 +1,4 @@
-"""The networks of the refined redshift: what they are asked, and the packaged ones in numpy."""
+"""The networks of the refined redshift: their interface, and their computation in numpy."""
 
 from __future__ import annotations
 
@@ -31,32 +31,33 @@ _NEEDS_PUBLISHED = np.arange(len(COMPONENTS)) < WITH_PUBLISHED.stop
 
 
 class Networks(Protocol):
-    """Both ensembles of networks."""
+    """The interface of both ensembles of networks."""
 
     def colours(self, fluxes: Array32) -> Array:
         """Parameters of each member's mixture of Gaussians in ln(1 + z).
 
         Args:
-            fluxes: as ``refined.scaled`` gives them, float32, shape (N, intervals).
+            fluxes: output of ``refined.scaled``, float32, shape (N, intervals).
 
         Returns:
             ln of the shares, means, and ln of the widths, shape (members, N, 3, Gaussians).
         """
 
     def gate(self, features: Array32, published: NDArray[np.bool_]) -> Array:
-        """Shares of the components, summing to 1, shape (N, COMPONENTS).
+        """Shares of the components, which sum to 1, shape (N, COMPONENTS).
 
         Args:
             features: see ``refined.features``, float32, shape (N, FEATURES).
-            published: which galaxies have a published redshift, shape (N,).
+            published: whether each galaxy has a published redshift, shape (N,).
         """
 
 
 class NumpyNetworks:
-    """Networks computed here.
+    """Both ensembles, computed with numpy.
 
     Args:
-        weights: of the members' layers, by name, as ``models.redshift.refined.train`` writes them.
+        weights: weights of the members' layers by name, as ``models.redshift.refined.train`` writes
+            them.
     """
 
     def __init__(self, weights: Mapping[str, NDArray[Any]]) -> None:
@@ -83,7 +84,7 @@ class NumpyNetworks:
         return np.asarray((shares / shares.sum(axis=2, keepdims=True)).mean(axis=0))
 
     def _linear(self, name: str, layer: Array32) -> Array32:
-        """One layer of every member, shape (members, N, outputs)."""
+        """Apply one linear layer of every member; shape (members, N, outputs)."""
         weight, bias = self._weights[f"{name}.weight"], self._weights[f"{name}.bias"]
         return np.asarray(layer @ weight.transpose(0, 2, 1) + bias[:, None, :])
 

@@ -1,4 +1,4 @@
-"""Lines in a merged spectrum: the continuum is taken off and a matched filter finds them."""
+"""Finds lines in a merged spectrum: subtracts the continuum and applies a matched filter."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mmbroker.processors.relations import FWHM_PER_SIGMA
 from mmbroker.schemas.events import CHUNK_BINS, Fingerprint, Floats
 
 SIGNIFICANT = 5.0
-"""Signal-to-noise ratio of a line that is reported."""
+"""Lowest signal-to-noise ratio of a line that is reported."""
 
 WIDTHS_KM_S = (350.0, 700.0)
 """Trial full widths at half maximum, around that of submillimetre galaxies (see
@@ -56,8 +56,10 @@ class Residual:
     """Flux density in Jy; 0 where nothing was observed."""
 
     weight: Array
-    """Inverse variance in Jy**-2, by its own noise where that is more than the stated errors make
-    it; 0 where nothing was observed."""
+    """Inverse variance in Jy**-2; 0 where nothing was observed.
+
+    It follows the scatter of the spectrum where that is larger than the stated errors.
+    """
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,20 +70,20 @@ class Filtered:
     """Flux in Jy km/s of a line centred on each bin; 0 where nothing was observed."""
 
     inverse_variance: Array
-    """Of that flux; 0 where nothing was observed."""
+    """Inverse variance of the flux; 0 where nothing was observed."""
 
     signal_to_noise: Array
-    """Of the same."""
+    """Signal-to-noise ratio of the flux; 0 where nothing was observed."""
 
     highest: float
-    """The highest of those ratios."""
+    """The highest signal-to-noise ratio."""
 
 
 def residual(fingerprint: Fingerprint) -> Residual:
-    """The spectrum of a fingerprint without its continuum, with the errors that it really has.
+    """The spectrum of a fingerprint without its continuum, with realistic errors.
 
-    Correlators make neighbouring channels share noise, baselines have ripples, and errors are
-    misjudged: what a filter for lines scatters by is more than stated errors make it.
+    In correlators neighbouring channels share noise, baselines have ripples, and errors are
+    misjudged. So the output of a filter for lines scatters more than the stated errors say.
     """
     first, flux, weight = _residual(
         fingerprint.chunk_index, fingerprint.chunk_weight, fingerprint.chunk_weighted_flux
@@ -107,7 +109,7 @@ def _residual(
 
 @njit(cache=True)
 def subtract_continuum(flux: Array, weight: Array) -> Array:
-    """The spectrum without its continuum: a running straight line, from which lines are clipped.
+    """Subtract the continuum: a running straight line, fitted without clipped lines.
 
     Args:
         flux: flux density in Jy, float64, shape (bins,).
@@ -121,7 +123,7 @@ def subtract_continuum(flux: Array, weight: Array) -> Array:
         clipped = weight.copy()
         for index in range(bins):
             if abs(flux[index] - continuum[index]) * np.sqrt(weight[index]) > 3:
-                # The two neighbours on either side are the wings of its line.
+                # Clip two more bins on either side: they are the wings of the line.
                 clipped[max(index - 2, 0) : index + 3] = 0.0
         if (clipped == used).all():
             break
@@ -131,9 +133,9 @@ def subtract_continuum(flux: Array, weight: Array) -> Array:
 
 @njit(cache=True)
 def _running_line(flux: Array, weight: Array, wanted: NDArray[np.bool_], continuum: Array) -> None:
-    """Set the continuum in the wanted bins to a weighted straight line through those around each.
+    """Set the continuum in each wanted bin by a weighted straight line through the bins around.
 
-    A mean where there are few bins; where there are none, what was found before stays.
+    With few bins around it is their mean. Without any, the continuum stays as it was.
     """
     bins = len(flux)
     totals, flux_sums, index_sums = np.zeros(bins + 1), np.zeros(bins + 1), np.zeros(bins + 1)
@@ -175,7 +177,7 @@ def _filtered(
     bins = len(weight)
     flux, inverse_variance, ratio = np.zeros(bins), np.zeros(bins), np.zeros(bins)
     for index in range(bins):
-        if weight[index] > 0:  # the line's centre must have been observed
+        if weight[index] > 0:  # the centre of the line has to be observed
             flux[index], inverse_variance[index] = _line_at(index, flux_density, weight, profile)
             ratio[index] = flux[index] * np.sqrt(inverse_variance[index])
     return flux, inverse_variance, ratio, ratio.max()
@@ -183,10 +185,10 @@ def _filtered(
 
 @njit(cache=True)
 def _own_variance(flux_density: Array, weight: Array, profile: Array) -> float:
-    """By how much the output of a filter varies more than its errors say; at least 1.
+    """Variance of a filter's output over what its errors say; at least 1.
 
-    It is told by the median without sign, since most of a spectrum is free of lines; few bins
-    change little of what is stated.
+    It is measured with the median absolute value, since most of a spectrum is free of lines. With
+    few bins the stated errors keep most of their weight.
     """
     observed = weight > 0
     ratio = _filtered(flux_density, weight, profile)[2]
@@ -223,7 +225,14 @@ def filtered(observed: Residual) -> list[Filtered]:
 
 
 def significant(observed: Residual, copies: list[Filtered]) -> list[DetectedLine]:
-    """Lines by falling signal-to-noise ratio, none within another's width."""
+    """The significant lines, by falling signal-to-noise ratio.
+
+    A candidate within the width of a brighter line is not a line of its own.
+
+    Args:
+        observed: the spectrum without its continuum.
+        copies: the spectrum filtered with each trial width.
+    """
     found: list[DetectedLine] = []
     if max(copy.highest for copy in copies) < SIGNIFICANT:
         return found
@@ -241,7 +250,7 @@ def significant(observed: Residual, copies: list[Filtered]) -> list[DetectedLine
 
 
 def _measured(observed: Residual, index: int) -> DetectedLine:
-    """The line around a bin, with the width of the highest signal-to-noise ratio."""
+    """The line centred on a bin, with the width that gives the highest signal-to-noise ratio."""
     trials = [
         _line_at(index, observed.flux, observed.weight, _profile(width))
         for width in _FINE_WIDTHS_KM_S

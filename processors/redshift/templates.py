@@ -1,11 +1,11 @@
-"""Template fitting from the ultraviolet to 24 um: which galaxies, at which redshift, look so.
+"""Fits templates of galaxies to photometry from the ultraviolet to 24 um.
 
-A template is the spectrum of a kind of galaxy, and its fluxes through the bands are tabulated over
-redshift (``models.redshift.templates.library``). Each is fitted with a free amplitude; the
-posterior sums over templates by how common they are. Templates are not perfect: a fraction of the
-flux, which depends on the rest wavelength, is added to the errors, as the template error function
-of EAZY does (Brammer, van Dokkum & Coppi 2008, ApJ 686 1503). The prior of redshift depends on the
-magnitude near 2.2 um, in the form of Benítez (2000, ApJ 536 571).
+A template is the spectrum of a kind of galaxy. Its fluxes through the bands are tabulated over
+redshift (``models.redshift.templates.library``). Each template is fitted with a free amplitude, and
+the posterior is a sum over templates, weighted by how common they are. Templates are not perfect.
+So a fraction of the flux, which depends on the rest wavelength, is added to the errors, like the
+template error function of EAZY (Brammer, van Dokkum & Coppi 2008, ApJ 686 1503). The prior of
+redshift depends on the magnitude near 2.2 um, in the form of Benítez (2000, ApJ 536 571).
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from mmbroker.processors.redshift.grids import COARSE, PUBLISHED, Array, Array32
 from mmbroker.schemas.events import Fingerprint
 
 GRID: Array = PUBLISHED
-"""ln(1 + z) of the table of fluxes, shape (points,)."""
+"""ln(1 + z) at which the fluxes are tabulated, shape (points,)."""
 
 NEAREST_BAND = 0.04
-"""A band is taken for one of the table's if their wavelengths differ by less than this fraction."""
+"""A band counts as one of the table's if their wavelengths differ by less than this fraction."""
 
 ERROR_KNOTS_UM: Array = np.array([0.1, 0.25, 0.4, 1.5, 3.5, 7.0, 25.0])
 """Rest wavelengths in um of the templates' errors."""
 
 PRIOR_UM, PRIOR_RANGE = 2.16, 0.8
-"""Wavelength in um of the magnitude that the prior depends on, and how far from it in
-ln(wavelength) a band may be that stands for it."""
+"""Wavelength in um of the magnitude that the prior depends on, and the largest distance in
+ln(wavelength) at which a band may replace it."""
 
 _NEGLIGIBLE = 12.0  # ln of the evidence below the best at which a template no longer counts
-_LOGARITHM_OF = 8  # variances in Jy**2 are multiplied at a time: a logarithm is slow
+_LOGARITHM_OF = 8  # variances that are multiplied before one logarithm, which is slow
 _FARTHEST = 8.0  # ln by which the prior is at most below its peak
 _MICRON_HZ = relations.SPEED_OF_LIGHT_KM_S * 1e9
 _PLACE: Array = np.clip((COARSE - GRID[0]) / (GRID[1] - GRID[0]), 0, len(GRID) - 1.001)
@@ -47,21 +47,21 @@ _RIGHT_SHARE: Array = _PLACE - _LEFT  # a matrix product would round differently
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Templates:
-    """Templates through bands, and what was fitted to galaxies of known redshift.
+    """Fluxes of templates in bands, and constants fitted to galaxies of known redshift.
 
-    Args:
-        names: of the T templates.
+    Attributes:
+        names: names of the T templates.
         wavelength_um: pivot wavelengths of the F bands, ascending, shape (F,).
-        flux: flux densities in any one unit when the luminosity is 1, shape (F, GRID, T), float32.
-        share: how common each template is, summing to 1, shape (T,).
-        error: fraction of the flux by which templates fail at ``ERROR_KNOTS_UM``.
+        flux: flux densities at luminosity 1 in any one unit, float32, shape (F, GRID, T).
+        share: how common each template is; the shares sum to 1, shape (T,).
+        error: fractional errors of the templates at ``ERROR_KNOTS_UM``.
         temper: exponent of the likelihood.
-        prior: exponent, ln(z0) at AB magnitude 21, and growth of ln(z0) per magnitude, of the prior
-            z**exponent exp(-(z / z0)**exponent).
-        floor: probability that a galaxy is like none of this, spread over the grid.
-        beside_published: exponent of the likelihood where a published redshift has seen much of the
-            same photometry.
-        alone: exponent where none has.
+        prior: parameters of the prior z**exponent exp(-(z / z0)**exponent): the exponent, ln(z0) at
+            AB magnitude 21, and the growth of ln(z0) per magnitude.
+        floor: probability that a galaxy is like no template, spread evenly over the grid.
+        beside_published: exponent of the likelihood if there is a published redshift, which rests
+            on much of the same photometry.
+        alone: exponent of the likelihood without a published redshift.
     """
 
     names: tuple[str, ...]
@@ -77,7 +77,7 @@ class Templates:
 
     @property
     def identity(self) -> str:
-        """Hash over all of it, hexadecimal."""
+        """Hash over all attributes, hexadecimal."""
         digest = hashlib.blake2b(repr(self.names).encode(), digest_size=8)
         for array in (self.wavelength_um, self.flux, self.share, self.error):
             digest.update(np.ascontiguousarray(array).tobytes())
@@ -88,32 +88,34 @@ class Templates:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Photometry:
-    """Measured fluxes of N galaxies in bands of the table, one after the other."""
+    """Measured fluxes of N galaxies in bands of the table, joined galaxy after galaxy."""
 
     start: NDArray[np.int64]
-    """Where each galaxy begins, and the end, shape (N + 1,)."""
+    """Index of the first measurement of each galaxy, and the end, shape (N + 1,)."""
 
     band: NDArray[np.int64]
-    """Index of the band, shape (measurements,)."""
+    """Index of the band in the table, shape (measurements,)."""
 
     flux: Array
-    """In Jy, shape (measurements,)."""
+    """Flux densities in Jy, shape (measurements,)."""
 
     error: Array
-    """In Jy, shape (measurements,)."""
+    """1 sigma errors in Jy, shape (measurements,)."""
 
     @property
     def count(self) -> NDArray[np.int64]:
-        """Measurements of each galaxy, shape (N,)."""
+        """Number of measurements of each galaxy, shape (N,)."""
         return np.diff(self.start)
 
 
 def photometry(fingerprints: Sequence[Fingerprint], wavelength_um: Array) -> Photometry:
-    """The measurements in bands of the table; an upper limit is zero with the noise behind it.
+    """The measurements of fingerprints in bands of the table.
+
+    An upper limit counts as a flux of zero with the noise behind the limit.
 
     Args:
-        fingerprints: of N galaxies.
-        wavelength_um: of the table's bands, ascending.
+        fingerprints: fingerprints of N galaxies.
+        wavelength_um: wavelengths of the table's bands, ascending.
     """
     longest = _MICRON_HZ / (wavelength_um[-1] * (1 + NEAREST_BAND))
     owner: list[int] = []
@@ -143,13 +145,14 @@ def photometry(fingerprints: Sequence[Fingerprint], wavelength_um: Array) -> Pho
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FittedTemplates:
-    """What a template fit says of N galaxies.
+    """The result of a template fit to N galaxies.
 
     Attributes:
-        log_likelihood: averaged over templates, float64, shape (N, COARSE).
-        log_prior: by magnitude, flat where there is none, float64, shape (N, COARSE).
-        with_magnitude: which have one, shape (N,).
-        count: number of measurements, shape (N,).
+        log_likelihood: ln of the likelihood averaged over templates, float64, shape (N, COARSE).
+        log_prior: ln of the prior by magnitude, flat without a magnitude, float64, shape (N,
+            COARSE).
+        with_magnitude: whether each galaxy has a magnitude, shape (N,).
+        count: number of measurements of each galaxy, shape (N,).
     """
 
     log_likelihood: Array
@@ -164,10 +167,10 @@ class FittedTemplates:
 
 
 class TemplateFit:
-    """Redshift posteriors from templates.
+    """Computes redshift posteriors from templates.
 
     Args:
-        templates: with their fluxes and what was fitted.
+        templates: the templates, with their fluxes and fitted constants.
     """
 
     def __init__(self, templates: Templates) -> None:
@@ -198,8 +201,8 @@ class TemplateFit:
     def log_likelihood(self, measured: Photometry) -> Array:
         """The ln of the likelihood averaged over templates, float64, shape (N, COARSE).
 
-        Its mean over the grid is 1, no more than a share of it is lost to what no template is like,
-        and it is 1 throughout where a galaxy has no measurement.
+        The mean of the likelihood over the grid is 1. It includes ``Templates.floor``, the
+        probability that no template is like the galaxy. Without a measurement it is 1 everywhere.
         """
         templates = self.templates
         found = np.asarray(
@@ -214,12 +217,16 @@ class TemplateFit:
         likelihood = np.exp(found - found.max(axis=1, keepdims=True))
         likelihood /= likelihood.mean(axis=1, keepdims=True)
         found = np.log((1 - templates.floor) * likelihood + templates.floor)
-        # Taken, not indexed, which would lay it out column by column and sum it in another order.
+        # np.take keeps the rows contiguous; indexing would change the layout and the order of sums.
         left, right = np.take(found, _LEFT, axis=1), np.take(found, _LEFT + 1, axis=1)
         return np.asarray(left * (1 - _RIGHT_SHARE) + right * _RIGHT_SHARE)
 
     def exponent(self, published: NDArray[np.bool_]) -> Array:
-        """The exponent of the likelihood, by whether a redshift is published, shape (N,)."""
+        """The exponent of each likelihood, shape (N,).
+
+        Args:
+            published: whether each galaxy has a published redshift, shape (N,).
+        """
         return np.where(published, self.templates.beside_published, self.templates.alone)
 
     def evidence(
@@ -229,19 +236,19 @@ class TemplateFit:
         far_infrared: NDArray[np.bool_],
         log_prior: Array,
     ) -> Array:
-        """What the templates add to the ln of the posteriors of N galaxies.
+        """The term that the templates add to the ln of the posteriors of N galaxies.
 
-        Where nothing is known of the far infrared, the prior of infrared galaxies gives way to that
-        of galaxies of the same magnitude.
+        Without far-infrared photometry, the prior of infrared galaxies is replaced by the prior of
+        galaxies of the same magnitude.
 
         Args:
-            fitted: to the galaxies.
-            published: which have a published redshift, shape (N,).
-            far_infrared: which have far-infrared photometry, shape (N,).
-            log_prior: the ln of the prior of infrared galaxies, shape (COARSE,).
+            fitted: the fit to the galaxies.
+            published: whether each galaxy has a published redshift, shape (N,).
+            far_infrared: whether each galaxy has far-infrared photometry, shape (N,).
+            log_prior: ln of the prior of infrared galaxies, shape (COARSE,).
 
         Returns:
-            float64, shape (N, COARSE); 0 throughout where the exponent is.
+            The term, float64, shape (N, COARSE); 0 everywhere for an exponent of 0.
         """
         exponent = self.exponent(published)
         found = exponent[:, None] * fitted.log_likelihood
@@ -250,16 +257,16 @@ class TemplateFit:
         return np.asarray(found)
 
     def _log_prior(self, magnitude: Array) -> Array:
-        """The ln of the prior per cell, shape (N, COARSE); flat where there is no magnitude."""
+        """The ln of the prior per cell, shape (N, COARSE); flat without a magnitude."""
         known = np.isfinite(magnitude)
         result = np.full((len(magnitude), len(COARSE)), -np.log(len(COARSE)))
         result[known] = log_prior(self.templates.prior, magnitude[known])
         return result
 
     def magnitude(self, measured: Photometry) -> Array:
-        """AB magnitude in the band nearest to ``PRIOR_UM``, NaN where there is none, shape (N,).
+        """AB magnitude in the band nearest to ``PRIOR_UM``, shape (N,); NaN without such a band.
 
-        Of several measurements in that band it is that of the most precise.
+        Of several measurements in that band the most precise is used.
         """
         result = np.full(len(measured.start) - 1, np.nan)
         distance = self._from_reference[measured.band]
@@ -276,11 +283,11 @@ class TemplateFit:
         """The ln of the likelihood of each template at one point of the grid for each galaxy.
 
         Args:
-            measured: of N galaxies.
+            measured: measurements of N galaxies.
             point: index into ``GRID``, shape (N,).
 
         Returns:
-            float64, shape (N, T).
+            The ln of the likelihoods, float64, shape (N, T).
         """
         return np.asarray(
             _log_likelihood_at(
@@ -294,11 +301,11 @@ class TemplateFit:
 
 
 def log_prior(prior: tuple[float, float, float], magnitude: Array) -> Array:
-    """The ln of the prior per cell, the probabilities summing to 1, shape (N, COARSE).
+    """The ln of the prior per cell, shape (N, COARSE); the probabilities sum to 1.
 
     Args:
         prior: see ``Templates``.
-        magnitude: AB, shape (N,).
+        magnitude: AB magnitudes, shape (N,).
     """
     exponent, log_typical, growth = prior
     log_ratio = np.log(np.expm1(COARSE)) - (log_typical + growth * (magnitude[:, None] - 21.0))
@@ -308,7 +315,7 @@ def log_prior(prior: tuple[float, float, float], magnitude: Array) -> Array:
 
 
 def _normalised(log_probability: Array) -> Array:
-    """The ln of what sums to 1 over the last axis."""
+    """Normalise the ln of probabilities, so that these sum to 1 over the last axis."""
     found = log_probability - log_probability.max(axis=-1, keepdims=True)
     return np.asarray(found - np.log(np.exp(found).sum(axis=-1, keepdims=True)))
 
@@ -319,13 +326,13 @@ def _fit(table, fraction, band, flux, error, amplitude, gain, nothing):  # type:
 
     Args:
         table: flux densities, float32, shape (F, T, points).
-        fraction: of the flux by which templates fail, shape (F, points).
+        fraction: fractional errors of the templates, shape (F, points).
         band: index of the band, shape (measurements,).
-        flux: in Jy, shape (measurements,).
-        error: in Jy, shape (measurements,).
-        amplitude: for scratch, float32, shape (T, points).
-        gain: set to by how much each template lowers chi square, float32, shape (T, points).
-        nothing: set to the ln of the likelihood of no galaxy at all, shape (points,).
+        flux: flux densities in Jy, shape (measurements,).
+        error: 1 sigma errors in Jy, shape (measurements,).
+        amplitude: scratch space, float32, shape (T, points).
+        gain: output: decrease of chi square by each template, float32, shape (T, points).
+        nothing: output: ln of the likelihood of zero flux, shape (points,).
     """
     templates, points = gain.shape
     signal, weight = np.empty(points, np.float32), np.empty(points, np.float32)

@@ -15,22 +15,22 @@ class Tuned:
     """
 
     published_inflation: float
-    """Factor on the published 68 % half-width."""
+    """Factor on half of the published 68 % interval."""
 
     published_floor: float
-    """Added to it in quadrature."""
+    """Width that is added in quadrature to the inflated half-width."""
 
     published_default: float
-    """Width where none is published."""
+    """Half-width where no interval is published."""
 
     published_degrees: float
-    """Degrees of freedom of the Student t that is the core."""
+    """Degrees of freedom of the Student t distribution of the core."""
 
     published_outliers: float
-    """Share of catastrophic failures."""
+    """Share of published redshifts that are catastrophic failures."""
 
     published_correlation: float
-    """Of two methods on one galaxy: n methods count as n / (1 + correlation (n - 1))."""
+    """Correlation of methods on one galaxy: n methods count as n / (1 + correlation (n - 1))."""
 
     dust_temper: float
     """Exponent of the likelihood of the dust continuum."""
@@ -48,8 +48,9 @@ class Tuned:
     """Share of galaxies whose far-infrared and radio continuum is that of a neighbour."""
 
     luminosity_limit: float
-    """L_IR in Lsun at z = 1 below which galaxies are missing from the surveys that feed the prior;
-    at other redshifts the same flux."""
+    """Apparent L_IR in Lsun at which half of the galaxies at z = 1 are missing from catalogues.
+
+    At other redshifts the limit has the same flux; see ``luminosity.completeness``."""
 
     radio_temper: float
     """Exponent of the likelihood of the radio continuum."""

@@ -1,1 +1,1 @@
-"""A fingerprint becomes a score: features, evaluations, HyperScore, probability, rank."""
+"""Scores galaxies: features, evaluations, HyperScore, probability and rank."""

@@ -1,7 +1,7 @@
-"""From a network's output to a probability: a monotonic, piecewise-linear map.
+"""Calibrates probabilities: a monotonic, piecewise-linear map from an output to a probability.
 
-Fitted by isotonic regression (Barlow et al. 1972, Statistical Inference under Order Restrictions)
-on labelled outputs that the network was not trained on.
+The map is fitted to labelled outputs that the network was not trained on, by isotonic regression
+(Barlow et al. 1972, Statistical Inference under Order Restrictions) or by logistic regression.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from scipy.special import expit, logit
 from mmbroker.schemas.events import Floats
 
 BINS = 24
-"""Quantile bins of the outputs that a fit starts from."""
+"""Number of quantile bins of the outputs that an isotonic fit starts from."""
 
 
 LEAST_PROBABILITY = 1e-3
-"""No logistic calibration claims to be surer than one in a thousand."""
+"""The probabilities of a logistic calibration are at least this, and at most 1 minus this."""
 
 LOGISTIC_KNOTS = 129
 
@@ -32,12 +32,12 @@ LOGISTIC_KNOTS = 129
 class Calibration:
     """A monotonic map from output to probability.
 
-    Args:
+    Attributes:
         outputs: knots, strictly ascending; float64, shape (knots,).
         probabilities: probability at each knot, in (0, 1), non-decreasing; float64, shape (knots,).
 
     Raises:
-        ValueError: the knots do not describe such a map.
+        ValueError: the knots are not finite and ascending, or the probabilities do not fit them.
     """
 
     outputs: Floats
@@ -56,16 +56,16 @@ class Calibration:
         """Probability of each output, constant beyond the knots; NaN stays NaN.
 
         Args:
-            output: any shape.
+            output: outputs, any shape.
 
         Returns:
-            float64, the same shape.
+            Probabilities, float64, the same shape.
         """
         return np.asarray(np.interp(output, self.outputs, self.probabilities))
 
     @cached_property
     def calibration_id(self) -> str:
-        """Hexadecimal hash of the map, 16 digits."""
+        """Hash of the map, 16 hexadecimal digits."""
         return hashlib.sha256(self._knots().encode()).hexdigest()[:16]
 
     def to_json(self) -> str:
@@ -78,7 +78,7 @@ class Calibration:
         """Read what ``to_json`` wrote.
 
         Raises:
-            ValueError: it is not a calibration, or its id is not that of its knots.
+            ValueError: the text is not a calibration, or its id is not the hash of its knots.
         """
         try:
             content: dict[str, Any] = json.loads(text)
@@ -101,17 +101,17 @@ class Calibration:
 
 
 def fit(outputs: Floats, genuine: NDArray[np.bool_]) -> Calibration:
-    """Isotonic regression on quantile bins of the outputs.
+    """Fit a calibration by isotonic regression on quantile bins of the outputs.
 
-    Each bin's share of genuine ones counts half a case of either kind more than it has, so that no
+    To the cases of each bin, half a genuine case and half another one are added, so that no
     probability is 0 or 1.
 
     Args:
-        outputs: finite, shape (cases,).
-        genuine: what each was, bool, shape (cases,).
+        outputs: finite outputs, shape (cases,).
+        genuine: whether each case is genuine, bool, shape (cases,).
 
     Raises:
-        ValueError: there are no cases of one kind, or an output is not finite.
+        ValueError: all cases are of one kind, or an output is not finite.
     """
     from scipy.optimize import isotonic_regression  # see fit_logistic
 
@@ -129,19 +129,20 @@ def fit(outputs: Floats, genuine: NDArray[np.bool_]) -> Calibration:
 
 
 def fit_logistic(probabilities: Floats, right: NDArray[np.bool_]) -> Calibration:
-    """Logistic regression on the log odds of a probability (Platt 1999).
+    """Fit a calibration by logistic regression on the log odds of a probability (Platt 1999).
 
-    Two constants that stretch and shift the log odds: unlike isotonic regression it keeps the order
-    of the best ones, and carries over to probabilities nearer to 1 than any it was fitted on.
+    Two constants stretch and shift the log odds. Unlike isotonic regression, this keeps the order
+    of the highest probabilities, and it also applies to probabilities nearer to 1 than those of the
+    fit.
 
     Args:
-        probabilities: in [0, 1], shape (cases,).
-        right: whether each came true, bool, shape (cases,).
+        probabilities: probabilities in [0, 1], shape (cases,).
+        right: whether each case came true, bool, shape (cases,).
 
     Raises:
-        ValueError: there are no cases of one kind.
+        ValueError: all cases are of one kind.
     """
-    from scipy.optimize import minimize  # takes longer to import than most commands take
+    from scipy.optimize import minimize  # imported late: the import takes longer than most commands
 
     if right.all() or not right.any():
         raise ValueError("a calibration needs both right and wrong cases")

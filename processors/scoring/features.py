@@ -1,4 +1,4 @@
-"""The feature tree of a scored galaxy: lines and continuum of its fingerprint."""
+"""Makes the list of features of a scored galaxy: lines and continuum of its fingerprint."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mmbroker.schemas.events import Feature, Fingerprint, RedshiftPosterior
 
 
 def features_of(fingerprint: Fingerprint, estimated: Estimated) -> list[Feature]:
-    """What stands out in a fingerprint: significant lines, then continuum."""
+    """The features of a fingerprint: its significant lines, then its continuum."""
     found = _line_features(estimated.found, estimated.posterior)
     return [*found, *_continuum_features(fingerprint)]
 

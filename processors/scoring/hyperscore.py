@@ -1,15 +1,15 @@
-"""V and the HyperScore.
+"""Computes the value V of a galaxy and its HyperScore.
 
 HyperScore = 100 (1 + sigma(beta ln V + gamma)^kappa), with sigma the logistic function,
-beta = 5, gamma = -ln 2, kappa = 1.5. Three forms:
+beta = 5, gamma = -ln 2, kappa = 1.5. There are three forms:
 
-- ``plus-gamma``: as above. Rises with V from 100 (V = 0) to 119.2 (V = 1).
-- ``printed``: sigma(beta ln V * gamma), as the source prints it. *Falls* as V rises, from 200 to
+- ``plus-gamma``: as above. It rises with V from 100 (V = 0) to 119.2 (V = 1).
+- ``printed``: sigma(beta ln V * gamma), as the source prints it. It *falls* as V rises, from 200 to
   135.4.
-- ``centred``: gamma = +beta ln 2, so that the logistic's midpoint lies at V = 1/2. Rises from 100
-  to 195.5.
+- ``centred``: gamma = +beta ln 2, so that the midpoint of the logistic is at V = 1/2. It rises from
+  100 to 195.5.
 
-It is over 100 for every V > 0, so it is a scale, not a probability.
+The HyperScore is above 100 for every V > 0, so it is a scale, not a probability.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ GAMMA = -math.log(2.0)
 KAPPA = 1.5
 
 RISES: Mapping[Form, bool] = {"plus-gamma": True, "printed": False, "centred": True}
-"""Whether each form rises with V; the printed one falls."""
+"""Whether each form rises with V."""
 
 
 def hyperscore(value: Floats | float, form: Form = "plus-gamma") -> Floats:
@@ -77,9 +77,10 @@ def value(
     """V: the weighted mean of the scores present, times the critic's probability of genuineness.
 
     Args:
-        weights: as ``renormalised`` gives them.
-        scores: each in [0, 1], or None when absent.
-        genuine_probability: in [0, 1]; None, without a critic, leaves the mean as it is.
+        weights: weights by name, from ``renormalised``.
+        scores: scores by name, each in [0, 1], or None when absent.
+        genuine_probability: the critic's probability in [0, 1]; None without a critic, which leaves
+            the mean as it is.
 
     Returns:
         V in [0, 1]; 0 when every score is absent.

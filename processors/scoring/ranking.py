@@ -1,7 +1,7 @@
-"""Ranks by probability, from a histogram that any number of workers can keep together.
+"""Ranks galaxies by probability, with a histogram that several workers can share.
 
 Probabilities are counted in bins of 1e-4. The rank of a galaxy is one more than the number of
-galaxies in higher bins, so galaxies in one bin share a rank, as in a competition.
+galaxies in higher bins. So galaxies in one bin share a rank, as in a competition.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def bin_of(probability: float) -> int:
 
 
 def empty_histogram() -> Histogram:
-    """No galaxy in any bin."""
+    """A histogram without galaxies."""
     return np.zeros(BINS, np.int64)
 
 
@@ -33,7 +33,13 @@ def rank(histogram: Histogram, bin_index: int) -> int:
 
 
 def move(histogram: Histogram, before: int | None, after: int | None) -> None:
-    """Move one galaxy between bins, in place; None is outside of the ranking."""
+    """Move one galaxy between bins, in place.
+
+    Args:
+        histogram: the histogram, which is changed.
+        before: bin that the galaxy leaves; None if it was not ranked.
+        after: bin that the galaxy goes to; None if it is not ranked any more.
+    """
     if before is not None:
         histogram[before] -= 1
     if after is not None:

@@ -1,7 +1,7 @@
-"""A fingerprint becomes a scored galaxy: redshift, features, evaluations, critic, HyperScore.
+"""Makes scored galaxies of fingerprints: features, evaluations, HyperScore and probability.
 
-Everything but the critic's network is computed here. Ranks are left at 0: they depend on the other
-galaxies and are filled in by whoever knows them.
+Redshifts and the critic's outputs are given to it. Ranks are left at 0, because they depend on the
+other galaxies; the caller fills them in.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from mmbroker.schemas.events import (
 )
 
 REDSHIFT_TOLERANCE = 0.05
-"""A redshift is right when |dz| / (1 + z) is at most this."""
+"""A redshift counts as right when |dz| / (1 + z) is at most this."""
 
 SUBMILLIMETRE_HZ = (80e9, 1e12)
 SIGNIFICANT_SIGMAS = 3.0
@@ -43,14 +43,14 @@ SIGNIFICANT_SIGMAS = 3.0
 
 @dataclass(frozen=True)
 class Judged:
-    """What a critic said of a batch.
+    """The verdict of a critic on a batch.
 
     Attributes:
-        outputs: raw outputs, float32, shape (N,), NaN where there was nothing to judge; None
-            without a critic.
-        model_hash: SHA-256 of the network, empty without one.
-        model_version: its version on the server.
-        reason: why there is none, empty otherwise.
+        outputs: raw outputs, float32, shape (N,); NaN where nothing was observed that could be
+            judged; None without a critic.
+        model_hash: SHA-256 of the network; empty without a critic.
+        reason: why there are no outputs; empty if there are.
+        model_version: version of the network on the server.
     """
 
     outputs: Floats | None
@@ -61,13 +61,13 @@ class Judged:
 
 @dataclass(frozen=True)
 class RefinedRedshifts:
-    """What the learned redshift said of a batch. No score depends on it.
+    """The learned redshifts of a batch. No score depends on them.
 
     Attributes:
-        posteriors: one for each of N galaxies, None where it would be the conventional one; None
-            if it was not asked.
-        models: what made them.
-        reasons: why each is the conventional one, empty where it is not.
+        posteriors: one for each of N galaxies; an entry is None where it would be the conventional
+            posterior. None for all if the learned redshift was not asked.
+        models: the models that were asked.
+        reasons: for each galaxy why its posterior would be the conventional one; else empty.
     """
 
     posteriors: Sequence[RedshiftPosterior | None] | None
@@ -82,18 +82,19 @@ NO_CRITIC = Judged(None, reason="absent: no critic is configured")
 
 
 class Scorer:
-    """Scores galaxies; what it is made of is named by its ``identity``.
+    """Scores galaxies; ``identity`` is a hash over all that its scores depend on.
 
     Args:
-        redshift: estimates redshifts.
-        critic_calibration: critic's output to the probability of being genuine.
-        redshift_calibration: posterior mass around the best redshift to the probability that it is
-            right.
-        code: names the code that scores and its version; other code has another name.
+        redshift: the estimator of the redshifts in force.
+        critic_calibration: turns the critic's output into the probability of being genuine.
+        redshift_calibration: turns the posterior mass around the best redshift into the probability
+            that it is right.
+        code: name of the scoring code and its version; other code has another name.
         form: form of the HyperScore.
         evaluations: the evaluations.
-        weights: their Shapley weights, by name; None for equal ones, until they have been learned.
-        line_recovery: recovers lines that are not measured, and which model that is; None for none.
+        weights: Shapley weights of the evaluations by name; None for equal ones.
+        line_recovery: the recovery of lines that are not measured, and its model; None to recover
+            no lines.
     """
 
     def __init__(
@@ -118,7 +119,7 @@ class Scorer:
 
     @property
     def calibration_id(self) -> str:
-        """Names both calibrations in force."""
+        """The ids of both calibrations in force, joined by a plus."""
         calibrations = (self._redshift_calibration, self._critic_calibration)
         return "+".join(each.calibration_id for each in calibrations)
 
@@ -129,8 +130,8 @@ class Scorer:
         and their weights, the code, and the other models that were asked.
 
         Args:
-            model_hash: of the critic; empty without one.
-            asked: what refined the redshift, and what answered the evaluations.
+            model_hash: SHA-256 of the critic; empty without one.
+            asked: the models that refined the redshift and that answered the evaluations.
         """
         parts = [
             model_hash,
@@ -156,17 +157,20 @@ class Scorer:
         recovered: Sequence[RecoveredLines | None] | None = None,
         answers: Mapping[str, Answer] | None = None,
     ) -> list[ScoredGalaxy]:
-        """Score a batch.
+        """Score a batch of galaxies.
 
         Args:
-            fingerprints: of the galaxies.
-            encoded: the same as they were read, for their hashes.
-            estimated: what ``redshift`` found out about them.
-            judged: what the critic said of them.
+            fingerprints: fingerprints of the galaxies.
+            encoded: the bytes of the fingerprints as they were read, for their hashes.
+            estimated: what ``redshift`` found out about the galaxies.
+            judged: the verdict of the critic.
             schema_id: id of the fingerprints' schema.
-            refinement: what the learned redshift said of them.
-            recovered: what ``recover`` found; None to find it here.
-            answers: to the questions of those evaluations that ask a model, by their names.
+            refinement: the learned redshifts.
+            recovered: the result of ``recover``; None to compute it here.
+            answers: answers to the questions of the evaluations, by name of the evaluation.
+
+        Returns:
+            The scored galaxies in order, with rank 0.
         """
         answers = answers or {}
         posteriors = [each.posterior for each in estimated]
@@ -235,7 +239,7 @@ class Scorer:
         ]
 
     def recover(self, estimated: Sequence[Estimated]) -> list[RecoveredLines | None]:
-        """The lines of each galaxy from all that is known of it; None where nothing says any."""
+        """The recovered lines of each galaxy; None where nothing observed constrains them."""
         if self._line_recovery is None:
             return [None] * len(estimated)
         recovery, model = self._line_recovery
@@ -282,7 +286,7 @@ class Scorer:
 def subjects_of(
     fingerprints: Sequence[Fingerprint], estimated: Sequence[Estimated]
 ) -> list[Subject]:
-    """What evaluations judge: galaxies with what was found out about them, in their order."""
+    """The subjects that evaluations judge: fingerprints with their redshifts, in order."""
     return [
         Subject(fingerprint, each.posterior)
         for fingerprint, each in zip(fingerprints, estimated, strict=True)
@@ -290,7 +294,7 @@ def subjects_of(
 
 
 def _parsers(fingerprint: Fingerprint) -> list[ModelUsed]:
-    """Which models made its feature trees; each label is name, version and hash."""
+    """The models that made the feature trees; a tree's label is name, version and hash."""
     labels = sorted({tree.model for tree in fingerprint.parsed})
     return [ModelUsed("parsed", *label.split(" ", 2)) for label in labels]
 
@@ -311,7 +315,7 @@ def mass_around_best(posterior: RedshiftPosterior) -> float:
 
 @njit(cache=True)
 def _mass_between(low: float, high: float, middles: Floats, probability: Floats) -> float:
-    """Share of the probability between two ln(1 + z); ``middles`` are those between the cells."""
+    """Share of the probability between two ln(1 + z); see ``_middles``."""
     cumulative = np.cumsum(probability.astype(np.float64))
     inside = _below(high, middles, cumulative) - _below(low, middles, cumulative)
     return float(inside / cumulative[-1])
@@ -319,7 +323,7 @@ def _mass_between(low: float, high: float, middles: Floats, probability: Floats)
 
 @njit(cache=True)
 def _below(place: float, middles: Floats, cumulative: Floats) -> float:
-    """The cumulative probability at a place, linearly between the middles."""
+    """The cumulative probability at a ln(1 + z), interpolated linearly between the middles."""
     if place < middles[0]:
         return 0.0
     if place > middles[-1]:

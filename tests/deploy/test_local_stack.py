@@ -286,7 +286,7 @@ def test_an_address_that_moves_is_said(detached: Path, capsys: pytest.CaptureFix
         moved = LocalStack(detached, triton=False).up()
         said = capsys.readouterr().err
         assert (
-            f"something else uses port {port}, where kafka was: it is at {moved.kafka.address}"
+            f"something else uses port {port}, where kafka was: kafka is at {moved.kafka.address}"
             in said
         )
         moved.down()

@@ -83,7 +83,10 @@ def test_alert_streams_are_declared_without_code() -> None:
             "[[alert_streams]]\nformat = 'json'\n",
             r"toml: alert_streams\.0\.name is missing",
         ),
-        ("kafka = 'x'\n", "kafka = 'x': is no value but a section, with bootstrap_servers, "),
+        (
+            "kafka = 'x'\n",
+            "kafka = 'x': this is a section, not a value; it has bootstrap_servers, ",
+        ),
         ("[[alert_streams]]\nname = 'No Name'\n", "lower-case letters, digits and hyphens"),
         ("[[alert_streams]]\nname = 'a'\n[[alert_streams]]\nname = 'a'\n", "is used twice"),
         ("[[alert_streams]]\nname = 'a'\nminimum_redshfit = 3\n", "minimum_redshfit"),
