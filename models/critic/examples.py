@@ -40,7 +40,7 @@ Integers = NDArray[np.int64]
 class Examples:
     """N fingerprints as the networks see them.
 
-    Args:
+    Attributes:
         vectors: of the fingerprints.
         condition: of their conventional redshifts, float32, shape (N, REDSHIFT_CELLS).
         split: TRAIN, VALIDATION or TEST, the same for all examples of a galaxy; shape (N,).

@@ -50,7 +50,7 @@ _WINDOW_SIZES = np.bincount(vector.WINDOW_OF_ELEMENT, minlength=vector.WINDOWS).
 class Normalisation:
     """Mean and scatter of each element of the vectors, over where it was observed.
 
-    Args:
+    Attributes:
         mean, scatter: shape (LENGTH,).
         knots: ascending values of each broadband interval between which as many galaxies lie,
             at least NARROWEST apart; shape (intervals, KNOTS).

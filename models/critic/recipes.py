@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Recipe:
     """How to train.
 
-    Args:
+    Attributes:
         galaxies: simulated galaxies.
         simulated_epochs: passes over the simulated galaxies of the training split.
         real_epochs: passes over the real ones, each time another example of each.

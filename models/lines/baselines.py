@@ -43,7 +43,7 @@ _LOG_RATIO: Array = np.log10([relations.LINE_RATIOS[name] for name in LINES])
 class Masked:
     """M lines, each masked in its galaxy.
 
-    Args:
+    Attributes:
         sample: a row for each, without the masked line.
         galaxy: index of the galaxy it is of, shape (M,).
         line: index of the masked line in LINES, shape (M,).

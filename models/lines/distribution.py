@@ -80,7 +80,7 @@ _WIDTH = np.array([each[1] for each in PARAMETERS.values()])
 class Table:
     """N galaxies as logarithms; arrays of shape (N, QUANTITIES), NaN where not measured.
 
-    Args:
+    Attributes:
         value: log10 of luminosities.
         error: in dex.
         stage: ``evolution`` of each galaxy, shape (N,).
@@ -158,7 +158,7 @@ def mean_prior() -> tuple[Array, Array]:
 class _Evidence:
     """The ln of the marginal likelihood at some scatter.
 
-    Args:
+    Attributes:
         value: of it.
         mean: of the coefficients of the mean luminosities, shape (2 QUANTITIES,).
         spread: their covariance.

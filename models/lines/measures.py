@@ -24,7 +24,7 @@ NORMAL_95 = 1.96
 class Predictions:
     """Of M masked lines; arrays of shape (M,).
 
-    Args:
+    Attributes:
         value: log10 L'.
         half_width_68: in dex.
         half_width_95: in dex.

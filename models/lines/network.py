@@ -37,7 +37,7 @@ _COUNT = len(QUANTITIES)
 class Recipe:
     """How to train.
 
-    Args:
+    Attributes:
         members: of the ensemble.
         simulated: galaxies.
         simulated_epochs: over them.

@@ -32,7 +32,7 @@ _SPECTRA_ALONE = Mix(photometry=0.0, photometric_redshift=0.0, continuum=0.0, sp
 class SimulatedLineSample:
     """Galaxies with what their merged spectra say, and the truth.
 
-    Args:
+    Attributes:
         sample: measured fluxes; infrared luminosities with an error of INFRARED_ERROR_DEX.
         true_flux: in Jy km/s, shape (N, LINES).
     """

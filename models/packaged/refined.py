@@ -30,7 +30,7 @@ REFINED_ROLE = "refined-redshift"
 class Numbers:
     """A field of a network's card.
 
-    Args:
+    Attributes:
         dtype: of the numbers.
         for_each_flux: whether there is one for each flux that the colours' network reads.
         above: all are greater; with ``below`` this leaves finite ones alone.
@@ -101,7 +101,7 @@ _SHOWN = 60  # characters of a value in an error
 class Beside:
     """Arrays and numbers that a network is used with, and that stand on its card.
 
-    Args:
+    Attributes:
         training: name, version and SHA-256 of the weights.
         conventional: identity of the conventional redshift.
         weights: by name, see ``BESIDE``.

@@ -46,7 +46,7 @@ Place = tuple[float, float]
 class RealGalaxy:
     """A galaxy of a published table.
 
-    Args:
+    Attributes:
         name: unique.
         observations: what the table says of it.
         spectroscopic_redshift: where known and secure; never part of the observations.
@@ -61,7 +61,7 @@ class RealGalaxy:
 class _Paper:
     """Where a table was published.
 
-    Args:
+    Attributes:
         label: the names of its galaxies begin with it.
         instrument: of all its observations.
         bibcode: of the paper.

@@ -81,7 +81,7 @@ Integers = NDArray[np.int64]
 class LineSample:
     """N galaxies with their lines, in the order of LINES.
 
-    Args:
+    Attributes:
         names: of the galaxies.
         redshift: shape (N,).
         flux: apparent, in Jy km/s, shape (N, LINES); 0 where not measured.
@@ -130,7 +130,7 @@ class LineSample:
 class Ladder:
     """Lines of a galaxy or an average relative to CO(1-0), without a luminosity.
 
-    Args:
+    Attributes:
         name: of whom.
         redshift: of the galaxy or typical.
         ratio: L' over that of CO(1-0), shape (LINES,); 0 where not measured.

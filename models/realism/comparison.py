@@ -12,7 +12,7 @@ from mmbroker.models.simulation.catalogue_surveys import Survey
 class Comparison:
     """A real table, and the simulated one that imitates it.
 
-    Args:
+    Attributes:
         survey: which.
         judged: real sources of the part that is judged.
         training: real sources that the classifier learns from.

@@ -43,7 +43,7 @@ _QUANTILES = np.array([0.5, 2.5, 10, 25, 50, 75, 90, 97.5, 99.5])
 class RealTable:
     """The sources of a real table in the bands of a survey.
 
-    Args:
+    Attributes:
         catalogue: NaN where a band is missing.
         redshift: spectroscopic, else published; NaN without either; shape (N,).
         names: of the galaxies.

@@ -24,7 +24,7 @@ VIEWS = ("flux densities", "errors", "mask", "all")
 class Sample:
     """N sources; NaN where a band is missing.
 
-    Args:
+    Attributes:
         scaled: asinh of flux density over depth, shape (N, bands).
         log_error: log10 of the error over the depth, shape (N, bands).
         log_stretch: ln(1 + z), NaN where unknown, shape (N,).

@@ -39,7 +39,7 @@ CENTRES: Array = (_EDGES[1:] + _EDGES[:-1]) / 2
 class Curves:
     """What each network says of N galaxies at the trial redshifts, shape (N, REDSHIFT_CELLS).
 
-    Args:
+    Attributes:
         critic: its output.
         generator: ln of the mean closeness of its draws, by bandwidth.
     """

@@ -42,7 +42,7 @@ _EDGE_SHARE = 0.02
 class Survey:
     """A catalogue.
 
-    Args:
+    Attributes:
         name: instrument of its observations.
         table: name in the measured statistics.
         bands: names of the bands.
@@ -136,7 +136,7 @@ LENSED_SAMPLE = Survey(
 class ImagingSurvey:
     """An optical to mid-infrared imaging survey of which no real table is at hand.
 
-    Args:
+    Attributes:
         name: instrument of its observations.
         bands: names of the bands.
         wavelength_um: of the instruments' filters, rounded, shape (bands,).
@@ -244,7 +244,7 @@ FLUX_CALIBRATION_ERROR = 0.05
 class Catalogue:
     """What a survey has of N galaxies; float64 arrays of shape (N, bands).
 
-    Args:
+    Attributes:
         flux_jy: measured flux densities.
         error_jy: their 1 sigma errors.
         seen: whether the catalogue has that band at all; bool.

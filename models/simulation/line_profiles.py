@@ -41,7 +41,7 @@ that two peaks can be told apart, and neither of them vanishes."""
 class LineProfiles:
     """N profiles of unit integral around velocity 0, the middle between their outer edges.
 
-    Args:
+    Attributes:
         shape: index into SHAPES, int, shape (N,).
         width_km_s: from the outer half maximum of the first peak to that of the last, float64,
             shape (N,); the full width at half maximum of a Gaussian.

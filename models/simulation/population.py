@@ -194,7 +194,7 @@ _SOLAR_JY_MPC2 = (1 * units.L_sun / units.Hz / (4 * np.pi * units.Mpc**2)).to_va
 class Population:
     """N simulated galaxies; arrays are float64 of shape (N,) where nothing else is said.
 
-    Args:
+    Attributes:
         kind: index into KINDS; int.
         redshift: true redshift.
         log_luminosity: log10 of the intrinsic L_IR in Lsun, 8 to 1000 µm.

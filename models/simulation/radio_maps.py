@@ -59,7 +59,7 @@ of each further one over the one before, are drawn. Assumed: jets that a map res
 class Components:
     """Components of N sources, float64 arrays of shape (N, COMPONENTS), 0 where there is none.
 
-    Args:
+    Attributes:
         x_beams: offset from the middle of the map along its columns, in beams.
         y_beams: along its rows.
         flux_jy: flux density.
@@ -80,7 +80,7 @@ class Components:
 class Beam:
     """Elliptical Gaussian beams of N maps, float64 arrays of shape (N,).
 
-    Args:
+    Attributes:
         pixels: geometric mean of the full widths at half maximum, in pixels.
         axis_ratio: minor over major axis.
         angle: of the major axis against the columns, in radians.
@@ -297,7 +297,7 @@ def add_sidelobes(maps: Float32, level: Floats, random: np.random.Generator) -> 
 class SimulatedMaps:
     """N simulated maps.
 
-    Args:
+    Attributes:
         image_jy_per_beam: shape (N, side, side).
         morphology: index into MORPHOLOGIES, shape (N,).
         components: what is in them.

@@ -48,7 +48,7 @@ _LOG_RATIO = np.log([relations.LINE_RATIOS[name] for name in _NAMES])
 class SimulatedLines:
     """Up to LINES lines of N spectra; float64 of shape (N, LINES), NaN where there is none.
 
-    Args:
+    Attributes:
         frequency_hz: observed, of the middle between the outer edges.
         width_km_s: see ``LineProfiles``.
         flux_jy_km_s: velocity-integrated flux density.
@@ -69,7 +69,7 @@ class SimulatedLines:
 class SimulatedSpectra:
     """N spectra on one frequency axis.
 
-    Args:
+    Attributes:
         axis: of all of them.
         flux_density_jy: shape (N, channels).
         flux_error_jy: as the observatory would state it, shape (N, channels).

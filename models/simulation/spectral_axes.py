@@ -19,7 +19,7 @@ _CENTRES_HZ = np.array([92e9, 100e9, 108e9, 144e9, 155e9, 190e9, 233e9, 260e9, 3
 class Axis:
     """A frequency axis.
 
-    Args:
+    Attributes:
         frequency_hz: ascending, with gaps, float64, shape (channels,).
         width_hz: of a channel.
         window: number of the spectral window of each channel, shape (channels,).

@@ -61,7 +61,7 @@ class Recovery:
 class Killer:
     """Kills servers and stages with SIGKILL while observations flow.
 
-    Args:
+    Attributes:
         settings: settings of the stages.
         stack: the servers; the killer starts them again.
         supervisor: process id of the supervisor, which starts the stages again.

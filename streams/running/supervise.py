@@ -85,7 +85,7 @@ class _Worker:
 class Supervisor:
     """The processes of all stages.
 
-    Args:
+    Attributes:
         settings: the settings; ``stage.workers`` is the number of processes of each stage.
     """
 

@@ -53,7 +53,7 @@ Draws = Callable[[Examples, int], Examples]
 class Group:
     """Real or simulated galaxies: those trained on, and those that judge.
 
-    Args:
+    Attributes:
         learnt: examples of the training split.
         unseen: examples of the split that judges.
     """

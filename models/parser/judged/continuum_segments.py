@@ -29,7 +29,7 @@ GENERIC = "specutils fit_generic_continuum"
 class JudgedSegments:
     """S segments of the continuum of simulated spectra.
 
-    Args:
+    Attributes:
         regime: index into REGIMES, shape (S,).
         channel_error_jy: stated error of one channel, root of the inverse mean weight, shape (S,).
         stated_error_jy: of the flux density, as the parser says, shape (S,).

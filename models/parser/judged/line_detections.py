@@ -63,7 +63,7 @@ class Detections:
 class Judged:
     """Some methods on the same spectra.
 
-    Args:
+    Attributes:
         regime: of each spectrum, shape (S,).
         truth: lines put in.
         found: by name of the method.

@@ -67,7 +67,7 @@ def training_constants(weights: Path = WEIGHTS) -> Tuned:
 class Fitted:
     """What was fitted to the training galaxies.
 
-    Args:
+    Attributes:
         shares: of ``COMPONENTS``, summing to 1, shape (components,).
         exponents: of ``FACTORS``, shape (factors,).
         trees: from ``table`` to the residual of the published redshift in ln(1 + z).

@@ -64,7 +64,7 @@ _MISSING = -99.0
 class Part:
     """Galaxies of a part of a table that templates were not fitted to.
 
-    Args:
+    Attributes:
         truth: spectroscopic redshifts, shape (N,).
         measured: fluxes in bands of the templates.
     """

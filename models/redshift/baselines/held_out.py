@@ -24,7 +24,7 @@ FOLDS = 5
 class HeldOut:
     """A fold of the training galaxies, with what is known without them.
 
-    Args:
+    Attributes:
         sample: the galaxies, with spectroscopic and published redshifts; their inputs are those of
             ``template_fit``.
         template_fit: templates that were not fitted to them.

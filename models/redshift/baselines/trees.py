@@ -20,7 +20,7 @@ class Trees:
     At a node a row goes left if its value is at most the threshold, or, where it is NaN, if the
     node says so.
 
-    Args:
+    Attributes:
         start: what the leaves' values are added to, shape (1,).
         value: of the leaves.
         column: that a node looks at, of the table.

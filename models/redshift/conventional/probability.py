@@ -59,7 +59,7 @@ _ON_CARD = ("right", "brier", "brier_out_of_fold", "brier_of_mass")
 class Cases:
     """Redshifts of real galaxies; a galaxy with a published redshift counts with it and without.
 
-    Args:
+    Attributes:
         group: index into ``groups``, shape (N,).
         galaxy: name of each galaxy, shape (N,).
         mass: of the posterior within REDSHIFT_TOLERANCE of the best redshift, shape (N,).

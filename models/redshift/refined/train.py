@@ -50,7 +50,7 @@ _SPLITS = ("train", "validation", "test")
 class Recipe:
     """How to train.
 
-    Args:
+    Attributes:
         members: of each ensemble.
         fold_members: of the colours' ensembles that leave out a fold for the gate to learn from.
         folds: within the training part.

@@ -77,7 +77,7 @@ _END_OF_COSMOS = (1.7e5, 3e5)  # Angstrom
 class Library:
     """T templates through F bands.
 
-    Args:
+    Attributes:
         names: of the templates.
         bands: names of the bands, by ascending wavelength.
         wavelength_um: their pivot wavelengths, shape (F,).

@@ -50,7 +50,7 @@ Indices = NDArray[np.int64]
 class Recipe:
     """How to fit; the values were compared out of fold within the training part of GOODS-N.
 
-    Args:
+    Attributes:
         error: fraction of the flux by which templates fail, at ``ERROR_KNOTS_UM``.
         temper: exponent of the likelihood: errors of neighbouring bands are not independent.
         floor: share of galaxies that are like no template.
@@ -278,7 +278,7 @@ def best_exponent(log_rest: Array, log_likelihood: Array, redshift: Array) -> fl
 class Examples:
     """Galaxies that templates are fitted to.
 
-    Args:
+    Attributes:
         candidates: all templates that there are to choose from, equally common.
         goods: of the training part of GOODS-N.
         zcosmos: of that of zCOSMOS.
