@@ -16,6 +16,7 @@ Changing = Callable[[], AbstractContextManager[None]]
 
 _INHERITED = ("HOME", "LANG", "TMPDIR", "TZ", "USER")
 _POLL = 0.05  # s
+_RELEASED_WITHIN = 3.0  # s
 _LINE_BYTES = 500  # more than most lines have
 
 
@@ -79,12 +80,15 @@ class Component(ABC):
         """
         if self.running:
             return
-        for port in self.ports:
-            if not processes.is_free(port):
+        # A process that was killed can hold its ports for a moment after it counts as ended.
+        deadline = time.monotonic() + (_RELEASED_WITHIN if self.record else 0.0)
+        while taken := [port for port in self.ports if not processes.is_free(port)]:
+            if time.monotonic() > deadline:
                 raise StackError(
-                    f"{self.name} cannot listen on port {port}: something else does;"
+                    f"{self.name} cannot listen on port {taken[0]}: something else does;"
                     " end it or choose another port"
                 )
+            time.sleep(_POLL)
         self.clean()
         try:
             self.directory.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -229,6 +230,18 @@ def test_stacks_run_side_by_side_and_a_taken_port_is_refused(
 def detached(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path
     LocalStack(tmp_path, quiet=True).down()
+
+
+def test_a_killed_server_waits_until_its_port_is_let_go(tmp_path: Path) -> None:
+    with kafka_only(tmp_path) as stack:
+        stack.kafka.kill()
+        held = socket.socket()  # as by threads of the killed process that have not ended yet
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", stack.kafka.ports[0]))
+        held.listen()
+        threading.Timer(0.5, held.close).start()
+        stack.kafka.start()
+        assert stack.kafka.running
 
 
 def test_detached_stack_outlives_its_starter_and_a_crash_is_cleaned_up(detached: Path) -> None:
