@@ -21,7 +21,7 @@ def read(name: str) -> Any:
 def recipe(target: str) -> list[str]:
     """The commands that make would run, without those that install."""
     result = subprocess.run(
-        ["make", "--always-make", "--dry-run", target],
+        ["make", "--no-print-directory", "--always-make", "--dry-run", target],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,

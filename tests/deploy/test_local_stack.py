@@ -21,6 +21,8 @@ from tritonclient.grpc import InferenceServerClient, InferInput
 
 from mmbroker.deploy.local import LocalStack, Ports, StackError, install, processes
 
+pytestmark = pytest.mark.slow  # servers of its own
+
 ROOT = Path(__file__).parents[2]
 
 # y = x + x over float32 rows of three, as an ONNX model

@@ -26,6 +26,8 @@ from mmbroker.deploy.local import LocalStack, StackError
 from mmbroker.deploy.local.access import Access, ClientConfig
 from mmbroker.deploy.local.certificates import ensure_certificates, make_certificates
 
+pytestmark = pytest.mark.slow  # servers of its own
+
 SILENT = logging.getLogger(__name__)
 SILENT.disabled = True
 
@@ -218,7 +220,6 @@ def test_users_and_permissions_survive_a_killed_kafka(
     assert delivery_error(reader, topics[0]) == KafkaError.TOPIC_AUTHORIZATION_FAILED
 
 
-@pytest.mark.slow
 def test_a_stack_that_was_open_can_become_secured_and_keeps_its_data(tmp_path: Path) -> None:
     with LocalStack(tmp_path, triton=False, quiet=True) as stack:
         admin = AdminClient({"bootstrap.servers": stack.bootstrap_servers})

@@ -24,6 +24,8 @@ from mmbroker.streams.settings import KafkaSettings, Settings, SettingsError
 from mmbroker.streams.subscribing.read import read
 from tests.conftest import Broker
 
+pytestmark = pytest.mark.slow  # servers of its own
+
 STREAM = '[[alert_streams]]\nname = "anything"\n'
 PREFIX = "MMBROKER_KAFKA__"
 

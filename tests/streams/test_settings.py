@@ -159,6 +159,7 @@ def test_of_an_absent_local_stack_it_is_told_at_once_how_there_is_one(tmp_path: 
     assert client.asked == 1
 
 
+@pytest.mark.slow
 def test_of_a_local_stack_without_its_kafka_it_is_told_what_starts_that(
     servers: LocalStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+
+pytest.importorskip("sklearn", reason="judging needs scikit-learn: pip install -e '.[train]'")
+
 from sklearn.metrics import roc_auc_score
 
 from mmbroker.models.measures.discrimination import (

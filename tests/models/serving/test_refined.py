@@ -167,6 +167,7 @@ def test_a_card_that_does_not_say_what_belongs_beside_its_network_is_refused(sai
         Beside.read(GATE, card)
 
 
+@pytest.mark.slow
 def test_a_network_of_another_training_goes_with_its_own_settings_alone(
     stack: LocalStack, served: RefinedRedshiftClient, galaxies: list[Fingerprint], tmp_path: Path
 ) -> None:
@@ -226,6 +227,7 @@ def test_a_version_whose_card_cannot_be_used_is_unavailable(
         assert served.used(VERSIONS)
 
 
+@pytest.mark.slow
 def test_what_was_served_before_cards_said_it_is_the_packaged_network(
     stack: LocalStack, served: RefinedRedshiftClient, tmp_path: Path
 ) -> None:

@@ -25,6 +25,8 @@ from mmbroker.streams.settings import KafkaSettings, RegistrySettings, Settings,
 from tests.conftest import Broker, wait_until
 from tests.registry_server import RegistryServer
 
+pytestmark = pytest.mark.slow  # servers of its own
+
 OBSERVATION = Observation(
     observation_id="survey/1",
     instrument="SCUBA-2",

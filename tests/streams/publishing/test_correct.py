@@ -160,6 +160,7 @@ def test_corrections_need_the_store_of_the_stages(tmp_path: Path) -> None:
     assert not (tmp_path / "elsewhere").exists()
 
 
+@pytest.mark.slow
 def test_a_table_is_corrected_from_the_command_line(broker: Broker, tmp_path: Path) -> None:
     def publish(*fluxes: float, sent: int) -> str:
         path = table(tmp_path, *fluxes, name="corrected")

@@ -23,6 +23,8 @@ from mmbroker.streams.stages.messages import Outgoing, Processed, Received
 from mmbroker.streams.store import LMDBStore
 from tests.conftest import settings_on, wait_until
 
+pytestmark = pytest.mark.slow  # servers of its own
+
 MESSAGES = 40
 LONG_S = 8.0
 """How long the first reader gathers: the second joins the group meanwhile."""
@@ -94,7 +96,6 @@ def test_what_is_gathered_when_partitions_go_is_left_to_who_gets_them(
     assert len(set(slow.given) | set(quick.given)) == len(slow.given) + len(quick.given)
 
 
-@pytest.mark.slow
 def test_who_lost_its_partitions_and_gets_none_reads_on_with_a_new_client(
     servers: LocalStack,
     tmp_path: Path,

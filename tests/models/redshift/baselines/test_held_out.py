@@ -53,6 +53,7 @@ def test_every_training_galaxy_is_in_one_fold(
     assert sorted(names) == sorted(one.name for one in training.galaxies)
 
 
+@pytest.mark.slow
 def test_what_templates_say_of_a_galaxy_does_not_hang_on_its_redshift(
     training: Sample, examples: Examples, conventional: ConventionalRedshift
 ) -> None:

@@ -173,6 +173,7 @@ def test_simulated_data_are_labelled_so(spectra: Evaluation) -> None:
     assert spectra.as_json()["all"][REFINED]["simulated"] == 14
 
 
+@pytest.mark.slow
 def test_the_refined_redshift_is_judged_beside_the_conventional(shared_data: Path) -> None:
     """On the training part, of which nothing is learnt by looking."""
     evaluation = evaluate_redshift(shared_data / "goodsn.ecsv", model="both", split="train")
