@@ -100,7 +100,8 @@ ONE_OF_EACH = Workers()
 """One process of each stage."""
 
 FLOOR_PASSES = 3
-"""The floor is the median of so many passes: one takes a second or two, and scatters."""
+"""The floor is the median of so many passes before, and as many after, what is compared with it.
+One pass takes a second or two, and scatters."""
 
 HISTORY_LENGTHS = (1, 10, 100, 1000)
 """Numbers of observations that a galaxy has before the cost of one more is measured."""
@@ -149,7 +150,7 @@ def run(sizes: Sizes, console: Console, output: Path) -> Report:
         provide(directory / "models", "embedded")
         with LocalStack(directory / "stack", model_repository=directory / "models") as stack:
             bench = _Bench(directory, stack, sizes, report, console)
-            bench.floor("floor_rate")
+            bench.floor()
             bench.each_stage_alone()
             for existing in sizes.existing:
                 bench.end_to_end(existing)
@@ -190,25 +191,23 @@ class _Bench:
 
     # Measurements ---------------------------------------------------------------------------------
 
-    def floor(self, name: str) -> float:
-        """Measure the raw loop: consume, decode, encode, produce.
+    def floor(self) -> None:
+        """Measure the raw loop, consume, decode, encode, produce, with nothing before or after."""
+        self._figure("floor_rate", statistics.median(rate for rate, _ in self._raw_loops()))
 
-        Args:
-            name: name of the figure.
-
-        Returns:
-            Processor time per event in ms, of the loop and of Kafka together.
-        """
+    def _raw_loops(self) -> list[tuple[float, float]]:
+        """Events/s, and processor time per event in ms, of passes of the raw loop."""
         now, _ = self._settings()
         create_topics(now.kafka, now.topics.all())
         events = self._events(now, self._sizes.events, [], seed=1)
         self._send(now, events)
-        passes = [self._raw_loop(now, len(events), number) for number in range(FLOOR_PASSES)]
-        self._figure(name, statistics.median(rate for rate, _ in passes))
-        return statistics.median(cpu_ms for _, cpu_ms in passes)
+        return [self._raw_loop(now, len(events), number) for number in range(FLOOR_PASSES)]
 
     def _raw_loop(self, now: Settings, count: int, number: int) -> tuple[float, float]:
-        """One pass over a full topic: events/s, and processor time per event in ms."""
+        """One pass over a full topic: events/s, and processor time per event in ms.
+
+        The processor time is that of the loop and of Kafka together.
+        """
         reader = consumer(now.kafka, group=f"floor-{number}", enable_partition_eof=False)
         producer = DurableProducer(now.kafka)
         done, started, cpu_before = 0, 0.0, 0.0
@@ -246,8 +245,9 @@ class _Bench:
     def end_to_end(self, existing: int) -> None:
         """Measure all stages at full load, from the first observation until the last alert.
 
-        The floor is measured again just before, because the speed of the machine may have changed.
-        With the largest number of galaxies, also latencies, processor time and memory are measured.
+        The floor is measured again, just before and just after, because the speed of the machine
+        may change meanwhile. With the largest number of galaxies, also latencies, processor time
+        and memory are measured.
 
         Args:
             existing: number of galaxies in the store at the start.
@@ -255,7 +255,7 @@ class _Bench:
         now, environment = self._settings(END_TO_END_PROCESSES)
         places = self._fill(now, existing)
         name = {0: "rate_0", 10_000: "rate_10k", 100_000: "rate_100k"}[existing]
-        floor_cpu_ms = self.floor(FLOORS[name])
+        loops = self._raw_loops()
         with stages_running(now, self._directory / f"{name}.log", environment) as supervisor:
             producer = DurableProducer(now.kafka)
             warm = self._events(now, 500, places, seed=3)
@@ -272,16 +272,17 @@ class _Bench:
             last_alert = newest_timestamp(now, now.topics.alerts("everything"))
             self._figure(name, len(events) / (last_alert - started))
             cpu_ms = _ms_per(len(events), cpu_before, self._cpu_seconds(supervisor.pid))
+            parts_ms = _ms_per(len(events), parts_before, _part_seconds(now))
+            models_ms = _ms_per(len(events), models_before, inference_seconds(now.triton.url))
+            loops += self._raw_loops()  # the stages are idle now, and take next to no time
+            self._figure(FLOORS[name], statistics.median(rate for rate, _ in loops))
+            floor_cpu_ms = statistics.median(cpu_ms for _, cpu_ms in loops)
             self._figure(CPU_RATIOS[name], sum(cpu_ms.values()) / floor_cpu_ms)
             if existing == max(self._sizes.existing):
                 self._report.cpu_ms_per_observation = cpu_ms
                 self._report.cpu_ms_per_raw_event = floor_cpu_ms
-                self._report.parts_ms_per_observation = _ms_per(
-                    len(events), parts_before, _part_seconds(now)
-                )
-                self._report.models_ms_per_observation = _ms_per(
-                    len(events), models_before, inference_seconds(now.triton.url)
-                )
+                self._report.parts_ms_per_observation = parts_ms
+                self._report.models_ms_per_observation = models_ms
                 self._report.memory_mb = memory.peak_mb
                 self._latencies(now, places, len(warm) + len(events))
 

@@ -47,7 +47,7 @@ larger. Otherwise the benchmark fails, because the latencies would be those of a
 
 CPU_RATIOS = {"rate_0": "cpu_ratio_0", "rate_10k": "cpu_ratio_10k", "rate_100k": "cpu_ratio_100k"}
 """Names of the ratios: processor time of an observation end to end, with the servers, divided by
-that of an event in the raw loop just before. A ratio can be compared between machines."""
+that of an event in the raw loop just before and after. A ratio can be compared between machines."""
 
 JUDGED = "cpu_ratio_100k"
 """The ratio that is judged on every machine."""
@@ -62,7 +62,7 @@ MOST = {"latency_p50_ms": 150.0, "latency_p99_ms": 500.0, "burst_p99_s": 5.0}
 benchmark fails. They depend on the machine, so they are judged only if it is fast enough."""
 
 FAST_ENOUGH = 10_000.0
-"""The machine is fast enough if the raw loop, before the rate with the largest number of galaxies,
+"""The machine is fast enough if the raw loop, at the rate with the largest number of galaxies,
 reaches this many events/s."""
 
 
@@ -177,7 +177,7 @@ def render(report: Report) -> Table:
     for name, said in (("rate_0", "0"), ("rate_10k", "10,000"), ("rate_100k", "100,000")):
         if name in figures:
             rate, floor = figures[name], figures[FLOORS[name]]
-            table.add_row(f"raw loop before {said} galaxies", f"{floor:,.0f}/s", "1")
+            table.add_row(f"raw loop at {said} galaxies", f"{floor:,.0f}/s", "1")
             share, target = f"{rate / floor:.3f}", _target(name)
             table.add_row(f"end to end, {said} galaxies", f"{rate:,.0f}/s", share, target)
             ratio = CPU_RATIOS[name]
