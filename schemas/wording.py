@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Any, get_args, get_type_hints
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from pydantic_core import ErrorDetails
 
 _UNKNOWN_NAME = ("extra_forbidden", "unexpected_keyword_argument")
+_USER_OF_URL = re.compile(r"(?<=//)\S*@|(?<!\S)[^\s/]*:\S*@")
 _NO_SECTION = ("model_type", "dataclass_type")
 
 
 def fault(problem: ErrorDetails, model: type[BaseModel], place: str) -> str:
     """A message for one error that pydantic found in the input for a model.
+
+    Secrets are not told: no value of a secret field, none under an unknown name, which may be that
+    of a secret misspelt, and no user of a URL.
 
     Args:
         problem: the error.
@@ -38,8 +44,20 @@ def fault(problem: ErrorDetails, model: type[BaseModel], place: str) -> str:
         said = str(problem["ctx"]["error"])
     else:
         said = problem["msg"]
-    shown = f" = {value!r}" if isinstance(value, str | int | float | date) else ""
-    return f"{place}{shown}: {said}"
+    told = isinstance(value, str | int | float | date) and kind not in _UNKNOWN_NAME
+    if not told or _is_secret(_type_at(model, problem["loc"])):
+        return f"{place}: {said}"
+    value = without_user(value) if isinstance(value, str) else value
+    return f"{place} = {value!r}: {said}"
+
+
+def without_user(text: str) -> str:
+    """A text without the user and the password of the URLs and addresses in it."""
+    return _USER_OF_URL.sub("...@", text)
+
+
+def _is_secret(kind: Any) -> bool:
+    return SecretStr in (kind, *get_args(kind))
 
 
 def meant(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
@@ -74,3 +92,38 @@ def _fields(kind: Any) -> dict[str, Any]:
 def times(count: int) -> str:
     """How often something happened, in words up to three times."""
     return {0: "never", 1: "once", 2: "twice", 3: "three times"}.get(count, f"{count} times")
+
+
+_JOINERS = "\u200c\u200d"
+"""Invisible characters that words of some languages need, and that command nothing."""
+
+
+def shown(text: str, lines: bool = False) -> str:
+    r"""A text of a stranger as a terminal or a log may show it.
+
+    Control characters, which can command a terminal, marks that turn the direction of writing, and
+    other characters that nobody sees are written as ``\uXXXX``, as in JSON. So is half of a
+    surrogate pair, which cannot be encoded.
+
+    Args:
+        text: the text; in JSON it keeps its meaning.
+        lines: keep the ends of lines; otherwise a text stays on one line.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        each if _harmless(each) or (lines and each == "\n") else _escaped(each) for each in text
+    )
+
+
+def _harmless(character: str) -> bool:
+    return (
+        character.isprintable()
+        or character in _JOINERS
+        or unicodedata.category(character) in ("Zs", "Co", "Cn")
+    )
+
+
+def _escaped(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))

@@ -15,9 +15,10 @@ import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self, TypeVar
+from typing import Annotated, Any, Literal, Protocol, Self, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -54,6 +55,18 @@ stack, or to Kubernetes, which sets some for a service called mmbroker.
 S = TypeVar("S", bound=BaseModel)
 
 
+def _without_user(address: str) -> str:
+    if "@" in address:
+        raise ValueError(
+            "an address holds no user and no password; they have settings of their own"
+        )
+    return address
+
+
+WithoutUser = Annotated[str, AfterValidator(_without_user)]
+"""An address. It may stand in messages and logs, so it must not hold a password."""
+
+
 class SettingsError(ValueError):
     """A setting is missing or wrong; the message names it."""
 
@@ -85,7 +98,7 @@ class _Section(BaseModel):
 class KafkaSettings(_Section):
     """How to reach Kafka."""
 
-    bootstrap_servers: str = "127.0.0.1:9092"
+    bootstrap_servers: WithoutUser = "127.0.0.1:9092"
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
     sasl_username: str | None = None
@@ -167,7 +180,7 @@ class RegistrySettings(_Section):
     can be read only as long as the ids come from the same place.
     """
 
-    url: str | None = Field(default=None, pattern=r"^https?://[^@\s]+$")
+    url: Annotated[WithoutUser, Field(pattern=r"^https?://\S+$")] | None = None
     username: str | None = None
     password: SecretStr | None = None
     ssl_ca_location: Path | None = None
@@ -200,7 +213,7 @@ class RegistrySettings(_Section):
 class TritonSettings(_Section):
     """How to reach Triton."""
 
-    url: str = "127.0.0.1:8001"
+    url: WithoutUser = "127.0.0.1:8001"
     model_repository: Path | None = None
     """Folder from which Triton reads its models; needed to add versions. None if not reachable."""
     critic: str = "critic"

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from mmbroker.schemas.events import SpectralFrame
-from mmbroker.streams.cli.shared import app, console, current_settings, errors
+from mmbroker.schemas.wording import shown
+from mmbroker.streams.cli.shared import app, console, current_settings, errors, finding
+from mmbroker.streams.terminal import Terminal
 
 PICTURE_COLUMNS = 128
 PROBLEMS_TOLD = 5
@@ -121,7 +122,7 @@ def publish(
         summaries.append(publish_simulated(simulated, seed, rate, check, True, settings))
     for summary in summaries:
         for problem in summary.told(None if all_problems else PROBLEMS_TOLD):
-            errors.print(f"[red]problem[/] {escape(problem)}", soft_wrap=True)
+            errors.print(Text.assemble(("problem", "red"), f" {problem}"), soft_wrap=True)
         console.print(summary.table())
     if any(summary.problems for summary in summaries):
         raise typer.Exit(1)
@@ -171,6 +172,7 @@ def subscribe(
     columns = console.width if terminal else None
     for message in read(current_settings(), stream, start, until_end):
         line = row(message, columns) if tabular else json.dumps(message.plain, ensure_ascii=False)
+        line = shown(line)
         try:
             sys.stdout.write(line + "\n")
             sys.stdout.flush()
@@ -201,7 +203,7 @@ def top(
     table = standings.render(standings.collect(settings), rows)
     console.print(table)
     if svg is not None:
-        picture = Console(record=True, width=PICTURE_COLUMNS, file=io.StringIO())
+        picture = Terminal(record=True, width=PICTURE_COLUMNS, file=io.StringIO())
         picture.print(table)
         try:
             picture.save_svg(str(svg), title="mmbroker top")
@@ -228,8 +230,8 @@ def verify(galaxy: Annotated[str, typer.Argument(help="Id of the galaxy.")]) -> 
 
     same = True
     for comparison in verify.verify(current_settings(), galaxy):
-        mark = "[green]identical[/]" if comparison.same else "[red]different[/]"
-        console.print(f"{mark} [bold]{comparison.subject}[/]: {comparison.detail}", soft_wrap=True)
+        mark = ("identical", "green") if comparison.same else ("different", "red")
+        finding(mark, comparison.subject, comparison.detail)
         same &= comparison.same
     if not same:
         raise typer.Exit(1)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import Any
 
 from rich.logging import RichHandler
 
+from mmbroker.schemas.wording import shown
 from mmbroker.streams.cli.shared import errors
 
 LIBRARIES = ("faust", "mode", "matplotlib")
@@ -25,12 +27,24 @@ def set_up_logging(verbose: bool) -> None:
     else:
         handler = logging.StreamHandler()
         text = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-    logging.basicConfig(level=logging.INFO, format=text, handlers=[handler], force=True)
+    handler.setFormatter(_Plain(text))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     quiet = logging.DEBUG if verbose else logging.WARNING
     for handler in logging.getLogger().handlers:
         handler.addFilter(_News())
     for name in LIBRARIES:
         logging.getLogger(name).setLevel(quiet)
+
+
+class _Plain(logging.Formatter):
+    """Shows messages, which may hold words of strangers, on one line; see ``wording.shown``."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        record.message = shown(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        return shown(super().formatException(ei), lines=True)
 
 
 class _News(logging.Filter):

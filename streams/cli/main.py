@@ -13,7 +13,7 @@ import sys
 from typing import Annotated
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
 from mmbroker.schemas import __version__
 from mmbroker.streams.cli import data, evaluate, models, run, stack
@@ -33,7 +33,7 @@ def main() -> None:
     try:
         app()
     except EXPECTED_ERRORS as error:
-        errors.print(f"[red]mmbroker:[/] {escape(str(error))}", soft_wrap=True)
+        errors.print(Text.assemble(("mmbroker:", "red"), f" {error}"), soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

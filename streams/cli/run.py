@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from mmbroker.streams.cli.shared import app, console, current_settings, reading_store
+from mmbroker.streams.cli.shared import app, console, current_settings, finding, reading_store
 from mmbroker.streams.names import STAGE_NAMES
 
 StageName = Enum("StageName", {name: name for name in STAGE_NAMES}, type=str)  # type: ignore[misc]
@@ -81,10 +81,10 @@ def check(
     if create_topics:
         kafka.create_topics(settings.kafka, settings.topics.all())
     good = True
-    for finding in checks.check(settings):
-        mark = "[green]good[/]" if finding.good else "[red]bad [/]"
-        console.print(f"{mark} [bold]{finding.subject}[/]: {finding.detail}", soft_wrap=True)
-        good &= finding.good
+    for found in checks.check(settings):
+        mark = ("good", "green") if found.good else ("bad ", "red")
+        finding(mark, found.subject, found.detail)
+        good &= found.good
     if not good:
         raise typer.Exit(1)
 

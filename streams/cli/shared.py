@@ -7,13 +7,14 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 import typer
-from rich.console import Console
+from rich.text import Text
 
 from mmbroker.deploy.local import StackError
 from mmbroker.models.serving.errors import ModelUnavailable
 from mmbroker.streams.errors import InfrastructureError
 from mmbroker.streams.local_stack import load_settings
 from mmbroker.streams.settings import Settings
+from mmbroker.streams.terminal import Terminal
 
 app = typer.Typer(
     name="mmbroker",
@@ -22,8 +23,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-console = Console()
-errors = Console(stderr=True, highlight=False)
+console = Terminal()
+errors = Terminal(stderr=True, highlight=False)
 
 EXPECTED_ERRORS = (
     InfrastructureError,
@@ -49,3 +50,14 @@ def reading_store() -> Iterator[tuple[Settings, Any]]:
     settings = current_settings()
     with closing(open_store(settings)) as store, store.reading() as reading:
         yield settings, reading
+
+
+def finding(mark: tuple[str, str], subject: str, detail: str) -> None:
+    """Print what was found out about a subject.
+
+    Args:
+        mark: a word such as ``good``, and its style.
+        subject: what it is about.
+        detail: what was found.
+    """
+    console.print(Text.assemble(mark, " ", (subject, "bold"), f": {detail}"), soft_wrap=True)

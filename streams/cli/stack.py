@@ -9,8 +9,10 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from mmbroker.deploy.local import LocalStack, StackStatus
+from mmbroker.schemas.wording import shown
 from mmbroker.streams.cli.shared import console, current_settings
 
 stack_app = typer.Typer(
@@ -94,7 +96,7 @@ def stack_logs(
 ) -> None:
     """Print the end of a server's log."""
     stack = LocalStack(current_settings().stack_directory, quiet=True)
-    sys.stdout.write(stack.logs(component.value, lines) + "\n")
+    sys.stdout.write(shown(stack.logs(component.value, lines), lines=True) + "\n")
 
 
 def _show_stack(status: StackStatus) -> None:
@@ -106,7 +108,11 @@ def _show_stack(status: StackStatus) -> None:
     table.caption = secured if status.secured else "open to all users of this machine"
     for each in status.components:
         state = (
-            "[green]ready" if each.ready else "[yellow]starting" if each.running else "[red]down"
+            Text("ready", "green")
+            if each.ready
+            else Text("starting", "yellow")
+            if each.running
+            else Text("down", "red")
         )
         memory = f"{each.memory_bytes / 1e6:.0f} MB" if each.running else ""
         table.add_row(each.name, state, each.address, str(each.pid or ""), memory)

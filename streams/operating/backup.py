@@ -12,11 +12,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mmbroker.streams.settings import Settings, SettingsError
 from mmbroker.streams.store import LMDBStore, Store, StoreError, damage, open_store
+from mmbroker.streams.terminal import Terminal
 
 POLL_S = 0.1
 
@@ -100,7 +100,7 @@ def _copy(store: Store, target: Path, progress: bool) -> None:
 
     thread = threading.Thread(target=copy, name="copy")
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     with Progress(*columns, console=console, disable=not progress) as bar:
         task = bar.add_task("backup", total=store.size_bytes())
         thread.start()

@@ -8,6 +8,7 @@ from typing import Any
 
 from confluent_kafka.admin import AdminClient
 from rich.table import Table
+from rich.text import Text
 
 from mmbroker.streams.kafka.client import admin
 from mmbroker.streams.kafka.offsets import committed_offsets, end_offsets, start_offsets
@@ -102,27 +103,30 @@ def render(entries: list[Entry]) -> Table:
     table.add_column("what became of it")
     table.add_column("events", justify="right")
     for entry in entries:
-        table.add_row(f"[bold]{entry.stage}", "in", f"[bold]{entry.received:,}")
+        table.add_row(Text(entry.stage, "bold"), "in", Text(f"{entry.received:,}", "bold"))
         for name, count in sorted(entry.outcomes.items()):
-            colour = "[red]" if name == EXPIRED else ""
-            table.add_row("", f"  {colour}{name}", f"{colour}{count:,}")
+            table.add_row("", *_line(name, count, "red" if name == EXPIRED else ""))
         if entry.waiting:
-            table.add_row("", "  [yellow]waiting", f"[yellow]{entry.waiting:,}")
+            table.add_row("", *_line("waiting", entry.waiting, "yellow"))
         if entry.expired:
-            table.add_row("", f"    [red]of these, {EXPIRED}", f"[red]{entry.expired:,}")
-        table.add_row("", f"  {_sum(entry)}", f"{entry.accounted:,}")
+            table.add_row("", *_line(f"  of these, {EXPIRED}", entry.expired, "red"))
+        table.add_row("", *_line(*_sum(entry)))
         if entry.again:
-            table.add_row("", "  [yellow]of these, to be read again", f"[yellow]{entry.again:,}")
+            table.add_row("", *_line("of these, to be read again", entry.again, "yellow"))
         for name, count in sorted(entry.sent.items()):
-            table.add_row("", f"  [dim]alerts {name}", f"[dim]{count:,}")
+            table.add_row("", *_line(f"alerts {name}", count, "dim"))
         table.add_section()
     return table
 
 
-def _sum(entry: Entry) -> str:
-    """Whether the sum over the outcomes of a stage is right, as text."""
+def _line(what: str, count: int, style: str) -> tuple[Text, Text]:
+    return Text(f"  {what}", style), Text(f"{count:,}", style)
+
+
+def _sum(entry: Entry) -> tuple[str, int, str]:
+    """Says whether the sum over the outcomes of a stage is right: words, the sum, and a style."""
     if entry.closes:
-        return "[green]adds up"
+        return "adds up", entry.accounted, "green"
     if entry.accounted + entry.waiting == entry.received:
-        return "[yellow]so far"
-    return "[red]does not add up"
+        return "so far", entry.accounted, "yellow"
+    return "does not add up", entry.accounted, "red"

@@ -237,7 +237,7 @@ def render(versions: list[Served]) -> Table:
         table.add_column(name, no_wrap=True)
     table.add_column("trained on")
     for each in versions:
-        state = "[green]in force" if each.served else "[red]not served"
+        state = Text("in force", "green") if each.served else Text("not served", "red")
         table.add_row(
             each.model,
             str(each.version),

@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from filelock import FileLock, Timeout
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mmbroker.processors.alerts.decide import LastAlert
@@ -56,6 +55,7 @@ from mmbroker.streams.store import (
     exclusive,
 )
 from mmbroker.streams.subscribing.read import Read, read, topic_of
+from mmbroker.streams.terminal import Terminal
 from mmbroker.streams.topics import flow
 
 CHUNK = 500
@@ -121,7 +121,7 @@ def rebuild(
 
 def _progress_bar(visible: bool) -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     return Progress(*columns, TimeElapsedColumn(), console=console, disable=not visible)
 
 

@@ -91,6 +91,7 @@ from mmbroker.streams.stages.publish_alerts import ranking_name
 from mmbroker.streams.stages.score_galaxies import RANKING
 from mmbroker.streams.store import Archived, LMDBStore, open_store
 from mmbroker.streams.subscribing.read import read
+from mmbroker.streams.terminal import Terminal
 from mmbroker.streams.topics import Topics, flow, observation_key
 
 PARTS = "mmbroker_batch_part_seconds_total"
@@ -122,7 +123,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a smaller run, under five minutes")
     parser.add_argument("--output", type=Path, default=Path(".mmbroker/bench"))
     arguments = parser.parse_args()
-    console = Console()
+    console = Terminal()
     # Things are killed on purpose, so their warnings and errors are not shown.
     logging.getLogger("mmbroker.streams").setLevel(logging.CRITICAL)
     arguments.output.mkdir(parents=True, exist_ok=True)

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from astropy.io import fits
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from mmbroker.processors.ingest.headers import Given, HeaderError
 from mmbroker.processors.ingest.mapping import Mapping, MappingError, NoMappingError, find_mapping
@@ -27,6 +27,7 @@ from mmbroker.streams.kafka.registry import make_codec
 from mmbroker.streams.local_stack import load_settings
 from mmbroker.streams.publishing.publisher import Publisher
 from mmbroker.streams.settings import Settings, SettingsError
+from mmbroker.streams.terminal import Terminal
 from mmbroker.streams.topics import observation_key
 
 log = logging.getLogger(__name__)
@@ -107,7 +108,7 @@ class Summary:
         table = Table("Instrument", title="valid" if self.check else "sent")
         table.add_column("Observations", justify="right")
         for instrument, count in self.by_instrument.most_common():
-            table.add_row(instrument, f"{count:,}")
+            table.add_row(Text(instrument), f"{count:,}")
         table.add_section()
         table.add_row("all", f"{self.sent:,}")
         if self.unchanged:
@@ -386,7 +387,7 @@ def _progress_bar(shown: bool) -> Progress:
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        console=Console(stderr=True),
+        console=Terminal(stderr=True),
         disable=not shown,
         transient=True,
     )

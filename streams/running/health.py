@@ -14,23 +14,26 @@ Otherwise the answer says why, in one line.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import shutil
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from confluent_kafka.admin import AdminClient
 from prometheus_client import MetricsHandler
 
 from mmbroker.streams.errors import InfrastructureError
 from mmbroker.streams.kafka.offsets import end_offsets
-from mmbroker.streams.settings import Settings
+from mmbroker.streams.settings import Settings, SettingsError
 from mmbroker.streams.stages.base import Stage
 from mmbroker.streams.stages.metrics import StageMetrics
 
@@ -45,6 +48,12 @@ SLOW_AFTER_S = 10.0
 STUCK_AFTER_S = 120.0
 """A process that does not go on for so long is not healthy. No batch takes this long, and a batch
 that fails is tried again sooner."""
+
+CLIENT_S = 5.0
+"""A client of the metrics that neither sends nor takes anything for so long is left."""
+
+MOST_CLIENTS = 32
+"""Clients of the metrics that are served at once."""
 
 DIRECTORY = "metrics"
 """Folder of the data directory in which every process writes the address of its metrics."""
@@ -179,6 +188,7 @@ def served(stage: Stage, settings: Settings, instance: str, health: Health) -> I
     server = _server(settings, stage, health)
     host, port = settings.stage.metrics_host, server.server_port
     reachable = socket.gethostname() if host in ("", "0.0.0.0", "::") else host
+    reachable = f"[{reachable}]" if ":" in reachable else reachable
     file = settings.data_directory / DIRECTORY / f"{instance}.json"
     _write(file, [{"targets": [f"{reachable}:{port}"], "labels": {"instance": instance}}])
     log.info("%s: http://%s:%d/metrics, /healthz, /readyz", instance, reachable, port)
@@ -198,6 +208,7 @@ def served(stage: Stage, settings: Settings, instance: str, health: Health) -> I
 def _server(settings: Settings, stage: Stage, health: Health) -> ThreadingHTTPServer:
     class Handler(MetricsHandler):
         registry = stage.metrics.registry
+        timeout = CLIENT_S
 
         def do_GET(self) -> None:  # noqa: N802 - the standard library's name
             path = self.path.partition("?")[0]
@@ -220,12 +231,54 @@ def _server(settings: Settings, stage: Stage, health: Health) -> ThreadingHTTPSe
 
     host, port = settings.stage.metrics_host, settings.stage.metrics_port
     try:
-        return ThreadingHTTPServer((host, port), Handler)
+        return _Server(host, port, Handler)
     except OSError as error:
-        if not port:
-            raise
+        if not port or error.errno != errno.EADDRINUSE:
+            raise SettingsError(f"stage.metrics_host = {host!r}, port {port}: {error}") from error
         log.warning("stage.metrics_port = %d: %s; a free port serves instead", port, error)
-        return ThreadingHTTPServer((host, 0), Handler)
+        return _Server(host, 0, Handler)
+
+
+class _Server(ThreadingHTTPServer):
+    """A server that slow clients cannot fill: with too many, the one that came first has to go.
+
+    Args:
+        host: name or address; of IPv6 too, and ``::`` stands for all addresses of both kinds.
+        port: the port, or 0 for a free one.
+        handler: answers a request.
+    """
+
+    def __init__(self, host: str, port: int, handler: type[MetricsHandler]) -> None:
+        self._open: dict[socket.socket, None] = {}
+        self._opening = threading.Lock()
+        found = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        self.address_family, address = found[0][0], found[0][4]
+        super().__init__((str(address[0]), port), handler)
+
+    def server_bind(self) -> None:
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._opening:
+            if len(self._open) >= MOST_CLIENTS:
+                first = next(iter(self._open))
+                del self._open[first]
+                with suppress(OSError):
+                    first.shutdown(socket.SHUT_RDWR)  # its thread ends
+            self._open[request] = None
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._opening:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        log.debug("a client of the metrics went: %s", sys.exception())
 
 
 def targets(settings: Settings, stage: str | None = None) -> list[str]:

@@ -112,9 +112,8 @@ def _parsed(tree: ParsedObservation) -> RenderableType:
             f"{tree.observation_id}: {tree.morphology.name} ({probability:.2f}), "
             f"{components} component{'' if components == 1 else 's'}, by {_model(tree.model)}\n"
         )
-    table = Table(
-        title=f"{tree.observation_id} as read by {_model(tree.model)}", title_justify="left"
-    )
+    title = Text(f"{tree.observation_id} as read by {_model(tree.model)}")
+    table = Table(title=title, title_justify="left")
     for name in ("GHz", "km/s", "Jy km/s", "probability", "shape", "may be"):
         table.add_column(name, justify="left" if name in ("shape", "may be") else "right")
     for line in tree.lines:
@@ -150,7 +149,9 @@ def _unread(galaxy: ScoredGalaxy) -> list[RenderableType]:
 
 def _recovered(recovered: RecoveredLines) -> RenderableType:
     """The lines that a model estimates from all that is known, measured or not."""
-    table = Table(title=f"lines as recovered by {_model(recovered.model)}", title_justify="left")
+    table = Table(
+        title=Text(f"lines as recovered by {_model(recovered.model)}"), title_justify="left"
+    )
     for name in ("line", "log L' / K km/s pc²", "68 %", "Jy km/s"):
         table.add_column(name, justify="left" if name == "line" else "right")
     columns = (recovered.log_luminosity, recovered.half_width_68, recovered.flux_jy_km_s)

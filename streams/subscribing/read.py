@@ -55,7 +55,8 @@ class Read:
         offset: its offset.
         timestamp_ms: its Kafka timestamp, in ms since 1970 in UTC.
         key: its key.
-        value: its bytes; if they cannot be decoded, JSON with the reason and their beginning.
+        value: its bytes; if they cannot be decoded, JSON with the reason and their beginning; of a
+            tombstone, which deletes what its key had, JSON that says so.
         event: the decoded event; None for a JSON message, or if it cannot be decoded.
         headers: its headers.
     """
@@ -95,36 +96,50 @@ def row(message: Read, columns: int | None = None) -> str:
         columns: cut the line of a galaxy to this length; None leaves it whole. Lines of other
             messages are not cut to it.
     """
-    when = datetime.fromtimestamp(message.timestamp_ms / 1000, UTC)
     content = message.plain
-    galaxy = content.get("galaxy", content)
-    parts = [f"{when:%Y-%m-%d %H:%M:%S}"]
-    if "alert_type" in content:
-        parts.append(f"{content['alert_type']:10}")
-    if "hyperscore" in galaxy:
-        interval = galaxy["redshift"]["interval_68"]
-        marks = ("*" if galaxy["simulated"] else " ") + ("?" if galaxy["ambiguous"] else " ")
-        rank = content.get("stream_rank", galaxy["rank"])
-        count = content.get("stream_galaxies", galaxy["ranked_galaxies"])
-        parts += [
-            f"{galaxy['galaxy_id']}{marks}",
-            f"z={galaxy['redshift']['best']:.3f}",
-            f"P={galaxy['probability']:.3f}",
-            f"68 % in [{interval['lower']:.3f}, {interval['upper']:.3f}]",
-            f"HyperScore={galaxy['hyperscore']:.2f}",
-            f"v{galaxy['version']}",
-            f"rank {rank} of {count}" if rank else "out",
-            "; ".join(content.get("reasons", [])),
-        ]
-    else:
+    try:
+        line = "  ".join([_when(message), *_of_galaxy(content)]).rstrip()
+    except (KeyError, TypeError, ValueError):  # whatever it is, it is not about a galaxy
         plain = [
             f"{key}={round(each, 6) if isinstance(each, float) else each}"
             for key, each in content.items()
             if isinstance(each, str | int | float)
         ]
-        return "  ".join([*parts, " ".join(plain)[:MAX_ROW]])
-    line = "  ".join(parts).rstrip()
+        return f"{_when(message)}  {' '.join(plain)[:MAX_ROW]}"
     return line if columns is None or len(line) <= columns else line[: columns - 1] + "…"
+
+
+def _when(message: Read) -> str:
+    try:
+        return f"{datetime.fromtimestamp(message.timestamp_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"
+    except (OSError, OverflowError, ValueError):
+        return f"at {message.timestamp_ms:+d} ms"  # no date of our calendar
+
+
+def _of_galaxy(content: dict[str, Any]) -> list[str]:
+    """The parts of the line of a scored galaxy or of an alert.
+
+    Raises:
+        KeyError: the content is not of a galaxy; so with the next two.
+        TypeError: as above.
+        ValueError: as above.
+    """
+    galaxy = content.get("galaxy", content)
+    interval = galaxy["redshift"]["interval_68"]
+    marks = ("*" if galaxy["simulated"] else " ") + ("?" if galaxy["ambiguous"] else " ")
+    rank = content.get("stream_rank", galaxy["rank"])
+    count = content.get("stream_galaxies", galaxy["ranked_galaxies"])
+    return [
+        *([f"{content['alert_type']:10}"] if "alert_type" in content else []),
+        f"{galaxy['galaxy_id']}{marks}",
+        f"z={galaxy['redshift']['best']:.3f}",
+        f"P={galaxy['probability']:.3f}",
+        f"68 % in [{interval['lower']:.3f}, {interval['upper']:.3f}]",
+        f"HyperScore={galaxy['hyperscore']:.2f}",
+        f"v{galaxy['version']}",
+        f"rank {rank} of {count}" if rank else "out",
+        "; ".join(content.get("reasons", [])),
+    ]
 
 
 def topic_of(settings: Settings, stream: str) -> str:
@@ -254,9 +269,10 @@ def _positions(
 
 
 def _read(message: Any, codec: Codec) -> Read:
-    value = message.value() or b""
-    event = None
-    if not _is_json_object(value):
+    value, event = message.value() or b"", None
+    if message.value() is None:
+        value = json.dumps({"deleted": repr(message.key())}).encode()  # a tombstone of compaction
+    elif not _is_json_object(value):
         try:
             event = codec.decode(value)
         except MalformedEventError as error:
@@ -274,7 +290,8 @@ def _read(message: Any, codec: Codec) -> Read:
 
 
 def _is_json_object(value: bytes) -> bool:
+    """Whether a value is a JSON object that can be read and written again."""
     try:
-        return value[:1] == b"{" and isinstance(json.loads(value), dict)
-    except ValueError:
+        return value[:1] == b"{" and bool(json.dumps(json.loads(value)))
+    except (RecursionError, ValueError):
         return False

@@ -73,11 +73,11 @@ def test_alert_streams_are_declared_without_code() -> None:
         ("[kafka]\npartitions = 0\n", r"kafka\.partitions = 0"),
         (
             "[kafka]\nbootstrap_server = 'x'\n",
-            r"^mmbroker\.toml: kafka\.bootstrap_server = 'x': there is no such name "
+            r"^mmbroker\.toml: kafka\.bootstrap_server: there is no such name "
             r"\(did you mean bootstrap_servers\?\)$",
         ),
         ("[kafak]\npartitions = 4\n", r"kafak: .*did you mean kafka\?"),
-        ("[scoring]\nx = 1\n", r"scoring\.x = 1: there is no such name; there are hyperscore_form"),
+        ("[scoring]\nx = 1\n", r"scoring\.x: there is no such name; there are hyperscore_form"),
         ("[stage.workers]\nscore_galaxy = 2\n", r"did you mean score_galaxies\?"),
         (
             "[[alert_streams]]\nformat = 'json'\n",
@@ -93,7 +93,7 @@ def test_alert_streams_are_declared_without_code() -> None:
         ("kafka = [", "mmbroker.toml"),
         (
             "[[alert_streams]]\nname = 'a'\nminimum_probabilty = 0.5\n",
-            r"^mmbroker\.toml: alert_streams\.0\.minimum_probabilty = 0\.5: .*minimum_probability",
+            r"^mmbroker\.toml: alert_streams\.0\.minimum_probabilty: .*minimum_probability",
         ),
     ],
 )
@@ -115,7 +115,7 @@ def test_a_wrong_setting_in_the_environment_is_not_blamed_on_the_file(
 @pytest.mark.parametrize(
     ("variable", "said"),
     [
-        ("KAFKA__PARTITION", r"KAFKA__PARTITION = 'x': there is no such name \(did you mean part"),
+        ("KAFKA__PARTITION", r"KAFKA__PARTITION: there is no such name \(did you mean part"),
         ("KAFKA_BOOTSTRAP_SERVERS", "did you mean MMBROKER_KAFKA__BOOTSTRAP_SERVERS"),
         ("DATA_DIR", "DATA_DIR: there is no such variable .did you mean MMBROKER_DATA_DIRECTORY"),
         ("CONFG", "did you mean MMBROKER_CONFIG"),
@@ -218,3 +218,52 @@ def test_sasl_without_a_name_is_said() -> None:
     write('[kafka]\nsecurity_protocol = "SASL_SSL"\n')
     with pytest.raises(SettingsError, match=r"needs kafka\.sasl_username"):
         load_settings().kafka.client()
+
+
+SECRET = "geheim-19540612"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'[kafka]\nsasl_pasword = "{SECRET}"\n',
+        f'[kafka]\nsasl_password = ["{SECRET}"]\n',
+        f'[kafka]\nsasl_password = {{a = "{SECRET}"}}\n',
+        f'[kafka]\nbootstrap_servers = "user:{SECRET}@host:9092"\n',
+        f'[registry]\nurl = "https://user:{SECRET}@registry.example"\n',
+        f'[registry]\npasswd = "{SECRET}"\n',
+        f'[triton]\nurl = "user:{SECRET}@host:8001"\n',
+        f'sasl_password = "{SECRET}"\n',
+        f'[kafka\nsasl_password = "{SECRET}"\n',
+    ],
+)
+def test_no_error_tells_a_secret(text: str) -> None:
+    write(text)
+    with pytest.raises(SettingsError) as said:
+        load_settings()
+    assert SECRET not in str(said.value)
+
+
+def test_a_number_as_a_password_is_not_told() -> None:
+    write("[kafka]\nsasl_password = 19540612\n")
+    with pytest.raises(SettingsError, match="sasl_password: ") as said:
+        load_settings()
+    assert "19540612" not in str(said.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("MMBROKER_KAFKA__SASL_PASWORD", SECRET),
+        ("MMBROKER_KAFKA_SASL_PASSWORD", SECRET),
+        ("MMBROKER_KAFKA", f'{{"sasl_password": "{SECRET}"'),
+        ("MMBROKER_REGISTRY__URL", f"https://user:{SECRET}@host"),
+    ],
+)
+def test_no_error_tells_a_secret_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError) as said:
+        load_settings()
+    assert SECRET not in str(said.value)

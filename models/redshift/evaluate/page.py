@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from rich.box import SIMPLE
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from mmbroker.models.redshift import measures
 from mmbroker.models.redshift.baselines.baselines import STACKED
@@ -58,16 +58,14 @@ def render(evaluation: Evaluation) -> Group:
         *([_STACKS_AND_TREES] if STACKED in evaluation.estimates else []),
         f"Constants {evaluation.identity} were tuned on tables of this kind; figures of galaxies "
         "left out of the tuning are in processors/redshift/tuned.json.",
-        f"[bold]{CAVEAT}[/bold]",
+        Text(CAVEAT, "bold"),
     ]
     absent = "".join(f"; {each}" for each in evaluation.notes)
-    parts.append(f"Read with mapping {evaluation.mapping}{escape(absent)}.")
+    parts.append(f"Read with mapping {evaluation.mapping}{absent}.")
     if evaluation.trained_on:
-        parts.append(f"[bold]{_trained_on_some(evaluation)}[/bold]")
+        parts.append(Text(_trained_on_some(evaluation), "bold"))
     if evaluation.problems:
-        parts.append(
-            f"{len(evaluation.problems)} problems, the first: {escape(evaluation.problems[0])}"
-        )
+        parts.append(f"{len(evaluation.problems)} problems, the first: {evaluation.problems[0]}")
     return Group(*parts)
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import socket
 import subprocess
+import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -24,8 +27,8 @@ from mmbroker.models.simulation.observations import simulate
 from mmbroker.schemas.codec import Codec
 from mmbroker.streams.proving.embedded import Settled
 from mmbroker.streams.publishing.publisher import Publisher
-from mmbroker.streams.running.health import DIRECTORY, Health, served, targets
-from mmbroker.streams.settings import Settings, StageSettings
+from mmbroker.streams.running.health import DIRECTORY, MOST_CLIENTS, Health, served, targets
+from mmbroker.streams.settings import Settings, SettingsError, StageSettings
 from mmbroker.streams.stages.build_fingerprints import BuildFingerprints
 from mmbroker.streams.stages.messages import OBSERVED_AT, Outgoing, Received, now_ms
 from mmbroker.streams.stages.metrics import Histogram, StageMetrics
@@ -208,6 +211,44 @@ def test_a_port_that_is_taken_does_not_stop_a_stage(
             assert targets(settings, stage.name) == [endpoint.address]
             assert len(targets(settings)) == 2
         assert [each.name for each in (tmp_path / DIRECTORY).iterdir()] == ["mm-other-0.json"]
+
+
+def test_clients_that_never_finish_their_request_keep_nobody_out(
+    stage: BuildFingerprints, tmp_path: Path
+) -> None:
+    settings = Settings(data_directory=tmp_path)
+    endpoint = Endpoint(settings, stage.name)
+    before = threading.active_count()
+    with served(stage, settings, f"mm-{stage.name}-0", Health(stage.metrics)):
+        host, port = endpoint.address.rsplit(":", 1)
+        slow = []
+        for _ in range(5 * MOST_CLIENTS):
+            slow.append(socket.create_connection((host, int(port)), timeout=5))
+            slow[-1].sendall(b"GET /metrics HTTP/1.1\r\nX: ")
+        assert endpoint.says("/healthz", 200)
+        assert threading.active_count() - before <= MOST_CLIENTS + 8
+        for each in slow:
+            each.close()
+
+
+@pytest.mark.parametrize(("host", "reached"), [("::1", "[::1]"), ("::", "127.0.0.1")])
+def test_metrics_are_served_on_ipv6(
+    stage: BuildFingerprints, tmp_path: Path, host: str, reached: str
+) -> None:
+    settings = Settings(data_directory=tmp_path, stage=StageSettings(metrics_host=host))
+    with served(stage, settings, "mm-six-0", Health(stage.metrics)):
+        (target,) = targets(settings)
+        url = f"http://{reached}:{target.rsplit(':', 1)[1]}/healthz"
+        assert urllib.request.urlopen(url, timeout=5).read() == b"healthy\n"
+
+
+def test_an_address_that_is_none_is_said(stage: BuildFingerprints, tmp_path: Path) -> None:
+    settings = Settings(data_directory=tmp_path, stage=StageSettings(metrics_host="no.invalid"))
+    with (
+        pytest.raises(SettingsError, match=r"metrics_host = 'no\.invalid'"),
+        served(stage, settings, "mm-no-0", Health(stage.metrics)),
+    ):
+        pass
 
 
 # A whole broker ---------------------------------------------------------------------------------

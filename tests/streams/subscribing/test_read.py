@@ -1,0 +1,59 @@
+"""Odd messages are shown as what they are, and the next ones follow."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from confluent_kafka import Producer
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmbroker.streams.kafka.client import create_topics
+from mmbroker.streams.subscribing.read import Read, read, row
+from tests.conftest import Broker
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+WORDS = st.sampled_from(["galaxy", "hyperscore", "redshift", "interval_68", "alert_type", "rank"])
+
+
+def message(value: bytes, timestamp_ms: int = 0) -> Read:
+    return Read("t", 0, 0, timestamp_ms, b"", value, None)
+
+
+@given(st.dictionaries(WORDS | st.text(), JSON | st.dictionaries(WORDS, JSON)), st.integers())
+def test_any_json_has_a_row(content: dict[str, object], time_ms: int) -> None:
+    assert row(message(json.dumps(content).encode(), time_ms))
+
+
+@pytest.mark.slow
+def test_odd_messages_do_not_end_a_subscription(broker: Broker) -> None:
+    settings = broker.settings
+    create_topics(settings.kafka, settings.topics.all())
+    topic = settings.topics.outcomes
+    producer = Producer({"bootstrap.servers": settings.kafka.bootstrap_servers})
+    deep = b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    odd: list[bytes | None] = [
+        b'{"galaxy": {"hyperscore": 1}}',
+        deep,
+        None,
+        b"",
+        b"{\xff",
+        b'{"a": 1' + b"0" * 5000 + b"}",
+        b"\x00\x00\x00\x27\x0f",
+    ]
+    for value in odd:
+        producer.produce(topic, value, b"key")
+    producer.produce(topic, b'{"good": 1}', timestamp=-(10**15))
+    producer.flush()
+    found = [each for each in read(settings, "outcomes", until_end=True) if each.topic == topic]
+    rows = [row(each) for each in found]
+    assert len(rows) == len(odd) + 1
+    assert "good=1" in rows[-1]
+    assert "deleted=b'key'" in rows[2]
+    assert sum("undecodable" in each for each in rows) == 5
+    for each in found:
+        json.dumps(each.plain)
