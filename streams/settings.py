@@ -216,6 +216,9 @@ class TritonSettings(_Section):
     url: WithoutUser = "127.0.0.1:8001"
     model_repository: Path | None = None
     """Folder from which Triton reads its models; needed to add versions. None if not reachable."""
+    repository_secret: SecretStr | None = None
+    """Secret without which Triton loads no model: it is started with
+    ``--grpc-restricted-protocol=model-repository:mmbroker=SECRET``. None if it has none."""
     critic: str = "critic"
     """Name of the critic; empty for no critic."""
     parser: str = "parser"
@@ -226,6 +229,11 @@ class TritonSettings(_Section):
     """Whether scores also contain the refined redshift; the redshift in force stays another."""
     deadline_s: float = Field(default=10.0, gt=0)
     retries: int = Field(default=3, ge=0)
+
+    def control(self) -> dict[str, Any]:
+        """The address and the secret with which Triton is asked for its models, or told to load."""
+        secret = self.repository_secret
+        return {"url": self.url, "secret": None if secret is None else secret.get_secret_value()}
 
 
 class Workers(_Section):

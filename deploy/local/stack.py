@@ -152,7 +152,7 @@ class LocalStack:
 
     @property
     def triton_url(self) -> str:
-        """Triton's address for gRPC, host:port."""
+        """Triton's address for gRPC, ``unix:PATH``."""
         return self.triton.address
 
     @property
@@ -300,7 +300,7 @@ class LocalStack:
     def _say_what_moved(self, before: Ports) -> None:
         """Tell the user which servers have another address than before in the directory."""
         for name, component in self._components.items():
-            had, has = getattr(before, name), getattr(self._state.ports, name)
+            had, has = getattr(before, name, 0), getattr(self._state.ports, name, 0)
             if had not in (0, has) and not getattr(self._wanted_ports, name):
                 self._say(
                     f"something else uses port {had}, where {name} was: {name} is at "
@@ -398,8 +398,6 @@ class LocalStack:
             components.append(
                 Triton(
                     self.directory,
-                    ports.triton,
-                    ports.triton_http,
                     ports.triton_metrics,
                     self._model_repository,
                     self._changing,

@@ -1,7 +1,7 @@
 """The file in a stack's directory from which any process can find the stack and end it."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Self
 
@@ -10,13 +10,14 @@ from mmbroker.deploy.local.processes import ProcessRecord
 
 @dataclass(frozen=True)
 class Ports:
-    """The ports of a stack on the loopback interface; 0 stands for any free one."""
+    """The ports of a stack on the loopback interface; 0 stands for any free one.
+
+    Triton's clients use a socket and no port.
+    """
 
     kafka: int = 0
     kafka_controller: int = 0
     kafka_certificates: int = 0
-    triton: int = 0
-    triton_http: int = 0
     triton_metrics: int = 0
 
 
@@ -49,12 +50,12 @@ class State:
             return cls(
                 _record(raw["owner"]),
                 _record(raw["watchdog"]),
-                Ports(**raw["ports"]),
+                Ports(**{each.name: raw["ports"].get(each.name, 0) for each in fields(Ports)}),
                 Path(repository) if repository else None,
                 bool(raw.get("secured", False)),
                 {name: _record(server) for name, server in raw["servers"].items()},
             )
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+        except (FileNotFoundError, ValueError, AttributeError, KeyError, TypeError):
             return cls()
 
     def write(self, file: Path) -> None:

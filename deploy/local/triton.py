@@ -1,15 +1,24 @@
-"""NVIDIA's Triton inference server as a server of the stack, on CPU, with its Python backend."""
+"""Runs NVIDIA's Triton inference server in the stack, on CPU, with its Python backend.
+
+Whoever may have Triton load a model runs code as Triton's user. So the server of a stack answers on
+a socket in a folder of its owner, which nobody else can open, and not on a port of the machine.
+"""
 
 import hashlib
+import os
 import re
+import stat
 from contextlib import nullcontext
 from pathlib import Path
 
 from mmbroker.deploy.local.component import Changing, Component
+from mmbroker.deploy.local.errors import StackError
 from mmbroker.deploy.local.install import install_triton
 
 _HOST = "127.0.0.1"
 _SHARED_MEMORY = Path("/dev/shm")
+_SOCKETS = Path("/tmp")  # the path of a socket has at most 107 bytes
+_SUFFIX = 1  # Triton writes the number of a port behind the path
 _CHATTER = re.compile(r"[+|]|I\d{4} (?!.*pb_stub)")
 
 
@@ -21,8 +30,6 @@ class Triton(Component):
 
     Args:
         stack_directory: as for `Component`.
-        port: port that gRPC clients connect to.
-        http_port: port that HTTP clients connect to.
         metrics_port: port that Prometheus reads.
         model_repository: directory of the models; by default an empty one in the stack's own.
         changing: as for `Component`.
@@ -34,24 +41,22 @@ class Triton(Component):
     def __init__(
         self,
         stack_directory: Path,
-        port: int,
-        http_port: int,
         metrics_port: int,
         model_repository: Path | None = None,
         changing: Changing = nullcontext,
     ) -> None:
         super().__init__(stack_directory, changing)
-        self.port = port
-        self.http_port = http_port
         self.metrics_port = metrics_port
         self.model_repository = model_repository or self.directory / "models"
         digest = hashlib.sha256(str(stack_directory).encode()).hexdigest()[:12]
         self.shared_memory_prefix = f"mmbroker-{digest}-"
+        owner = stack_directory.stat().st_uid if stack_directory.exists() else os.getuid()
+        self.socket = _SOCKETS / f"mmbroker-{owner}" / f"{digest}:{_SUFFIX}"
 
     @property
     def address(self) -> str:
-        """The address for gRPC clients, host:port."""
-        return f"{_HOST}:{self.port}"
+        """The address for gRPC clients, ``unix:PATH``."""
+        return f"unix:{self.socket}"
 
     @property
     def metrics_url(self) -> str:
@@ -60,23 +65,23 @@ class Triton(Component):
 
     @property
     def ports(self) -> tuple[int, ...]:
-        """The ports of gRPC, HTTP and metrics."""
-        return self.port, self.http_port, self.metrics_port
+        """The port of the metrics."""
+        return (self.metrics_port,)
 
     def command(self) -> tuple[list[str | Path], dict[str, str]]:
         """Make the model repository if it is missing, and return the command line and variables."""
         runtime = install_triton()
         self.model_repository.mkdir(parents=True, exist_ok=True)
+        _make_private(self.socket.parent)
         options = {
             "model-repository": self.model_repository,
             "model-control-mode": "explicit",
             "load-model": "*",
             "backend-directory": runtime.backends,
             "backend-config": f"python,shm-region-prefix-name={self.shared_memory_prefix}",
-            "grpc-address": _HOST,
-            "grpc-port": self.port,
-            "http-address": _HOST,
-            "http-port": self.http_port,
+            "grpc-address": self.address.rpartition(":")[0],
+            "grpc-port": _SUFFIX,
+            "allow-http": "false",
             "metrics-address": _HOST,
             "metrics-port": self.metrics_port,
             "strict-readiness": "true",
@@ -104,8 +109,23 @@ class Triton(Component):
         """Remove the shared memory that a killed server leaves, before it fills the machine's."""
         for region in _SHARED_MEMORY.glob(f"{self.shared_memory_prefix}*"):
             region.unlink(missing_ok=True)
+        self.socket.unlink(missing_ok=True)
 
     def diagnosis(self) -> str:
         """Return the end of the log without its tables and informative lines."""
         lines = self.tail(100).splitlines()
         return "\n".join([line for line in lines if line and not _CHATTER.match(line)][-20:])
+
+
+def _make_private(directory: Path) -> None:
+    """Make a directory that its owner alone can open, in one where everybody can write.
+
+    Raises:
+        StackError: something is there that others made, or that others can open.
+    """
+    directory.mkdir(mode=0o700, exist_ok=True)
+    found = directory.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise StackError(
+            f"{directory} is not a directory that only you can open: remove it, or have it removed"
+        )

@@ -25,6 +25,16 @@ MAX_BATCH_SIZE = 1024
 
 PROBE_SIZE = 8
 
+LARGEST_CARD_BYTES = 2**20
+"""A larger card or calibration is refused before it is read."""
+
+_TENSOR_NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,128}")
+"""Names of inputs and outputs. They stand in Triton's configuration, so nothing of a card may be
+more there than a name."""
+
+_MOST_TENSORS = 32
+_LARGEST_SIZE = 2**20
+
 DATA_TYPES = (
     "BOOL", "UINT8", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64",
 )  # fmt: skip
@@ -41,7 +51,7 @@ def probe_shapes(card: Card) -> dict[str, list[int]]:
     Where one varies the input's ``probe`` says what goes together; without it, sizes are 8.
     """
     return {
-        name: given["probe"]
+        name: _sizes(f"probe of {name!r}", given["probe"])
         if isinstance(given, dict) and "probe" in given
         else [PROBE_SIZE if size < 0 else size for size in _tensor(name, given)[1]]
         for name, given in card["inputs"].items()
@@ -63,14 +73,18 @@ def read_model(folder: Path, model: str) -> tuple[Path, Card]:
             raise FileNotFoundError(
                 f"{each} is missing: a model is NAME.onnx and its card NAME.json"
             )
+    if network.is_symlink():
+        raise ValueError(f"{network} is a link: a model comes with its files")
     try:
-        card: Card = json.loads(path.read_text())
+        card: Card = json.loads(_text(path))
         stated, name = card["sha256"], card["name"]
         missing = {"code_version", "trained_on"} - card.keys()
         tensors_of(card)
+        probe_shapes(card)
+        most_rows(card)
         if not isinstance(card.get("calibration", {}), dict):
             raise TypeError(f"calibration {card['calibration']!r} is no object")
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is not the card of a model: {error!r}") from error
     if missing:
         raise ValueError(f"{path} is not the card of a model: {', '.join(sorted(missing))} missing")
@@ -85,7 +99,7 @@ def read_model(folder: Path, model: str) -> tuple[Path, Card]:
 def _with_calibration(folder: Path, model: str, card: Card) -> Card:
     path = folder / f"{model}_calibration.json"
     if path.is_file():
-        text = path.read_text()
+        text = _text(path)
         Calibration.from_json(text)
         card = {**card, "calibration": json.loads(text)}
     elif CALIBRATION_ID not in card.get("calibration", {CALIBRATION_ID: ""}):
@@ -102,6 +116,20 @@ def _with_calibration(folder: Path, model: str, card: Card) -> Card:
     return card
 
 
+def _text(path: Path) -> str:
+    """The text of a file that came from another person.
+
+    Raises:
+        ValueError: it is a link, or too large.
+    """
+    if path.is_symlink():
+        raise ValueError(f"{path} is a link: a model comes with its files")
+    size = path.stat().st_size
+    if size > LARGEST_CARD_BYTES:
+        raise ValueError(f"{path} has {size:,} bytes, more than {LARGEST_CARD_BYTES:,}")
+    return path.read_text()
+
+
 def tensors_of(card: Card) -> dict[str, Tensors]:
     """Inputs and outputs on a card.
 
@@ -111,6 +139,9 @@ def tensors_of(card: Card) -> dict[str, Tensors]:
     Raises:
         LookupError, TypeError, ValueError: they are not on it as they should be.
     """
+    for direction in ("inputs", "outputs"):
+        if not 0 < len(card[direction]) <= _MOST_TENSORS:
+            raise ValueError(f"{len(card[direction])} {direction}, not 1 to {_MOST_TENSORS}")
     return {
         direction: {name: _tensor(name, given) for name, given in card[direction].items()}
         for direction in ("inputs", "outputs")
@@ -118,14 +149,36 @@ def tensors_of(card: Card) -> dict[str, Tensors]:
 
 
 def most_rows(card: Card) -> int:
-    """Most rows of a request."""
-    return int(card.get("max_batch_size", MAX_BATCH_SIZE))
+    """Most rows of a request.
+
+    Raises:
+        ValueError: the card says no number from 1 to ``MAX_BATCH_SIZE``.
+    """
+    stated = card.get("max_batch_size", MAX_BATCH_SIZE)
+    if not isinstance(stated, int) or not 1 <= stated <= MAX_BATCH_SIZE:
+        raise ValueError(f"max_batch_size {stated!r} is no number from 1 to {MAX_BATCH_SIZE}")
+    return stated
 
 
 def _tensor(name: str, given: Any) -> tuple[str, list[int]]:
+    if not _TENSOR_NAME.fullmatch(name):
+        raise ValueError(f"name {name!r} of an input or output: use letters, digits and _ . : / -")
     shape, dtype = (given["shape"], given["dtype"]) if isinstance(given, dict) else (given, "FP32")
     if dtype not in DATA_TYPES:
         raise ValueError(f"data type {dtype!r} of {name!r} is none of {', '.join(DATA_TYPES)}")
-    if not shape or not all(isinstance(size, int) and (size > 0 or size == -1) for size in shape):
-        raise ValueError(f"shape {shape} of {name!r} is not of positive numbers and -1")
-    return dtype, list(shape)
+    return dtype, _sizes(f"shape of {name!r}", shape, varies=True)
+
+
+def _sizes(what: str, given: Any, varies: bool = False) -> list[int]:
+    """Sizes of a shape on a card; -1 is one where the size ``varies``."""
+    if (
+        not isinstance(given, list)
+        or not given
+        or not all(
+            type(size) is int and (0 < size <= _LARGEST_SIZE or (varies and size == -1))
+            for size in given
+        )
+    ):
+        also = " and -1" if varies else ""
+        raise ValueError(f"{what}: {given!r} is not of numbers from 1 to {_LARGEST_SIZE:,}{also}")
+    return given

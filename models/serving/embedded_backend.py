@@ -7,6 +7,7 @@ other inputs or outputs.
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ class TritonPythonModel:
         options.intra_op_num_threads = int(
             config["parameters"]["intra_op_thread_count"]["string_value"]
         )
+        # A network may keep its arrays in other files of the working directory. This one has none.
+        os.chdir(path.parent)
         self.session = onnxruntime.InferenceSession(
             content, options, providers=["CPUExecutionProvider"]
         )

@@ -77,6 +77,8 @@ def provide(
         if not served or tensors_of(card) != tensors_of(served[max(served)]):
             shutil.rmtree(directory / model, ignore_errors=True)
         add_version(directory, model, weights, flavour)
+        for number in versions(directory, model) if flavour == "embedded" else ():
+            _copy_backend(directory / model / str(number))
 
 
 def versions(directory: Path, model: str) -> dict[int, Card]:
@@ -130,10 +132,14 @@ def add_version(directory: Path, model: str, source: Path, flavour: Flavour | No
     shutil.copyfile(network, partial / NETWORK)
     (partial / CARD).write_text(json.dumps(card))
     if flavour == "embedded":
-        shutil.copyfile(Path(__file__).with_name("embedded_backend.py"), partial / BACKEND)
+        _copy_backend(partial)
     _configure(target, flavour, {**served, number: card})
     partial.rename(target / str(number))
     return number
+
+
+def _copy_backend(folder: Path) -> None:
+    shutil.copyfile(Path(__file__).with_name("embedded_backend.py"), folder / BACKEND)
 
 
 def remove_version(directory: Path, model: str, version: int) -> None:

@@ -48,6 +48,10 @@ CHANNEL = [
 """Of the connection: no limit beside the model's own, and after the server is back it is found
 within a second; gRPC's own pause grows to two minutes."""
 
+RESTRICTED_BY = "mmbroker"
+"""Key with which a server restricts its model repository: it is started with
+``--grpc-restricted-protocol=model-repository:mmbroker=SECRET``."""
+
 LOAD_TIMEOUT_S = 120.0
 CLEARING_S = 1.0  # after a failure to load, before a server is asked again
 
@@ -108,7 +112,7 @@ class Model:
     library is for one thread at a time, and what is kept of a version is read and renewed as one.
 
     Args:
-        url: host:port of the server's gRPC endpoint.
+        url: address of the server's gRPC endpoint, host:port or unix:PATH.
         model: name of the model.
         deadline_s: how long a call may take, retries included.
         retries: how often a failed request is sent again.
@@ -323,15 +327,20 @@ class Model:
         return Version(number, card)
 
 
-def served(url: str, timeout_s: float = 5.0) -> list[str]:
+def served(url: str, timeout_s: float = 5.0, secret: str | None = None) -> list[str]:
     """The names of the models that a server serves.
+
+    Args:
+        url: address of the server's gRPC endpoint.
+        timeout_s: how long to wait for an answer.
+        secret: secret of its model repository, see ``RESTRICTED_BY``; None if it has none.
 
     Raises:
         ModelUnavailable: it does not answer.
     """
     with grpc.InferenceServerClient(url, channel_args=CHANNEL) as client:
         try:
-            index = client.get_model_repository_index(client_timeout=timeout_s)
+            index = client.get_model_repository_index(_headers(secret), client_timeout=timeout_s)
         except InferenceServerException as error:
             raise ModelUnavailable(f"Triton at {url}: {_reason(error)}") from error
     return sorted({each.name for each in index.models if each.state == "READY"})
@@ -357,15 +366,23 @@ def inference_seconds(url: str, timeout_s: float = 5.0) -> dict[str, float]:
     return found
 
 
-def load(url: str, model: str, timeout_s: float = LOAD_TIMEOUT_S) -> None:
+def load(
+    url: str, model: str, timeout_s: float = LOAD_TIMEOUT_S, secret: str | None = None
+) -> None:
     """Have a server load what is new of a model; what it serves goes on answering.
+
+    Args:
+        url: address of the server's gRPC endpoint.
+        model: name of the model.
+        timeout_s: how long to wait until it is loaded.
+        secret: see ``served``.
 
     Raises:
         ModelUnavailable: it does not answer, or cannot load it; the message has its reason.
     """
     with grpc.InferenceServerClient(url, channel_args=CHANNEL) as client:
         try:
-            client.load_model(model, client_timeout=timeout_s)
+            client.load_model(model, _headers(secret), client_timeout=timeout_s)
         except InferenceServerException as error:
             # A server that was asked to load again a tenth of a second after it said that it could
             # not, and still cleared away what had failed, was seen to end by a segmentation fault.
@@ -375,24 +392,32 @@ def load(url: str, model: str, timeout_s: float = LOAD_TIMEOUT_S) -> None:
             ) from error
 
 
-def unload(url: str, model: str, timeout_s: float = LOAD_TIMEOUT_S) -> None:
-    """Have a server no longer serve a model.
+def unload(
+    url: str, model: str, timeout_s: float = LOAD_TIMEOUT_S, secret: str | None = None
+) -> None:
+    """Have a server no longer serve a model; the arguments are those of ``load``.
 
     Raises:
         ModelUnavailable: it does not answer.
     """
     with grpc.InferenceServerClient(url, channel_args=CHANNEL) as client:
         try:
-            client.unload_model(model, client_timeout=timeout_s)
+            client.unload_model(model, _headers(secret), client_timeout=timeout_s)
         except InferenceServerException as error:
             raise ModelUnavailable(
                 f"Triton at {url} cannot unload {model!r}: {_reason(error)}"
             ) from error
 
 
+def _headers(secret: str | None) -> dict[str, str] | None:
+    return None if secret is None else {f"triton-grpc-protocol-{RESTRICTED_BY}": secret}
+
+
 def _reason(error: InferenceServerException) -> str:
     """Why there is no answer, and what to do if no server is there to give one."""
     said = error.message()
+    if "restricted" in said:
+        return f"{said}: set triton.repository_secret to the secret that Triton was started with"
     if error.status() == "StatusCode.UNAVAILABLE" and "connect" in said.lower():
         return (
             "nobody answers there; start Triton (mmbroker stack up, for a local stack), or set "

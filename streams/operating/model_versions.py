@@ -61,7 +61,7 @@ def served(settings: Settings) -> list[Served]:
     found = []
     with _store(settings) as store, store.reading() as reading:
         chosen = reading.model_versions()
-        names = {*triton.served(settings.triton.url), *chosen}
+        names = {*triton.served(**settings.triton.control()), *chosen}
         in_force = {name: reading.model_version(name) for name in sorted(names)}
     for name, number in in_force.items():
         with _model(settings, name) as model:
@@ -111,13 +111,15 @@ def add(settings: Settings, name: str, source: Path) -> Added:
         ModelUnavailable: Triton is away or does not accept the version.
     """
     directory = _repository(settings)
-    triton.served(settings.triton.url)  # raises if Triton is away, before anything is written
+    triton.served(
+        **settings.triton.control()
+    )  # raises if Triton is away, before anything is written
     with FileLock(directory / LOCK), _model(settings, name) as model:
         before = repository.versions(directory, name)
         number = repository.add_version(directory, name, source)
         cards = repository.versions(directory, name)
         try:
-            triton.load(settings.triton.url, name)
+            triton.load(model=name, **settings.triton.control())
             if not model.ready(number):
                 raise ModelUnavailable(
                     f"Triton at {model.url} does not serve version {number} of model {name!r}, "
@@ -168,7 +170,7 @@ def use(settings: Settings, name: str, number: int) -> list[Used]:
         ModelUnavailable: Triton does not serve it, or it does not answer; nothing is changed.
         StoreError: the store cannot be written.
     """
-    there = triton.served(settings.triton.url)
+    there = triton.served(**settings.triton.control())
     if name not in there:
         raise ModelUnavailable(
             f"Triton at {settings.triton.url} does not serve a model {name!r}, but "
@@ -219,7 +221,7 @@ def remove(settings: Settings, name: str, number: int) -> None:
         ModelUnavailable: Triton is away.
     """
     directory = _repository(settings)
-    triton.served(settings.triton.url)
+    triton.served(**settings.triton.control())
     with _store(settings) as store, store.reading() as reading:
         if reading.model_version(name) == number:
             raise SettingsError(f"{name} version {number} is in force; first use another")
@@ -263,7 +265,7 @@ def _in_force(settings: Settings, name: str) -> int:
 def _follow(settings: Settings, directory: Path, name: str) -> None:
     """Have Triton serve only the versions that are in the repository."""
     follow = triton.load if repository.versions(directory, name) else triton.unload
-    follow(settings.triton.url, name)
+    follow(model=name, **settings.triton.control())
 
 
 def _require_answer(model: Model, number: int) -> None:

@@ -241,7 +241,7 @@ def parsed_again(
     """
     made: list[ParsedObservation] = []
     gone: set[str] = set()
-    served = triton.served(settings.triton.url) if trees else []
+    served = triton.served(**settings.triton.control()) if trees else []
     for tree, observation in zip(trees, observations, strict=True):
         name, number, _ = tree.model.split(" ")
         kind = SpectrumParserClient if tree.morphology is None else MapParserClient

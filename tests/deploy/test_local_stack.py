@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -203,11 +204,36 @@ def test_a_second_stack_in_the_directory_is_refused(stack: LocalStack) -> None:
     assert stack.status().ready
 
 
+def test_triton_answers_its_owner_alone(stack: LocalStack) -> None:
+    """Whoever reaches it can have it run code, so it listens where others cannot knock."""
+    process = psutil.Process(stack.triton.pid)
+    listening = [each.laddr for each in process.net_connections("tcp") if each.status == "LISTEN"]
+    assert [(each.ip, each.port) for each in listening] == [
+        ("127.0.0.1", stack.triton.metrics_port)
+    ]
+    folder = stack.triton.socket.parent
+    assert stack.triton.socket.is_socket()
+    assert folder.stat().st_mode & 0o077 == 0
+    for path in ("v2/models/double/infer", "v2/repository/models/double/load"):
+        url = f"http://127.0.0.1:{stack.triton.metrics_port}/{path}"
+        with pytest.raises(urllib.error.HTTPError, match=r"40[45]"):
+            urllib.request.urlopen(urllib.request.Request(url, b"{}", method="POST"))
+
+
+def test_a_folder_of_sockets_that_others_can_open_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmbroker.deploy.local.triton._SOCKETS", tmp_path)
+    (tmp_path / f"mmbroker-{os.getuid()}").mkdir(mode=0o755)
+    with pytest.raises(StackError, match="not a directory that only you can open"):
+        LocalStack(tmp_path / "run", quiet=True).up()
+
+
 def test_a_broken_model_is_reported_with_its_reason(stack: LocalStack, tmp_path: Path) -> None:
     write_model(tmp_path / "models", "broken")
     (tmp_path / "models/broken/1/model.py").write_text("raise RuntimeError('no weights here')")
     broken = type(stack.triton)(
-        tmp_path, *processes.free_ports(3), model_repository=tmp_path / "models"
+        tmp_path, *processes.free_ports(1), model_repository=tmp_path / "models"
     )
     with pytest.raises(StackError, match=r"(?s)ended while starting.*no weights here") as failure:
         broken.start()

@@ -181,6 +181,20 @@ def changed(**entries: object) -> Callable[[Path], Path]:
     return change
 
 
+def linked(name: str) -> Callable[[Path], Path]:
+    def link(folder: Path) -> Path:
+        (folder / name).rename(folder / "elsewhere")
+        (folder / name).symlink_to(folder / "elsewhere")
+        return folder
+
+    return link
+
+
+def deep(folder: Path) -> Path:
+    (folder / "critic.json").write_text("[" * 100_000)
+    return folder
+
+
 def other_inputs(folder: Path) -> Path:
     return changed(inputs={"values": [584], "mask": [584], "condition": [33]})(folder)
 
@@ -200,9 +214,23 @@ def other_calibration(folder: Path) -> Path:
         (other_inputs, r"condition FP32\[33\].* are not those of version 1 .*FP32\[32\]"),
         (other_calibration, "is calibration [0-9a-f]{16}, the card names"),
         (changed(name="generator"), "the card of model 'generator', not of 'critic'"),
-        (changed(inputs={"values": [0]}), r"shape \[0\] of 'values'"),
+        (changed(inputs={"values": [0]}), r"shape of 'values': \[0\]"),
         (changed(inputs={"values": {"shape": [1], "dtype": "FP8"}}), "'FP8' of 'values'"),
         (changed(inputs=None), "not the card of a model"),
+        (changed(inputs={}), "0 inputs"),
+        (changed(inputs={f"x{number}": [1] for number in range(99)}), "99 inputs"),
+        (changed(inputs={'x" dims: [1] } ] #': [4]}), "use letters, digits"),
+        (changed(outputs={"y\nz": [4]}), "use letters, digits"),
+        (changed(outputs={"y": [2**40]}), "from 1 to 1,048,576"),
+        (changed(outputs={"y": [True]}), "not of numbers"),
+        (changed(inputs={"x": {"shape": [-1], "dtype": "FP32", "probe": [10**9]}}), "probe of 'x'"),
+        (changed(max_batch_size="1 } #"), "max_batch_size '1 } #'"),
+        (changed(max_batch_size=10**9), "max_batch_size 1000000000"),
+        (changed(trained_on="x" * 2**21), "bytes, more than"),
+        (deep, "not the card of a model"),
+        (linked("critic.onnx"), r"critic\.onnx is a link"),
+        (linked("critic.json"), r"critic\.json is a link"),
+        (linked("critic_calibration.json"), r"critic_calibration\.json is a link"),
     ],
 )
 def test_what_does_not_belong_together_is_refused_and_changes_nothing(

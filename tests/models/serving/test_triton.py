@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import json
+import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -15,17 +17,25 @@ import numpy as np
 import pytest
 
 from mmbroker.deploy.local import LocalStack
+from mmbroker.deploy.local.processes import free_ports
+from mmbroker.deploy.local.triton import Triton
 from mmbroker.models.packaged.networks import PACKAGED, WEIGHTS, read_model, tensors_of
 from mmbroker.models.packaged.refined import GATE
 from mmbroker.models.serving import triton
 from mmbroker.models.serving.errors import ModelUnavailable
 from mmbroker.models.serving.refined import RefinedNetworkClient
-from mmbroker.models.serving.repository import add_version, remove_version
+from mmbroker.models.serving.repository import add_version, provide, remove_version
 from mmbroker.models.serving.triton import Model
 from mmbroker.streams.operating.model_versions import LOCK
 from tests.networks import ANOTHER_DOCUMENTATION, SHIFT, shifted_critic, withdrawn
 
 NAME = "successive"
+
+# y = x + w over float32 rows of four, as an ONNX model whose w is in the file secret.bin
+READS_A_FILE = base64.b64decode(
+    "CAgSADp9Cg4KAXgKAXcSAXkiA0FkZBIBZyo8CAQQAUIBd2oWCghsb2NhdGlvbhIKc2VjcmV0LmJpbmoLCgZvZmZz"
+    "ZXQSATBqDAoGbGVuZ3RoEgIxNnABWhQKAXgSDwoNCAESCQoDEgFuCgIIBGIUCgF5Eg8KDQgBEgkKAxIBbgoCCARCBAoAEBE="
+)
 
 
 @pytest.fixture
@@ -112,6 +122,43 @@ def test_a_version_is_added_beside_one_that_goes_on_answering(
     assert (second.sha256, second.calibration_id) == (stated["sha256"], stated["calibration_id"])
     assert second.sha256 != first.sha256
     assert second.calibration_id != first.calibration_id
+
+
+@pytest.mark.slow
+def test_a_model_repository_with_a_secret_opens_with_it_alone(tmp_path: Path) -> None:
+    class Restricted(Triton):
+        def command(self) -> tuple[list[str | Path], dict[str, str]]:
+            command, variables = super().command()
+            restriction = f"--grpc-restricted-protocol=model-repository:{triton.RESTRICTED_BY}=xyz"
+            return [*command, restriction], variables
+
+    provide(tmp_path / "models", "embedded", models=["critic"])
+    server = Restricted(tmp_path, *free_ports(1), tmp_path / "models")
+    server.start()
+    try:
+        for secret in (None, "wrong"):
+            with pytest.raises(ModelUnavailable, match=r"set triton\.repository_secret"):
+                triton.served(server.address, secret=secret)
+            with pytest.raises(ModelUnavailable, match="restricted"):
+                triton.load(server.address, "critic", secret=secret)
+        assert triton.served(server.address, secret="xyz") == ["critic"]
+        triton.load(server.address, "critic", secret="xyz")
+        with Model(server.address, "critic", deadline_s=20.0) as client:
+            client.probe(1)  # whoever reaches it may ask
+    finally:
+        server.stop()
+
+
+def test_a_network_reads_no_file_of_the_server(stack: LocalStack, tmp_path: Path) -> None:
+    """ONNX lets a network keep arrays in other files, also in the server's working directory."""
+    (stack.directory / "secret.bin").write_bytes(np.arange(4, dtype="<f4").tobytes())
+    source = with_network(shifted_critic(tmp_path, SHIFT, NAME), READS_A_FILE)
+    path = source / f"{NAME}.json"
+    card = json.loads(path.read_text()) | {"inputs": {"x": [4]}, "outputs": {"y": [4]}}
+    path.write_text(json.dumps(card))
+    with pytest.raises(ModelUnavailable, match="External data"):
+        add(stack, source)
+    shutil.rmtree(stack.triton.model_repository / NAME)
 
 
 def test_all_versions_are_there_after_a_restart(servers: LocalStack, tmp_path: Path) -> None:
