@@ -8,7 +8,7 @@ import hashlib
 import os
 import re
 import stat
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from mmbroker.deploy.local.component import Changing, Component
@@ -91,7 +91,8 @@ class Triton(Component):
             "pinned-memory-pool-byte-size": 0,
         }
         arguments = [f"--{name}={value}" for name, value in options.items()]
-        return [runtime.server, *arguments], runtime.variables
+        # onnxruntime otherwise writes what it counts to the user's home, for Microsoft.
+        return [runtime.server, *arguments], {**runtime.variables, "ORT_DISABLE_TELEMETRY": "1"}
 
     def is_ready(self) -> bool:
         """Ask the server whether it is ready, which it is when every model is."""
@@ -106,10 +107,13 @@ class Triton(Component):
                 return False
 
     def clean(self) -> None:
-        """Remove the shared memory that a killed server leaves, before it fills the machine's."""
+        """Remove what a server leaves: shared memory, its socket, empty folders of its backend."""
         for region in _SHARED_MEMORY.glob(f"{self.shared_memory_prefix}*"):
             region.unlink(missing_ok=True)
         self.socket.unlink(missing_ok=True)
+        for folder in Path("/tmp").glob("python_env_??????"):
+            with suppress(OSError):  # it is in use, or another's
+                folder.rmdir()
 
     def diagnosis(self) -> str:
         """Return the end of the log without its tables and informative lines."""

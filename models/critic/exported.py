@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
 from mmbroker.models.critic.examples import Examples
 from mmbroker.models.packaged.networks import WEIGHTS
+from mmbroker.models.packaged.silent_onnxruntime import onnxruntime
 from mmbroker.processors.fingerprint.vector import Float32
 from mmbroker.schemas.events import Floats
 

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 from torch import Tensor, nn
+
+from mmbroker.models.packaged.silent_onnxruntime import onnxruntime
 
 _OPSET = 17
 _LARGEST_DIFFERENCE = 1e-4

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
 from mmbroker.models.packaged.networks import WEIGHTS
+from mmbroker.models.packaged.silent_onnxruntime import onnxruntime
 from mmbroker.processors.features.lines import UNCALIBRATED, LineCalibration
 from mmbroker.processors.features.maps import MapCalibration, MapInput
 from mmbroker.processors.features.patches import PATCH, Array32, Patches, batch

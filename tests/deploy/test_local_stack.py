@@ -229,6 +229,24 @@ def test_a_folder_of_sockets_that_others_can_open_is_refused(
         LocalStack(tmp_path / "run", quiet=True).up()
 
 
+def test_a_network_that_runs_leaves_nothing_in_the_home(
+    stack: LocalStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MMBROKER_CACHE", str(install.cache_directory()))
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    write_model(tmp_path / "models", "double")
+    server = type(stack.triton)(
+        tmp_path / "run", *processes.free_ports(1), model_repository=tmp_path / "models"
+    )
+    server.start()
+    try:
+        assert infer(server.address, "double").shape == (2, 3)
+    finally:
+        server.stop()
+    assert list((tmp_path / "home").rglob("*")) == []
+
+
 def test_a_broken_model_is_reported_with_its_reason(stack: LocalStack, tmp_path: Path) -> None:
     write_model(tmp_path / "models", "broken")
     (tmp_path / "models/broken/1/model.py").write_text("raise RuntimeError('no weights here')")
