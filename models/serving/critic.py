@@ -27,7 +27,8 @@ class CriticClient(Model):
 
         Args:
             vectors: the fingerprint vectors of N galaxies.
-            condition: the probability of each redshift cell, float32, shape (N, REDSHIFT_CELLS).
+            condition: their redshifts, as ``vector.condition`` makes them, float32, shape
+                (N, REDSHIFT_CELLS).
             version: the number of the version that is asked.
 
         Returns:
