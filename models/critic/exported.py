@@ -57,7 +57,7 @@ class ExportedNetworks:
 
         Args:
             examples: with the masks and conditions.
-            seed: of the noise.
+            seed: the seed of the noise.
             together: after so many examples the noise begins anew; None for never.
         """
         random = np.random.default_rng(seed)

@@ -70,7 +70,7 @@ def measure(
         calibrated: its calibration.
         genuine: real examples, or simulated ones.
         others: what is not genuine, by kind.
-        seed: of the draws for the calibration error.
+        seed: the seed of the draws for the calibration error.
 
     Returns:
         For each kind the area under the curve and the false-positive rates at a probability of one

@@ -19,7 +19,7 @@ class Recipe:
         further_epochs: more of these, the rate begun anew.
         measured_every: epochs between two measurements on the validation split.
         checkpoint_every: epochs between two checkpoints.
-        seed: of everything random.
+        seed: the seed of everything random.
         batch: examples a step.
         critic_steps: steps of the critic for one of the generator.
         gradient_penalty: weight of the penalty.

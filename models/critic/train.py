@@ -185,7 +185,7 @@ def train(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m mmbroker.models.critic.train",
         description=__doc__,

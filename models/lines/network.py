@@ -44,7 +44,7 @@ class Recipe:
         epochs: over the real ones.
         latent: numbers.
         width: of the layers.
-        seed: of everything random.
+        seed: the seed of everything random.
     """
 
     members: int = 3

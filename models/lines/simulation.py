@@ -51,7 +51,7 @@ def simulated_lines(galaxies: int, seed: int, spectra: float = 4.0) -> Simulated
 
     Args:
         galaxies: how many.
-        seed: of the random numbers.
+        seed: the seed of the random numbers.
         spectra: mean number for each galaxy.
     """
     observations: dict[int, list[Observation]] = defaultdict(list)

@@ -38,7 +38,7 @@ def resampled_areas(
         positive: numbers of the positive cases.
         negative: numbers of the negative cases.
         galaxies: the galaxy of each positive and of each negative case.
-        seed: of the resamples.
+        seed: the seed of the resamples.
 
     Returns:
         float64, shape (RESAMPLES,).

@@ -31,7 +31,7 @@ def bootstrap(
     Args:
         figure: takes each sample with shape (RESAMPLES, cases), and reduces the last axis.
         samples: what is known of the cases, each of shape (cases,); they are resampled together.
-        seed: of the resamples.
+        seed: the seed of the resamples.
 
     Returns:
         The lower and the upper end.
@@ -51,7 +51,7 @@ def rows(size: int, seed: Seed = 0) -> Integers:
 
     Args:
         size: number of cases.
-        seed: of the resamples.
+        seed: the seed of the resamples.
     """
     return np.random.default_rng(seed).integers(0, size, (RESAMPLES, size))
 
@@ -63,7 +63,7 @@ def counts(galaxies: ArrayLike, seed: Seed = 0) -> Integers:
 
     Args:
         galaxies: the galaxy of each case, by number or name; shape (cases,).
-        seed: of the resamples.
+        seed: the seed of the resamples.
 
     Returns:
         int64, shape (RESAMPLES, cases).
@@ -80,7 +80,7 @@ def means(values: Floats, galaxies: ArrayLike, seed: Seed = 0) -> Floats:
     Args:
         values: shape (cases,).
         galaxies: the galaxy of each case, shape (cases,).
-        seed: of the resamples.
+        seed: the seed of the resamples.
     """
     weight = counts(galaxies, seed)
     return np.asarray(weight @ values / weight.sum(axis=1))

@@ -23,13 +23,16 @@ _NEAR, _UNDECIDED, _COVERED = 0.25, 0.6, 0.75  # of the width
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ParserBatch:
-    """B spectra; arrays as ``processors.features.patches.batch`` makes them, float32."""
+    """B spectra; arrays as ``processors.features.patches.batch`` makes them, float32.
+
+    Attributes:
+        targets: shape (B, P * PATCH, TARGETS).
+    """
 
     channels: Float32
     patches: Float32
     present: Float32
     targets: Float32
-    """Shape (B, P * PATCH, TARGETS)."""
 
 
 def parser_batch(spectra: SimulatedSpectra, rows: list[int] | None = None) -> ParserBatch:

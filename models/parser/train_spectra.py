@@ -38,12 +38,15 @@ TRAINING_SEED, CURVE_SEED = 11, 12
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How the parser is trained."""
+    """How the parser is trained.
+
+    Attributes:
+        schedule: steps over which the learning rate falls, if not ``steps``: training may stop
+            before.
+    """
 
     steps: int = 24_000
     schedule: int | None = None
-    """Steps over which the learning rate falls, if not ``steps``: training may stop before."""
-
     batch: int = 32
     learning_rate: float = 2e-3
     width: int = 64

@@ -95,7 +95,7 @@ def classify(
         view: one of VIEWS.
         training: real and simulated sources that it learns from.
         judged: others, on which it is judged.
-        seed: of the classifier and the resamples.
+        seed: the seed of the classifier and the resamples.
 
     Returns:
         The area, and the features, most telling first: indices into the view's.

@@ -51,7 +51,7 @@ def judge_continuum(network: ExportedSpectrumParser, spectra: int, seed: int) ->
     Args:
         network: of the parser.
         spectra: how many.
-        seed: of the simulation.
+        seed: the seed of the simulation.
     """
     regime: list[int] = []
     errors: list[tuple[float, float]] = []

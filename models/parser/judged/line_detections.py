@@ -30,7 +30,11 @@ VALIDATION_SPECTRA, TEST_SPECTRA = 3_000, 6_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Truth:
-    """T lines that were put in, float64 arrays of shape (T,) where nothing else is said."""
+    """T lines that were put in, float64 arrays of shape (T,) where nothing else is said.
+
+    Attributes:
+        counted: whether its middle was observed: others may be found, and need not.
+    """
 
     spectrum: Integers
     frequency_hz: Floats
@@ -39,12 +43,15 @@ class Truth:
     signal_to_noise: Floats
     shape: Integers
     counted: NDArray[np.bool_]
-    """Whether its middle was observed: others may be found, and need not."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detections:
-    """D lines that were found, float64 arrays of shape (D,) where nothing else is said."""
+    """D lines that were found, float64 arrays of shape (D,) where nothing else is said.
+
+    Attributes:
+        matched: which true line each is, -1 for none.
+    """
 
     spectrum: Integers
     score: Floats
@@ -56,7 +63,6 @@ class Detections:
     flux_error_jy_km_s: Floats
     shape: Integers
     matched: Integers
-    """Which true line each is, -1 for none."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,7 +110,7 @@ def judge(
     Args:
         finders: by name.
         spectra: how many.
-        seed: of the simulation.
+        seed: the seed of the simulation.
         measures: by name of a finder, what measures the lines that it finds; they are matched with
             true ones where they were found. None and the others: as the finders say.
     """

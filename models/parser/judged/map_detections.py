@@ -35,24 +35,24 @@ NEAR_BEAMS = 0.4
 
 @dataclass(frozen=True, slots=True, eq=False)
 class JudgedMaps:
-    """N maps with C detected and T true components; shapes (N,), (C,) and (T,)."""
+    """N maps with C detected and T true components; shapes (N,), (C,) and (T,).
+
+    Attributes:
+        probabilities: shape (N, MORPHOLOGIES).
+        conventional: morphology by the rules of ``conventional_morphology``.
+        component_flux_pull: NaN where not matched.
+        true_found: at the threshold of the calibration.
+    """
 
     morphology: Integers
     probabilities: Floats
-    """Shape (N, MORPHOLOGIES)."""
-
     conventional: Integers
-    """Morphology by the rules of ``conventional_morphology``."""
-
     signal_to_noise: Floats
     component_logit: Floats
     component_matched: NDArray[np.bool_]
     component_flux_pull: Floats
-    """NaN where not matched."""
-
     true_signal_to_noise: Floats
     true_found: NDArray[np.bool_]
-    """At the threshold of the calibration."""
 
 
 def judge_maps(
@@ -64,7 +64,7 @@ def judge_maps(
         network: of the parser.
         calibration: of it; its threshold decides which components are detected.
         maps: how many.
-        seed: of the simulation.
+        seed: the seed of the simulation.
     """
     columns: dict[str, list[NDArray[Any]]] = {
         name: [] for name in ("morphology", "probabilities", "conventional", "ratio")

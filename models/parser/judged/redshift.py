@@ -29,16 +29,17 @@ LINE_NAMES = tuple(relations.LINES_HZ)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RedshiftScores:
-    """Scores of the redshifts of G galaxies by each variant; arrays of shape (VARIANTS, G)."""
+    """Scores of the redshifts of G galaxies by each variant; arrays of shape (VARIANTS, G).
+
+    Attributes:
+        right: whether the most probable redshift is within TOLERANCE of 1 + z.
+        log_density: the ln of the posterior probability within TOLERANCE of the truth.
+        regime: shape (G,).
+    """
 
     right: Floats
-    """Whether the most probable redshift is within TOLERANCE of 1 + z."""
-
     log_density: Floats
-    """The ln of the posterior probability within TOLERANCE of the truth."""
-
     regime: Floats
-    """Shape (G,)."""
 
 
 def redshift_scores(
@@ -50,7 +51,7 @@ def redshift_scores(
         network: of the parser.
         calibration: of it.
         spectra: how many; those without a galaxy do not count.
-        seed: of the simulation.
+        seed: the seed of the simulation.
     """
     comb = Comb()
     right, log_density, regime = [], [], []
@@ -86,7 +87,7 @@ def identification_scores(
         network: of the parser.
         calibration: of it.
         spectra: how many.
-        seed: of the simulation.
+        seed: the seed of the simulation.
     """
     right, probability, among, several, names = [], [], [], [], []
     for first in range(0, spectra, BATCH):
