@@ -32,7 +32,7 @@ class Access:
     """The certificates and passwords of a secured stack, in a directory of their own.
 
     Args:
-        directory: where they are kept; only the owner can read the private ones.
+        directory: the directory in which they are kept; only the owner can read the private ones.
         alert_topics: how the names of the topics begin that the user ``reader`` may read.
     """
 

@@ -34,7 +34,7 @@ def ensure_certificates(directory: Path, names: Iterable[str]) -> None:
     key and its certificate, which only the owner can read.
 
     Args:
-        directory: where they are kept; made if it is missing.
+        directory: the directory in which they are kept; made if it is missing.
         names: the common names, which are the users' names to Kafka. Each certificate is valid for
             a server on 127.0.0.1 and localhost, and for a client.
     """
@@ -48,7 +48,7 @@ def make_certificates(directory: Path, names: Iterable[str], expires: datetime) 
     """Make certificates as ``ensure_certificates`` does, with their end of validity.
 
     Args:
-        directory: where they are kept; made if it is missing.
+        directory: the directory in which they are kept; made if it is missing.
         names: the common names.
         expires: the time until which they are valid, with its time zone.
     """

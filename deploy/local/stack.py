@@ -40,7 +40,7 @@ class ComponentStatus:
         name: ``kafka`` or ``triton``.
         running: whether its process runs.
         ready: whether it answers.
-        address: where clients reach it, host:port.
+        address: the address for clients, host:port.
         pid: the process id; None if it does not run.
         memory_bytes: the resident memory; 0 if it does not run.
         uptime_seconds: the time since its start; 0 if it does not run.
@@ -92,7 +92,8 @@ class LocalStack:
     call. Data survive ``down``. The next start uses the same ports again if they are free.
 
     Args:
-        directory: where everything is kept; a directory has one stack; .mmbroker/stack by default.
+        directory: the directory in which everything is kept, .mmbroker/stack by default; it has one
+            stack.
         triton: whether to run Triton beside Kafka.
         model_repository: Triton's models; by default an empty directory in the stack's own.
         ports: the ports to use; 0 leaves the choice to the stack.
@@ -100,8 +101,8 @@ class LocalStack:
         secured: whether Kafka encrypts, asks clients who they are, and allows each user only what
             its rights say. Missing certificates and passwords are made and kept in the directory.
             None keeps what the directory had before; a new stack is open.
-        alert_topics: with ``secured``, how the names of the topics begin that the user ``reader``
-            may read.
+        alert_topics: the beginning of the names of the topics that the user ``reader`` of a secured
+            stack may read.
     """
 
     def __init__(

@@ -13,12 +13,12 @@ class Ports:
     """The ports of a stack on the loopback interface; 0 stands for any free one.
 
     Attributes:
-        kafka: for Kafka's clients.
-        kafka_controller: for Kafka's own controller.
-        kafka_certificates: for Kafka's clients with a certificate, in a secured stack.
-        triton: for Triton's gRPC clients.
-        triton_http: for Triton's HTTP clients.
-        triton_metrics: for Triton's metrics.
+        kafka: the port for Kafka's clients.
+        kafka_controller: the port for Kafka's own controller.
+        kafka_certificates: the port for Kafka's clients with a certificate, in a secured stack.
+        triton: the port for Triton's gRPC clients.
+        triton_http: the port for Triton's HTTP clients.
+        triton_metrics: the port for Triton's metrics.
     """
 
     kafka: int = 0

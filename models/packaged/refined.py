@@ -28,7 +28,7 @@ REFINED_ROLE = "refined-redshift"
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """Which numbers a field of a network's card can hold.
+    """The numbers that a field of a network's card can hold.
 
     Attributes:
         dtype: the dtype of the numbers.

@@ -29,7 +29,7 @@ REPORTS: dict[str, Report] = {
     "weak_lines": weak_lines.report,
 }
 WITHOUT_TABLES = Path(".mmbroker", "reports")
-"""Where reports are written without the published tables, with which the project's are made."""
+"""The folder of reports without the published tables, with which the project's own are made."""
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -196,17 +196,17 @@ WEBB = ImagingSurvey(
 IMAGING = (CANDELS, HYPER_SUPRIME_CAM, WEBB)
 
 _PRIOR_LIMITS_JY = np.array([14e-6, 8e-6])
-"""At 24 um and at 20 cm: about the 3 sigma of GOODS-N (Liu et al. 2018, ApJ 853 172)."""
+"""The limits at 24 um and at 20 cm: about 3 sigma of GOODS-N (Liu et al. 2018, ApJ 853 172)."""
 
 _FAR_INFRARED_LIMITS_JY = np.array(
     [0.2e-3, 7e-3, 11e-3, relations.AB_ZERO_JY * 10 ** (-0.4 * 22.6)]
 )
 _FAR_INFRARED_REDSHIFT = 1.0
-"""At 24, 100 and 160 um and in the i band, and the highest redshift: about where the table of Drew
-& Casey 2022 (ApJ 930 142), joined with zCOSMOS, begins and ends."""
+"""The limits at 24, 100 and 160 um and in the i band, and the highest redshift: about where the
+table of Drew & Casey 2022 (ApJ 930 142), joined with zCOSMOS, begins and ends."""
 
 _LENSED_LIMIT_JY = 12e-3
-"""At 1.4 mm: about where the SPT sample (Reuter et al. 2020, ApJ 902 78) begins."""
+"""The limit at 1.4 mm: about where the SPT sample (Reuter et al. 2020, ApJ 902 78) begins."""
 
 # --- Redshifts that come with the catalogues ---
 

@@ -87,7 +87,7 @@ NEUTRAL = Tuned(
     luminosity_limit=1e10,
     radio_excess=0.055,
 )
-"""Where every search starts: constants that have seen no table."""
+"""The constants at which every search starts: no table was used for them."""
 
 _FIRST_STEP = 0.3  # of the search, in the logarithm of each constant
 

@@ -67,7 +67,7 @@ _LOG_STEP = 0.001
 _LOG_WAVELENGTH: Array = np.arange(np.log(200.0), np.log(6e6), _LOG_STEP)  # Angstrom
 _NORMALISATION = np.log(16_000.0)
 _LYMAN_ALPHA = 1216.0
-"""In Angstrom, rounded from ``relations.LYMAN_SERIES_MICRON`` as in the packaged table."""
+"""The wavelength in Angstrom, rounded from ``relations.LYMAN_SERIES_MICRON`` as in the table."""
 
 _END_OF_COSMOS = (1.7e5, 3e5)  # Angstrom
 """Templates that end before 30 um are continued by a power law, fitted beyond 17 um."""
