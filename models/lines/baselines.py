@@ -64,7 +64,7 @@ class Masked:
         """The chosen lines.
 
         Args:
-            chosen: the indices of the chosen lines.
+            chosen: the indices of the chosen lines, int64, shape (m,).
         """
         return Masked(
             self.sample.select(chosen),

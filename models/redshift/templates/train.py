@@ -99,7 +99,11 @@ class Known:
     fold: Indices
 
     def select(self, chosen: NDArray[np.bool_]) -> Known:
-        """The chosen galaxies."""
+        """The chosen galaxies.
+
+        Args:
+            chosen: whether each galaxy is chosen, bool, shape (N,).
+        """
         kept = [one for one, keep in zip(self.fingerprints, chosen, strict=True) if keep]
         return Known(kept, self.redshift[chosen], self.fold[chosen])
 
@@ -216,14 +220,18 @@ class Likelihoods:
         return cls(known, at_truth, fit.magnitude(measured))
 
     def select(self, chosen: NDArray[np.bool_]) -> Likelihoods:
-        """The chosen galaxies."""
+        """The chosen galaxies.
+
+        Args:
+            chosen: whether each galaxy is chosen, bool, shape (N,).
+        """
         return Likelihoods(self.known.select(chosen), self.at_truth[chosen], self.magnitude[chosen])
 
 
 def fit(
     templates: Templates, goods: Likelihoods, zcosmos: Likelihoods, recipe: Recipe
 ) -> Templates:
-    """Choose templates, and fit how common they are and the prior.
+    """Choose templates, and fit the prior and how common they are.
 
     Args:
         templates: the templates to choose from.
