@@ -1,4 +1,4 @@
-"""NVIDIA's Triton inference server as a server of the stack, on CPU, with its Python backend."""
+"""Runs NVIDIA's Triton inference server in the stack, on the CPU, with its Python backend."""
 
 import hashlib
 import re
@@ -20,12 +20,12 @@ class Triton(Component):
     Other models and versions are loaded later on request, without a restart.
 
     Args:
-        stack_directory: as for `Component`.
-        port: port that gRPC clients connect to.
-        http_port: port that HTTP clients connect to.
-        metrics_port: port that Prometheus reads.
-        model_repository: directory of the models; by default an empty one in the stack's own.
-        changing: as for `Component`.
+        stack_directory: as for ``Component``.
+        port: the port that gRPC clients connect to.
+        http_port: the port that HTTP clients connect to.
+        metrics_port: the port that Prometheus reads.
+        model_repository: the directory of the models; by default an empty one in the stack's own.
+        changing: as for ``Component``.
     """
 
     name = "triton"
@@ -64,7 +64,11 @@ class Triton(Component):
         return self.port, self.http_port, self.metrics_port
 
     def command(self) -> tuple[list[str | Path], dict[str, str]]:
-        """Make the model repository if it is missing, and return the command line and variables."""
+        """Make the model repository if it is missing, and return the command line and variables.
+
+        Raises:
+            StackError: Triton cannot be installed.
+        """
         runtime = install_triton()
         self.model_repository.mkdir(parents=True, exist_ok=True)
         options = {
@@ -89,7 +93,7 @@ class Triton(Component):
         return [runtime.server, *arguments], runtime.variables
 
     def is_ready(self) -> bool:
-        """Ask the server whether it is ready, which it is when every model is."""
+        """Ask the server whether it is ready, which it is when all its models are."""
         # Imported late: the import takes longer than everything else here.
         from tritonclient.grpc import InferenceServerClient
         from tritonclient.utils import InferenceServerException
