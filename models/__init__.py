@@ -1,1 +1,1 @@
-"""Train, judge, package and serve everything that is learned from data, and the data simulator."""
+"""Trains, judges, packages and serves all that is learned from data, and simulates galaxies."""

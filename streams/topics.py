@@ -17,12 +17,17 @@ LARGEST_MESSAGE_BYTES = 16 * 2**20
 
 @dataclass(frozen=True)
 class Topic:
-    """A topic with the policy it is created with."""
+    """A topic with the policy it is created with.
+
+    Attributes:
+        name: the topic's name.
+        config: its settings in Kafka, such as ``cleanup.policy``.
+        partitions: number of partitions; None for the number in the settings.
+    """
 
     name: str
     config: dict[str, str] = field(default_factory=dict)
     partitions: int | None = None
-    """Number of partitions; None for the number in the settings."""
 
 
 @dataclass(frozen=True)

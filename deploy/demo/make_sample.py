@@ -98,7 +98,11 @@ DIGAME_MISSING = (-999.0, 99.0, 999.0)
 
 
 def main(folder: Path) -> None:
-    """Write the tables."""
+    """Write the tables of the demo.
+
+    Args:
+        folder: the folder with the published catalogues.
+    """
     goodsn = Table.read(folder / "goodsn.ecsv")
     chosen = choose_goodsn(goodsn)
     write(goodsn[chosen], "goodsn", "GOODS-N super-deblended catalogue (Liu et al. 2018)")
@@ -108,9 +112,14 @@ def main(folder: Path) -> None:
 
 
 def choose_goodsn(table: Table) -> NDArray[np.int_]:
-    """Indices of the rows with the highest joint signal-to-noise ratio from 250 to 1160 um.
+    """Choose the rows with the highest joint signal-to-noise ratio from 250 to 1160 um.
 
-    They are 160 rows with an EAZY photometric redshift and 40 without, in ascending order.
+    Args:
+        table: the super-deblended catalogue; fluxes and errors in mJy.
+
+    Returns:
+        The ascending indices of 160 rows with an EAZY photometric redshift and 40 without, int,
+        shape (200,).
     """
     squares = np.zeros(len(table))
     for band in SUBMILLIMETRE_BANDS:
@@ -125,7 +134,7 @@ def choose_goodsn(table: Table) -> NDArray[np.int_]:
 
 
 def spt(folder: Path) -> Table:
-    """SPT galaxies: positions, photometry, photometric redshifts, and simulated line fluxes.
+    """Make the table of SPT galaxies: positions, photometry, redshifts, simulated line fluxes.
 
     A line has the mean flux of the stack, scaled with the 870 um flux density relative to the
     median of the sample (870 um follows the dust mass nearly independently of redshift). The flux
@@ -156,7 +165,7 @@ def spt(folder: Path) -> Table:
 
 
 def read_spt(folder: Path, name: str) -> Table:
-    """One table of Reuter et al. 2020."""
+    """Read one table of Reuter et al. 2020; its cells are text."""
     columns = SPT_COLUMNS[name]
     text = (folder / f"spt_dndz_tab_{name}.txt").read_text(encoding="utf-8")
     lines_of_data = [line for line in text.splitlines() if line and not line.startswith("#")]
@@ -173,7 +182,7 @@ def mean_lines(folder: Path) -> dict[str, float]:
 
 
 def lines(folder: Path, goodsn: Table) -> Table:
-    """Published line fluxes, with one row for each galaxy and paper."""
+    """Make the table of published line fluxes, with one row for each galaxy and paper."""
     digame = list(csv.DictReader((folder / "digame.csv").open(encoding="utf-8-sig")))
     rows = [*yang(folder, digame), *goodsn_lines(goodsn, digame)]
     names = ["name", "right_ascension", "declination", "z_spec", "fwhm_km_s"]
@@ -184,9 +193,9 @@ def lines(folder: Path, goodsn: Table) -> Table:
 
 
 def yang(folder: Path, digame: list[dict[str, str]]) -> list[dict[str, Any]]:
-    """Line fluxes of Yang et al. 2017, of those galaxies whose name in DIGAME has coordinates.
+    """Read the line fluxes of Yang et al. 2017 for galaxies whose name in DIGAME has coordinates.
 
-    CO(1-0) is left out, because it was corrected for differential lensing.
+    Fluxes are in Jy km/s. CO(1-0) is left out, because it was corrected for differential lensing.
     """
     rows = []
     for line in (folder / "yang2017_flux.dat").read_text(encoding="utf-8").splitlines():
@@ -232,7 +241,7 @@ def coordinates(designation: str) -> tuple[float, float] | None:
 
 
 def goodsn_lines(goodsn: Table, digame: list[dict[str, str]]) -> list[dict[str, Any]]:
-    """Lines of GOODS-N galaxies, at the positions of the photometric catalogue."""
+    """Find the lines of GOODS-N galaxies; positions are those of the photometric catalogue."""
     rows = []
     for identifier, name, bibcode, designation, reference in GOODSN_LINES:
         place = goodsn[np.flatnonzero(goodsn["id"] == identifier)[0]]
@@ -255,7 +264,7 @@ def goodsn_lines(goodsn: Table, digame: list[dict[str, str]]) -> list[dict[str, 
 
 
 def malformed() -> Table:
-    """Impossible measurements, each of which breaks one rule."""
+    """Make a table of impossible measurements, each of which breaks one rule."""
     good = {
         "right_ascension": 150.1,
         "declination": 2.2,

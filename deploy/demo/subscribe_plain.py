@@ -38,7 +38,12 @@ def decode(headers: dict[str, bytes], value: bytes) -> Any:
 
 
 def alerts(bootstrap: str, topic: str, until_end: bool) -> Iterator[Any]:
-    """The alerts of a topic from its beginning.
+    """Read the alerts of a topic from its beginning.
+
+    Args:
+        bootstrap: host:port of a Kafka broker.
+        topic: the topic.
+        until_end: whether to stop at its end, and not wait for more.
 
     Raises:
         KafkaException: no broker answers, the topic does not exist, or reading it is not allowed.

@@ -1,6 +1,6 @@
 """Installs ahead of time what the local stack runs from.
 
-`python -m mmbroker.deploy.local install`
+``python -m mmbroker.deploy.local install``
 """
 
 import argparse

@@ -1,11 +1,11 @@
-"""Users of a secured stack's Kafka: how they prove who they are, and what they may do.
+"""Gives a secured Kafka its users: how they prove who they are, and what they may do.
 
 | User | Proves itself by | May |
 |---|---|---|
-| `node` | certificate | everything: Kafka talking to itself, and this module |
-| `admin` | password | everything |
-| `mmbroker` | password or certificate | use every topic and group, nothing else |
-| `reader` | password | read the alert topics, in groups that begin with its name |
+| ``node`` | certificate | everything: Kafka talking to itself, and this module |
+| ``admin`` | password | everything |
+| ``mmbroker`` | password or certificate | use every topic and group, nothing else |
+| ``reader`` | password | read the alert topics, in groups that begin with its name |
 """
 
 import json
@@ -32,8 +32,8 @@ class Access:
     """The certificates and passwords of a secured stack, in a directory of their own.
 
     Args:
-        directory: where they are kept; only the owner can read them.
-        alert_topics: beginning of the names of the topics that `reader` may read.
+        directory: the directory in which they are kept; only the owner can read the private ones.
+        alert_topics: how the names of the topics begin that the user ``reader`` may read.
     """
 
     def __init__(self, directory: Path, alert_topics: str) -> None:
@@ -67,7 +67,7 @@ class Access:
         return passwords
 
     def environment(self, user: str) -> dict[str, str]:
-        """Return the environment variables with which the broker's processes log in as `user`.
+        """Return the environment variables with which the broker's processes log in as ``user``.
 
         Raises:
             StackError: there is no such user, or the passwords cannot be read.
@@ -117,12 +117,13 @@ class Access:
         So no password is on a command line, and an open stack can become a secured one.
 
         Args:
-            clients: address of the listener for passwords.
-            certificates: address of the listener for certificates.
+            clients: the address of the listener for passwords, host:port.
+            certificates: the address of the listener for certificates, host:port.
             logger: receives the messages of the client.
 
         Raises:
-            StackError: Kafka refuses, or does not let the users in in time.
+            StackError: Kafka refuses, or does not let the users in within 20 s, or the passwords
+                cannot be read.
         """
         from confluent_kafka import KafkaException
         from confluent_kafka.admin import (
@@ -174,7 +175,11 @@ class Access:
             raise StackError(f"kafka's users cannot be set up: {error.args[0].str()}") from error
 
     def _wait_until_known(self, clients: str, logger: Logger) -> None:
-        """Wait until Kafka lets the users in, which it does some time after it was told of them."""
+        """Wait until Kafka lets the users in, which it does some time after it was told of them.
+
+        Raises:
+            KafkaException: it does not within 20 s.
+        """
         from confluent_kafka import KafkaException
         from confluent_kafka.admin import AdminClient
 

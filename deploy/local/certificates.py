@@ -1,7 +1,7 @@
-"""Certificates for a stack of its own: an authority, and what it signs for the node and a client.
+"""Makes the certificates of a stack: those of its authority, of the node and of a client.
 
-The authority's key is never written: it signs once and is forgotten, so that nobody can make
-another certificate that this stack would trust.
+The authority's key is never written: it signs and is forgotten, so that nobody can make another
+certificate that this stack would trust.
 """
 
 import ipaddress
@@ -28,15 +28,15 @@ _KEY_USES = (
 
 
 def ensure_certificates(directory: Path, names: Iterable[str]) -> None:
-    """Make certificates unless there are some that last.
+    """Make certificates, unless there are some that are valid for a month or more.
 
-    Writes ``authority.pem``, which clients are given, and for each name ``NAME.pem``, a private key
-    and its certificate, which only the owner can read.
+    It writes ``authority.pem``, which clients are given, and for each name ``NAME.pem``, a private
+    key and its certificate, which only the owner can read.
 
     Args:
-        directory: Where they are kept.
-        names: Common names, for which Kafka takes the bearer; each certificate is good for a
-            server on 127.0.0.1 and localhost, and for a client.
+        directory: the directory in which they are kept; made if it is missing.
+        names: the common names, which are the users' names to Kafka. Each certificate is valid for
+            a server on 127.0.0.1 and localhost, and for a client.
     """
     authority = directory / AUTHORITY
     if not _lasts(authority):
@@ -45,7 +45,13 @@ def ensure_certificates(directory: Path, names: Iterable[str]) -> None:
 
 
 def make_certificates(directory: Path, names: Iterable[str], expires: datetime) -> None:
-    """Make certificates as `ensure_certificates` does, that are good until `expires`."""
+    """Make certificates as ``ensure_certificates`` does, with their end of validity.
+
+    Args:
+        directory: the directory in which they are kept; made if it is missing.
+        names: the common names.
+        expires: the time until which they are valid, with its time zone.
+    """
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     key = ec.generate_private_key(ec.SECP256R1())
     subject = _named("mmbroker local stack")
@@ -71,12 +77,12 @@ def make_certificates(directory: Path, names: Iterable[str], expires: datetime) 
         )
         private = own_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         write_private(directory / f"{name}.pem", private + certificate.public_bytes(Encoding.PEM))
-    # Last: what was interrupted has no authority and is made again.
+    # It comes last: without an authority, all is made again after an interruption.
     (directory / AUTHORITY).write_bytes(authority.public_bytes(Encoding.PEM))
 
 
 def write_private(file: Path, content: bytes) -> None:
-    """Write a file that only its owner can read, at no moment anybody else."""
+    """Write a file that only its owner can read, at every moment."""
     file.unlink(missing_ok=True)
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as stream:

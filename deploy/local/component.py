@@ -1,4 +1,4 @@
-"""The base class of the servers of a stack: how one is started, watched and stopped."""
+"""Starts, watches and stops one server of a stack: the base class of the servers."""
 
 import os
 import time
@@ -21,12 +21,12 @@ _LINE_BYTES = 500  # more than most lines have
 
 
 class Component(ABC):
-    """One server of a stack, which can be stopped or killed and started again on the same ports.
+    """One server of a stack, which can be stopped or killed, and started again on the same ports.
 
     Args:
         stack_directory: the stack's directory; the server has a directory of its own in it.
-        changing: a context that is entered while the server's process changes, so that the stack
-            can record the change.
+        changing: makes a context that is entered while the server's process changes, so that the
+            stack can record the change.
     """
 
     name: ClassVar[str]
@@ -52,14 +52,18 @@ class Component(ABC):
 
     @abstractmethod
     def command(self) -> tuple[list[str | Path], dict[str, str]]:
-        """Prepare the files that the server needs; return its command line and variables."""
+        """Prepare the files that the server needs, and return its command line and variables.
+
+        Raises:
+            StackError: what the server runs from cannot be installed or prepared.
+        """
 
     @abstractmethod
     def is_ready(self) -> bool:
         """Ask the server itself whether it can serve."""
 
     def clean(self) -> None:  # noqa: B027 - most leave nothing
-        """Remove what a killed server leaves outside its directory; by default nothing."""
+        """Remove what a killed server leaves outside its directory; most servers leave nothing."""
 
     @property
     def pid(self) -> int | None:

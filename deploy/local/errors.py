@@ -1,4 +1,4 @@
-"""The exception that the local stack raises."""
+"""The error that the local stack raises."""
 
 
 class StackError(RuntimeError):

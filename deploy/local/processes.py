@@ -14,9 +14,11 @@ import psutil
 
 from mmbroker.deploy.local.errors import StackError
 
-#: Environment variable with the stack's directory in every process of a stack and in its children.
-#: Through it, processes that a crash left behind are found even if nobody noted their pids.
 MARKER = "MMBROKER_STACK_DIRECTORY"
+"""Environment variable with the stack's directory, in all processes of a stack and their children.
+
+Through it, processes that a crash left behind are found even if nobody noted their pids.
+"""
 
 _HOST = "127.0.0.1"
 _START_TOLERANCE = 2.0  # s; psutil derives start times from the boot time, which clock steps move
@@ -24,9 +26,13 @@ _START_TOLERANCE = 2.0  # s; psutil derives start times from the boot time, whic
 
 @dataclass(frozen=True)
 class ProcessRecord:
-    """A process, known by its pid and its start time in seconds since the epoch.
+    """A process, known by its pid and its start time.
 
     The start time tells the process from a later one with the same pid.
+
+    Attributes:
+        pid: the process id.
+        started: the start time in seconds since the epoch.
     """
 
     pid: int
@@ -61,10 +67,16 @@ class ProcessRecord:
 def spawn(
     command: Sequence[str | Path], directory: Path, log: Path, environment: Mapping[str, str]
 ) -> ProcessRecord:
-    """Start a process in a session of its own, marked as one of the stack in `directory`.
+    """Start a process in a session of its own, marked as one of a stack.
 
     It is started with posix_spawn, not with subprocess, because it is meant to outlive the object
-    that subprocess would make for it. Its output is appended to `log`.
+    that subprocess would make for it.
+
+    Args:
+        command: the program's path and its arguments.
+        directory: the stack's directory.
+        log: the file that its output is appended to.
+        environment: all of its environment variables but the mark.
 
     Raises:
         StackError: the program cannot be started.
@@ -91,7 +103,7 @@ def spawn(
 
 
 def terminate(record: ProcessRecord, grace: float) -> None:
-    """Ask a process to end; after `grace` seconds kill it and everything in its session."""
+    """Ask a process to end; after ``grace`` seconds kill it and everything in its session."""
     if process := record.process():
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
@@ -100,7 +112,7 @@ def terminate(record: ProcessRecord, grace: float) -> None:
 
 
 def kill(record: ProcessRecord) -> None:
-    """Kill a process started by `spawn` and everything in its session with SIGKILL, and wait."""
+    """Kill a process of ``spawn`` and everything in its session with SIGKILL, and wait."""
     if record.alive:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(record.pid, signal.SIGKILL)
@@ -108,7 +120,7 @@ def kill(record: ProcessRecord) -> None:
 
 
 def kill_marked(directory: Path) -> int:
-    """Kill all processes that a stack in `directory` left running, and return their number."""
+    """Kill all processes that a stack in ``directory`` left running, and return their number."""
     marked = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):

@@ -1,4 +1,4 @@
-"""The local stack: a real Kafka and a real Triton that are started and stopped together."""
+"""Starts and stops the local stack: a real Kafka and a real Triton that belong together."""
 
 import os
 import sys
@@ -34,7 +34,18 @@ _NEEDED_BYTES = 500_000_000
 
 @dataclass(frozen=True)
 class ComponentStatus:
-    """The state of one server: whether it runs and answers, its address, and what it uses."""
+    """The state of one server.
+
+    Attributes:
+        name: ``kafka`` or ``triton``.
+        running: whether its process runs.
+        ready: whether it answers.
+        address: the address for clients, host:port.
+        pid: the process id; None if it does not run.
+        memory_bytes: the resident memory; 0 if it does not run.
+        uptime_seconds: the time since its start; 0 if it does not run.
+        log: the file of its log.
+    """
 
     name: str
     running: bool
@@ -48,7 +59,14 @@ class ComponentStatus:
 
 @dataclass(frozen=True)
 class StackStatus:
-    """The state of the stack in a directory."""
+    """The state of the stack in a directory.
+
+    Attributes:
+        directory: the directory.
+        detached: whether it belongs to no process, so that it runs until ``down``.
+        secured: whether Kafka asks its clients who they are.
+        components: the state of each server; empty if none was ever started.
+    """
 
     directory: Path
     detached: bool
@@ -70,11 +88,12 @@ class LocalStack:
     """One Kafka node and one Triton server that keep their data and logs in a directory.
 
     As a context manager the stack belongs to this process: it ends with the block, and also if the
-    process is killed. With `up` it is detached and runs until `down`, which any process can call.
-    Data survive `down`. The next start uses the same ports again if they are free.
+    process is killed. With ``up`` it is detached and runs until ``down``, which any process can
+    call. Data survive ``down``. The next start uses the same ports again if they are free.
 
     Args:
-        directory: where everything is kept; a directory has one stack; .mmbroker/stack by default.
+        directory: the directory in which everything is kept, .mmbroker/stack by default; it has one
+            stack.
         triton: whether to run Triton beside Kafka.
         model_repository: Triton's models; by default an empty directory in the stack's own.
         ports: the ports to use; 0 leaves the choice to the stack.
@@ -82,8 +101,8 @@ class LocalStack:
         secured: whether Kafka encrypts, asks clients who they are, and allows each user only what
             its rights say. Missing certificates and passwords are made and kept in the directory.
             None keeps what the directory had before; a new stack is open.
-        alert_topics: with `secured`, beginning of the names of the topics that the user `reader`
-            may read.
+        alert_topics: the beginning of the names of the topics that the user ``reader`` of a secured
+            stack may read.
     """
 
     def __init__(
@@ -112,6 +131,10 @@ class LocalStack:
     @classmethod
     def attach(cls, directory: Path | None = None, quiet: bool = False) -> Self:
         """Find the stack that runs in a directory.
+
+        Args:
+            directory: as for the class.
+            quiet: as for the class.
 
         Raises:
             StackError: no stack runs there.
@@ -169,8 +192,8 @@ class LocalStack:
         """Return the variables that point the broker's processes to this stack.
 
         Args:
-            user: user of Kafka that the processes log in as, if the stack is secured; `mmbroker` by
-                default.
+            user: the user of Kafka that the processes log in as, if the stack is secured;
+                ``mmbroker`` by default.
 
         Raises:
             StackError: the stack has not been started, or there is no such user; an open stack has
@@ -227,14 +250,14 @@ class LocalStack:
         return ran
 
     def status(self) -> StackStatus:
-        """Look at every server and ask those that run whether they are ready."""
+        """Look at every server, and ask those that run whether they are ready."""
         self._load()
         components = tuple(map(_status, self._components.values()))
         detached = self._state.owner is None
         return StackStatus(self.directory, detached, self._state.secured, components)
 
     def logs(self, component: str, lines: int = 100) -> str:
-        """Return the last lines of a server's log, `kafka` or `triton`.
+        """Return the last lines of a server's log, ``kafka`` or ``triton``.
 
         Raises:
             StackError: the stack has no such server.

@@ -1,4 +1,4 @@
-"""The file in a stack's directory from which any process can find the stack and end it."""
+"""Keeps the file in a stack's directory from which any process can find the stack and end it."""
 
 import json
 from dataclasses import asdict, dataclass, field, fields
@@ -13,6 +13,12 @@ class Ports:
     """The ports of a stack on the loopback interface; 0 stands for any free one.
 
     Triton's clients use a socket and no port.
+
+    Attributes:
+        kafka: the port for Kafka's clients.
+        kafka_controller: the port for Kafka's own controller.
+        kafka_certificates: the port for Kafka's clients with a certificate, in a secured stack.
+        triton_metrics: the port for Triton's metrics.
     """
 
     kafka: int = 0
@@ -29,7 +35,8 @@ class State:
         owner: the process that the stack must not outlive; None for a detached stack.
         watchdog: the process that ends the stack when its owner is gone.
         ports: the ports of the stack.
-        model_repository: Triton's models; None for an empty directory in the stack's own.
+        model_repository: the directory of Triton's models; None for an empty one in the stack's
+            own.
         secured: whether Kafka asks its clients who they are.
         servers: the servers by name; None for one that was never started.
     """
@@ -43,7 +50,7 @@ class State:
 
     @classmethod
     def read(cls, file: Path) -> Self:
-        """Read a state from a file; an empty one if the file is missing or cannot be understood."""
+        """Read a state from a file; it is empty if the file is missing or cannot be understood."""
         try:
             raw = json.loads(file.read_text())
             repository = raw["model_repository"]

@@ -29,10 +29,10 @@ class Triton(Component):
     Other models and versions are loaded later on request, without a restart.
 
     Args:
-        stack_directory: as for `Component`.
-        metrics_port: port that Prometheus reads.
-        model_repository: directory of the models; by default an empty one in the stack's own.
-        changing: as for `Component`.
+        stack_directory: as for ``Component``.
+        metrics_port: the port that Prometheus reads.
+        model_repository: the directory of the models; by default an empty one in the stack's own.
+        changing: as for ``Component``.
     """
 
     name = "triton"
@@ -69,7 +69,11 @@ class Triton(Component):
         return (self.metrics_port,)
 
     def command(self) -> tuple[list[str | Path], dict[str, str]]:
-        """Make the model repository if it is missing, and return the command line and variables."""
+        """Make the model repository if it is missing, and return the command line and variables.
+
+        Raises:
+            StackError: Triton cannot be installed.
+        """
         runtime = install_triton()
         self.model_repository.mkdir(parents=True, exist_ok=True)
         _make_private(self.socket.parent)
@@ -95,7 +99,7 @@ class Triton(Component):
         return [runtime.server, *arguments], {**runtime.variables, "ORT_DISABLE_TELEMETRY": "1"}
 
     def is_ready(self) -> bool:
-        """Ask the server whether it is ready, which it is when every model is."""
+        """Ask the server whether it is ready, which it is when all its models are."""
         # Imported late: the import takes longer than everything else here.
         from tritonclient.grpc import InferenceServerClient
         from tritonclient.utils import InferenceServerException

@@ -1,9 +1,9 @@
 """Ends a stack when the process that it belongs to has ended, for whatever reason.
 
-`python -m mmbroker.deploy.local.watchdog PID DIRECTORY` waits for the process and then kills every
-process of the stack in the directory. It would not be enough that servers ask the kernel to end
-them with their parent: the kernel then ends them with the thread that started them, not with the
-process.
+``python -m mmbroker.deploy.local.watchdog PID DIRECTORY`` waits for the process and then kills
+every process of the stack in the directory. It would not be enough that servers ask the kernel to
+end them with their parent: the kernel then ends them with the thread that started them, not with
+the process.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from mmbroker.deploy.local.processes import kill_marked
 
 
 def watch(pid: int, directory: Path) -> None:
-    """Wait until process `pid` is gone, then kill what is left of the stack in `directory`."""
+    """Wait until process ``pid`` is gone, then kill what is left of the stack in ``directory``."""
     with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
         if hasattr(os, "pidfd_open"):
             descriptor = os.pidfd_open(pid)

@@ -1,1 +1,1 @@
-"""Train and judge the critic, a conditional WGAN-GP that says how genuine a fingerprint looks."""
+"""Trains and judges the critic, a conditional WGAN-GP that says how genuine a fingerprint looks."""

@@ -1,6 +1,6 @@
-"""Run the training: generator and critic against each other, then the critic alone.
+"""Runs the training: generator and critic against each other, then the critic alone.
 
-Needs torch; takes a GPU where there is one.
+Needs torch, and uses a GPU where there is one.
 """
 
 from __future__ import annotations
@@ -43,9 +43,12 @@ class Trainer:
     """The two networks, their optimisers, and the record of the training.
 
     Args:
-        recipe: how to train. Without real examples, its real epochs are simulated too.
-        genuine: examples; only the training split is learnt from.
-        checkpoint: where the state is kept, and taken up from if it exists.
+        recipe: how to train. Without real examples, its real epochs use simulated ones too.
+        genuine: examples of all splits; the networks learn only from the training split.
+        checkpoint: the file in which the state is kept, and from which it goes on if it exists.
+
+    Raises:
+        ValueError: the checkpoint is of another recipe.
     """
 
     def __init__(self, recipe: Recipe, genuine: Examples, checkpoint: Path | None = None) -> None:
@@ -87,7 +90,8 @@ class Trainer:
         """Train the epochs that are left, and end with the networks that validated best.
 
         Args:
-            at_most: epochs now; the rest another time, from the checkpoint.
+            at_most: the most epochs to train now. The rest can be trained later from the
+                checkpoint.
         """
         recipe = self.recipe
         epochs = recipe.epochs
@@ -117,7 +121,15 @@ class Trainer:
         self.critic.eval()
 
     def generated(self, examples: Examples, seed: int = 0) -> Examples:
-        """Vectors by the averaged generator with the masks and conditions of the examples."""
+        """Draw with the averaged generator for the masks and conditions of the examples.
+
+        Args:
+            examples: the examples.
+            seed: the seed of the noise.
+
+        Returns:
+            The same examples with drawn values.
+        """
         random = torch.Generator().manual_seed(seed)
         noise = torch.randn(len(examples), NOISE, generator=random).to(self.device)
         _, mask, condition = self._tensors(examples)
@@ -126,7 +138,11 @@ class Trainer:
         return examples.with_values(values)
 
     def outputs(self, examples: Examples) -> Floats:
-        """The critic's outputs, float64, shape (N,)."""
+        """The critic's outputs for N examples, float64, shape (N,).
+
+        Args:
+            examples: the examples.
+        """
         training = self.critic.training
         self.critic.eval()
         with torch.no_grad():
@@ -187,10 +203,13 @@ class Trainer:
                 self.best_critic = (merit, _copied(self.critic))
 
     def _batches(self, simulated_share: float) -> Iterator[tuple[Batch, Batch]]:
-        """Genuine examples and corrupted ones, batch by batch, for one epoch of the first kind.
+        """Make the batches of an epoch: genuine examples, and the same corrupted.
+
+        An epoch passes once over the real galaxies, or over the simulated ones if it has no real
+        ones.
 
         Args:
-            simulated_share: of each batch; the rest is real.
+            simulated_share: the share of simulated examples in a batch; the rest is real.
         """
         simulated = round(simulated_share * self.recipe.batch)
         sizes = [self.recipe.batch - simulated, simulated]
@@ -199,7 +218,7 @@ class Trainer:
         steps = max(len(groups[0][0]) // groups[0][1], 1)
         shown = []
         for group, size in groups:
-            # Simulated galaxies beside real ones are others each time.
+            # Simulated galaxies beside real ones are different ones in each epoch.
             order = self.random.permutation(len(group))[: steps * size]
             genuine = group.where(order)
             pair = genuine, corrupted(genuine, self.random)[0]
@@ -218,7 +237,7 @@ class Trainer:
             yield batch(0, step), batch(1, step)
 
     def _one_of_each(self, examples: Examples) -> Examples:
-        """One example of each galaxy, at random; examples are in order of galaxy."""
+        """Choose one example of each galaxy at random; the examples must be in order of galaxy."""
         _, first, count = np.unique(examples.galaxy, return_index=True, return_counts=True)
         return examples.where(first + self.random.integers(count))
 
@@ -264,7 +283,7 @@ class Trainer:
             )
 
     def _frozen_step(self, generator: Generator, genuine: Batch, wrong: Batch) -> dict[str, float]:
-        # No generator is left to be led by the distance: what counts is telling them apart.
+        # No generator learns from the distance any more: what counts is telling them apart.
         values, mask, condition = genuine
         fake = self._draw(generator, mask, condition)
         genuine_output = self.critic(values, mask, condition)
@@ -278,10 +297,11 @@ class Trainer:
         return {"distance": distance.item(), "loss": loss.item()}
 
     def _left(self, mask: Tensor) -> Tensor:
-        """1 for the fluxes that the critic is shown of each fingerprint, and 0 for the others.
+        """Draw which fluxes of each fingerprint the critic is shown: 1 for these and 0 for others.
 
-        Genuine and drawn alike lack some, each time others (Zhao et al. 2020, arXiv:2006.10738):
-        the critic cannot tell a galaxy by heart, and the generator is judged by parts too.
+        Genuine and drawn fingerprints lack the same ones, each time different ones (Zhao et al.
+        2020, arXiv:2006.10738). So the critic cannot learn galaxies by heart, and the generator is
+        judged by parts too.
         """
         left = torch.ones_like(mask)
         hidden = self.recipe.hidden * torch.rand(len(mask), 1, device=self.device)
@@ -300,7 +320,7 @@ class Trainer:
         self.history.append({**row, **(self._measured() if measured else {})})
 
     def _measured(self) -> dict[str, float]:
-        """Figures of critic and samples on the validation split, by the same seed each time."""
+        """The figures of critic and samples on the validation split, always with the same seed."""
         shown = balanced(self.held_out)
         genuine = self.outputs(shown)
         wrong = corrupted(shown, np.random.default_rng(0))[0]

@@ -1,6 +1,6 @@
-"""Make training examples of fingerprints: simulated, real, and corrupted ones.
+"""Makes training examples of fingerprints: simulated, real, and corrupted ones.
 
-The truth of a galaxy, its spectroscopic redshift, is no part of an example.
+The true redshift of a galaxy is no part of an example.
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ from mmbroker.processors.redshift import ConventionalRedshift
 from mmbroker.schemas.events import Fingerprint, Observation, Photometry
 
 PARTIAL_VARIANTS = 2
-"""Examples of each real galaxy besides the complete one, each with part of its observations."""
+"""The number of examples of a real galaxy besides the complete one.
+
+Each of them has part of its observations.
+"""
 
 TRAINING_VARIANTS = 12
-"""The same for a galaxy of the training split: the more, the less is learnt by heart."""
+"""The same for a galaxy of the training split: with more, the critic learns less by heart."""
 
 CORRUPTIONS = ("chimera", "scaled", "wrong redshift")
 
@@ -41,11 +44,12 @@ class Examples:
     """N fingerprints as the networks see them.
 
     Attributes:
-        vectors: of the fingerprints.
-        condition: of their conventional redshifts, float32, shape (N, REDSHIFT_CELLS).
-        split: TRAIN, VALIDATION or TEST, the same for all examples of a galaxy; shape (N,).
-        simulated: bool, shape (N,).
-        galaxy: a number for each galaxy, the same for all its examples; shape (N,).
+        vectors: the vectors of the fingerprints.
+        condition: their conventional redshifts, as ``vector.condition`` makes them, float32, shape
+            (N, REDSHIFT_CELLS).
+        split: TRAIN, VALIDATION or TEST, the same for all examples of a galaxy; int64, shape (N,).
+        simulated: whether the galaxy is simulated, bool, shape (N,).
+        galaxy: a number for each galaxy, the same for all its examples; int64, shape (N,).
     """
 
     vectors: FingerprintVectors
@@ -58,7 +62,11 @@ class Examples:
         return len(self.split)
 
     def where(self, chosen: Booleans | Integers) -> Examples:
-        """The chosen ones."""
+        """The chosen examples.
+
+        Args:
+            chosen: whether each example is chosen, shape (N,), or the indices of the chosen ones.
+        """
         vectors = FingerprintVectors(self.vectors.values[chosen], self.vectors.mask[chosen])
         return Examples(
             vectors,
@@ -69,7 +77,11 @@ class Examples:
         )
 
     def with_values(self, values: Float32) -> Examples:
-        """The same with other values, where something was observed."""
+        """The same examples with other values.
+
+        Args:
+            values: the values, float32, shape (N, LENGTH).
+        """
         return replace(self, vectors=FingerprintVectors(values, self.vectors.mask))
 
     @property
@@ -91,7 +103,12 @@ class Examples:
 
 
 def simulated_examples(galaxies: int, seed: int) -> Examples:
-    """One example of each simulated galaxy, from all its observations."""
+    """Make one example of each simulated galaxy, from all its observations.
+
+    Args:
+        galaxies: the number of galaxies.
+        seed: the seed of the simulation.
+    """
     observations: dict[int, list[Observation]] = defaultdict(list)
     for observation in simulate(galaxies, seed):
         observations[galaxy_number(observation.observation_id)].append(observation)
@@ -100,14 +117,18 @@ def simulated_examples(galaxies: int, seed: int) -> Examples:
 
 
 def real_examples(folder: Path, seed: int) -> Examples:
-    """Examples of the galaxies in published tables: complete, and with part of their observations.
+    """Make examples of the galaxies in published tables, complete and with part of their data.
+
+    Args:
+        folder: the folder of the tables.
+        seed: the seed of which observations are left out.
 
     Raises:
         FileNotFoundError: a table is missing.
     """
     named = []
     for galaxy in read_catalogues(folder):
-        # A generator of its own: no galaxy's examples hang on how many another one has.
+        # It has its own generator, so that a galaxy's examples do not depend on the others'.
         random = np.random.default_rng([seed, name_hash(galaxy.name)])
         variants = TRAINING_VARIANTS if split_of(galaxy.name) == TRAIN else PARTIAL_VARIANTS
         named.append((galaxy.name, galaxy.observations))
@@ -116,13 +137,20 @@ def real_examples(folder: Path, seed: int) -> Examples:
 
 
 def corrupted(examples: Examples, random: np.random.Generator) -> tuple[Examples, Integers]:
-    """Examples made wrong in ways that happen, and how: an index into CORRUPTIONS; shape (N,).
+    """Corrupt examples in ways that happen.
 
     * chimera: above some frequency the fluxes are those of another galaxy, as after a wrong
       association;
     * scaled: one to four neighbouring intervals are too bright or too faint by 0.5 to 1.5 dex, as
       after a mistaken unit;
     * wrong redshift: the redshift posterior is that of another galaxy.
+
+    Args:
+        examples: N examples.
+        random: the generator of random numbers.
+
+    Returns:
+        The corrupted examples, and the index into CORRUPTIONS of each, int64, shape (N,).
     """
     count = len(examples)
     kind = random.integers(len(CORRUPTIONS), size=count)
@@ -148,14 +176,18 @@ def corrupted(examples: Examples, random: np.random.Generator) -> tuple[Examples
 
 
 def exchanged(examples: Examples, random: np.random.Generator) -> Examples:
-    """Examples in which two fluxes of each galaxy have changed places, as in a mistaken column.
+    """Exchange two fluxes of each galaxy, as a mistaken column does.
 
-    No critic is taught this corruption: it shows what one makes of errors it has never met. Where
-    there is a single flux, nothing changes.
+    No critic is trained on this corruption: it shows how a critic judges errors that it has never
+    met. A galaxy with a single flux stays as it is.
+
+    Args:
+        examples: the examples.
+        random: the generator of random numbers.
     """
     values = examples.vectors.values.copy()
     seen = examples.vectors.mask[:, vector.BROADBAND] > 0
-    # Those seen, in random order, come first.
+    # Observed fluxes come first, in random order.
     order = np.argsort(np.where(seen, random.random(seen.shape), 2.0), axis=1)
     enough = np.flatnonzero(seen.sum(axis=1) > 1)
     first, second = order[enough, 0], order[enough, 1]
@@ -164,13 +196,17 @@ def exchanged(examples: Examples, random: np.random.Generator) -> Examples:
 
 
 def balanced(examples: Examples) -> Examples:
-    """As many simulated as real examples, or all where there are only simulated ones."""
+    """Choose as many simulated as real examples, or all if there are only simulated ones.
+
+    Args:
+        examples: the examples.
+    """
     real = np.flatnonzero(~examples.simulated)
     simulated = np.flatnonzero(examples.simulated)
     if not len(real):
         return examples
     count = min(len(real), len(simulated))
-    # Evenly over each kind: tables stand one after the other.
+    # They are chosen evenly over each kind, because tables come one after the other.
     return examples.where(
         np.concatenate([kind[np.arange(count) * len(kind) // count] for kind in (real, simulated)])
     )
@@ -192,12 +228,12 @@ def _examples(named: Sequence[tuple[str, Iterable[Observation]]], simulated: boo
         np.full(len(named), simulated),
         np.array([name_hash(name) >> 1 for name, _ in named]),
     )
-    # With no flux at all, but a photometric redshift, there is nothing to judge.
+    # If there is no flux at all, but a photometric redshift, there is nothing to judge.
     return examples.where(examples.vectors.observed)
 
 
 def _some(observations: list[Observation], random: np.random.Generator) -> list[Observation]:
-    """Part of a galaxy's observations: some of the bands, and each redshift or not."""
+    """Choose part of a galaxy's observations: some of the bands, and some of the redshifts."""
     chosen = []
     for observation in observations:
         if observation.photometry is None:

@@ -1,4 +1,4 @@
-"""Run the exported critic and generator on onnxruntime, without torch."""
+"""Runs the exported critic and generator on onnxruntime, without torch."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _BATCH = 1024
 
 
 class ExportedNetworks:
-    """Critic and generator as they are served.
+    """The critic and the generator as they are served.
 
     Args:
-        folder: with critic.onnx and generator.onnx.
+        folder: the folder with critic.onnx and generator.onnx.
 
     Raises:
-        FileNotFoundError: one is missing.
+        FileNotFoundError: one of the files is missing.
     """
 
     def __init__(self, folder: Path = WEIGHTS) -> None:
@@ -44,7 +44,11 @@ class ExportedNetworks:
         )
 
     def outputs(self, examples: Examples) -> Floats:
-        """The critic's outputs, float64, shape (N,)."""
+        """The critic's outputs for N examples, float64, shape (N,).
+
+        Args:
+            examples: the examples.
+        """
         inputs = {
             "values": examples.vectors.values,
             "mask": examples.vectors.mask,
@@ -53,12 +57,16 @@ class ExportedNetworks:
         return np.asarray(_run(self._critic, inputs)[:, 0], np.float64)
 
     def generated(self, examples: Examples, seed: int, together: int | None = None) -> Examples:
-        """One draw for the mask and condition of each example.
+        """Draw once for the mask and condition of each example.
 
         Args:
-            examples: with the masks and conditions.
-            seed: of the noise.
-            together: after so many examples the noise begins anew; None for never.
+            examples: the examples.
+            seed: the seed of the noise.
+            together: the number of examples after which the same noise is used again; None for
+                never.
+
+        Returns:
+            The same examples with drawn values.
         """
         random = np.random.default_rng(seed)
         size = (together or len(examples), self._noise)

@@ -1,4 +1,4 @@
-"""Measure how well a calibrated critic tells genuine fingerprints from others."""
+"""Measures how well a calibrated critic tells genuine fingerprints from others."""
 
 from __future__ import annotations
 
@@ -19,14 +19,20 @@ from mmbroker.processors.scoring.calibration import Calibration
 from mmbroker.schemas.events import Floats
 
 PASSING = 0.9
-"""Share of genuine fingerprints that the second threshold lets pass."""
+"""The share of genuine fingerprints that the second threshold lets pass."""
 
 Figure = tuple[float, float, float]
-"""Value, and the ends of its 95 % interval."""
+"""A value, and the ends of its 95 % interval."""
 
 
 def not_genuine(networks: ExportedNetworks, examples: Examples, seed: int) -> dict[str, Examples]:
-    """Fingerprints that are not genuine, by kind, made from the examples."""
+    """Make fingerprints that are not genuine from examples, by kind.
+
+    Args:
+        networks: the critic and the generator.
+        examples: genuine examples.
+        seed: the seed of draws and corruptions.
+    """
     random = np.random.default_rng(seed)
     wrong, kind = corrupted(examples, random)
     return {
@@ -38,17 +44,31 @@ def not_genuine(networks: ExportedNetworks, examples: Examples, seed: int) -> di
 
 
 def mixture(networks: ExportedNetworks, examples: Examples, seed: int) -> Floats:
-    """Outputs for as many that are generated or corrupted, alternately."""
+    """The critic's outputs for fingerprints that are generated or corrupted, alternately.
+
+    Args:
+        networks: the critic and the generator.
+        examples: N examples whose masks and conditions are used.
+        seed: the seed of draws and corruptions.
+
+    Returns:
+        float64, shape (N,).
+    """
     generated = networks.outputs(networks.generated(examples, seed))
     wrong = networks.outputs(corrupted(examples, np.random.default_rng(seed))[0])
     return np.where(np.arange(len(examples)) % 2, generated, wrong)
 
 
 def calibrate(networks: ExportedNetworks, examples: Examples, seed: int) -> Calibration:
-    """Calibrate on examples: of two fingerprints one is genuine.
+    """Calibrate the critic, supposing that one of two fingerprints is genuine.
 
-    What is not genuine is generated or corrupted, half of each. With real galaxies, they and
+    The others are generated or corrupted, half of each. If there are real galaxies, they and
     simulated ones count the same.
+
+    Args:
+        networks: the critic and the generator.
+        examples: genuine examples.
+        seed: the seed of draws and corruptions.
     """
     shown = balanced(examples)
     good, wrong = networks.outputs(shown), mixture(networks, shown, seed)
@@ -63,18 +83,20 @@ def measure(
     others: dict[str, Examples],
     seed: int = 1,
 ) -> dict[str, Any]:
-    """The metrics of the protocol on one group of genuine examples.
+    """Compute the metrics of the protocol on one group of genuine examples.
 
     Args:
         networks: the critic, and the generator for the calibration error.
         calibrated: its calibration.
         genuine: real examples, or simulated ones.
-        others: what is not genuine, by kind.
-        seed: of the draws for the calibration error.
+        others: fingerprints that are not genuine, by kind.
+        seed: the seed of the draws for the calibration error.
 
     Returns:
-        For each kind the area under the curve and the false-positive rates at a probability of one
-        half and at the output that PASSING of the genuine reach, each a Figure.
+        The number of ``examples`` and ``galaxies``, the share of ``genuine_called_genuine``, the
+        ``calibration_error``, and for each of ``kinds`` the area under the curve and the
+        false-positive rates at a probability of one half and at the output that PASSING of the
+        genuine reach. Shares, areas and rates are Figures.
     """
     good = networks.outputs(genuine)
     threshold = float(np.quantile(good, 1 - PASSING))
@@ -105,6 +127,11 @@ def measure(
 
 
 def figure(value: float, resampled: Floats) -> Figure:
-    """A value and the ends of its 95 % interval over resamples, to four digits."""
+    """A value and the ends of its 95 % interval over resamples, to four decimals.
+
+    Args:
+        value: the value.
+        resampled: its values in resamples, float64, shape (resamples,).
+    """
     low, high = interval(resampled)
     return round(value, 4), round(low, 4), round(high, 4)

@@ -1,4 +1,4 @@
-"""Define the generator and the critic over the fingerprint vector, in torch, for training only."""
+"""Defines the generator and the critic over the fingerprint vector, in torch, for training only."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from mmbroker.schemas.events import Floats
 
 LATENT = 32
 NOISE = LATENT + vector.LENGTH + vector.BROADBAND.stop
-"""Length of the generator's noise: what the galaxy is, the noise of each measurement, and the
+"""The length of the generator's noise: what the galaxy is, the noise of each measurement, and the
 chance of each flux to be detected."""
 
 KNOTS = 9
-"""Quantiles between which a flux is encoded."""
+"""The number of quantiles between which a flux is encoded."""
 
 NARROWEST = 0.3
-"""Least distance of two knots, in depths: finer steps would be steeper than the penalty lets be."""
+"""The least distance of two knots, in depths: finer steps are steeper than the penalty allows."""
 
 LEAST_TOGETHER = 30
-"""Fewest galaxies with both of two intervals for their correlation to be measured."""
+"""The fewest galaxies with both of two intervals for their correlation to be measured."""
 
 LEAST_EIGENVALUE = 0.02
-"""Of the correlation: no direction is narrower than this, as a share of the variance."""
+"""The least eigenvalue of the correlation: no direction has a smaller share of the variance."""
 
 NOT_DETECTED = 0.1
-"""Fluxes nearer to zero, in depths, are seen by the critic as not detected."""
+"""The critic sees fluxes nearer to zero than this, in depths, as not detected."""
 
 LEAK = 0.2
-"""Slope of the rectifiers below zero."""
+"""The slope of the rectifiers below zero."""
 
 LEAST_LOG_ODDS = -2.0
-"""Least log odds of a flux to be detected: none is shut off for good."""
+"""The least log odds of a flux to be detected, so that none is shut off for good."""
 
 _TEMPERATURE = 0.5
 _INTERVALS = vector.BROADBAND.stop
@@ -48,13 +48,15 @@ _WINDOW_SIZES = np.bincount(vector.WINDOW_OF_ELEMENT, minlength=vector.WINDOWS).
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Normalisation:
-    """Mean and scatter of each element of the vectors, over where it was observed.
+    """Statistics of the vectors of the training data, over where they were observed.
 
     Attributes:
-        mean, scatter: shape (LENGTH,).
-        knots: ascending values of each broadband interval between which as many galaxies lie,
-            at least NARROWEST apart; shape (intervals, KNOTS).
-        correlation: of the broadband intervals, positive definite; shape (intervals, intervals).
+        mean: the mean of each element, float64, shape (LENGTH,).
+        scatter: the standard deviation of each element, at least 0.1, float64, shape (LENGTH,).
+        knots: quantiles of each broadband interval, ascending, at least NARROWEST apart; float64,
+            shape (intervals, KNOTS).
+        correlation: the correlation matrix of the broadband intervals, positive definite; float64,
+            shape (intervals, intervals).
     """
 
     mean: Floats
@@ -66,11 +68,11 @@ class Normalisation:
     def of(
         cls, vectors: vector.FingerprintVectors, correlated: vector.FingerprintVectors | None = None
     ) -> Normalisation:
-        """Measure it on training data; elements never observed get 0 and 1.
+        """Measure the statistics on training data; elements that were never observed have mean 0.
 
         Args:
-            vectors: of the training data.
-            correlated: those to measure the correlation on; all where nothing is said.
+            vectors: the vectors of the training data.
+            correlated: the vectors to measure the correlation on; ``vectors`` by default.
         """
         count = vectors.mask.sum(axis=0).clip(1.0)
         mean = (vectors.values * vectors.mask).sum(axis=0) / count
@@ -87,7 +89,7 @@ class Normalisation:
 
 
 def _correlation(vectors: vector.FingerprintVectors) -> Floats:
-    """Correlation of the broadband values, each pair over where both were observed."""
+    """The correlation of the broadband values, each pair over where both were observed."""
     seen = (vectors.mask[:, : vector.BROADBAND.stop] > 0).astype(float)
     values = vectors.values[:, : vector.BROADBAND.stop] * seen
     values = (values - values.sum(axis=0) / seen.sum(axis=0).clip(1.0)) * seen
@@ -96,7 +98,7 @@ def _correlation(vectors: vector.FingerprintVectors) -> Floats:
     scatter = np.sqrt(np.diag(covariance)).clip(1e-6)
     correlation = np.where(together >= LEAST_TOGETHER, covariance / np.outer(scatter, scatter), 0.0)
     np.fill_diagonal(correlation, 1.0)
-    # Pairs measured on different galaxies need not fit together.
+    # Correlations that are measured on different galaxies may not make a positive matrix.
     eigenvalues, axes = np.linalg.eigh(correlation)
     positive = (axes * eigenvalues.clip(LEAST_EIGENVALUE)) @ axes.T
     size = np.sqrt(np.diag(positive))
@@ -104,18 +106,18 @@ def _correlation(vectors: vector.FingerprintVectors) -> Floats:
 
 
 class Critic(nn.Module):
-    """How much a vector looks like a real galaxy: a number on no particular scale.
+    """Judges how much a vector looks like a real galaxy, by a number on no particular scale.
 
-    Fluxes go in as they are and encoded piecewise linearly between quantiles (Gorishniy et al.
-    2022, arXiv:2203.05556), without which a network sees less in tables than trees do. All of it
-    is piecewise linear, so that ``slope`` can be written out.
+    Fluxes go in as they are, and encoded piecewise linearly between quantiles (Gorishniy et al.
+    2022, arXiv:2203.05556): without these a network sees less in tables than trees do. The whole
+    network is piecewise linear, so that ``slope`` can be written out.
 
     Args:
-        normalisation: of the training data.
-        width: of its two layers.
+        normalisation: the statistics of the training data.
+        width: the width of its two layers.
 
     Attributes:
-        dropout: of its layers.
+        dropout: the dropout of its layers.
     """
 
     mean: Tensor
@@ -144,14 +146,18 @@ class Critic(nn.Module):
         condition: Tensor,
         absent: Tensor | None = None,
     ) -> Tensor:
-        """The output, shape (N, 1).
+        """Compute the output for N vectors.
 
         Args:
-            values: (N, LENGTH).
-            mask: (N, LENGTH).
-            condition: (N, REDSHIFT_CELLS).
-            absent: how far each flux is not detected, in [0, 1]: (N, intervals). By default what
-                ``not_detected`` says of the values; a generator gives its own, which has a slope.
+            values: the values, float32, shape (N, LENGTH).
+            mask: 1 where there is a value, else 0; float32, shape (N, LENGTH).
+            condition: the redshift conditions, float32, shape (N, REDSHIFT_CELLS).
+            absent: how far each flux is not detected, in [0, 1], float32, shape (N, intervals). By
+                default ``not_detected`` of the values; a generator gives its own, which has a
+                slope.
+
+        Returns:
+            float32, shape (N, 1).
         """
         if absent is None:
             absent = not_detected(values)
@@ -161,10 +167,14 @@ class Critic(nn.Module):
     def slope(
         self, values: Tensor, mask: Tensor, condition: Tensor, absent: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """How the output changes with each value, in its scatter, and with each ``absent``.
+        """The slope of the output, without dropout.
 
-        Shapes (N, LENGTH) and (N, intervals). Without dropout. What automatic differentiation would
-        give, in a fraction of the time where the slope itself has to be differentiated.
+        It is what automatic differentiation would give, in a fraction of the time if the slope
+        itself has to be differentiated. The arguments are those of ``forward``.
+
+        Returns:
+            The slope in each value, in units of its scatter, float32, shape (N, LENGTH), and in
+            each ``absent``, float32, shape (N, intervals).
         """
         _, spectrum, first, second = self._layers(values, mask, condition, absent, dropped=False)
         back = (self.last.weight * _leak(second)) @ self.second.weight
@@ -179,16 +189,16 @@ class Critic(nn.Module):
         return torch.cat([broadband, rest], dim=1) * mask, of_absent * mask[:, :_INTERVALS]
 
     def steepness(self, values: Tensor, mask: Tensor, condition: Tensor, absent: Tensor) -> Tensor:
-        """Norm of the slope: (N,).
+        """The norm of the slope, float32, shape (N,).
 
         Fluxes are measured by their correlation (Mahalanobis 1936): a step across a narrow relation
-        between two bands counts as much as one along it that is as improbable. From detected to
-        not detected is a step of one.
+        between two bands counts as much as a step along it that is as improbable. From detected to
+        not detected is a step of one. The arguments are those of ``forward``.
         """
         slope, of_absent = self.slope(values, mask, condition, absent)
         square = (slope[:, :_INTERVALS] @ self.root).square().sum(dim=1)
         square = square + of_absent.square().sum(dim=1)
-        # A root has no slope at zero.
+        # The small number keeps the slope of the root finite at zero.
         return (square + slope[:, _INTERVALS:].square().sum(dim=1) + 1e-12).sqrt()
 
     def _layers(
@@ -213,7 +223,12 @@ class Critic(nn.Module):
 
 
 class Generator(nn.Module):
-    """Draws vectors for a mask and a condition."""
+    """Draws vectors for a mask and a condition.
+
+    Args:
+        normalisation: the statistics of the training data.
+        width: the width of its two layers.
+    """
 
     mean: Tensor
     scatter: Tensor
@@ -238,14 +253,23 @@ class Generator(nn.Module):
         )
 
     def forward(self, noise: Tensor, mask: Tensor, condition: Tensor) -> Tensor:
-        """Values (N, LENGTH), 0 where the mask is, for noise (N, NOISE)."""
+        """Draw the values of N vectors.
+
+        Args:
+            noise: normal random numbers, float32, shape (N, NOISE).
+            mask: 1 where there is a value, else 0; float32, shape (N, LENGTH).
+            condition: the redshift conditions, float32, shape (N, REDSHIFT_CELLS).
+
+        Returns:
+            float32, shape (N, LENGTH); 0 where the mask is 0.
+        """
         return self.drawn(noise, mask, condition)[0]
 
     def drawn(self, noise: Tensor, mask: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        """Values, and how far each flux is not detected, (N, intervals), with its slope.
+        """Draw values as ``forward`` does, and say how far each flux is not detected.
 
-        The latter is ``not_detected`` of the values, whose peak is too narrow to learn from: it
-        changes as the chance of a flux to be detected does instead.
+        The latter is ``not_detected`` of the values, float32, shape (N, intervals). Its peak is too
+        narrow to learn from; so its slope is that of the chance of a flux to be detected.
         """
         galaxy, measurement, chance = noise.split([LATENT, vector.LENGTH, _INTERVALS], dim=1)
         observed = self.observed(mask[:, _INTERVALS:])
@@ -269,16 +293,22 @@ class Generator(nn.Module):
 
 
 def not_detected(values: Tensor) -> Tensor:
-    """1 for a flux of zero, falling to 0 at NOT_DETECTED: (N, intervals) for values (N, LENGTH)."""
+    """How far each flux is not detected: 1 for a flux of zero, falling to 0 at NOT_DETECTED.
+
+    Args:
+        values: the values, float32, shape (N, LENGTH).
+
+    Returns:
+        float32, shape (N, intervals).
+    """
     return nn.functional.relu(1 - values[:, :_INTERVALS].abs() / NOT_DETECTED)
 
 
 def _gate(log_odds: Tensor, chance: Tensor) -> Tensor:
-    """1 with a probability of given log odds and 0 otherwise, for normal random numbers."""
+    """Draw 1 with a probability of given log odds, else 0, from normal random numbers."""
     # From normal to logistic: the difference is at most 0.02 in probability.
     soft = torch.sigmoid((log_odds.clamp(min=LEAST_LOG_ODDS) + 1.702 * chance) / _TEMPERATURE)
-    # A step has no slope; the slope of a smooth one stands for it (Jang et al. 2017,
-    # arXiv:1611.01144).
+    # A step has no slope; it gets the slope of a smooth one (Jang et al. 2017, arXiv:1611.01144).
     return (soft > 0.5).to(soft.dtype) + (soft - soft.detach())
 
 
@@ -292,7 +322,7 @@ def _tensor(array: Floats) -> Tensor:
 
 
 def _leak(before: Tensor) -> Tensor:
-    """Slope of the rectifier at what goes into it."""
+    """The slope of the rectifier at its input."""
     return torch.where(before > 0, 1.0, LEAK)
 
 

@@ -1,4 +1,4 @@
-"""State the recipes by which the critic and its generator are trained."""
+"""States the recipes by which the critic and its generator are trained."""
 
 from __future__ import annotations
 
@@ -7,33 +7,34 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How to train.
+    """How critic and generator are trained.
 
     Attributes:
-        galaxies: simulated galaxies.
+        galaxies: the number of simulated galaxies.
         simulated_epochs: passes over the simulated galaxies of the training split.
-        real_epochs: passes over the real ones, each time another example of each.
-        simulated_share: of each batch in these passes.
-        frozen_epochs: further passes in which the generator stays as it is and the critic comes as
+        real_epochs: passes over the real galaxies, each time with another example of each.
+        simulated_share: the share of simulated galaxies in the batches of these passes.
+        frozen_epochs: further passes, in which the generator stays as it is and the critic gets as
             near to its optimum as it can.
-        further_epochs: more of these, the rate begun anew.
-        measured_every: epochs between two measurements on the validation split.
-        checkpoint_every: epochs between two checkpoints.
-        seed: of everything random.
-        batch: examples a step.
-        critic_steps: steps of the critic for one of the generator.
-        gradient_penalty: weight of the penalty.
-        ranking_weight: weight of ranking genuine ones above corrupted ones; small, so that the
-            distance goes on leading the generator.
-        learning_rate: of Adam, for both networks; it falls to 0.
-        averaging: of the generator's weights over its steps, by which the average decays.
-        past_generators: earlier ones kept, by which the critic alone is not fooled either.
-        frozen_learning_rate: of Adam for the critic alone; it falls to 0.
-        weight_decay: of the critic alone.
-        dropout: of the critic alone.
-        adversarial_dropout: of the critic against its generator.
-        hidden: largest share of a fingerprint's fluxes that the critic is not shown, genuine and
-            drawn alike; from none to as many, each time others.
+        further_epochs: more of these, which begin again with the highest learning rate.
+        measured_every: the epochs between two measurements on the validation split.
+        checkpoint_every: the epochs between two checkpoints.
+        seed: the seed of everything random.
+        batch: the number of examples in a step.
+        critic_steps: the steps of the critic for one of the generator.
+        gradient_penalty: the weight of the gradient penalty.
+        ranking_weight: the weight of ranking genuine examples above corrupted ones; it is small, so
+            that the distance still leads the generator.
+        learning_rate: the learning rate of Adam for both networks; it falls to 0.
+        averaging: the factor by which the average of the generator's weights decays in a step.
+        past_generators: the number of earlier generators that are kept, so that the critic that is
+            trained alone learns to recognise them too.
+        frozen_learning_rate: the learning rate of AdamW for the critic alone; it falls to 0.
+        weight_decay: the weight decay of the critic alone.
+        dropout: the dropout of the critic alone.
+        adversarial_dropout: the dropout of the critic against its generator.
+        hidden: the largest share of a fingerprint's fluxes that are hidden from the critic. The
+            share is drawn for each fingerprint, from none to this.
     """
 
     galaxies: int = 12_000
@@ -60,12 +61,12 @@ class Recipe:
 
     @property
     def adversarial_epochs(self) -> int:
-        """Epochs of both networks."""
+        """The number of epochs in which both networks are trained."""
         return self.simulated_epochs + self.real_epochs
 
     @property
     def epochs(self) -> int:
-        """All epochs."""
+        """The number of all epochs."""
         return self.adversarial_epochs + self.frozen_epochs + self.further_epochs
 
 

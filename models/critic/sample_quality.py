@@ -1,7 +1,7 @@
-"""Measure how much generated fingerprints resemble real ones, and whether they are copies.
+"""Measures how much generated fingerprints resemble real ones, and whether they are copies.
 
-Drawn examples stand beside the genuine ones whose masks and conditions they were drawn for, in the
-same order. Of the vector only the broadband fluxes are compared.
+Drawn examples are in the same order as the genuine ones whose masks and conditions they have. Only
+the broadband fluxes of the vectors are compared.
 """
 
 from __future__ import annotations
@@ -19,31 +19,47 @@ from mmbroker.processors.relations import SPEED_OF_LIGHT_KM_S
 from mmbroker.schemas.events import Floats
 
 LEAST_SEEN = 50
-"""Fewest galaxies with a flux, or with both of a pair, for it to be compared."""
+"""The fewest galaxies with a flux, or with both of a pair, for it to be compared."""
 
 PRECISION = 1e-3
-"""Fluxes are compared to this share of the depth: tables write zero as anything below."""
+"""Fluxes are rounded to this share of the depth, because tables write zero as anything below."""
 
 LEAST_COMMON = 4
-"""Fewest fluxes in common of two galaxies that are called near; and at least half of one's own."""
+"""The fewest fluxes in common of two galaxies that are compared."""
 
 _CELL_CENTRES = np.log1p(vector.REDSHIFT_EDGES)[:-1] + np.diff(np.log1p(vector.REDSHIFT_EDGES)) / 2
 
 
 def fluxes(examples: Examples) -> Floats:
-    """Scaled broadband fluxes, NaN where nothing was observed; shape (N, intervals)."""
+    """The scaled broadband fluxes of N examples.
+
+    Args:
+        examples: the examples.
+
+    Returns:
+        float64, shape (N, intervals), NaN where nothing was observed.
+    """
     seen = examples.vectors.mask[:, vector.BROADBAND] > 0
     values = np.asarray(examples.vectors.values[:, vector.BROADBAND], np.float64)
     return np.where(seen, np.round(values / PRECISION) * PRECISION, np.nan)
 
 
 def mean_redshift(examples: Examples) -> Floats:
-    """Mean ln(1 + z) of the conditions; shape (N,)."""
+    """The mean ln(1 + z) of the conditions of N examples, float64, shape (N,).
+
+    Args:
+        examples: the examples.
+    """
     return np.asarray(examples.condition**2 @ _CELL_CENTRES, np.float64)
 
 
 def marginal_distances(genuine: Examples, drawn: Examples) -> dict[int, float]:
-    """Kolmogorov–Smirnov distance in each interval seen often enough."""
+    """The Kolmogorov–Smirnov distance in each interval that is observed often enough.
+
+    Args:
+        genuine: genuine examples.
+        drawn: draws for them.
+    """
     first, second = fluxes(genuine), fluxes(drawn)
     distances = {}
     for interval in range(first.shape[1]):
@@ -55,9 +71,12 @@ def marginal_distances(genuine: Examples, drawn: Examples) -> dict[int, float]:
 
 
 def rank_correlations(examples: Examples) -> dict[tuple[int, int], float]:
-    """Spearman's ρ of each pair of intervals seen together often enough.
+    """Spearman's ρ of each pair of intervals that are observed together often enough.
 
-    The interval after the last stands for the mean redshift of the condition.
+    The interval after the last is the mean redshift of the condition.
+
+    Args:
+        examples: the examples.
     """
     columns = np.column_stack([fluxes(examples), mean_redshift(examples)])
     seen = np.isfinite(columns)
@@ -74,22 +93,37 @@ def rank_correlations(examples: Examples) -> dict[tuple[int, int], float]:
 
 
 def marginals(genuine: Examples, drawn: Examples) -> float:
-    """Mean Kolmogorov–Smirnov distance."""
+    """The mean Kolmogorov–Smirnov distance over the intervals.
+
+    Args:
+        genuine: genuine examples.
+        drawn: draws for them.
+    """
     return float(np.mean(list(marginal_distances(genuine, drawn).values()) or [np.nan]))
 
 
 def correlations(genuine: Examples, drawn: Examples) -> float:
-    """Mean |Δρ|."""
+    """The mean |Δρ| over the pairs of intervals, with Spearman's ρ.
+
+    Args:
+        genuine: genuine examples.
+        drawn: draws for them.
+    """
     first, second = rank_correlations(genuine), rank_correlations(drawn)
     return float(np.mean([abs(first[pair] - second[pair]) for pair in first] or [np.nan]))
 
 
 def spreads(genuine: Examples, drawn: Examples) -> list[dict[str, float | list[float]]]:
-    """Of each interval seen often enough how genuine and drawn fluxes are spread.
+    """Describe how genuine and drawn fluxes are spread in each interval observed often enough.
+
+    Args:
+        genuine: genuine examples.
+        drawn: draws for them.
 
     Returns:
-        Wavelength in µm as ``um``; standard deviation of the scaled fluxes as ``scatter`` and share
-        of those that are zero as ``not detected``, each of the genuine and of the drawn.
+        For each interval the wavelength in µm (``um``), the standard deviation of the scaled fluxes
+        (``scatter``) and the share of those that are not positive (``not detected``). The last two
+        are given for genuine and for drawn ones.
     """
     both = [fluxes(each) for each in (genuine, drawn)]
     found: list[dict[str, float | list[float]]] = []
@@ -114,9 +148,20 @@ def under_exchange(
     exchanges: int = 100,
     seed: int = 0,
 ) -> Floats:
-    """What a measure shows between two samples of one distribution; shape (exchanges,).
+    """Compute a measure between samples of one distribution.
 
-    Each galaxy and its draw change places with a chance of one half.
+    The samples are made from both: each galaxy and its draw change places with a chance of one
+    half.
+
+    Args:
+        measure: the measure, such as ``marginals``.
+        genuine: genuine examples.
+        drawn: draws for them.
+        exchanges: the number of samples.
+        seed: the seed of the exchanges.
+
+    Returns:
+        The measure of each sample, float64, shape (exchanges,).
     """
     random = np.random.default_rng(seed)
     first, second = genuine.vectors.values, drawn.vectors.values
@@ -133,14 +178,30 @@ def under_exchange(
 
 
 def features(examples: Examples) -> Floats:
-    """What a tree ensemble is told: fluxes, the condition, its mean redshift."""
+    """The features that trees read: fluxes, the condition, its mean redshift.
+
+    Args:
+        examples: N examples.
+
+    Returns:
+        float64, shape (N, intervals + REDSHIFT_CELLS + 1), NaN where nothing was observed.
+    """
     return np.column_stack([fluxes(examples), examples.condition, mean_redshift(examples)])
 
 
 def trees(genuine: Examples, other: Examples, rounds: int = 300) -> Callable[[Examples], Floats]:
-    """Gradient-boosted trees that tell genuine examples from others: examples to log odds."""
+    """Train gradient-boosted trees that tell genuine examples from others.
+
+    Args:
+        genuine: genuine examples.
+        other: examples that are not genuine.
+        rounds: the number of trees.
+
+    Returns:
+        A function from N examples to the log odds that they are genuine, float64, shape (N,).
+    """
     table = np.concatenate([features(genuine), features(other)])
-    # Intervals never seen cannot be split at; a constant can be.
+    # Trees cannot split at columns that were never observed; at a constant they can.
     known = np.isfinite(table).sum(axis=0) > 1
     label = np.concatenate([np.ones(len(genuine)), np.zeros(len(other))])
     forest = HistGradientBoostingClassifier(
@@ -157,12 +218,15 @@ def trees(genuine: Examples, other: Examples, rounds: int = 300) -> Callable[[Ex
 def two_sample_scores(
     learnt: tuple[Examples, Examples], unseen: tuple[Examples, Examples], rounds: int = 300
 ) -> tuple[Floats, Floats]:
-    """Classifier two-sample test: log odds of unseen genuine ones, and of unseen draws.
+    """Do the classifier two-sample test.
 
     Args:
         learnt: genuine examples and draws to train the classifier on.
-        unseen: the same of other galaxies.
-        rounds: trees in the ensemble.
+        unseen: genuine examples and draws of other galaxies.
+        rounds: the number of trees.
+
+    Returns:
+        The log odds of the unseen genuine examples and of the unseen draws, float64.
     """
     score = trees(*learnt, rounds)
     return score(unseen[0]), score(unseen[1])
@@ -171,15 +235,23 @@ def two_sample_scores(
 def two_sample_area(
     learnt: tuple[Examples, Examples], unseen: tuple[Examples, Examples], rounds: int = 300
 ) -> float:
-    """Area under the curve of ``two_sample_scores``, with the same arguments."""
+    """The area under the curve of ``two_sample_scores``, which has the same arguments."""
     return area_under_curve(*two_sample_scores(learnt, unseen, rounds))
 
 
 def nearest_distance(examples: Examples, known: Examples) -> Floats:
-    """Distance of each example to the nearest of known galaxies; NaN where none is comparable.
+    """The distance of each example from the nearest known galaxy.
 
-    Root mean square of the difference of fluxes in units of their scatter among the known ones,
-    over the intervals seen in both: at least LEAST_COMMON, and half of the example's own.
+    It is the root mean square of the differences of fluxes, in units of their scatter among the
+    known galaxies. It is taken over the intervals observed in both: these must be at least
+    LEAST_COMMON, and half of the example's own.
+
+    Args:
+        examples: N examples.
+        known: the known galaxies.
+
+    Returns:
+        float64, shape (N,), NaN where no galaxy is comparable.
     """
     reference, asked = fluxes(known), fluxes(examples)
     seen_known, seen_asked = np.isfinite(reference), np.isfinite(asked)
@@ -200,9 +272,15 @@ def nearest_distance(examples: Examples, known: Examples) -> Floats:
 
 
 def hot_deck(examples: Examples, known: Examples, random: np.random.Generator) -> Examples:
-    """Draws that copy the fluxes of the known galaxy whose mask and condition are nearest.
+    """Draw by copying the fluxes of the known galaxy with the nearest mask and condition.
 
-    A galaxy is no copy of itself. What the other one lacks is drawn from the marginals.
+    A galaxy is not copied to itself. Fluxes that the other galaxy lacks are drawn from the
+    marginals.
+
+    Args:
+        examples: the examples whose masks and conditions are used.
+        known: the known galaxies.
+        random: the generator of random numbers.
     """
     filled = from_marginals(examples, known, random)
     mask, known_mask = (each.vectors.mask[:, vector.BROADBAND] for each in (examples, known))
@@ -215,7 +293,13 @@ def hot_deck(examples: Examples, known: Examples, random: np.random.Generator) -
 
 
 def from_marginals(examples: Examples, known: Examples, random: np.random.Generator) -> Examples:
-    """Draws whose elements are each copied from a known galaxy chosen at random."""
+    """Draw by copying each element from a known galaxy chosen at random.
+
+    Args:
+        examples: the examples whose masks and conditions are used.
+        known: the known galaxies.
+        random: the generator of random numbers.
+    """
     values = np.zeros_like(examples.vectors.values)
     for element in np.flatnonzero(examples.vectors.mask.any(axis=0)):
         seen = known.vectors.mask[:, element] > 0

@@ -1,13 +1,13 @@
-"""Train the conditional WGAN-GP on fingerprints, calibrate its critic, and write what it is.
+"""Trains the conditional WGAN-GP on fingerprints, calibrates its critic, and writes the cards.
 
     python -m mmbroker.models.critic.train --data FOLDER --recipe full --checkpoint critic.pt
 
 The critic learns to tell genuine fingerprints from generated ones (Wasserstein loss with gradient
 penalty, Gulrajani et al. 2017, arXiv:1704.00028) and from corrupted ones (negative data
-augmentation, Sinha et al., ICLR 2021): first on simulated galaxies, then on real ones
-with simulated ones beside them. Without real tables it is trained on simulated galaxies alone, and
-its card says so. With a checkpoint it can be stopped at any time and goes on where it was. Needs
-torch, onnx, onnxruntime and scikit-learn.
+augmentation, Sinha et al., ICLR 2021). It learns first from simulated galaxies, then from real ones
+with simulated ones beside them. Without real tables it learns from simulated galaxies alone, and
+its card says so. With a checkpoint, training can be stopped at any time and goes on from there.
+Needs torch, onnx, onnxruntime and scikit-learn.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ VERSION = 2
 CURVES = "critic_curves.json"
 SPLITS = ("train", "validation", "test")
 SEED = 1
-"""Of what is drawn to measure on."""
+"""The seed of the draws and corruptions on which the critic is measured."""
 
 
 def export(trainer: Trainer, folder: Path, examples: Examples) -> dict[str, str]:
     """Write critic.onnx and generator.onnx, check them against torch, and return their SHA-256.
 
     Args:
-        trainer: with the networks.
-        folder: to write to.
-        examples: to check the networks on.
+        trainer: the trained networks.
+        folder: the folder to write to; made if it is missing.
+        examples: examples on which the files are checked.
 
     Raises:
         RuntimeError: a network in ONNX differs from the one in torch.
@@ -73,7 +73,18 @@ def write_card(
     hashes: dict[str, str],
     open_test: bool,
 ) -> dict[str, Any]:
-    """Calibrate, and write critic_calibration.json and critic.json, the card, which is returned."""
+    """Calibrate the critic, and write critic_calibration.json and the card critic.json.
+
+    Args:
+        folder: the folder with the networks, to which the files are written.
+        recipe: how they were trained.
+        genuine: examples of all splits.
+        hashes: the SHA-256 of both networks.
+        open_test: whether to measure on the test split as well.
+
+    Returns:
+        The card.
+    """
     networks = ExportedNetworks(folder)
     calibrated = calibrate(networks, genuine.where(genuine.split == VALIDATION), recipe.seed)
     has_real = not genuine.simulated.all()
@@ -122,7 +133,13 @@ def write_card(
 
 
 def write_generator_card(folder: Path, critic: dict[str, Any], sha256: str) -> None:
-    """Write generator.json, the card of the network that was trained with a critic."""
+    """Write generator.json, the card of the network that was trained with a critic.
+
+    Args:
+        folder: the folder to write to.
+        critic: the card of the critic.
+        sha256: the SHA-256 of the generator.
+    """
     card = {
         "name": "generator",
         "version": critic["version"],
@@ -142,7 +159,12 @@ def write_generator_card(folder: Path, critic: dict[str, Any], sha256: str) -> N
 
 
 def write_curves(history: list[dict[str, float]], folder: Path) -> None:
-    """Write what was measured after each epoch, rounded, to critic_curves.json."""
+    """Write the measurements of each epoch, rounded, to critic_curves.json.
+
+    Args:
+        history: the measurements.
+        folder: the folder to write to.
+    """
     rows = [{key: round(value, 4) for key, value in row.items()} for row in history]
     (folder / CURVES).write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n")
 
@@ -160,14 +182,15 @@ def train(
 
     Args:
         recipe: how to train.
-        data: folder of the real tables, if there are any.
-        folder: to write to.
-        checkpoint: file to go on from, and to keep the state in.
+        data: the folder of the published tables; None to train on simulated galaxies alone.
+        folder: the folder to write to.
+        checkpoint: the file in which the state is kept, and from which training goes on if it
+            exists.
         open_test: whether to measure on the test split as well.
-        at_most: epochs to train now.
+        at_most: the most epochs to train now; None for all.
 
     Returns:
-        The card, or nothing where epochs are left.
+        The card; None if epochs are left.
     """
     torch.set_num_threads(1)
     genuine = simulated_examples(recipe.galaxies, recipe.seed)
@@ -185,7 +208,7 @@ def train(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m mmbroker.models.critic.train",
         description=__doc__,

@@ -1,1 +1,1 @@
-"""Recover the lines of a galaxy that were not measured from those that were: fit and judgement."""
+"""Recovers the lines of a galaxy that were not measured from those that were; fits and judges."""

@@ -1,4 +1,4 @@
-"""Predict lines by simpler means: constant ratios, linear regressions, infrared luminosity."""
+"""Predicts lines by simpler means: constant ratios, linear regressions, infrared luminosity."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ class Masked:
     """M lines, each masked in its galaxy.
 
     Attributes:
-        sample: a row for each, without the masked line.
-        galaxy: index of the galaxy it is of, shape (M,).
-        line: index of the masked line in LINES, shape (M,).
-        truth: log10 L' that was measured, shape (M,).
-        truth_error: of it in dex, shape (M,).
+        sample: a row for each line, which is its galaxy without the masked line.
+        galaxy: the index of the galaxy in the original sample, int64, shape (M,).
+        line: the index of the masked line in LINES, int64, shape (M,).
+        truth: the measured log10 of L' in K km/s pc2, float64, shape (M,).
+        truth_error: its 1 sigma error in dex, float64, shape (M,).
     """
 
     sample: LineSample
@@ -61,7 +61,11 @@ class Masked:
         return len(self.line)
 
     def select(self, chosen: Integers) -> Masked:
-        """The chosen lines."""
+        """The chosen lines.
+
+        Args:
+            chosen: the indices of the chosen lines, int64, shape (m,).
+        """
         return Masked(
             self.sample.select(chosen),
             self.galaxy[chosen],
@@ -72,12 +76,16 @@ class Masked:
 
     @property
     def others(self) -> Integers:
-        """Number of lines measured besides, shape (M,)."""
+        """The number of other measured lines of the galaxy, int64, shape (M,)."""
         return np.asarray(self.sample.detected.sum(axis=1))
 
 
 def masked(sample: LineSample) -> Masked:
-    """Every measured line of a sample, masked in turn."""
+    """Mask each measured line of a sample in turn.
+
+    Args:
+        sample: the galaxies.
+    """
     galaxy, line = np.nonzero(sample.detected)
     rows = sample.select(galaxy)
     place = np.arange(len(line)), line
@@ -89,13 +97,17 @@ def masked(sample: LineSample) -> Masked:
 
 
 def _log_luminosity(sample: LineSample) -> Array:
-    """log10 L', NaN where not measured, shape (N, LINES)."""
+    """The log10 of L' in K km/s pc2, NaN where it was not measured, shape (N, LINES)."""
     measured = np.where(sample.detected, sample.flux, np.nan)
     return np.asarray(np.log10(measured) + log_luminosity_per_flux(sample.redshift))
 
 
 class Baselines:
-    """The baselines, fitted to a sample."""
+    """The baselines, fitted to a sample.
+
+    Args:
+        training: the sample; with an empty one, published numbers are used.
+    """
 
     def __init__(self, training: LineSample) -> None:
         self._value = _log_luminosity(training)
@@ -108,7 +120,15 @@ class Baselines:
         self._ratio = np.where(pairs >= _FEWEST_PAIRS, np.nanmedian(known, axis=0), published)
 
     def predictions(self, rows: Masked) -> dict[str, Array]:
-        """log10 L' of the masked lines by each baseline, NaN where it has nothing to go by."""
+        """Predict the masked lines by each baseline.
+
+        Args:
+            rows: M masked lines.
+
+        Returns:
+            The log10 of L' in K km/s pc2 by baseline, float64, shape (M,), NaN where a baseline has
+            no data to predict from.
+        """
         value = _log_luminosity(rows.sample)
         infrared, growth = _infrared(rows.sample), np.log1p(rows.sample.redshift)
         nearest = nearest_line(rows)
@@ -143,7 +163,14 @@ class Baselines:
 
 
 def nearest_line(rows: Masked) -> Integers:
-    """The measured line nearest in upper-level energy to the masked one, -1 without any."""
+    """The measured line that is nearest in upper-level energy to the masked one.
+
+    Args:
+        rows: M masked lines.
+
+    Returns:
+        The index in LINES, -1 if no other line was measured; int64, shape (M,).
+    """
     energy = np.log(upper_energy_k())
     apart = np.abs(energy - energy[rows.line][:, None])
     apart = np.where(rows.sample.detected, apart, np.inf)
@@ -151,9 +178,10 @@ def nearest_line(rows: Masked) -> Integers:
 
 
 def upper_energy_k() -> Array:
-    """Energy of the upper level of each line over k_B, in K, shape (LINES,).
+    """The energy of the upper level of each line over k_B, in K, float64, shape (LINES,).
 
-    The lines of the comb are the steps of three ladders: the energy is the sum of the photons'.
+    The lines of the comb are the steps of three ladders: the energy of a level is the sum of the
+    photons' energies up to it.
     """
     quantum = {name: PLANCK_OVER_BOLTZMANN_K_S * hz for name, hz in relations.LINES_HZ.items()}
     energies = []
@@ -176,7 +204,7 @@ def _infrared(sample: LineSample) -> Array:
 def _regression(
     target: Array, columns: tuple[Array, ...], given: tuple[float, ...], otherwise: float
 ) -> float:
-    """Least squares on the columns that are known of the galaxy, where enough others have them."""
+    """Predict by least squares on the columns known of the galaxy, if enough others have them."""
     chosen = [column for column, one in zip(columns, given, strict=True) if np.isfinite(one)]
     known = [one for one in given if np.isfinite(one)]
     while chosen:
@@ -185,6 +213,6 @@ def _regression(
         if both.sum() >= _FEWEST_PER_COEFFICIENT * table.shape[1]:
             fitted, *_ = np.linalg.lstsq(table[both], target[both], rcond=None)
             return float(fitted @ [1.0, *known])
-        # The redshift goes first, as the last column.
+        # The last column is left out first, which is the redshift.
         chosen, known = chosen[:-1], known[:-1]
     return otherwise

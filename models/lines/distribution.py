@@ -1,9 +1,10 @@
-"""Fit the joint distribution of line and infrared luminosities to galaxies that lack some.
+"""Fits the joint distribution of line and infrared luminosities to galaxies that lack some.
 
-A normal distribution with few parameters: lines share the luminosity of their galaxy, CO lines its
-excitation and, with their neighbours in energy, departures from a common shape; [CI] lines share
-their own departure. What is unobserved is integrated over, errors of measurement are part of the
-covariance, and the errors of the mean luminosities are kept for the prediction.
+It is a normal distribution with few parameters. All lines share the luminosity of their galaxy. CO
+lines share its excitation and, with their neighbours in energy, departures from a common shape.
+[CI] lines share a departure of their own. Unobserved luminosities are integrated over, errors of
+measurement are part of the covariance, and the errors of the mean luminosities are kept for the
+prediction.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ _UPPER = np.array(
     [float(name[3 : name.index("-")]) if name.startswith("CO") else 1.0 for name in QUANTITIES]
 )
 _ENERGY = np.where(_CO, np.log(_UPPER * (_UPPER + 1) / 2) / np.log(28.0), 0.0)
-"""ln of the energy of the upper level above that of CO(1-0), 1 for CO(7-6)."""
+"""The ln of the upper level's energy over that of CO(1-0), scaled to 1 for CO(7-6)."""
 
 _REFERENCE = 10.5
-"""log L' of CO(1-0) around which luminosities are expanded."""
+"""The log10 of L' of CO(1-0) around which luminosities are expanded."""
 
 PARAMETERS: dict[str, tuple[float, float]] = {
-    # ln of a scatter in dex, or a slope: expected, and how far from that it may well be.
+    # The ln of a scatter in dex, or a slope: the mean of its prior and the prior's width.
     "luminosity": (0.0, 1.0),
     "slope with luminosity, infrared": (1.1, 0.1),
     "slope with luminosity, excitation": (0.0, 0.05),
@@ -60,7 +61,7 @@ PARAMETERS: dict[str, tuple[float, float]] = {
     "[CI]": (np.log(0.07), 0.5),
     "[CII]": (np.log(0.3), 0.5),
     "infrared": (np.log(0.2), 0.5),
-    # ln of how much wider the scatter is at z = 2 and more than locally.
+    # The ln of the ratio of the scatter at z = 2 and more to the local one.
     "evolution of excitation": (0.0, 0.5),
     "evolution of hot gas": (0.0, 0.5),
     "evolution of neighbours": (0.0, 0.5),
@@ -68,8 +69,11 @@ PARAMETERS: dict[str, tuple[float, float]] = {
     "evolution of [CI], both": (0.0, 0.5),
     "evolution of [CI]": (0.0, 0.5),
 }
-"""Parameters of the covariance with their normal priors, which cross-validation was consulted on:
-wider ones give the infrared, [CI] and [CII] slopes that rest on a few galaxies."""
+"""The parameters of the covariance with their normal priors.
+
+The priors were chosen with cross-validation in view. With wider ones, the slopes of the infrared,
+[CI] and [CII] rest on a few galaxies.
+"""
 
 _NAMES = list(PARAMETERS)
 _EXPECTED = np.array([each[0] for each in PARAMETERS.values()])
@@ -78,12 +82,12 @@ _WIDTH = np.array([each[1] for each in PARAMETERS.values()])
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Table:
-    """N galaxies as logarithms; arrays of shape (N, QUANTITIES), NaN where not measured.
+    """The logarithms of N galaxies; float64 arrays, NaN where a quantity was not measured.
 
     Attributes:
-        value: log10 of luminosities.
-        error: in dex.
-        stage: ``evolution`` of each galaxy, shape (N,).
+        value: the log10 of L' in K km/s pc2 and of L_IR in Lsun, shape (N, QUANTITIES).
+        error: the 1 sigma errors in dex, shape (N, QUANTITIES).
+        stage: the ``evolution`` of each galaxy, shape (N,).
     """
 
     value: Array
@@ -92,7 +96,11 @@ class Table:
 
     @classmethod
     def of(cls, sample: LineSample) -> Table:
-        """The measured lines and infrared luminosities of a sample."""
+        """Make the table of the measured lines and infrared luminosities of a sample.
+
+        Args:
+            sample: the galaxies.
+        """
         lines = np.log10(np.where(sample.detected, sample.flux, np.nan))
         lines += log_luminosity_per_flux(sample.redshift)
         error = sample.total_error / np.where(sample.detected, sample.flux, np.nan) / np.log(10)
@@ -107,7 +115,14 @@ class Table:
 
 
 def covariance(theta: Array) -> Array:
-    """Covariance between galaxies, local and evolved, shape (2, QUANTITIES, QUANTITIES)."""
+    """The covariance between galaxies, local and evolved, in dex**2.
+
+    Args:
+        theta: the values of PARAMETERS, shape (PARAMETERS,).
+
+    Returns:
+        float64, shape (2, QUANTITIES, QUANTITIES).
+    """
     return np.stack([_covariance(theta, evolved) for evolved in (0.0, 1.0)])
 
 
@@ -143,7 +158,12 @@ def _covariance(theta: Array, evolved: float) -> Array:
 
 
 def mean_prior() -> tuple[Array, Array]:
-    """Prior of the mean and of its slope with evolution: expected (2 QUANTITIES,), covariance."""
+    """The normal prior of the mean luminosities and of their slopes with evolution.
+
+    Returns:
+        Its mean, float64, shape (2 QUANTITIES,), and its covariance, shape (2 QUANTITIES,
+        2 QUANTITIES): first the log10 of the luminosities at evolution 0, then the slopes in dex.
+    """
     ratio = np.log10([relations.LINE_RATIOS[name] for name in LINES])
     infrared = relations.CO_LUMINOSITY_SLOPE * _REFERENCE + relations.CO_LUMINOSITY_INTERCEPT
     mean = np.append(_REFERENCE + ratio, infrared)
@@ -156,14 +176,14 @@ def mean_prior() -> tuple[Array, Array]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Evidence:
-    """The ln of the marginal likelihood at some scatter.
+    """The marginal likelihood at given parameters.
 
     Attributes:
-        value: of it.
-        mean: of the coefficients of the mean luminosities, shape (2 QUANTITIES,).
-        spread: their covariance.
-        gradient: of the value by the local and the evolved covariance, shape (2, QUANTITIES,
-            QUANTITIES).
+        value: its ln, up to a constant.
+        mean: the coefficients of the mean luminosities, shape (2 QUANTITIES,).
+        spread: their covariance, shape (2 QUANTITIES, 2 QUANTITIES).
+        gradient: the gradient of the value by the local and the evolved covariance, shape (2,
+            QUANTITIES, QUANTITIES).
     """
 
     value: float
@@ -178,7 +198,7 @@ def _evidence(theta: Array, table: Table) -> _Evidence:
     local, evolved = covariance(theta)
     stage = table.stage[:, None, None]
     total = np.where(pair, (1 - stage) * local + stage * evolved, 0.0)
-    # What is not seen has unit variance, and nothing to do with the rest.
+    # A quantity that was not observed has unit variance, and no covariance with others.
     noise = np.where(seen, np.square(np.where(seen, table.error, 0.0)), 1.0)
     total[:, np.arange(_COUNT), np.arange(_COUNT)] += noise
     expected, prior = mean_prior()
@@ -206,10 +226,14 @@ def _evidence(theta: Array, table: Table) -> _Evidence:
 
 
 def fit(sample: LineSample) -> tuple[dict[str, NDArray[Any]], Array]:
-    """Weights for ``LineRecovery`` of maximum posterior, and the parameters of the covariance.
+    """Fit the distribution by maximum posterior.
 
     Args:
-        sample: galaxies.
+        sample: the galaxies.
+
+    Returns:
+        The weights for ``LineRecovery``, and the values of PARAMETERS, float64, shape
+        (PARAMETERS,).
     """
     table = Table.of(sample)
 
@@ -227,7 +251,15 @@ def fit(sample: LineSample) -> tuple[dict[str, NDArray[Any]], Array]:
 
 
 def weights_of(theta: Array, table: Table) -> dict[str, NDArray[Any]]:
-    """Arrays by name, intervals not yet calibrated."""
+    """Make the weights for ``LineRecovery``; their intervals are not calibrated yet.
+
+    Args:
+        theta: the values of PARAMETERS, shape (PARAMETERS,).
+        table: the galaxies.
+
+    Returns:
+        The arrays by name.
+    """
     found = _evidence(theta, table)
     mean, spread = found.mean, found.spread
     quarter = spread.reshape(2, _COUNT, 2, _COUNT)

@@ -1,4 +1,4 @@
-"""Measure how good recovered lines are: correlation, skill, coverage, each with an interval."""
+"""Measures how good recovered lines are: correlation, skill, coverage, each with an interval."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ NORMAL_95 = 1.96
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predictions:
-    """Of M masked lines; arrays of shape (M,).
+    """The predictions of M masked lines; float64 arrays of shape (M,).
 
     Attributes:
-        value: log10 L'.
-        half_width_68: in dex.
-        half_width_95: in dex.
-        baselines: log10 L' by name, NaN where there is nothing to go by.
+        value: the log10 of L' in K km/s pc2.
+        half_width_68: half of the 68 % interval in dex.
+        half_width_95: half of the 95 % interval in dex.
+        baselines: the log10 of L' by baseline, NaN where a baseline has no data to predict from.
     """
 
     value: Array
@@ -41,14 +41,25 @@ Fitter = Callable[[LineSample], LineRecovery]
 
 
 def recover(model: LineRecovery, sample: LineSample) -> LinePosterior:
-    """The lines of a sample as a model recovers them."""
+    """Recover the lines of a sample.
+
+    Args:
+        model: the model.
+        sample: the galaxies.
+    """
     return model.recover(
         sample.redshift, sample.flux, sample.error, sample.log_infrared, sample.infrared_error
     )
 
 
 def predict(model: LineRecovery, baselines: Baselines, rows: Masked) -> Predictions:
-    """The masked lines by a model and by the baselines."""
+    """Predict masked lines by a model and by the baselines.
+
+    Args:
+        model: the model.
+        baselines: the baselines.
+        rows: M masked lines.
+    """
     found = recover(model, rows.sample)
     at = np.arange(len(rows)), rows.line
     return Predictions(
@@ -62,13 +73,13 @@ def predict(model: LineRecovery, baselines: Baselines, rows: Masked) -> Predicti
 def held_out(
     sample: LineSample, rows: Masked, fold: NDArray[np.int64], fitter: Fitter
 ) -> Predictions:
-    """Predictions of the masked lines of each fold by a model fitted to the other folds.
+    """Predict the masked lines of each fold by a model fitted to the other folds.
 
     Args:
-        sample: galaxies.
+        sample: N galaxies.
         rows: their lines, masked in turn.
-        fold: of each galaxy, shape (N,).
-        fitter: makes a model of a sample.
+        fold: the fold of each galaxy, int64, shape (N,).
+        fitter: fits a model to a sample.
     """
     value, half_68, half_95 = (np.full(len(rows), np.nan) for _ in range(3))
     baselines = {name: np.full(len(rows), np.nan) for name in BASELINES}
@@ -84,7 +95,15 @@ def held_out(
 
 
 def interval_half_widths(rows: Masked, found: Predictions) -> tuple[Array, Array]:
-    """Half of the 68 and 95 % intervals of a measurement, its own error included."""
+    """Half of the 68 and 95 % intervals of a measurement, with its own error.
+
+    Args:
+        rows: M masked lines.
+        found: their predictions.
+
+    Returns:
+        Both in dex, float64, shape (M,).
+    """
     return (
         np.hypot(found.half_width_68, rows.truth_error),
         np.hypot(found.half_width_95, NORMAL_95 * rows.truth_error),
@@ -92,19 +111,32 @@ def interval_half_widths(rows: Masked, found: Predictions) -> tuple[Array, Array
 
 
 def log_score(rows: Masked, found: Predictions, chosen: Booleans) -> float:
-    """Mean ln of the normal density of the measurements; higher is better."""
+    """The mean ln of the predicted normal density in dex at the measurements; higher is better.
+
+    Args:
+        rows: M masked lines.
+        found: their predictions.
+        chosen: whether each line counts, bool, shape (M,).
+    """
     total = np.hypot(found.half_width_68, rows.truth_error)[chosen]
     pull = (found.value - rows.truth)[chosen] / total
     return float((-0.5 * np.square(pull) - np.log(total) - 0.5 * np.log(2 * np.pi)).mean())
 
 
 def figures(rows: Masked, found: Predictions, chosen: Booleans, seed: int = 0) -> dict[str, Any]:
-    """Figures over the chosen lines, each with its 95 % interval over resampled galaxies.
+    """Compute figures over the chosen lines, with 95 % intervals over resampled galaxies.
+
+    Args:
+        rows: M masked lines.
+        found: their predictions; lines without one do not count.
+        chosen: whether each line counts, bool, shape (M,).
+        seed: the seed of the resamples.
 
     Returns:
-        ``lines``, ``galaxies``, and ``[value, low, high]`` of ``pearson_r``, ``rms_dex``,
-        ``bias_dex``, ``coverage_68``, ``coverage_95``, ``pull_dispersion``; ``skill`` by baseline,
-        with the number of lines that both predict and the ``rms_dex`` of the baseline.
+        The number of ``lines`` and ``galaxies``, and ``[value, low, high]`` of ``pearson_r``,
+        ``rms_dex``, ``bias_dex``, ``coverage_68``, ``coverage_95`` and ``pull_dispersion``;
+        ``skill`` by baseline, with the number of lines that both predict and the ``rms_dex`` of the
+        baseline.
     """
     keep = np.flatnonzero(chosen & np.isfinite(found.value))
     galaxy = rows.galaxy[keep]
@@ -139,7 +171,7 @@ def figures(rows: Masked, found: Predictions, chosen: Booleans, seed: int = 0) -
             continue
         theirs = weight[:, both] @ np.square(baseline_error[both])
         ours = weight[:, both] @ np.square(error[both])
-        # A resample may hold none of the galaxies that the baseline predicts.
+        # A resample may have none of the galaxies that the baseline predicts.
         known = theirs > 0
         result["skill"][name] = {
             "lines": int(both.sum()),
@@ -150,5 +182,5 @@ def figures(rows: Masked, found: Predictions, chosen: Booleans, seed: int = 0) -
 
 
 def _interval(values: Array) -> list[float]:
-    """The value of the sample itself, and the 95 % interval of the resamples."""
+    """The value of the sample itself, and its 95 % interval over the resamples."""
     return [round(float(each), 3) for each in (values[0], *resampling.interval(values[1:]))]

@@ -1,8 +1,9 @@
-"""Recover lines by a network, the candidate that was not chosen. Needs torch.
+"""Recovers lines by a network, the candidate that was not chosen. Needs torch.
 
-The encoder reads what is known of a galaxy into a few latent numbers, the generator makes all lines
-of them, each with a mean and a scatter, as the DGAN of the source does through its encoder. Trained
-on simulated galaxies, then on real ones, with part of what is known hidden at random each time.
+The encoder turns what is known of a galaxy into a few latent numbers. The generator makes all lines
+from them, each with a mean and a scatter, as the DGAN of the source does through its encoder. The
+network is trained on simulated galaxies, then on real ones, with a random part of what is known
+hidden each time.
 """
 
 from __future__ import annotations
@@ -35,16 +36,16 @@ _COUNT = len(QUANTITIES)
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How to train.
+    """How the networks are trained.
 
     Attributes:
-        members: of the ensemble.
-        simulated: galaxies.
-        simulated_epochs: over them.
-        epochs: over the real ones.
-        latent: numbers.
-        width: of the layers.
-        seed: of everything random.
+        members: the number of members of the ensemble.
+        simulated: the number of simulated galaxies.
+        simulated_epochs: the epochs over simulated galaxies.
+        epochs: the epochs over real galaxies.
+        latent: the number of latent numbers.
+        width: the width of the layers.
+        seed: the seed of everything random.
     """
 
     members: int = 3
@@ -57,7 +58,11 @@ class Recipe:
 
 
 class EncoderGenerator(nn.Module):
-    """Mean and ln of the scatter of each quantity, from what is known of a galaxy."""
+    """Predicts mean and ln of the scatter of each quantity, from what is known of a galaxy.
+
+    Args:
+        recipe: says the sizes.
+    """
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
@@ -76,9 +81,21 @@ class EncoderGenerator(nn.Module):
     def forward(
         self, value: Tensor, error: Tensor, mask: Tensor, stage: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """For values over a reference ladder, errors and mask (N, QUANTITIES), stage (N, 1)."""
+        """Predict the quantities of N galaxies.
+
+        Args:
+            value: log10 of the luminosities over those of the reference, float32, shape
+                (N, QUANTITIES).
+            error: their errors in dex, float32, shape (N, QUANTITIES).
+            mask: 1 where a quantity is known, else 0; float32, shape (N, QUANTITIES).
+            stage: the ``evolution``, float32, shape (N, 1).
+
+        Returns:
+            The means in dex over the reference, and the ln of the scatters in dex; float32, shape
+            (N, QUANTITIES) each.
+        """
         count = mask.sum(dim=1, keepdim=True).clamp(min=1.0)
-        # The luminosity itself is taken out, and given back: only ratios are learnt.
+        # The mean luminosity is subtracted and added again, so that only ratios are learnt.
         level = (value * mask).sum(dim=1, keepdim=True) / count
         relative = (value - level) * mask
         latent = self.encoder(torch.cat([relative, error * mask, mask, stage], dim=1))
@@ -98,7 +115,12 @@ def _tensors(table: Table) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def simulated_table(galaxies: int, seed: int) -> Table:
-    """Simulated galaxies, with noise of 0.05 dex."""
+    """Simulate galaxies, with noise of 0.05 dex.
+
+    Args:
+        galaxies: the number of galaxies.
+        seed: the seed of the simulation.
+    """
     random = np.random.default_rng(seed)
     made = simulate_population(galaxies, seed)
     redshift = np.asarray(made.redshift, np.float64)
@@ -115,11 +137,11 @@ def train(table: Table, epochs: int, network: EncoderGenerator, rate: float, hid
     """Train to predict the hidden part of what is known from the rest, by maximum likelihood.
 
     Args:
-        table: galaxies; those with one quantity alone teach nothing.
-        epochs: over them.
-        network: changed in place.
-        rate: of learning.
-        hidden: share that is hidden beyond one quantity.
+        table: the galaxies; those with a single quantity do not count.
+        epochs: the number of epochs.
+        network: the network, which is changed.
+        rate: the highest learning rate; it falls to 0.
+        hidden: the share of quantities that is hidden. At least one is hidden, and one is not.
     """
     value, error, mask, stage = _tensors(table)
     rows = torch.nonzero(mask.sum(dim=1) > 1)[:, 0]
@@ -147,7 +169,11 @@ def train(table: Table, epochs: int, network: EncoderGenerator, rate: float, hid
 
 
 class NetworkLineRecovery(LineRecovery):
-    """An ensemble behind the interface of ``LineRecovery``."""
+    """Recovers lines with an ensemble, behind the interface of ``LineRecovery``.
+
+    Args:
+        members: the trained networks.
+    """
 
     def __init__(self, members: list[EncoderGenerator]) -> None:
         self._members = members
@@ -160,7 +186,7 @@ class NetworkLineRecovery(LineRecovery):
         log_infrared: Array,
         infrared_error_dex: Array,
     ) -> LinePosterior:
-        """As for ``LineRecovery``."""
+        """Recover lines; see ``LineRecovery``."""
         none = tuple("" for _ in redshift)
         split = np.zeros(len(redshift), np.int64)
         sample = LineSample(
@@ -179,7 +205,11 @@ class NetworkLineRecovery(LineRecovery):
 
 
 def pretrained(recipe: Recipe) -> list[EncoderGenerator]:
-    """Members that have seen simulated galaxies."""
+    """Train the members of an ensemble on simulated galaxies.
+
+    Args:
+        recipe: how to train.
+    """
     members = []
     for member in range(recipe.members):
         torch.manual_seed(recipe.seed + member)
@@ -193,7 +223,13 @@ def pretrained(recipe: Recipe) -> list[EncoderGenerator]:
 def fine_tuned(
     members: list[EncoderGenerator], sample: LineSample, recipe: Recipe
 ) -> NetworkLineRecovery:
-    """The members after the real galaxies of a sample."""
+    """Train copies of the members further, on the real galaxies of a sample.
+
+    Args:
+        members: the members, which stay as they are.
+        sample: the galaxies.
+        recipe: how to train.
+    """
     tuned = []
     for number, member in enumerate(members):
         torch.manual_seed(recipe.seed + 100 + number)

@@ -1,4 +1,4 @@
-"""Simulate lines as they are measured in spectra, with their true fluxes."""
+"""Simulates lines as they are measured in spectra, with their true fluxes."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from mmbroker.schemas.events import Observation
 Array = NDArray[np.float64]
 
 INFRARED_ERROR_DEX = 0.15
-"""Assumed, as of published luminosities (``line_tables.INFRARED_ERROR_DEX``)."""
+"""Assumed, as for published luminosities (``line_tables.INFRARED_ERROR_DEX``)."""
 
 _SPECTRA_ALONE = Mix(photometry=0.0, photometric_redshift=0.0, continuum=0.0, spectra=1.0, maps=0.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SimulatedLineSample:
-    """Galaxies with what their merged spectra say, and the truth.
+    """N galaxies with the lines measured in their merged spectra, and the truth.
 
     Attributes:
-        sample: measured fluxes; infrared luminosities with an error of INFRARED_ERROR_DEX.
-        true_flux: in Jy km/s, shape (N, LINES).
+        sample: the measured fluxes, and infrared luminosities with an error of INFRARED_ERROR_DEX.
+        true_flux: the true fluxes in Jy km/s, float64, shape (N, LINES).
     """
 
     sample: LineSample
@@ -42,7 +42,7 @@ class SimulatedLineSample:
 
     @property
     def true_signal_to_noise(self) -> Array:
-        """Of each line, 0 where it was not observed; shape (N, LINES)."""
+        """The true signal-to-noise ratio of each line, 0 where it was not observed; (N, LINES)."""
         return np.asarray(self.true_flux / self.sample.error)
 
 
@@ -50,9 +50,9 @@ def simulated_lines(galaxies: int, seed: int, spectra: float = 4.0) -> Simulated
     """Simulate galaxies, merge their spectra, and measure lines at the true redshift.
 
     Args:
-        galaxies: how many.
-        seed: of the random numbers.
-        spectra: mean number for each galaxy.
+        galaxies: the number of galaxies.
+        seed: the seed of the random numbers.
+        spectra: the mean number of spectra of a galaxy.
     """
     observations: dict[int, list[Observation]] = defaultdict(list)
     for one in simulate(galaxies, seed, _SPECTRA_ALONE, observations_per_galaxy=spectra):
@@ -86,11 +86,11 @@ def simulated_lines(galaxies: int, seed: int, spectra: float = 4.0) -> Simulated
 
 
 def observed_lines(simulated: SimulatedLineSample, mask: bool) -> Masked:
-    """Every line that was observed, however faint, with its truth.
+    """Make a row of every line that was observed, however faint, with its truth.
 
     Args:
-        simulated: galaxies.
-        mask: whether to withhold its own measurement.
+        simulated: the galaxies.
+        mask: whether to withhold the line's own measurement.
     """
     galaxy, line = np.nonzero(np.isfinite(simulated.sample.error))
     rows = simulated.sample.select(galaxy)

@@ -1,7 +1,7 @@
-"""Fit the joint distribution of line luminosities, and compare it with the other candidate.
+"""Fits the joint distribution of line luminosities, and compares it with the other candidate.
 
-Everything is chosen by cross-validation over galaxies of the training and validation parts; the
-test part is opened only when told to. The network, the other candidate, needs torch; the rest does
+Everything is chosen by cross-validation over galaxies of the training and validation parts. The
+test part is opened only when told to. The other candidate, a network, needs torch; the rest does
 not.
 """
 
@@ -47,28 +47,47 @@ Array = NDArray[np.float64]
 
 
 def cross_validation_folds(sample: LineSample) -> NDArray[np.int64]:
-    """Fold of each galaxy."""
+    """Assign each galaxy to a fold at random, always in the same way.
+
+    Args:
+        sample: N galaxies.
+
+    Returns:
+        The fold of each galaxy, int64, shape (N,).
+    """
     return np.random.default_rng(SEED).permutation(len(sample)) % FOLDS
 
 
 def fitted(sample: LineSample) -> LineRecovery:
-    """The joint normal distribution of a sample, intervals not yet calibrated."""
+    """Fit the joint normal distribution of a sample; its intervals are not calibrated yet.
+
+    Args:
+        sample: the galaxies.
+    """
     return LineRecovery(fit(sample)[0])
 
 
 def with_widths(
     weights: dict[str, NDArray[Any]], widths: tuple[float, float]
 ) -> dict[str, NDArray[Any]]:
-    """The weights with intervals of so many standard deviations."""
+    """The weights with other widths of the intervals.
+
+    Args:
+        weights: the weights by name.
+        widths: half of the 68 and 95 % intervals, in standard deviations.
+    """
     return weights | {"width_68": np.array(widths[0]), "width_95": np.array(widths[1])}
 
 
 def calibrated_widths(rows: Masked, found: Predictions) -> tuple[float, float]:
-    """Standard deviations in half of the 68 and 95 % intervals that cover 68 and 95 %.
+    """Find the widths with which 68 and 95 % intervals cover 68 and 95 % of the lines.
 
     Args:
         rows: masked lines.
-        found: predicted with intervals of 1 and 1.96 standard deviations.
+        found: their predictions with intervals of 1 and 1.96 standard deviations.
+
+    Returns:
+        Half of the 68 and 95 % intervals, in standard deviations.
     """
     chosen = with_others(rows)
     error = np.abs(found.value - rows.truth)[chosen]
@@ -85,12 +104,15 @@ def calibrated_widths(rows: Masked, found: Predictions) -> tuple[float, float]:
 def calibrated_out_of_fold(
     rows: Masked, fold: NDArray[np.int64], found: Predictions
 ) -> Predictions:
-    """The same with intervals that are calibrated on the lines of the other folds.
+    """Calibrate the intervals of each fold on the lines of the other folds.
 
     Args:
-        rows: masked lines.
-        fold: of each line, shape (M,).
-        found: predicted with intervals of 1 and 1.96 standard deviations.
+        rows: M masked lines.
+        fold: the fold of each line, int64, shape (M,).
+        found: their predictions with intervals of 1 and 1.96 standard deviations.
+
+    Returns:
+        The same predictions with calibrated intervals.
     """
     half_68, half_95 = found.half_width_68.copy(), found.half_width_95.copy()
     for number in np.unique(fold):
@@ -109,12 +131,23 @@ def calibrated_out_of_fold(
 
 
 def with_others(rows: Masked) -> NDArray[np.bool_]:
-    """Lines of galaxies with another line."""
+    """Whether the galaxy of each line has another measured line, bool, shape (M,).
+
+    Args:
+        rows: M masked lines.
+    """
     return np.asarray(rows.others > 0)
 
 
 def subsets(rows: Masked) -> dict[str, NDArray[np.bool_]]:
-    """What is judged apart: by name, which of the masked lines."""
+    """The subsets that are judged by themselves: whether each line belongs to one, by its name.
+
+    Args:
+        rows: M masked lines.
+
+    Returns:
+        bool, shape (M,) each.
+    """
     distant = rows.sample.redshift > 0.1
     many = with_others(rows)
     alone = ~many & np.isfinite(rows.sample.infrared_error)
@@ -127,7 +160,12 @@ def subsets(rows: Masked) -> dict[str, NDArray[np.bool_]]:
 
 
 def judged(rows: Masked, found: Predictions) -> dict[str, Any]:
-    """Figures of every subset that has lines, and of each line by itself."""
+    """Compute the figures of every subset with three lines or more, and of each line by itself.
+
+    Args:
+        rows: masked lines.
+        found: their predictions.
+    """
     result = {
         name: figures(rows, found, chosen)
         for name, chosen in subsets(rows).items()
@@ -143,9 +181,17 @@ def judged(rows: Masked, found: Predictions) -> dict[str, Any]:
 
 
 def leave_one_galaxy_out(sample: LineSample) -> tuple[Masked, Predictions]:
-    """Every masked line of a sample by what was fitted to and calibrated on all other galaxies."""
+    """Predict each line by a model that is fitted to and calibrated on all other galaxies.
+
+    Args:
+        sample: the galaxies.
+
+    Returns:
+        The masked lines whose galaxy has another line or an infrared luminosity, and their
+        predictions.
+    """
     rows = masked(sample)
-    # Lines of galaxies that nothing else is known of are not judged.
+    # Lines of galaxies of which nothing else is known are not judged.
     judgeable = with_others(rows) | np.isfinite(rows.sample.infrared_error)
     rows = rows.select(np.flatnonzero(judgeable))
     done = track(np.unique(rows.galaxy), "leaving out each galaxy")
@@ -160,13 +206,13 @@ def leave_one_galaxy_out(sample: LineSample) -> tuple[Masked, Predictions]:
 
 
 def cross_validation(sample: LineSample) -> dict[str, Any]:
-    """Cross-validation of the joint normal distribution; the log score is without calibration.
+    """Cross-validate the joint normal distribution; the log score is without calibration.
 
-    Every fit starts at what is expected, not at parameters of a fit to all galaxies, which would
-    know those that are left out.
+    Every fit starts at the means of the priors. Parameters of a fit to all galaxies would know
+    those that are left out.
 
     Args:
-        sample: galaxies of the training and validation parts.
+        sample: the galaxies of the training and validation parts.
     """
     rows, fold = masked(sample), cross_validation_folds(sample)
     raw = held_out(sample, rows, fold, fitted)
@@ -175,10 +221,10 @@ def cross_validation(sample: LineSample) -> dict[str, Any]:
 
 
 def cross_validation_of_network(sample: LineSample, recipe: Recipe | None = None) -> dict[str, Any]:
-    """Cross-validation of the encoder and generator, for which they are trained anew.
+    """Cross-validate the encoder and generator, which are trained again for it. Needs torch.
 
     Args:
-        sample: galaxies of the training and validation parts.
+        sample: the galaxies of the training and validation parts.
         recipe: how to train; the standard one by default.
     """
     import torch
@@ -203,7 +249,13 @@ def _scores(rows: Masked, found: Predictions) -> dict[str, float]:
 
 
 def write(folder: Path, weights: dict[str, Any], card: dict[str, Any]) -> None:
-    """Write weak_lines.npz and its card weak_lines.json."""
+    """Write weak_lines.npz and its card weak_lines.json, to which the SHA-256 is added.
+
+    Args:
+        folder: the folder to write to; made if it is missing.
+        weights: the arrays by name.
+        card: what the card says besides.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "weak_lines.npz"
     np.savez(path, **weights)
@@ -212,7 +264,7 @@ def write(folder: Path, weights: dict[str, Any], card: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Fit, compare, calibrate, and write the weights with their card."""
+    """Run the command line: fit, compare, calibrate, and write the weights with their card."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_data_option(parser)
     parser.add_argument("--output", type=Path, default=WEIGHTS)

@@ -1,1 +1,1 @@
-"""Measures that the judgements of all models share: resampling, and areas under curves."""
+"""Has the measures that the judgements of all models share: resampling, areas under curves."""

@@ -1,4 +1,4 @@
-"""Measure how well one number per case tells two kinds apart: the receiver operating curve."""
+"""Measures how well one number per case tells two kinds apart: the receiver operating curve."""
 
 from __future__ import annotations
 
@@ -10,12 +10,21 @@ from mmbroker.schemas.events import Floats
 
 
 def area_under_curve(positive: Floats, negative: Floats) -> float:
-    """Probability that a positive case has the higher number, ties counting half."""
+    """The probability that a positive case has the higher number; ties count half.
+
+    Args:
+        positive: the numbers of the positive cases, shape (P,).
+        negative: the numbers of the negative cases, shape (N,).
+    """
     return float(roc_auc_score(*_labelled(positive, negative)))
 
 
 def receiver_curve(positive: Floats, negative: Floats) -> tuple[Floats, Floats]:
     """The receiver operating curve: shares of negative and positive cases above each threshold.
+
+    Args:
+        positive: the numbers of the positive cases, shape (P,).
+        negative: the numbers of the negative cases, shape (N,).
 
     Returns:
         Two ascending arrays from 0 to 1 of the same length.
@@ -35,10 +44,11 @@ def resampled_areas(
     Two calls with the same galaxies and seed see the same resamples: their differences are paired.
 
     Args:
-        positive: numbers of the positive cases.
-        negative: numbers of the negative cases.
-        galaxies: the galaxy of each positive and of each negative case.
-        seed: of the resamples.
+        positive: the numbers of the positive cases, shape (P,).
+        negative: the numbers of the negative cases, shape (N,).
+        galaxies: the galaxy of each positive case, shape (P,), and of each negative case, shape
+            (N,).
+        seed: the seed of the resamples.
 
     Returns:
         float64, shape (RESAMPLES,).
@@ -52,12 +62,12 @@ def weighted_areas(
 ) -> Floats:
     """Areas under the curve where cases count several times or not at all.
 
-    All at once, as a product of matrices: a thousand calls of ``roc_auc_score`` with weights give
-    the same and take twenty times as long or more.
+    They are computed at once, as a product of matrices. A thousand calls of ``roc_auc_score`` with
+    weights give the same, and take twenty times as long or more.
 
     Args:
-        positive: numbers of P positive cases.
-        negative: numbers of N negative cases.
+        positive: the numbers of the positive cases, shape (P,).
+        negative: the numbers of the negative cases, shape (N,).
         of_positive: how often each positive case counts, shape (resamples, P).
         of_negative: how often each negative case counts, shape (resamples, N).
 
@@ -71,7 +81,12 @@ def weighted_areas(
 
 
 def calibration_error(probability: Floats, label: Floats) -> float:
-    """Mean difference between probability and share of genuine ones in ten bins of probability."""
+    """The mean difference between probability and share of genuine cases in ten bins.
+
+    Args:
+        probability: the stated probabilities, float64, shape (N,).
+        label: 1 for genuine cases, else 0; float64, shape (N,).
+    """
     place: Integers = np.minimum((probability * 10).astype(np.int64), 9)
     cases = np.bincount(place, minlength=10)
     difference = np.bincount(place, probability, 10) - np.bincount(place, label, 10)
@@ -79,6 +94,6 @@ def calibration_error(probability: Floats, label: Floats) -> float:
 
 
 def _labelled(positive: Floats, negative: Floats) -> tuple[Floats, Floats]:
-    """1 for each positive case and 0 for each negative one, and their numbers."""
+    """The labels, 1 for positive cases and 0 for negative ones, and the numbers of both."""
     label = np.repeat([1.0, 0.0], [len(positive), len(negative)])
     return label, np.concatenate([positive, negative])

@@ -1,9 +1,9 @@
-"""Put an interval on any figure by the bootstrap: draw anew the galaxies that it rests on.
+"""Puts an interval on any figure by the bootstrap: draws again the galaxies that it rests on.
 
-After Efron 1979, Annals of Statistics 7 1. Where each galaxy is one case, ``bootstrap`` draws
-cases. Where a galaxy has several cases, these are not independent: ``counts`` draws galaxies, each
-with all its cases. ``scipy.stats.bootstrap`` knows no such groups, and refuses a sample of one; of
-other independent cases it gives the very same intervals.
+See Efron 1979, Annals of Statistics 7 1. If each galaxy is one case, ``bootstrap`` draws cases.
+If a galaxy has several cases, these are not independent: ``counts`` draws galaxies, each
+with all its cases. ``scipy.stats.bootstrap`` knows no such groups, and refuses a sample of one; for
+other independent cases it gives the same intervals.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mmbroker.schemas.events import Floats
 
 Integers = NDArray[np.int64]
 Seed = int | np.random.Generator
-"""Of the resamples: a number, or a generator that goes on from where it is."""
+"""The seed of resamples: a number, or a generator, whose state moves on."""
 
 RESAMPLES = 1_000
 
@@ -31,7 +31,7 @@ def bootstrap(
     Args:
         figure: takes each sample with shape (RESAMPLES, cases), and reduces the last axis.
         samples: what is known of the cases, each of shape (cases,); they are resampled together.
-        seed: of the resamples.
+        seed: the seed of the resamples.
 
     Returns:
         The lower and the upper end.
@@ -51,7 +51,7 @@ def rows(size: int, seed: Seed = 0) -> Integers:
 
     Args:
         size: number of cases.
-        seed: of the resamples.
+        seed: the seed of the resamples.
     """
     return np.random.default_rng(seed).integers(0, size, (RESAMPLES, size))
 
@@ -63,7 +63,7 @@ def counts(galaxies: ArrayLike, seed: Seed = 0) -> Integers:
 
     Args:
         galaxies: the galaxy of each case, by number or name; shape (cases,).
-        seed: of the resamples.
+        seed: the seed of the resamples.
 
     Returns:
         int64, shape (RESAMPLES, cases).
@@ -78,9 +78,9 @@ def means(values: Floats, galaxies: ArrayLike, seed: Seed = 0) -> Floats:
     """Means over resamples of galaxies, each with all its cases; float64, shape (RESAMPLES,).
 
     Args:
-        values: shape (cases,).
+        values: the value of each case, shape (cases,).
         galaxies: the galaxy of each case, shape (cases,).
-        seed: of the resamples.
+        seed: the seed of the resamples.
     """
     weight = counts(galaxies, seed)
     return np.asarray(weight @ values / weight.sum(axis=1))
@@ -90,7 +90,7 @@ def interval(figures: Floats) -> tuple[float, float]:
     """The 95 % percentile interval: lower and upper end.
 
     Args:
-        figures: one of each resample, shape (resamples,); NaN where a resample has none.
+        figures: the figure of each resample, shape (resamples,); NaN where a resample has none.
     """
     low, high = np.nanquantile(figures, [0.025, 0.975])
     return float(low), float(high)

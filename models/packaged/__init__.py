@@ -1,1 +1,1 @@
-"""Read and write the packaged weights: arrays, networks, and the cards beside them."""
+"""Reads and writes the packaged weights: arrays, networks, and the cards beside them."""

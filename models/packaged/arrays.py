@@ -1,4 +1,4 @@
-"""Read and write packaged arrays, ``NAME.npz``, with the card ``NAME.json`` that describes them."""
+"""Reads and writes packaged arrays, ``NAME.npz``, with the card ``NAME.json`` beside them."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def read_packaged(folder: Path, name: str, command: str) -> tuple[Arrays, dict[str, Any]]:
-    """The arrays of a folder and their card.
+    """Read packaged arrays and their card.
 
     Args:
-        folder: with both files.
-        name: of both.
-        command: what makes them, for the error.
+        folder: the folder that has both files.
+        name: the name of both files, without its ending.
+        command: the command that makes them, for the error message.
 
     Raises:
-        FileNotFoundError: one is missing.
-        ValueError: the card is that of other arrays.
+        FileNotFoundError: one of the files is missing.
+        ValueError: the card belongs to other arrays.
     """
     path, card_path = folder / f"{name}.npz", folder / f"{name}.json"
     for each in (path, card_path):
@@ -40,7 +40,14 @@ def read_packaged(folder: Path, name: str, command: str) -> tuple[Arrays, dict[s
 def write_packaged(
     folder: Path, name: str, arrays: Mapping[str, NDArray[Any]], card: Mapping[str, Any]
 ) -> None:
-    """Write arrays and their card, which gets their SHA-256."""
+    """Write arrays and their card, to which the SHA-256 of their file is added.
+
+    Args:
+        folder: the folder; made if it is missing.
+        name: the name of both files, without its ending.
+        arrays: the arrays by name, of any shape and dtype.
+        card: what the card says besides.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.npz"
     np.savez_compressed(path, **dict(arrays))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""State for all weights what their cards tell the reader: the report, and the caveats."""
+"""States what the card of each packaged file tells the reader: its report and its caveats."""
 
 from __future__ import annotations
 
@@ -97,13 +97,13 @@ _ABOUT: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 def about(name: str) -> dict[str, Any]:
-    """Report and caveats of some weights, as they stand on their card.
+    """The report and the caveats of packaged weights, as their card states them.
 
     Args:
-        name: of the weights.
+        name: the name of the weights.
 
     Raises:
-        KeyError: there are none of that name.
+        KeyError: no weights have that name.
     """
     report, caveats = _ABOUT[name]
     return {"report": report, "caveats": list(caveats)}

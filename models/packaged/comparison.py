@@ -1,4 +1,4 @@
-"""What is kept only to be compared with: a working copy has it, an installed package does not."""
+"""Finds the files that models are compared with, which only a working copy of the project has."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ COMPARISON = Path(__file__).parents[1] / "comparison"
 
 
 def kept_to_compare(name: str) -> Path:
-    """A file or folder in ``COMPARISON``.
+    """The path of a file or folder in ``COMPARISON``.
+
+    Args:
+        name: its path below that folder.
 
     Raises:
-        FileNotFoundError: it is not there.
+        FileNotFoundError: it is missing, as in an installed package.
     """
     path = COMPARISON / name
     if not path.exists():

@@ -1,4 +1,4 @@
-"""Read a packaged network with its card, and say which version of which model it is."""
+"""Reads a packaged network with its card, and says which version of which model it is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from mmbroker.processors.scoring.calibration import Calibration
 
 Card = dict[str, Any]
 Tensors = dict[str, tuple[str, list[int]]]
-"""Data type in Triton's words and shape without the batch, -1 where it varies, by name."""
+"""The tensors by name, each with its data type in Triton's words and its shape.
+
+The axis of the batch is left out of a shape, and an axis of any length is -1.
+"""
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 PACKAGED = ("critic", "generator", "parser", "map_parser", "refined_colours", "refined_gate")
@@ -21,7 +24,7 @@ PACKAGED = ("critic", "generator", "parser", "map_parser", "refined_colours", "r
 CALIBRATION_ID = "calibration_id"
 
 MAX_BATCH_SIZE = 1024
-"""Most rows that run together, unless ``max_batch_size`` on the card says less."""
+"""The most rows in one batch, unless ``max_batch_size`` on the card says another number."""
 
 PROBE_SIZE = 8
 
@@ -41,14 +44,15 @@ DATA_TYPES = (
 
 
 def identity(card: Card) -> tuple[str, str]:
-    """What makes a version: SHA-256 of the network and the id of its calibration, or ``""``."""
+    """The SHA-256 of the network and the id of its calibration, or ``""``; they make a version."""
     return card["sha256"], str(card.get("calibration", {}).get(CALIBRATION_ID, ""))
 
 
 def probe_shapes(card: Card) -> dict[str, list[int]]:
-    """Shape of each input, without the batch, in a request that tries a version.
+    """The shape of each input, without the batch, in a request that tries a version.
 
-    Where one varies the input's ``probe`` says what goes together; without it, sizes are 8.
+    An input whose shape varies can state a ``probe``: a shape that fits those of the other inputs.
+    Without it, each axis of any length has 8 elements.
     """
     return {
         name: _sizes(f"probe of {name!r}", given["probe"])
@@ -59,11 +63,19 @@ def probe_shapes(card: Card) -> dict[str, list[int]]:
 
 
 def read_model(folder: Path, model: str) -> tuple[Path, Card]:
-    """A network and its card, with the calibration in it, which belong together.
+    """Read the card of a network, and make sure that both belong together.
+
+    Args:
+        folder: the folder with NAME.onnx, its card NAME.json and perhaps NAME_calibration.json.
+        model: the name.
+
+    Returns:
+        The path of the network, and its card with the calibration on it.
 
     Raises:
-        FileNotFoundError: one is missing.
-        ValueError: they do not belong together, or the card is none.
+        FileNotFoundError: one of the files is missing.
+        ValueError: the name is not one of a model, the card is not one of a network, or the files
+            do not belong together.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", model):
         raise ValueError(f"model {model!r}: use lower-case letters, digits and underscores")
@@ -131,13 +143,13 @@ def _text(path: Path) -> str:
 
 
 def tensors_of(card: Card) -> dict[str, Tensors]:
-    """Inputs and outputs on a card.
+    """The ``inputs`` and the ``outputs`` that a card states.
 
-    Each is a shape without the batch, then of FP32, or an object with ``shape``, ``dtype`` and
-    perhaps ``probe``, see ``probe_shapes``.
+    On the card, a tensor is its shape without the batch, and then it is FP32; or it is an object
+    with ``shape``, ``dtype`` and perhaps ``probe``, see ``probe_shapes``.
 
     Raises:
-        LookupError, TypeError, ValueError: they are not on it as they should be.
+        LookupError, TypeError, AttributeError, ValueError: the card does not state them so.
     """
     for direction in ("inputs", "outputs"):
         if not 0 < len(card[direction]) <= _MOST_TENSORS:

@@ -1,4 +1,4 @@
-"""Export a trained network to ONNX, and check that the file gives the same. Needs torch."""
+"""Exports a trained network to ONNX, and checks that the file gives the same. Needs torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from mmbroker.models.packaged.silent_onnxruntime import onnxruntime
 _OPSET = 17
 _LARGEST_DIFFERENCE = 1e-4
 _SHARE_AT_AN_EDGE = 1e-5
-"""Of the outputs, that may differ by more: what is detected or not may fall on either side."""
+"""The share of outputs that may differ by more.
+
+The network decides what is detected, and rounding can turn a decision at the edge.
+"""
 
 
 def export(
@@ -28,18 +31,19 @@ def export(
     """Write a network to ONNX, and compare its outputs in both forms.
 
     Args:
-        network: the network; left in evaluation mode, on the processor.
-        inputs: examples by name, in the order of the network's arguments.
-        outputs: names of what it returns.
-        path: the file.
-        free_axes: names of the axes of any length, by input or output and number of the axis; by
-            default the first of each.
+        network: the network; it is moved to the processor and set to evaluation mode.
+        inputs: examples by name, in the order of the network's arguments; the first axis is the
+            batch.
+        outputs: the names of the network's outputs.
+        path: the file to write.
+        free_axes: the names of the axes that may have any length, by input or output and by the
+            number of the axis; the first axis of each by default.
 
     Returns:
-        SHA-256 of the file.
+        The SHA-256 of the file.
 
     Raises:
-        RuntimeError: the two differ.
+        RuntimeError: the outputs of the file differ from those of the network.
     """
     network.to("cpu").eval()
     torch.onnx.export(

@@ -1,4 +1,4 @@
-"""Load the packaged refined redshift, and write what of it stands on its networks' cards."""
+"""Loads the packaged refined redshift, and reads and writes the cards of its two networks."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from mmbroker.processors.redshift import ConventionalRedshift
 from mmbroker.processors.redshift.refined import RefinedRedshift
 
 COLOURS, GATE = "refined_colours", "refined_gate"
-"""Names of its networks in ONNX, also on Triton."""
+"""The names of its two networks in ONNX and on Triton."""
 
 REFINED_ROLE = "refined-redshift"
-"""What a model that has a part in it made, see ``ModelUsed``."""
+"""The role of the models that it consists of, see ``ModelUsed``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """A field of a network's card.
+    """The numbers that a field of a network's card can hold.
 
     Attributes:
-        dtype: of the numbers.
-        for_each_flux: whether there is one for each flux that the colours' network reads.
-        above: all are greater; with ``below`` this leaves finite ones alone.
-        below: all are less.
+        dtype: the dtype of the numbers.
+        for_each_flux: whether the field has a number for each flux that the network reads.
+        above: a limit that all numbers exceed. The default leaves only finite numbers.
+        below: a limit that all numbers stay under.
     """
 
     dtype: type[np.generic]
@@ -43,14 +43,14 @@ class Numbers:
     below: float = math.inf
 
     def read(self, said: Any, fluxes: int) -> NDArray[Any]:
-        """The field as an array, shape (fluxes,) or ().
+        """Convert the field to an array of ``dtype``, shape (fluxes,) or ().
 
         Args:
-            said: what the card says, from JSON.
-            fluxes: how many the network reads.
+            said: the value on the card, from JSON.
+            fluxes: the number of fluxes that the network reads.
 
         Raises:
-            ValueError: it does not say such numbers; the message says what was wanted.
+            ValueError: the value is not of such numbers; the message says which are wanted.
         """
         whole = issubclass(self.dtype, np.integer)
         try:
@@ -84,12 +84,18 @@ BESIDE: dict[str, dict[str, Numbers]] = {
     },
     GATE: {"sharpness": Numbers(np.float64, above=0)},
 }
-"""What of the weights belongs beside each network: how fluxes are scaled, which are like those of
-the training, how far the members may disagree, how much the mixture is sharpened."""
+"""The weights that stand on the card of each network, by name.
+
+The colours' card says how fluxes are scaled, which fluxes are like those of the training, and how
+far the members may disagree. The gate's card says how much the mixture is sharpened.
+"""
 
 TRAINING, CONVENTIONAL = "training", "conventional"
-"""Beside both: name, version and SHA-256 of the weights, and the conventional redshift's identity.
-Networks of one training belong together."""
+"""What stands on both cards, besides those weights.
+
+The first field has the name, the version and the SHA-256 of the weights that both networks are of:
+networks of one training belong together. The second is the identity of the conventional redshift.
+"""
 
 FLUXES = "fluxes"
 """The input of the colours' network."""
@@ -99,12 +105,12 @@ _SHOWN = 60  # characters of a value in an error
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Beside:
-    """Arrays and numbers that a network is used with, and that stand on its card.
+    """The arrays and numbers that a network is used with, and that stand on its card.
 
     Attributes:
-        training: name, version and SHA-256 of the weights.
-        conventional: identity of the conventional redshift.
-        weights: by name, see ``BESIDE``.
+        training: the name, version and SHA-256 of the weights.
+        conventional: the identity of the conventional redshift.
+        weights: the arrays by name, with the shapes and dtypes of ``BESIDE``.
     """
 
     training: Mapping[str, Any]
@@ -113,14 +119,14 @@ class Beside:
 
     @classmethod
     def read(cls, model: str, card: Card) -> Beside:
-        """Read them from the card of a network.
+        """Read them from the card of a network, where they stand under ``calibration``.
 
         Args:
-            model: name of the network.
+            model: the name of the network.
             card: its card.
 
         Raises:
-            ValueError: it does not say it all, or something that cannot be: field and value.
+            ValueError: a field is missing or impossible; the message names the field and its value.
         """
         said, wanted = card.get("calibration"), (TRAINING, CONVENTIONAL, *BESIDE[model])
         if not isinstance(said, dict) or not said.keys() >= {*wanted}:
@@ -140,16 +146,17 @@ class Beside:
 
 
 def load_refined(conventional: ConventionalRedshift, weights: Path = WEIGHTS) -> RefinedRedshift:
-    """The learned redshift with the weights of a folder.
+    """Load the refined redshift with the weights in a folder.
 
     Args:
-        conventional: what it rests and falls back on; the packaged template fit is added to it.
-        weights: folder with refined.npz and its card refined.json.
+        conventional: the conventional redshift, which it refines and falls back on. If it has no
+            template fit, the packaged one is added.
+        weights: the folder with refined.npz and its card refined.json.
 
     Raises:
-        FileNotFoundError: there are no such weights.
-        ValueError: the card is that of other weights, or they go with another conventional
-            redshift.
+        FileNotFoundError: one of the files is missing.
+        ValueError: the card belongs to other weights, or the weights were trained with another
+            conventional redshift.
     """
     arrays, _ = read_packaged(
         weights, "refined", "python -m mmbroker.models.redshift.refined.train"
@@ -162,12 +169,12 @@ def load_refined(conventional: ConventionalRedshift, weights: Path = WEIGHTS) ->
 def beside(
     model: str, weights: Mapping[str, NDArray[Any]], card: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The arrays and numbers for a network's own card; ``Beside.read`` reads them.
+    """The arrays and numbers for a network's card, which ``Beside.read`` reads again.
 
     Args:
-        model: name of the network.
-        weights: of the refined redshift, by name.
-        card: of the weights.
+        model: the name of the network.
+        weights: the arrays of the refined redshift, by name.
+        card: the card of those arrays.
     """
     training = {name: card[name] for name in ("name", "version", "sha256")}
     own = {name: weights[name].tolist() for name in BESIDE[model]}
@@ -175,7 +182,7 @@ def beside(
 
 
 def weights_beside(colours: Beside, gate: Beside) -> dict[str, NDArray[Any]]:
-    """The weights again that stand beside two networks, those of the networks left out."""
+    """The weights of the refined redshift that stand on the cards of its two networks."""
     return {CONVENTIONAL: np.asarray(colours.conventional), **colours.weights, **gate.weights}
 
 

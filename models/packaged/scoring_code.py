@@ -30,15 +30,15 @@ STAGE = ("asked", "evaluating", "refining", "score_galaxies")
 """The modules of ``streams/stages`` that a score depends on."""
 
 LIBRARIES = ("numba", "numpy", "scipy")
-"""What computes: another version of one may differ in the last bits."""
+"""The libraries that compute: another version of one may differ in the last bits."""
 
 
 @lru_cache(maxsize=1)
 def scoring_code() -> str:
-    """Hexadecimal BLAKE2b-64 over the sources of what scores and the versions of its libraries.
+    """A hexadecimal BLAKE2b-64 over the sources that score and the versions of their libraries.
 
-    The same wherever the same files are installed; weights and constants in files have identities
-    of their own.
+    It is the same wherever the same files are installed. Files of weights and constants are not in
+    it, because they have identities of their own.
     """
     digest = hashlib.blake2b(digest_size=8)
     for name in LIBRARIES:

@@ -1,4 +1,4 @@
-"""Load the packaged template fit: ``weights/templates.npz`` and its card."""
+"""Saves and loads the packaged template fit, ``weights/templates.npz``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ _NUMBERS = ("temper", "floor", "beside_published", "alone")
 
 
 def save_templates(templates: Templates, folder: Path = WEIGHTS) -> str:
-    """Write templates.npz, the fluxes to half a per cent, and return its SHA-256."""
+    """Write templates.npz, which keeps fluxes to half a per cent, and return its SHA-256.
+
+    Args:
+        templates: the templates.
+        folder: a folder that exists; its templates.npz is replaced.
+    """
     arrays: dict[str, Any] = {
         field.name: np.array(getattr(templates, field.name)) for field in fields(templates)
     }
@@ -28,11 +33,14 @@ def save_templates(templates: Templates, folder: Path = WEIGHTS) -> str:
 
 
 def load_templates(folder: Path = WEIGHTS) -> TemplateFit:
-    """The template fit of a folder.
+    """Load the template fit in a folder.
+
+    Args:
+        folder: the folder with templates.npz and its card templates.json.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: the card is that of another one.
+        FileNotFoundError: one of the files is missing.
+        ValueError: the card belongs to another fit.
     """
     arrays, _ = read_packaged(
         folder, "templates", "python -m mmbroker.models.redshift.templates.train"

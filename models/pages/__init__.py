@@ -1,1 +1,1 @@
-"""The pages of the reports: words in templates, numbers in JSON."""
+"""Makes the pages of the reports from words in templates and numbers in JSON."""

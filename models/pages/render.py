@@ -1,8 +1,8 @@
-"""Pages of the reports: a template in Markdown for each, filled with the numbers of its JSON.
+"""Makes the pages of the reports: fills a template in Markdown with the numbers of its JSON.
 
 ``templates/NAME.md.j2`` holds the words of ``reports/NAME.md``, and ``reports/NAME.json`` its
-numbers: whoever edits the words edits the template alone, and the page follows from both without
-anything being judged again:
+numbers. To change the words, edit the template and make the page again; nothing has to be judged
+again:
 
 python -m mmbroker.models.pages.render
 
@@ -32,25 +32,25 @@ Figure = Sequence[float]
 
 
 def render(name: str, figures: Mapping[str, Any]) -> str:
-    """A page, or a part that pages share, in Markdown.
+    """Fill the template of a page, or of a part that pages share, and return the Markdown.
 
     Args:
-        name: of the template, without ``.md.j2``.
-        figures: what its names stand for.
+        name: the name of the template, without ``.md.j2``.
+        figures: the values of the names in it.
 
     Raises:
-        jinja2.UndefinedError: the template asks for what is not among the figures.
+        jinja2.UndefinedError: a name in the template has no value.
     """
     return ENVIRONMENT.get_template(f"{name}.md.j2").render(figures)
 
 
 def write(name: str, figures: Mapping[str, Any], folder: Path) -> None:
-    """Write ``NAME.json``, and ``NAME.md``, which is made of what stands in it.
+    """Write ``NAME.json``, and ``NAME.md``, which is made from it.
 
     Args:
-        name: of the report.
+        name: the name of the report.
         figures: its numbers.
-        folder: to write to.
+        folder: the folder to write to.
     """
     text = json.dumps(figures, indent=1, ensure_ascii=False) + "\n"
     (folder / f"{name}.json").write_text(text, encoding="utf-8")
@@ -58,23 +58,27 @@ def write(name: str, figures: Mapping[str, Any], folder: Path) -> None:
 
 
 def write_summary(folder: Path) -> None:
-    """Write the page over all reports, with what is missing said to be so.
+    """Write the page over all reports, which also says what is missing.
 
     Args:
-        folder: of the reports.
+        folder: the folder of the reports.
     """
     (folder / f"{SUMMARY}.md").write_text(render(SUMMARY, summarised(folder)), encoding="utf-8")
 
 
 def summarised(folder: Path) -> dict[str, Any]:
-    """The numbers of every report in a folder, by its name: what the summary is made of."""
+    """Read the numbers of every report in a folder, by its name, from which the summary is made.
+
+    Args:
+        folder: the folder of the reports.
+    """
     return {
         each.stem: json.loads(each.read_text(encoding="utf-8")) for each in folder.glob("*.json")
     }
 
 
 def main() -> None:
-    """Make the pages of the project anew, from their templates and numbers."""
+    """Make the pages of the project again, from their templates and numbers."""
     figures = summarised(REPORTS)
     for name, each in figures.items():
         write(name, each, REPORTS)
@@ -82,73 +86,73 @@ def main() -> None:
 
 
 def number(value: float, digits: int = 3) -> str:
-    """``−0.123``."""
+    """Format a number as ``−0.123``."""
     return _with_minus(f"{value:.{digits}f}")
 
 
 def signed(value: float, digits: int = 3) -> str:
-    """``+0.123``."""
+    """Format a number with its sign, as ``+0.123``."""
     return _with_minus(f"{value:+.{digits}f}")
 
 
 def short(value: float, digits: int = 6) -> str:
-    """``0.05``, ``2.56``: as many digits as are needed, at most so many."""
+    """Format a number as ``0.05`` or ``2.56``, with no more digits than it needs."""
     return _with_minus(f"{value:.{digits}g}")
 
 
 def thousands(value: int) -> str:
-    """``1,929``."""
+    """Format a count as ``1,929``."""
     return f"{value:,}"
 
 
 def percent(share: float, digits: int = 0) -> str:
-    """``68 %``, of 0.68."""
+    """Format a share of 0.68 as ``68 %``."""
     return f"{number(100 * share, digits)} %"
 
 
 def signed_percent(share: float, digits: int = 0) -> str:
-    """``−16 %``, of −0.16."""
+    """Format a share of −0.16 as ``−16 %``."""
     return f"{signed(100 * share, digits)} %"
 
 
 def interval(figure: Figure, digits: int = 3) -> str:
-    """``0.123 (0.100 to 0.150)``."""
+    """Format a figure as ``0.123 (0.100 to 0.150)``."""
     value, low, high = (number(each, digits) for each in figure)
     return f"{value} ({low} to {high})"
 
 
 def signed_interval(figure: Figure, digits: int = 3) -> str:
-    """``+0.123 (−0.100 to +0.150)``."""
+    """Format a figure with its signs, as ``+0.123 (−0.100 to +0.150)``."""
     value, low, high = (signed(each, digits) for each in figure)
     return f"{value} ({low} to {high})"
 
 
 def span(figure: Figure, digits: int = 3, of_bounds: int | None = None) -> str:
-    """``0.1234 (0.100–0.150)``, the bounds to other digits if these are given."""
+    """Format a figure as ``0.1234 (0.100–0.150)``; the bounds may have other digits."""
     value, *bounds = figure
     low, high = (number(each, digits if of_bounds is None else of_bounds) for each in bounds)
     return f"{number(value, digits)} ({low}–{high})"
 
 
 def percent_span(figure: Figure, digits: int = 0) -> str:
-    """``68 % (59–76)``, of shares."""
+    """Format a figure of shares as ``68 % (59–76)``."""
     value, low, high = figure
     return f"{percent(value, digits)} ({number(100 * low, 0)}–{number(100 * high, 0)})"
 
 
 def bracketed(figure: Figure, digits: int = 3) -> str:
-    """``0.123 [0.100, 0.150]``."""
+    """Format a figure as ``0.123 [0.100, 0.150]``."""
     value, low, high = (number(each, digits) for each in figure)
     return f"{value} [{low}, {high}]"
 
 
 def hundredfold(figure: Figure) -> list[float]:
-    """Shares in percent."""
+    """Convert shares to per cent."""
     return [100 * each for each in figure]
 
 
 def figure(area: Mapping[str, float]) -> list[float]:
-    """Value, low and high, of a record with these names."""
+    """The value, low and high of a record with these names, as a figure."""
     return [area["value"], area["low"], area["high"]]
 
 
@@ -158,17 +162,17 @@ def lowest(estimators: Mapping[str, Mapping[str, Figure]], key: str) -> float:
 
 
 def one_line(text: str) -> str:
-    """A row of a table that is written in several lines."""
+    """Join the lines in which a row of a table is written."""
     return " ".join(text.split())
 
 
 def met(condition: bool) -> str:
-    """Whether a condition is, in the words of a table."""
+    """Say whether a condition is met, in the words of a table."""
     return "met" if condition else "**not met**"
 
 
 def literal(name: str) -> str:
-    """A name such as [CI](1-0), which Markdown would take for a link."""
+    """Escape a name such as [CI](1-0), which Markdown would take for a link."""
     return name.replace("[", r"\[").replace("]", r"\]")
 
 

@@ -1,1 +1,1 @@
-"""Train, calibrate and judge the parsers, the networks that read spectra and maps."""
+"""Trains, calibrates and judges the parsers, the networks that read spectra and maps."""

@@ -1,4 +1,4 @@
-"""Calibrate the parsers on validation simulations and write their cards.
+"""Calibrates the parsers on validation simulations, and writes their cards.
 
 ``python -m mmbroker.models.parser.calibrate`` reads the networks in ``models/weights`` and writes
 ``parser.json`` and ``map_parser.json`` beside them.
@@ -46,10 +46,10 @@ TRAINED_BY = {"parser": "train_spectra", "map_parser": "train_maps"}
 """The module that trains each network."""
 
 BRIGHT_MAP = 10.0
-"""Peak signal-to-noise ratio of the maps whose morphologies stand on the card."""
+"""The lowest peak signal-to-noise ratio of the maps whose morphologies stand on the card."""
 
 RANGE = (4.0, 8.0)
-"""Signal-to-noise ratios of the lines whose completeness stands on the card."""
+"""The range of signal-to-noise ratios of the lines whose completeness stands on the card."""
 
 _STEPS = 5
 _LOGITS = np.linspace(-12.0, 12.0, 49)
@@ -58,7 +58,15 @@ _LOGITS = np.linspace(-12.0, 12.0, 49)
 def calibrate(
     network: ExportedSpectrumParser, spectra: int = VALIDATION_SPECTRA
 ) -> tuple[LineCalibration, dict[str, float]]:
-    """Probabilities, errors and threshold, and figures for the card, from validation spectra."""
+    """Calibrate probabilities, errors and threshold on validation spectra.
+
+    Args:
+        network: the parser of spectra.
+        spectra: the number of simulated spectra.
+
+    Returns:
+        The calibration, and figures for the card.
+    """
     judged = judge({"parser": neural_finder(network, UNCALIBRATED)}, spectra, VALIDATION_SEED)
     found = judged.found["parser"]
     slope, offset = _logistic(found.score, found.matched >= 0)
@@ -86,7 +94,15 @@ def calibrate(
 def calibrate_maps(
     network: ExportedMapParser, maps: int = VALIDATION_MAPS
 ) -> tuple[MapCalibration, dict[str, float]]:
-    """Temperature of the morphology, threshold and errors of components; figures for the card."""
+    """Calibrate the morphology's temperature, and the threshold and errors of components.
+
+    Args:
+        network: the parser of maps.
+        maps: the number of simulated maps.
+
+    Returns:
+        The calibration, and figures for the card.
+    """
     judged = judge_maps(network, MapCalibration(component_logit=-4.0), maps, VALIDATION_MAPS_SEED)
     logits = np.log(np.maximum(judged.probabilities, 1e-9))
 
@@ -111,7 +127,7 @@ def calibrate_maps(
 
 
 def _logistic(logit: Floats, true: NDArray[np.bool_]) -> tuple[float, float]:
-    """Slope and offset that make logits probable (Platt 1999)."""
+    """Fit the slope and the offset that turn scores into logits (Platt 1999)."""
 
     def loss(both: Floats) -> float:
         x = both[0] * logit + both[1]
@@ -130,9 +146,9 @@ def card_of(
     """The card of a network: its version, its training, its calibration and its figures.
 
     Args:
-        path: of the network.
-        parser: which asks it.
-        calibration: as it is stored; with the network it is what makes a version.
+        path: the file of the network.
+        parser: the client that asks it.
+        calibration: the calibration as it is stored; with the network it makes a version.
         validation: figures on the simulations that it was calibrated on.
     """
     return {

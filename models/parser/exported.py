@@ -1,4 +1,4 @@
-"""Run the packaged parsers of spectra and maps on onnxruntime, without torch."""
+"""Runs the packaged parsers of spectra and maps on onnxruntime, without torch."""
 
 from __future__ import annotations
 
@@ -18,17 +18,24 @@ _LARGEST_PADDING = 1.25  # length of the longest spectrum of a batch over that o
 
 
 class ExportedSpectrumParser:
-    """The network on one core.
+    """Runs the network for spectra on one core.
 
     Args:
-        path: of the ONNX file.
+        path: the ONNX file.
     """
 
     def __init__(self, path: Path = WEIGHTS / "parser.onnx") -> None:
         self._session = _session(path)
 
     def outputs(self, spectra: Sequence[Patches]) -> list[Array32]:
-        """Outputs of each spectrum, (channels, OUTPUTS); see ``processors.features.lines``."""
+        """Compute the outputs for each spectrum.
+
+        Args:
+            spectra: the spectra, in any order of length.
+
+        Returns:
+            For each spectrum float32, shape (channels, OUTPUTS); see ``processors.features.lines``.
+        """
         results: list[Array32] = [np.empty(0, np.float32)] * len(spectra)
         for rows in batches_of_like_length([len(each) for each in spectra]):
             channels, patches, present = batch([spectra[row] for row in rows])
@@ -41,17 +48,25 @@ class ExportedSpectrumParser:
 
 
 class ExportedMapParser:
-    """The network for maps, on one core.
+    """Runs the network for maps on one core.
 
     Args:
-        path: of the ONNX file.
+        path: the ONNX file.
     """
 
     def __init__(self, path: Path = WEIGHTS / "map_parser.onnx") -> None:
         self._session = _session(path)
 
     def outputs(self, maps: Sequence[MapInput]) -> tuple[Array32, Array32]:
-        """Logits of morphologies (N, 4) and cells (N, CELL_GRID, CELL_GRID, CELL_OUTPUTS)."""
+        """Compute the outputs for N maps.
+
+        Args:
+            maps: the maps.
+
+        Returns:
+            Logits of morphologies, float32, shape (N, MORPHOLOGIES), and cells, float32, shape
+            (N, CELL_GRID, CELL_GRID, CELL_OUTPUTS).
+        """
         morphology, cells = self._session.run(
             None,
             {
@@ -70,7 +85,15 @@ def _session(path: Path) -> onnxruntime.InferenceSession:
 
 
 def batches_of_like_length(lengths: Sequence[int], largest: int = 32) -> list[list[int]]:
-    """Indices by length, in batches that need little padding."""
+    """Sort spectra by length into batches that need little padding.
+
+    Args:
+        lengths: the length of each spectrum.
+        largest: the most spectra in a batch.
+
+    Returns:
+        The indices of the spectra in each batch.
+    """
     batches: list[list[int]] = []
     for row in np.argsort(lengths, kind="stable").tolist():
         if (
@@ -85,12 +108,26 @@ def batches_of_like_length(lengths: Sequence[int], largest: int = 32) -> list[li
 
 
 def packaged_calibration(path: Path = WEIGHTS / "parser.json") -> LineCalibration:
-    """The calibration on the model's card; none where the card has none."""
+    """Read the calibration on the card of the parser of spectra.
+
+    Args:
+        path: the card.
+
+    Returns:
+        The calibration; ``UNCALIBRATED`` if the card has none.
+    """
     card = json.loads(path.read_text())
     stored = card.get("calibration")
     return UNCALIBRATED if stored is None else LineCalibration.from_card(stored)
 
 
 def packaged_map_calibration(path: Path = WEIGHTS / "map_parser.json") -> MapCalibration:
-    """The calibration on the card of the parser of maps; none where it has none."""
+    """Read the calibration on the card of the parser of maps.
+
+    Args:
+        path: the card.
+
+    Raises:
+        KeyError: the card has none.
+    """
     return MapCalibration.from_card(json.loads(path.read_text())["calibration"])

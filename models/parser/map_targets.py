@@ -1,4 +1,4 @@
-"""Turn simulated maps into what the parser's network reads, and the answers that it learns."""
+"""Turns simulated maps into what the parser's network reads, and the answers that it learns."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ from mmbroker.processors.features.maps import (
 from mmbroker.schemas.events import Floats
 
 FAINTEST_COMPONENT = 3.0
-"""Signal-to-noise ratio of a component's own peak below which it is none."""
+"""The signal-to-noise ratio of a component's own peak below which it does not count as one."""
 
 
 def map_inputs(maps: SimulatedMaps) -> list[MapInput]:
-    """Simulated maps as the network reads them; lengths are in beams, called arcsec."""
+    """Convert simulated maps to the network's inputs; what is called arcsec is in beams there.
+
+    Args:
+        maps: N maps.
+    """
     beam = maps.beam
     return [
         map_input(
@@ -37,7 +41,14 @@ def map_inputs(maps: SimulatedMaps) -> list[MapInput]:
 
 
 def own_signal_to_noise(maps: SimulatedMaps) -> Floats:
-    """Signal-to-noise ratio of each component's peak if it were alone, shape (N, COMPONENTS)."""
+    """The signal-to-noise ratio of each component's peak if it were alone.
+
+    Args:
+        maps: N maps.
+
+    Returns:
+        float64, shape (N, COMPONENTS).
+    """
     components = maps.components
     dilution = np.sqrt((1 + components.major_beams**2) * (1 + components.minor_beams**2))
     ratio: Floats = components.flux_jy / dilution / maps.noise_jy[:, None]
@@ -45,7 +56,15 @@ def own_signal_to_noise(maps: SimulatedMaps) -> Floats:
 
 
 def cell_targets(maps: SimulatedMaps) -> Floats:
-    """Presence, offsets in cells and ln(flux / noise) of each cell, (N, GRID, GRID, 4)."""
+    """Make the answers that the network learns.
+
+    Args:
+        maps: N maps.
+
+    Returns:
+        For each cell whether it has a component, the component's offsets in x and y in cells, and
+        ln(flux / noise); float32, shape (N, CELL_GRID, CELL_GRID, 4).
+    """
     components = maps.components
     targets = np.zeros((len(maps.morphology), CELL_GRID, CELL_GRID, 4), np.float32)
     middle = (CELL_GRID - 1) / 2
@@ -55,7 +74,7 @@ def cell_targets(maps: SimulatedMaps) -> Floats:
     column, row = np.rint(x).astype(int), np.rint(y).astype(int)
     inside = bright & (np.minimum(column, row) >= 0) & (np.maximum(column, row) < CELL_GRID)
     source, component = np.nonzero(inside)
-    # Of two in a cell the brighter counts: it is written last.
+    # If two are in a cell the brighter counts: it is written last.
     order = np.argsort(components.flux_jy[source, component], kind="stable")
     source, component = source[order], component[order]
     at = (source, row[source, component], column[source, component])

@@ -1,6 +1,6 @@
-"""Define the parser's networks: Transformers over patches of a spectrum and of a map.
+"""Defines the parser's networks: Transformers over patches of a spectrum and of a map.
 
-They need torch, and are for training only. What they read is made in ``processors.features``.
+They need torch, and are for training only. ``processors.features`` makes their inputs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _HEADS = 4
 
 
 class _Linear(nn.Linear):
-    """A linear layer on the rows of a matrix: onnxruntime adds the bias in the same pass then."""
+    """A linear layer on a matrix of rows, so that onnxruntime adds the bias in the same pass."""
 
     def forward(self, tokens: Tensor) -> Tensor:
         rows = nn.functional.linear(tokens.flatten(end_dim=-2), self.weight, self.bias)
@@ -49,11 +49,16 @@ class _Block(nn.Module):
 
 
 class SpectrumParser(nn.Module):
-    """What is in each channel, from the channel, its neighbours, and the whole spectrum.
+    """Reads what is in each channel from the channel, its neighbours, and the whole spectrum.
 
-    Two convolutions look at some channels around each; a patch of their outputs becomes a token,
-    to which frequency, channel width and noise are added; the tokens attend to each other, and each
-    hands what it knows back to its channels.
+    Two convolutions look at some channels around each one. A patch of their outputs becomes a
+    token, to which frequency, channel width and noise are added. The tokens attend to each other,
+    and each gives what it knows back to its channels.
+
+    Args:
+        width: the length of a token.
+        depth: the number of layers of attention.
+        stem: the number of outputs of the convolutions.
     """
 
     def __init__(self, width: int = 64, depth: int = 2, stem: int = 16) -> None:
@@ -75,12 +80,15 @@ class SpectrumParser(nn.Module):
         )
 
     def forward(self, channels: Tensor, patches: Tensor, present: Tensor) -> Tensor:
-        """Outputs (B, P * PATCH, OUTPUTS), see ``processors.features.lines``.
+        """Compute the outputs for B spectra of P patches.
 
         Args:
-            channels: (B, P * PATCH, CHANNEL_INPUTS).
-            patches: (B, P, PATCH_INPUTS).
-            present: (B, P), 1 for a patch and 0 for padding.
+            channels: inputs of the channels, float32, shape (B, P * PATCH, CHANNEL_INPUTS).
+            patches: inputs of the patches, float32, shape (B, P, PATCH_INPUTS).
+            present: 1 for a patch and 0 for padding, float32, shape (B, P).
+
+        Returns:
+            float32, shape (B, P * PATCH, OUTPUTS), see ``processors.features.lines``.
         """
         batch, count = patches.shape[0], patches.shape[1]
         # Padding stays empty between the convolutions, so that a spectrum sees no batch around it.
@@ -97,7 +105,12 @@ class SpectrumParser(nn.Module):
 
 
 class MapParser(nn.Module):
-    """Morphology of a map and its components, from patches that attend to each other."""
+    """Reads the morphology of a map and its components, from patches that attend to each other.
+
+    Args:
+        width: the length of a token.
+        depth: the number of layers of attention.
+    """
 
     def __init__(self, width: int = 48, depth: int = 2) -> None:
         super().__init__()
@@ -119,11 +132,15 @@ class MapParser(nn.Module):
         )
 
     def forward(self, pixels: Tensor, beam: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (B, MORPHOLOGIES) and cells (B, CELL_GRID, CELL_GRID, CELL_OUTPUTS).
+        """Compute the outputs for B maps.
 
         Args:
-            pixels: (B, SIDE, SIDE).
-            beam: (B, MAP_INPUTS).
+            pixels: scaled pixels, float32, shape (B, SIDE, SIDE).
+            beam: inputs that describe the beam, float32, shape (B, MAP_INPUTS).
+
+        Returns:
+            Logits of morphologies, float32, shape (B, MORPHOLOGIES), and cells, float32, shape
+            (B, CELL_GRID, CELL_GRID, CELL_OUTPUTS).
         """
         tokens = self.token(self.stem(pixels[:, None])).flatten(2).transpose(1, 2)
         tokens = tokens + self.place + self.beam(beam)[:, None, :]

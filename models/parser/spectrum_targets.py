@@ -1,4 +1,4 @@
-"""Turn simulated spectra into batches: what the network reads, and the answers it learns."""
+"""Turns simulated spectra into batches: what the network reads, and the answers it learns."""
 
 from __future__ import annotations
 
@@ -15,25 +15,40 @@ from mmbroker.processors.relations import SPEED_OF_LIGHT_KM_S
 Float32 = NDArray[np.float32]
 
 TARGETS = 8
-"""Of each channel: whether a line's middle is near (1, 0, or -1 for undecided), weight of the
-measurements, offset, ln width, ln flux, shape, whether a line covers it, and its weight there."""
+"""The number of answers for each channel.
+
+They are whether a line's middle is near (1, 0, or -1 for undecided), the weight of the line's
+measurements, its offset in units of ``UNIT_KM_S``, ln of its width, ln of its flux, its shape,
+whether a line covers the channel, and whether the channel was observed.
+"""
 
 _NEAR, _UNDECIDED, _COVERED = 0.25, 0.6, 0.75  # of the width
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ParserBatch:
-    """B spectra; arrays as ``processors.features.patches.batch`` makes them, float32."""
+    """B spectra of P patches; float32 arrays, as ``processors.features.patches.batch`` makes them.
+
+    Attributes:
+        channels: inputs of the channels, shape (B, P * PATCH, CHANNEL_INPUTS).
+        patches: inputs of the patches, shape (B, P, PATCH_INPUTS).
+        present: 1 for a patch and 0 for padding, shape (B, P).
+        targets: the answers, shape (B, P * PATCH, TARGETS).
+    """
 
     channels: Float32
     patches: Float32
     present: Float32
     targets: Float32
-    """Shape (B, P * PATCH, TARGETS)."""
 
 
 def parser_batch(spectra: SimulatedSpectra, rows: list[int] | None = None) -> ParserBatch:
-    """Spectra of one simulation as a batch."""
+    """Make a batch of spectra of one simulation.
+
+    Args:
+        spectra: the simulation.
+        rows: the indices of the spectra in it; None for all.
+    """
     chosen = list(range(len(spectra))) if rows is None else rows
     laid_out = [patches_of(*spectra.spectrum(row)) for row in chosen]
     channels, patches, present = batch(laid_out)

@@ -1,4 +1,4 @@
-"""Train the parser of radio maps on simulated ones, and export it to ONNX. Needs torch.
+"""Trains the parser of radio maps on simulated ones, and exports it to ONNX. Needs torch.
 
 ``python -m mmbroker.models.parser.train_maps`` takes some ten minutes on one core.
 """
@@ -28,7 +28,17 @@ TRAINING_SEED = 31
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How the parser of maps is trained."""
+    """How the parser of maps is trained.
+
+    Attributes:
+        steps: the number of steps.
+        batch: the number of maps in a step.
+        learning_rate: the highest learning rate; it falls to 0.
+        width: the length of a token.
+        depth: the number of layers of attention.
+        averaging: the factor by which the average of the weights keeps its former value in a step.
+        seed: the seed of everything random.
+    """
 
     steps: int = 3_000
     batch: int = 48
@@ -40,7 +50,14 @@ class Recipe:
 
 
 def loss(logits: Tensor, cells: Tensor, morphology: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropies of morphology and presence, Gaussian likelihoods of flux and place."""
+    """Add up cross-entropies of morphology and presence, and errors of flux and place.
+
+    Args:
+        logits: logits of morphologies, float32, shape (B, MORPHOLOGIES).
+        cells: the cells, float32, shape (B, CELL_GRID, CELL_GRID, CELL_OUTPUTS).
+        morphology: the true index into MORPHOLOGIES, int64, shape (B,).
+        targets: the answers of ``cell_targets``, float32, shape (B, CELL_GRID, CELL_GRID, 4).
+    """
     there = targets[..., 0] > 0
     presence = nn.functional.binary_cross_entropy_with_logits(cells[..., PRESENCE], targets[..., 0])
     found, wanted = cells[there], targets[there]
@@ -54,7 +71,11 @@ def loss(logits: Tensor, cells: Tensor, morphology: Tensor, targets: Tensor) -> 
 
 
 def train(recipe: Recipe) -> MapParser:
-    """Train a parser of maps; the weights are averaged over the last steps."""
+    """Train a parser of maps; its weights are averaged over the last steps.
+
+    Args:
+        recipe: how to train.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(recipe.seed)
     network, averaged = (MapParser(recipe.width, recipe.depth) for _ in range(2))
@@ -94,13 +115,21 @@ def train(recipe: Recipe) -> MapParser:
 
 
 def export(network: MapParser, path: Path) -> None:
-    """Write the network to ONNX, for any number of maps."""
+    """Write the network to ONNX, for any number of maps.
+
+    Args:
+        network: the network.
+        path: the file to write.
+
+    Raises:
+        RuntimeError: the outputs of the file differ from those of the network.
+    """
     inputs = {"pixels": torch.zeros(2, SIDE, SIDE), "beam": torch.zeros(2, MAP_INPUTS)}
     onnx_export.export(network, inputs, ["morphology", "cells"], path)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Train and export."""
+    """Run the command line: train and export."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=WEIGHTS)
     parser.add_argument("--steps", type=int, default=Recipe().steps)

@@ -1,7 +1,7 @@
-"""Train the parser of spectra on simulated ones, and export it to ONNX. Needs torch.
+"""Trains the parser of spectra on simulated ones, and exports it to ONNX. Needs torch.
 
 ``python -m mmbroker.models.parser.train_spectra --checkpoint parser.pt`` takes some 25 minutes on
-one core; it resumes from the checkpoint, and uses a GPU where there is one.
+one core. It resumes from the checkpoint, and uses a GPU where there is one.
 """
 
 from __future__ import annotations
@@ -38,12 +38,23 @@ TRAINING_SEED, CURVE_SEED = 11, 12
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How the parser is trained."""
+    """How the parser of spectra is trained.
+
+    Attributes:
+        steps: the number of steps.
+        schedule: the number of steps over which the learning rate falls to 0; None for ``steps``.
+            Training may stop before.
+        batch: the number of spectra in a step.
+        learning_rate: the highest learning rate.
+        width: the length of a token.
+        depth: the number of layers of attention.
+        stem: the number of outputs of the convolutions.
+        averaging: the factor by which the average of the weights keeps its former value in a step.
+        seed: the seed of everything random.
+    """
 
     steps: int = 24_000
     schedule: int | None = None
-    """Steps over which the learning rate falls, if not ``steps``: training may stop before."""
-
     batch: int = 32
     learning_rate: float = 2e-3
     width: int = 64
@@ -54,7 +65,15 @@ class Recipe:
 
 
 def loss(outputs: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, float]]:
-    """Cross-entropies of presence, cover and shape, Gaussian likelihoods of what is measured."""
+    """Add up cross-entropies of presence, cover and shape, and errors of what is measured.
+
+    Args:
+        outputs: the network's outputs, float32, shape (B, channels, OUTPUTS).
+        targets: the answers, float32, shape (B, channels, TARGETS).
+
+    Returns:
+        The loss, a scalar, and its parts without their weights.
+    """
     decided = targets[..., 0] >= 0
     presence = nn.functional.binary_cross_entropy_with_logits(
         outputs[..., PRESENCE][decided], targets[..., 0][decided]
@@ -71,7 +90,7 @@ def loss(outputs: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, float]]:
         mean = outputs[..., output][middle]
         log_error = outputs[..., output + 1][middle].clamp(*LOG_ERRORS)
         pull = (targets[..., target][middle] - mean) * torch.exp(-log_error)
-        # A line at another one's place is no measurement error: beyond 5 sigma it counts linearly.
+        # A line at the place of another is no error of measurement: beyond 5 sigma it counts less.
         square = torch.where(pull.abs() < 5, 0.5 * pull**2, 5 * pull.abs() - 12.5)
         measured = measured + (weight * (square + log_error)).sum() / lines
     shape = nn.functional.cross_entropy(
@@ -91,7 +110,11 @@ def loss(outputs: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, float]]:
 def train(
     recipe: Recipe, checkpoint: Path | None = None
 ) -> tuple[SpectrumParser, list[dict[str, float]]]:
-    """Train a parser; with a checkpoint, go on from it where it exists.
+    """Train a parser of spectra.
+
+    Args:
+        recipe: how to train.
+        checkpoint: the file in which the state is kept, and from which it goes on if it exists.
 
     Returns:
         The network with averaged weights, and the validation losses.
@@ -122,7 +145,7 @@ def train(
         )
         for group in optimiser.param_groups:
             group["lr"] = rate
-        # Each step's spectra depend on its number alone, whether it was resumed or not.
+        # The spectra of a step depend only on its number, also after training was resumed.
         spectra = simulate_spectra(recipe.batch, np.random.default_rng([recipe.seed, step]))
         total, _ = loss(*_forward(network, parser_batch(spectra), device))
         optimiser.zero_grad()
@@ -154,7 +177,11 @@ def train(
 
 
 def curve_batches(count: int) -> list[ParserBatch]:
-    """Batches whose loss is followed during training."""
+    """Make the batches whose loss is followed during training.
+
+    Args:
+        count: the number of batches.
+    """
     return [
         parser_batch(simulate_spectra(32, np.random.default_rng([CURVE_SEED, number])))
         for number in range(count)
@@ -182,7 +209,15 @@ def _validate(
 
 
 def export(network: SpectrumParser, path: Path) -> None:
-    """Write the network to ONNX, for any number of spectra of any length."""
+    """Write the network to ONNX, for any number of spectra of any length.
+
+    Args:
+        network: the network.
+        path: the file to write.
+
+    Raises:
+        RuntimeError: the outputs of the file differ from those of the network.
+    """
     count = 6
     inputs = {
         "channels": torch.zeros(2, count * PATCH, CHANNEL_INPUTS),
@@ -199,7 +234,7 @@ def export(network: SpectrumParser, path: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Train and export."""
+    """Run the command line: train and export."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=WEIGHTS)
     parser.add_argument("--checkpoint", type=Path)

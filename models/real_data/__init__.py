@@ -1,1 +1,1 @@
-"""Read published tables of real galaxies, and split them for training and tests."""
+"""Reads published tables of real galaxies, and splits them for training and tests."""

@@ -1,9 +1,9 @@
-"""Read published catalogues as observations of real galaxies, for training and for tests.
+"""Reads published catalogues as observations of real galaxies, for training and for tests.
 
-What the columns of a table mean is said once, by the stream's mappings
-(``processors/ingest/mappings``). The tables themselves are not part of the project. What is missing
-in a table stays missing, it is not a non-detection. A galaxy has one observation with all its
-bands, and one for each published redshift.
+Only the stream's mappings (``processors/ingest/mappings``) say what the columns of a table mean.
+The tables themselves are not part of the project. A value that is missing in a table stays missing:
+it is no non-detection. A galaxy has one observation with all its bands, and one for each published
+redshift.
 
 The packaged weights were trained on some bands under another name or at another wavelength than the
 mappings state. ``_NAMES`` and ``_WAVELENGTHS_UM`` keep these, so that what is trained or judged
@@ -39,7 +39,7 @@ ZCOSMOS = "zcosmos.ecsv"
 SPT = ("spt_dndz_tab_a1.txt", "spt_dndz_tab_d1.txt", "spt_dndz_tab_f1.txt")
 
 Place = tuple[float, float]
-"""Right ascension and declination, ICRS, degrees."""
+"""Right ascension and declination in degrees, ICRS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +47,10 @@ class RealGalaxy:
     """A galaxy of a published table.
 
     Attributes:
-        name: unique.
+        name: its name, which is unique.
         observations: what the table says of it.
-        spectroscopic_redshift: where known and secure; never part of the observations.
+        spectroscopic_redshift: the spectroscopic redshift if it is known and secure; it is never
+            part of the observations.
     """
 
     name: str
@@ -59,15 +60,15 @@ class RealGalaxy:
 
 @dataclass(frozen=True, slots=True)
 class _Paper:
-    """Where a table was published.
+    """The paper in which a table was published.
 
     Attributes:
-        label: the names of its galaxies begin with it.
-        instrument: of all its observations.
-        bibcode: of the paper.
-        published_mjd: time of all its observations.
-        position_error_arcsec: 1 sigma on each axis.
-        methods: of the published redshifts, by their sections in the mapping.
+        label: how the names of its galaxies begin.
+        instrument: the instrument of all its observations.
+        bibcode: the bibcode of the paper.
+        published_mjd: the time of all its observations, in days.
+        position_error_arcsec: the 1 sigma position error on each axis, in arcsec.
+        methods: the methods of the published redshifts, by their sections in the mapping.
     """
 
     label: str
@@ -85,14 +86,14 @@ class _Paper:
         published: dict[str, PhotometricRedshift] | None = None,
         truth: float | None = None,
     ) -> RealGalaxy:
-        """A galaxy of the table.
+        """Make a galaxy of the table.
 
         Args:
-            identifier: of its row.
-            place: where it is.
-            bands: in the order in which parts of the galaxy are drawn.
-            published: photometric redshifts, by section of the mapping.
-            truth: the spectroscopic redshift, where it is known and secure.
+            identifier: the identifier of its row.
+            place: its position.
+            bands: its bands, in the order in which parts of the galaxy are drawn.
+            published: its photometric redshifts, by section of the mapping.
+            truth: the spectroscopic redshift if it is known and secure.
         """
         name = f"{self.label} {identifier}"
         bare = Observation(
@@ -136,7 +137,7 @@ _NAMES = {
     "COSMOS-K": "CFHT-K",
     "SCUBA2-850": "SCUBA-2-850",
 }
-"""Names in training of bands that the mappings call something else."""
+"""The names in training of bands that the mappings name otherwise."""
 
 _WAVELENGTHS_UM = {
     "MIPS-70": 70.0,
@@ -145,14 +146,17 @@ _WAVELENGTHS_UM = {
     "ALMA-3mm": 2998.0,
     "VLA-1.4GHz": 214_137.0,
 }
-"""Wavelengths in training of bands that the mappings put elsewhere."""
+"""The wavelengths in training of bands to which the mappings give others."""
 
 
 def read_catalogues(folder: Path) -> list[RealGalaxy]:
-    """All galaxies of the tables in a folder.
+    """Read all galaxies of GOODS-N, COSMOS and SPT.
+
+    Args:
+        folder: the folder of the tables.
 
     Raises:
-        FileNotFoundError: a table is missing; the message names all that are.
+        FileNotFoundError: a table is missing; the message names all that are missing.
     """
     missing = [name for name in (GOODS_NORTH, COSMOS, *SPT) if not (folder / name).exists()]
     if missing:
@@ -161,16 +165,19 @@ def read_catalogues(folder: Path) -> list[RealGalaxy]:
 
 
 def goods_north(folder: Path) -> list[RealGalaxy]:
-    """The super-deblended catalogue of GOODS-N (Liu et al. 2018, ApJ 853 172).
+    """Read the super-deblended catalogue of GOODS-N (Liu et al. 2018, ApJ 853 172).
 
-    The redshifts that are observed are the published photometric one and that of EAZY (Skelton et
-    al. 2014, ApJS 214 24).
+    The photometric redshifts are the published one and that of EAZY (Skelton et al. 2014, ApJS 214
+    24).
 
     The table's columns of 16 and 24 µm are exchanged, and the mapping reads them as what they are.
-    Besides what it says of their ratio: of the sources that the radio does not detect, which are in
-    the catalogue for their 24 µm flux, 95 % have more than 3 sigma in "16" and 31 % in "24"; and
-    "24" is missing at the edges of the field, where only the 16 µm survey ends (beyond 9' from the
-    middle 14 % have it, and 85 % have "16").
+    It says what their ratio tells. There is more evidence: of the sources that the radio does not
+    detect, which are in the catalogue for their 24 µm flux, 95 % have more than 3 sigma in "16" and
+    31 % in "24"; and "24" is missing at the edges of the field, where only the 16 µm survey ends
+    (beyond 9' from the middle 14 % have it, and 85 % have "16").
+
+    Args:
+        folder: the folder of the tables.
     """
     return [
         _LIU.galaxy(row.identifier, place, bands, row.published, row.true_redshift)
@@ -179,9 +186,13 @@ def goods_north(folder: Path) -> list[RealGalaxy]:
 
 
 def cosmos(folder: Path) -> list[RealGalaxy]:
-    """Far-infrared sources in COSMOS (Drew & Casey 2022; optical: Lilly et al. 2007, ApJS 172 70).
+    """Read the far-infrared sources in COSMOS (Drew & Casey 2022).
 
-    Only zCOSMOS redshifts of classes 3 and 4 are taken for secure.
+    Their optical photometry is from Lilly et al. 2007, ApJS 172 70. Only zCOSMOS redshifts of
+    classes 3 and 4 are taken for secure.
+
+    Args:
+        folder: the folder of the tables.
     """
     path, mapping = folder / COSMOS, load_mapping("cosmos_fir")
     optical = _optical(mapping)
@@ -199,9 +210,13 @@ def cosmos(folder: Path) -> list[RealGalaxy]:
 
 
 def zcosmos(folder: Path) -> list[RealGalaxy]:
-    """Galaxies of zCOSMOS-bright, ultraviolet to near-infrared (Lilly et al. 2007, ApJS 172 70).
+    """Read galaxies of zCOSMOS-bright, ultraviolet to near-infrared (Lilly et al. 2007).
 
-    Secure redshifts alone, classes 3 and 4, no stars; those of ``cosmos`` are left out.
+    The table is that of ApJS 172 70. Only galaxies with secure redshifts, of classes 3 and 4, are
+    read, and no stars. Those of ``cosmos`` are left out.
+
+    Args:
+        folder: the folder of the tables.
     """
     elsewhere = set(Table.read(folder / COSMOS)["id_zcosmos"].tolist())
     optical = _optical(load_mapping("zcosmos"))
@@ -220,9 +235,12 @@ def zcosmos(folder: Path) -> list[RealGalaxy]:
 
 
 def spt(folder: Path) -> list[RealGalaxy]:
-    """The SPT-SMG sample (Reuter et al. 2020, ApJ 902 78, tables A1, D1 and F1).
+    """Read the SPT-SMG sample (Reuter et al. 2020, ApJ 902 78, tables A1, D1 and F1).
 
     A missing flux with an error is a non-detection: a 3 sigma upper limit.
+
+    Args:
+        folder: the folder of the tables.
     """
     mapping = load_mapping("spt").model_copy(update={"truth": Truth(redshift="d1.specz")})
     return [
@@ -238,7 +256,7 @@ def spt(folder: Path) -> list[RealGalaxy]:
 
 
 def _rows(path: Path, mapping: Mapping) -> Iterator[tuple[Row, Place, list[BandMeasurement]]]:
-    """The rows of a table, each with its place and its bands as they are in training."""
+    """Read the rows of a table, each with its position and its bands as they are in training."""
     bands = {band.name: band for group in mapping.photometry for band in group.bands}
     for row in read_table(path, mapping):
         measured = [
@@ -261,10 +279,10 @@ def _optical(mapping: Mapping) -> list[Band]:
 
 
 def _magnitudes(cells: Any, bands: Sequence[Band]) -> list[BandMeasurement]:
-    """Flux densities from the AB magnitudes in a row; what is not positive is not observed.
+    """Convert the AB magnitudes in a row to flux densities; those not positive are not observed.
 
-    Errors that ``read_table`` makes of magnitudes differ in the last bit. They are made here,
-    because packaged results state by a hash which fluxes they were made of.
+    ``read_table`` would do so too, but its errors differ in the last bit, and packaged results
+    state by a hash from which fluxes they were made.
     """
     found = []
     for band in bands:
@@ -281,6 +299,6 @@ def _in_training(band: Band) -> tuple[str, float]:
     """The name of a band and its frequency in Hz, as they were when the weights were trained."""
     wavelength_um = _WAVELENGTHS_UM.get(band.name)
     if wavelength_um is None:
-        # As it is written: 1.1 mm are 1100 µm without what a multiplication adds in the last bit.
+        # It is rounded to what is written, since a conversion from mm can change the last bit.
         wavelength_um = round(units.Quantity(band.wavelength).to_value(units.um), 4)
     return _NAMES.get(band.name, band.name), float(SPEED_OF_LIGHT_KM_S * 1e9 / wavelength_um)

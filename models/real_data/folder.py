@@ -1,4 +1,4 @@
-"""Let every command that reads the published tables be told where they are: ``--data``."""
+"""Adds the option ``--data`` to every command that reads the published tables."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import os
 from pathlib import Path
 
 DATA_VARIABLE = "MMBROKER_DATA"
-"""Environment variable with the folder of the tables."""
+"""The environment variable with the folder of the tables."""
 
 
 def add_data_option(parser: argparse.ArgumentParser, without: str | None = None) -> None:
-    """Add ``--data``, a path, whose default is what the environment names.
+    """Add ``--data``, a path, whose default is that in the environment.
 
     Args:
-        parser: of the command.
-        without: what the command does without tables; None where it cannot do without them.
+        parser: the parser of the command.
+        without: what the command does without tables; None if it needs them.
     """
     stated = os.environ.get(DATA_VARIABLE)
     parser.add_argument(

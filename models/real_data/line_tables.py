@@ -1,8 +1,8 @@
-"""Read published line fluxes of galaxies, CO, [CI] and [CII], one row a galaxy.
+"""Reads published line fluxes of galaxies, CO, [CI] and [CII], with one row for each galaxy.
 
-The tables are heterogeneous: fluxes of many telescopes and apertures, luminosities that may or may
-not be corrected for lensing, mistakes of copying. What is made of them is written down in
-``models/protocols/weak_lines.md``.
+The tables are heterogeneous: fluxes are from many telescopes and apertures, luminosities may or may
+not be corrected for lensing, and there are copying errors. ``models/protocols/weak_lines.md`` says
+how they are read.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ STACK = "faint_line_properties_mdust.txt"
 TABLES = (DIGAME, YANG, BOTHWELL, EYELASH, STACK)
 
 DETECTED = 3.0
-"""Signal-to-noise ratio of a line that counts as measured."""
+"""The lowest signal-to-noise ratio of a line that counts as measured."""
 
 INFRARED_ERROR_DEX = 0.15
-"""Assumed error of a published log L_IR; the tables state few."""
+"""Assumed error of a published log10 of L_IR; the tables state few."""
 
 INFRARED_RANGE = (1e10, 10**15.5)
-"""Luminosities in Lsun outside of which a number in the column is something else."""
+"""The range of luminosities in Lsun; a number outside it in the column is something else."""
 
 _LIMIT_ERROR = 99.0
 _SENTINEL = 999.0
@@ -50,7 +50,7 @@ _PARTS = {
     *("H-ATLAS090426.9+015448-component1", "H-ATLAS090426.9+015448-component2"),
     *("MACSJ0032-arc-D", "MACSJ0032-arc-E", "Q0957+561-B"),
 }
-"""Images or parts of a galaxy."""
+"""Images or parts of a galaxy, which are left out."""
 
 _YANG_NAMES = {
     # Yang et al. 2017, A&A 608 A144, table 1.
@@ -70,7 +70,7 @@ _YANG_NAMES = {
 }
 _YANG_LINES = (*LINES[:3], "CO(4-3)", *(f"CO({j}-{j - 1})" for j in range(5, 12)))
 _DIFFERENTIAL_LENSING = 1.3
-"""By which CO(1-0) was corrected in that table."""
+"""The factor by which CO(1-0) was corrected in that table."""
 
 Array = NDArray[np.float64]
 Booleans = NDArray[np.bool_]
@@ -82,13 +82,16 @@ class LineSample:
     """N galaxies with their lines, in the order of LINES.
 
     Attributes:
-        names: of the galaxies.
-        redshift: shape (N,).
-        flux: apparent, in Jy km/s, shape (N, LINES); 0 where not measured.
-        error: of the measurement, likewise; inf where not measured.
-        log_infrared: log10 of the apparent L_IR in Lsun, shape (N,); 0 where unknown.
-        infrared_error: in dex, shape (N,); inf where unknown.
-        split: TRAIN, VALIDATION or TEST, shape (N,).
+        names: the names of the galaxies.
+        redshift: the redshifts, float64, shape (N,).
+        flux: the apparent fluxes in Jy km/s, 0 where a line was not measured, float64, shape
+            (N, LINES).
+        error: their 1 sigma errors in Jy km/s, inf where a line was not measured, float64, shape
+            (N, LINES).
+        log_infrared: the log10 of the apparent L_IR in Lsun, 0 where it is unknown, float64, shape
+            (N,).
+        infrared_error: its error in dex, inf where it is unknown, float64, shape (N,).
+        split: TRAIN, VALIDATION or TEST, int64, shape (N,).
     """
 
     names: tuple[str, ...]
@@ -104,16 +107,20 @@ class LineSample:
 
     @property
     def detected(self) -> Booleans:
-        """Which lines are measured, shape (N, LINES)."""
+        """Whether each line counts as measured, bool, shape (N, LINES)."""
         return np.asarray(self.flux >= DETECTED * self.error)
 
     @property
     def total_error(self) -> Array:
-        """Errors with that of the flux scale in quadrature, Jy km/s, shape (N, LINES)."""
+        """The errors with that of the flux scale in quadrature, in Jy km/s, shape (N, LINES)."""
         return np.hypot(self.error, relations.FLUX_SCALE_ERROR * self.flux)
 
     def select(self, chosen: Booleans | Integers) -> LineSample:
-        """The chosen galaxies."""
+        """The chosen galaxies.
+
+        Args:
+            chosen: whether each galaxy is chosen, shape (N,), or the indices of the chosen ones.
+        """
         rows = np.arange(len(self))[chosen]
         return LineSample(
             tuple(self.names[row] for row in rows),
@@ -128,13 +135,13 @@ class LineSample:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ladder:
-    """Lines of a galaxy or an average relative to CO(1-0), without a luminosity.
+    """The lines of a galaxy or an average relative to CO(1-0), without a luminosity.
 
     Attributes:
-        name: of whom.
-        redshift: of the galaxy or typical.
-        ratio: L' over that of CO(1-0), shape (LINES,); 0 where not measured.
-        error: of it; inf where not measured.
+        name: the name of the galaxy or the average.
+        redshift: the redshift of the galaxy, or a typical one.
+        ratio: L' over that of CO(1-0), 0 where a line was not measured, float64, shape (LINES,).
+        error: its 1 sigma error, inf where a line was not measured, float64, shape (LINES,).
     """
 
     name: str
@@ -152,7 +159,10 @@ class _Measurement:
 
 
 def read_lines(folder: Path) -> LineSample:
-    """All galaxies of DIGAME and of Yang et al. 2017 with a CO, [CI] or [CII] line.
+    """Read all galaxies of DIGAME and of Yang et al. 2017 with a CO, [CI] or [CII] line.
+
+    Args:
+        folder: the folder of the tables.
 
     Raises:
         FileNotFoundError: a table is missing; the message names all that are.
@@ -179,10 +189,13 @@ def read_lines(folder: Path) -> LineSample:
 
 
 def read_ladders(folder: Path) -> list[Ladder]:
-    """The Eyelash, and two averages: of submillimetre galaxies, and of the SPT sample.
+    """Read the ladder of the Eyelash, and averages of submillimetre galaxies and the SPT sample.
 
-    Danielson et al. 2011, MNRAS 410 1687 (z = 2.3); Bothwell et al. 2013, MNRAS 429 3047 (typical z
-    = 2.2); Reuter et al. 2023, ApJ 948 44, scaled to z = 3.
+    They are from Danielson et al. 2011, MNRAS 410 1687 (z = 2.3); Bothwell et al. 2013, MNRAS 429
+    3047 (typical z = 2.2); and Reuter et al. 2023, ApJ 948 44, scaled to z = 3.
+
+    Args:
+        folder: the folder of the tables.
     """
     stack = {row[0]: (float(row[8]), float(row[9])) for row in _rows(folder / STACK)}
     names = {"CI10": "[CI](1-0)", **{f"CO{j}{j - 1}": f"CO({j}-{j - 1})" for j in range(1, 7)}}
@@ -198,7 +211,7 @@ def read_ladders(folder: Path) -> list[Ladder]:
 def _digame(
     path: Path,
 ) -> tuple[dict[str, list[_Measurement]], dict[str, set[float]], dict[str, float]]:
-    """Measurements, luminosities in Lsun and the largest magnification by galaxy."""
+    """Read measurements, luminosities in Lsun and the largest magnification, by galaxy."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     papers: dict[tuple[str, str, float, float], set[str]] = defaultdict(set)
@@ -225,15 +238,15 @@ def _digame(
         if line is None or row["IO"] == "0" or copied or min(flux, error, redshift) <= 0:
             continue
         if error == _LIMIT_ERROR:
-            # Taken for a flux of 0 with a third of the limit for its error, limits made predictions
-            # worse in cross-validation: they suppose widths and sizes of their own.
+            # Limits were tried as a flux of 0 with a third of the limit as its error. Predictions
+            # got worse in cross-validation, because limits rest on assumed widths and sizes.
             continue
         lines[name].append(_Measurement(line, redshift, flux, error))
     return lines, luminosities, magnification
 
 
 def _yang(path: Path) -> dict[str, list[_Measurement]]:
-    """CO and [CI] of lensed galaxies (Yang et al. 2017, A&A 608 A144)."""
+    """Read CO and [CI] of lensed galaxies (Yang et al. 2017, A&A 608 A144)."""
     columns = (*_YANG_LINES, "[CI](1-0)", "[CI](2-1)")
     lines: dict[str, list[_Measurement]] = defaultdict(list)
     for name, redshift, _, _, *numbers in _rows(path):
@@ -248,7 +261,7 @@ def _yang(path: Path) -> dict[str, list[_Measurement]]:
 
 
 def _merged(found: list[_Measurement]) -> tuple[float, Array, Array]:
-    """Redshift, fluxes and errors of a galaxy."""
+    """The redshift of a galaxy, and its fluxes and errors in Jy km/s, shape (LINES,) each."""
     redshift = float(np.median([each.redshift for each in found]))
     flux, error = np.zeros(len(LINES)), np.full(len(LINES), np.inf)
     for line in {each.line for each in found}:
@@ -276,7 +289,7 @@ def _mean(flux: Array, error: Array) -> tuple[float, float]:
 
 
 def _infrared(luminosities: Iterable[float], magnification: float) -> tuple[float, float]:
-    """Log10 of the apparent L_IR in Lsun and its error in dex; 0 and inf where none is known."""
+    """The log10 of the apparent L_IR in Lsun and its error in dex; 0 and inf if none is known."""
     known = sorted(np.log10(each) for each in luminosities)
     if not known:
         return 0.0, np.inf
@@ -304,7 +317,7 @@ def _rows(path: Path) -> list[list[str]]:
 
 
 def _number(text: str | None) -> float:
-    """A number, -1 for a sentinel or none."""
+    """Convert a text to a number; -1 if it is a sentinel or no number."""
     try:
         value = float(text or "")
     except ValueError:

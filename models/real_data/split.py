@@ -1,4 +1,4 @@
-"""Say by its name whether a galaxy is for training, for validation or for the test."""
+"""Says by its name whether a galaxy is for training, for validation or for the test."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import numpy as np
 TRAIN, VALIDATION, TEST = 0, 1, 2
 SPLIT_SHARES = (0.70, 0.15, 0.15)
 SPLIT = b"critic 2"
-"""Names this split: the recipe was settled on another one, without looking at the test split of
-this."""
+"""The name of this split.
+
+The recipe was settled on another split, without a look at the test part of this one.
+"""
 
 
 def split_of(name: str) -> int:

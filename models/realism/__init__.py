@@ -1,1 +1,1 @@
-"""Judge how like real galaxies the simulated ones are."""
+"""Judges how like real galaxies the simulated ones are."""

@@ -1,4 +1,4 @@
-"""Hold the sources of one survey's real table beside simulated ones."""
+"""Keeps the sources of one survey's real table beside simulated ones."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ class Comparison:
     """A real table, and the simulated one that imitates it.
 
     Attributes:
-        survey: which.
+        survey: the survey.
         judged: real sources of the part that is judged.
         training: real sources that the classifier learns from.
-        simulated: the first half of them teaches the classifier, the second is judged.
-        former: the same by the first simulator.
-        parts: which parts of the table are judged.
+        simulated: simulated sources. The classifier learns from their first half, and the second
+            half is judged.
+        former: sources by the first simulator, used in the same way.
+        parts: the parts of the table that are judged, in words.
     """
 
     survey: Survey

@@ -1,4 +1,4 @@
-"""Draw the figures of the report on the simulator; what is simulated is labelled so."""
+"""Draws the figures of the report on the simulator; what is simulated is labelled so."""
 
 from __future__ import annotations
 
@@ -24,7 +24,14 @@ REAL, SIMULATED, OLD = "#1b1b1b", "#d1495b", "#8d99ae"
 
 
 def population(galaxies: Population, wavelength_um: Floats, output: Path) -> None:
-    """Spectral energy distributions, and redshift against luminosity."""
+    """Draw spectral energy distributions, and redshift against luminosity.
+
+    Args:
+        galaxies: simulated galaxies.
+        wavelength_um: the rest wavelengths of their spectral energy distributions in um, shape
+            (wavelengths,).
+        output: the folder to write to.
+    """
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     inks = ("#457b9d", SIMULATED, "#e9a03b")
@@ -50,7 +57,12 @@ def population(galaxies: Population, wavelength_um: Floats, output: Path) -> Non
 
 
 def two_samples(tables: dict[str, dict[str, Any]], output: Path) -> None:
-    """Areas under the curve of the classifiers."""
+    """Draw the areas under the curve of the classifiers.
+
+    Args:
+        tables: the numbers of each table, by its name.
+        output: the folder to write to.
+    """
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     axes = figure.subplots(1, len(tables), sharey=True)
     for axis, (name, numbers) in zip(axes, tables.items(), strict=True):
@@ -71,7 +83,12 @@ def two_samples(tables: dict[str, dict[str, Any]], output: Path) -> None:
 
 
 def distributions(compared: list[Comparison], output: Path) -> None:
-    """Flux densities and errors of every band of the tables."""
+    """Draw the distribution of flux densities in every band of the tables.
+
+    Args:
+        compared: the comparisons of GOODS-N, COSMOS and SPT, in this order.
+        output: the folder to write to.
+    """
     deep, wide, lensed = compared
     for each, name in ((deep, "goodsn"), (wide, "cosmos"), (lensed, "spt")):
         bands = each.survey.bands
@@ -100,7 +117,12 @@ def distributions(compared: list[Comparison], output: Path) -> None:
 
 
 def correlations(compared: Comparison, output: Path) -> None:
-    """Rank correlations of flux densities and of masks."""
+    """Draw the rank correlations of flux densities and of masks.
+
+    Args:
+        compared: the comparison of a table.
+        output: the folder to write to.
+    """
     figure = Figure(figsize=(9, 6.4), layout="constrained")
     axes = figure.subplots(2, 3)
     bands = compared.survey.bands
@@ -122,7 +144,13 @@ def correlations(compared: Comparison, output: Path) -> None:
 
 
 def colours(compared: Comparison, pairs: tuple[tuple[str, str], ...], output: Path) -> None:
-    """Colours against redshift."""
+    """Draw colours against redshift.
+
+    Args:
+        compared: the comparison of a table.
+        pairs: the two bands of each colour.
+        output: the folder to write to.
+    """
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     axes = figure.subplots(2, -(-len(pairs) // 2)).ravel()
     bands = compared.survey.bands

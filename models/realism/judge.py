@@ -1,4 +1,4 @@
-"""Judge simulated catalogues against the real tables, and write numbers, figures and a page."""
+"""Judges simulated catalogues against the real tables, and writes numbers, figures and a page."""
 
 from __future__ import annotations
 
@@ -48,11 +48,13 @@ from mmbroker.schemas.events import Floats
 
 SEED = 2026
 SMALLEST_TO_HALVE = 40
-"""Real sources that are judged, below which their halves say nothing."""
+"""The fewest real sources that are judged of which halves can be compared."""
 
 MOST_WITHOUT_REDSHIFT = 0.05
-"""Of a table's sources, above which the classifier is shown no redshift: that it is missing would
-tell real from simulated."""
+"""The largest share of a table's sources without redshift.
+
+Above it the classifier is shown no redshifts: one that is missing would tell real from simulated.
+"""
 
 Integers = NDArray[np.int64]
 Chosen = Callable[[Population, Integers], NDArray[np.bool_]]
@@ -62,7 +64,7 @@ _KIND_AND_LIMITS: dict[str, tuple[int, Chosen, int]] = {
     "COSMOS": (FIELD, catalogue_surveys.in_far_infrared_sample, 30),
     "SPT": (LENSED, catalogue_surveys.in_lensed_sample, 15),
 }
-"""Which galaxies a table is compared with, and how many blocks of the population are drawn."""
+"""The galaxies with which a table is compared, and the number of blocks of the population."""
 
 COLOURS = (
     ("K", "IRAC1"),
@@ -81,9 +83,10 @@ def report(tables: Path | None, output: Path, part: int = TEST) -> None:
     """Write ``simulator.md`` with its figures and numbers.
 
     Args:
-        tables: folder of the real tables; None for what needs no table.
-        output: folder to write to.
-        part: the part of the tables that is judged; of SPT validation and test together.
+        tables: the folder of the published tables; None to write only what needs no table.
+        output: the folder to write to.
+        part: the part of the tables that is judged; for SPT validation and test are judged
+            together.
     """
     output.mkdir(parents=True, exist_ok=True)
     population = simulate_population(BLOCK_GALAXIES, SEED)
@@ -105,7 +108,7 @@ def report(tables: Path | None, output: Path, part: int = TEST) -> None:
 
 
 def assumed() -> dict[str, Any]:
-    """Shares and scatter that the simulator assumes, and that no paper states."""
+    """The shares and the scatter that the simulator assumes, and that no paper states."""
     return {
         "kinds": dict(zip(KINDS, KIND_SHARES, strict=True)),
         "excitation_dex": EXCITATION_DEX,
@@ -114,7 +117,15 @@ def assumed() -> dict[str, Any]:
 
 
 def simulated_table(survey: Survey, seed: int = SEED) -> tuple[Catalogue, Floats]:
-    """A simulated catalogue of the galaxies that a real table would hold, and their redshifts."""
+    """Simulate a catalogue of the galaxies that a real table would have.
+
+    Args:
+        survey: the survey of the table.
+        seed: the seed of the simulation.
+
+    Returns:
+        The catalogue of N galaxies, and their true redshifts, float64, shape (N,).
+    """
     kind, chosen, blocks = _KIND_AND_LIMITS[survey.table]
     catalogues, redshifts = [], []
     for block in range(blocks):
@@ -130,7 +141,11 @@ def simulated_table(survey: Survey, seed: int = SEED) -> tuple[Catalogue, Floats
 
 
 def judge(compared: Comparison) -> dict[str, Any]:
-    """Judge one real table beside its simulation by all measures."""
+    """Judge one real table beside its simulation by all measures.
+
+    Args:
+        compared: the table and its simulation.
+    """
     first, second = compared.simulated.halves()
     areas, telling = {}, {}
     for view in VIEWS:
@@ -171,10 +186,11 @@ def judge(compared: Comparison) -> dict[str, Any]:
 
 
 def _levels(compared: Comparison) -> dict[str, Any]:
-    """How flux densities of the training part, by which the simulator was set, are distributed.
+    """Describe the flux densities of the training part, on which the simulator was set.
 
-    By band the percentiles of real and simulated ones in depths, and their Kolmogorov-Smirnov
-    distance: where the judged part is off, this tells in which direction, and whether it was known.
+    For each band, these are the percentiles of real and simulated ones in units of the depth, and
+    their Kolmogorov-Smirnov distance. If the judged part is off, they tell in which direction, and
+    whether that was known.
     """
     apart = distances(compared.training, compared.simulated)["flux density"]
     found: dict[str, Any] = {"real": len(compared.training), "bands": {}}
@@ -220,9 +236,9 @@ def _real(table: RealTable, rows: Integers, depth: Floats) -> Sample:
 
 
 def _real_halves(view: str, compared: Comparison) -> Interval | None:
-    """What the classifier makes of halves of the real table, which nothing tells apart.
+    """Judge halves of the real table, which the classifier should not tell apart.
 
-    None for tables too small to be halved.
+    It is None for tables that are too small to be halved.
     """
     if len(compared.judged) < SMALLEST_TO_HALVE:
         return None
@@ -236,7 +252,12 @@ def _real_halves(view: str, compared: Comparison) -> Interval | None:
 
 
 def judged_former(view: str, compared: Comparison) -> Interval:
-    """What the classifier makes of the former simulator, in the bands that this one had."""
+    """Judge the first simulator, in the bands that it had.
+
+    Args:
+        view: one of VIEWS.
+        compared: the table and its simulations.
+    """
     bands = np.flatnonzero(compared.former.seen.any(axis=0))
     first, second = compared.former.bands(bands).halves()
     training, judged = (each.bands(bands) for each in (compared.training, compared.judged))
@@ -270,7 +291,7 @@ def _correlation_difference(one: Floats, other: Floats, bands: tuple[str, ...]) 
 
 
 def _colours(compared: Comparison) -> list[dict[str, Any]]:
-    """Real minus simulated, in dex, in bins of redshift; those that differ most come first."""
+    """Compare colours in bins of redshift, in dex; those that differ most come first."""
     bands = compared.survey.bands
     rows = []
     for blue, red in COLOURS:

@@ -1,7 +1,7 @@
-"""Measure on the real tables how errors scatter and which bands a source has.
+"""Measures on the real tables how errors scatter and which bands a source has.
 
-Reads the training part of the tables alone and writes ``weights/survey_statistics.json``: some
-hundred numbers a table, no row of it. Needs scikit-learn; nothing that simulates does.
+It reads only the training part of the tables, and writes ``weights/survey_statistics.json``: some
+hundred numbers for a table, and none of its rows. Needs scikit-learn, which the simulator does not.
 
     python -m mmbroker.models.realism.survey_statistics folder/of/tables
 """
@@ -34,19 +34,19 @@ from mmbroker.models.simulation.catalogue_surveys import (
 from mmbroker.schemas.events import Floats
 
 REGULARISATION = 0.3
-"""Inverse of the penalty of the logistic regressions, whose features are of the order of 1."""
+"""The inverse penalty of the logistic regressions, whose features are of the order of 1."""
 
 _QUANTILES = np.array([0.5, 2.5, 10, 25, 50, 75, 90, 97.5, 99.5])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RealTable:
-    """The sources of a real table in the bands of a survey.
+    """N sources of a real table in the bands of a survey.
 
     Attributes:
-        catalogue: NaN where a band is missing.
-        redshift: spectroscopic, else published; NaN without either; shape (N,).
-        names: of the galaxies.
+        catalogue: the measurements, NaN where a band is missing.
+        redshift: the spectroscopic redshift, else a published one, else NaN; float64, shape (N,).
+        names: the names of the galaxies.
     """
 
     catalogue: Catalogue
@@ -62,7 +62,12 @@ READERS = (
 
 
 def real_table(survey: Survey, galaxies: Sequence[RealGalaxy]) -> RealTable:
-    """The measurements of galaxies as arrays; upper limits are missing fluxes of known error."""
+    """Convert the measurements of galaxies to arrays; upper limits count as missing.
+
+    Args:
+        survey: the survey whose bands count.
+        galaxies: the galaxies.
+    """
     shape = (len(galaxies), len(survey.bands))
     flux, error = np.full(shape, np.nan), np.full(shape, np.nan)
     redshift = np.full(len(galaxies), np.nan)
@@ -82,7 +87,11 @@ def real_table(survey: Survey, galaxies: Sequence[RealGalaxy]) -> RealTable:
 
 
 def measure(table: RealTable) -> dict[str, Any]:
-    """The statistics of a table that ``catalogue_surveys`` simulates it by."""
+    """Measure the statistics of a table with which ``catalogue_surveys`` simulates it.
+
+    Args:
+        table: the table.
+    """
     catalogue, seen = table.catalogue, table.catalogue.seen
     depth = np.nanpercentile(catalogue.error_jy, 25, axis=0)
     scaled = np.where(seen, np.arcsinh(catalogue.flux_jy / depth), 0.0)
@@ -113,11 +122,11 @@ def measure(table: RealTable) -> dict[str, Any]:
 
 
 def _error_quantiles(scaled: Floats, log_error: Floats) -> tuple[Floats, Floats]:
-    """Median flux of groups of sources of similar flux, (groups,), and percentiles of their error.
+    """Measure the percentiles of the error in groups of sources of similar flux.
 
     Returns:
-        Scaled flux density, ascending, shape (groups,); log10 of the error over the depth, shape
-        (groups, percentiles).
+        The median scaled flux density of each group, ascending, shape (groups,), and the
+        percentiles of the log10 of the error over the depth, shape (groups, percentiles).
     """
     groups = int(np.clip(len(scaled) // 25, 2, 10))
     parts = np.array_split(np.argsort(scaled), groups)
@@ -127,7 +136,7 @@ def _error_quantiles(scaled: Floats, log_error: Floats) -> tuple[Floats, Floats]
 
 
 def _regression(features: Floats, target: Booleans) -> Floats:
-    """Coefficients of a logistic regression; of the constant alone where all are the same."""
+    """Fit a logistic regression; only its constant if nearly all targets are the same."""
     share = target.mean()
     if min(share, 1 - share) * len(target) < 3:
         constant = np.zeros(features.shape[1])
@@ -139,7 +148,7 @@ def _regression(features: Floats, target: Booleans) -> Floats:
 
 
 def _correlation(residual: Floats) -> Floats:
-    """Rank correlation of the scatter where both bands are there, made positive definite."""
+    """The rank correlation of the scatter where both bands are there, made positive definite."""
     bands = residual.shape[1]
     correlation = np.eye(bands)
     for one in range(bands):
@@ -161,7 +170,7 @@ def _rounded(values: Floats) -> Any:
 
 
 def main() -> None:
-    """Measure and write."""
+    """Run the command line: measure, and write the statistics."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("tables", type=Path)
     parser.add_argument("--output", type=Path, default=STATISTICS)
@@ -179,7 +188,7 @@ def main() -> None:
 
 
 def _one_line_each(content: dict[str, Any]) -> str:
-    """JSON with one line a statistic, so that changes can be read."""
+    """Write JSON with one line for each statistic, so that changes can be read."""
     tables = (
         f' "{name}": {{\n'
         + ",\n".join(f'  "{key}": {json.dumps(value)}' for key, value in table.items())

@@ -1,4 +1,4 @@
-"""Measure how alike two samples of sources are: by a classifier, distributions, correlations."""
+"""Measures how alike two samples of sources are: by a classifier, distributions, correlations."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Sample:
     """N sources; NaN where a band is missing.
 
     Attributes:
-        scaled: asinh of flux density over depth, shape (N, bands).
-        log_error: log10 of the error over the depth, shape (N, bands).
-        log_stretch: ln(1 + z), NaN where unknown, shape (N,).
+        scaled: asinh of flux density over depth, float64, shape (N, bands).
+        log_error: log10 of the error over the depth, float64, shape (N, bands).
+        log_stretch: ln(1 + z), NaN where it is unknown, float64, shape (N,).
     """
 
     scaled: Floats
@@ -39,15 +39,23 @@ class Sample:
 
     @property
     def seen(self) -> Floats:
-        """1 where there is a flux density, else 0; shape (N, bands)."""
+        """1 where there is a flux density, else 0; float64, shape (N, bands)."""
         return np.isfinite(self.scaled).astype(float)
 
     def rows(self, chosen: Integers) -> Sample:
-        """The chosen sources."""
+        """The chosen sources.
+
+        Args:
+            chosen: the indices of the chosen sources, int64, shape (n,).
+        """
         return Sample(self.scaled[chosen], self.log_error[chosen], self.log_stretch[chosen])
 
     def bands(self, chosen: Integers) -> Sample:
-        """The sources in the chosen bands alone."""
+        """The sources in the chosen bands alone.
+
+        Args:
+            chosen: the indices of the chosen bands, int64, shape (bands,).
+        """
         return Sample(self.scaled[:, chosen], self.log_error[:, chosen], self.log_stretch)
 
     def halves(self) -> tuple[Sample, Sample]:
@@ -56,7 +64,17 @@ class Sample:
         return self.rows(order[: len(self) // 2]), self.rows(order[len(self) // 2 :])
 
     def view(self, name: str) -> Floats:
-        """What a classifier sees of it, one of VIEWS; shape (N, features)."""
+        """The features that a classifier sees.
+
+        Args:
+            name: one of VIEWS.
+
+        Returns:
+            float64, shape (N, features).
+
+        Raises:
+            KeyError: it is not one of VIEWS.
+        """
         parts = {
             "flux densities": [self.scaled],
             "errors": [self.log_error],
@@ -68,7 +86,13 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate with its 95 % percentile interval."""
+    """An estimate with its 95 % percentile interval.
+
+    Attributes:
+        value: the estimate.
+        low: the lower end of the interval.
+        high: the upper end of the interval.
+    """
 
     value: float
     low: float
@@ -76,7 +100,15 @@ class Interval:
 
 
 def sample(catalogue: Catalogue, redshift: Floats, depth_jy: Floats) -> Sample:
-    """Sources of a catalogue, to hundredths: how tables print numbers, and zero, tells nothing."""
+    """Scale the sources of a catalogue.
+
+    Values are rounded to hundredths, so that the way in which tables print numbers tells nothing.
+
+    Args:
+        catalogue: N sources.
+        redshift: their redshifts, NaN where unknown, float64, shape (N,).
+        depth_jy: the depth of each band in Jy, float64, shape (bands,).
+    """
     flux = np.where(catalogue.seen, catalogue.flux_jy, np.nan)
     error = np.where(catalogue.seen, catalogue.error_jy, np.nan)
     return Sample(
@@ -89,16 +121,17 @@ def sample(catalogue: Catalogue, redshift: Floats, depth_jy: Floats) -> Sample:
 def classify(
     view: str, training: tuple[Sample, Sample], judged: tuple[Sample, Sample], seed: int = 0
 ) -> tuple[Interval, Integers]:
-    """Area under the curve of a classifier of real against simulated sources.
+    """Train a classifier of real against simulated sources, and measure its area under the curve.
 
     Args:
         view: one of VIEWS.
         training: real and simulated sources that it learns from.
-        judged: others, on which it is judged.
-        seed: of the classifier and the resamples.
+        judged: other real and simulated sources, on which it is judged.
+        seed: the seed of the classifier and the resamples.
 
     Returns:
-        The area, and the features, most telling first: indices into the view's.
+        The area, and the indices of the view's features, the most telling first; int64, shape
+        (features,).
     """
     features = [np.concatenate([each.view(view) for each in pair]) for pair in (training, judged)]
     target = [np.repeat([1, 0], [len(each) for each in pair]) for pair in (training, judged)]
@@ -120,7 +153,17 @@ def classify(
 
 
 def distances(real: Sample, simulated: Sample, seed: int = 0) -> dict[str, list[Interval | None]]:
-    """Kolmogorov-Smirnov distance band by band, None with fewer than 20 real measurements."""
+    """Measure the Kolmogorov-Smirnov distance of flux densities, ratios to noise and errors.
+
+    Args:
+        real: real sources.
+        simulated: simulated sources in the same bands.
+        seed: the seed of the resamples.
+
+    Returns:
+        The distance in each band, by quantity; None with fewer than 20 real or simulated
+        measurements.
+    """
     pairs = {
         "flux density": (real.scaled, simulated.scaled),
         "signal-to-noise": (
@@ -137,7 +180,15 @@ def distances(real: Sample, simulated: Sample, seed: int = 0) -> dict[str, list[
 
 
 def correlations(values: Floats) -> Floats:
-    """Rank correlation of each two columns where both are known; NaN with fewer than 20."""
+    """The rank correlation of each two columns where both are known.
+
+    Args:
+        values: the columns, NaN where unknown, float64, shape (N, columns).
+
+    Returns:
+        float64, shape (columns, columns); NaN on the diagonal, with fewer than 20 rows, and where a
+        column is constant.
+    """
     bands = values.shape[1]
     matrix = np.full((bands, bands), np.nan)
     for one in range(bands):
@@ -151,7 +202,16 @@ def correlations(values: Floats) -> Floats:
 
 
 def colour(each: Sample, blue: int, red: int) -> Floats:
-    """log10 of the ratio of two scaled flux densities where both exceed 2 sigma, else NaN; (N,)."""
+    """The log10 of the ratio of two flux densities, each in units of its band's depth.
+
+    Args:
+        each: N sources.
+        blue: the index of the band in the denominator.
+        red: the index of the band in the numerator.
+
+    Returns:
+        float64, shape (N,), NaN where a flux density does not exceed 2 sigma.
+    """
     flux = np.sinh(each.scaled[:, [blue, red]])
     detected = (flux > 2 * 10 ** each.log_error[:, [blue, red]]).all(axis=1)
     first, second = np.where(detected, flux.T, np.nan)
@@ -159,7 +219,7 @@ def colour(each: Sample, blue: int, red: int) -> Floats:
 
 
 def _area(real: Floats, simulated: Floats, seed: int) -> Interval:
-    """Area under the curve, with an interval over resamples of both samples."""
+    """The area under the curve, with an interval over resamples of both samples."""
     random = np.random.default_rng(seed)
     weights = [resampling.counts(np.arange(len(scores)), random) for scores in (real, simulated)]
     areas = weighted_areas(real, simulated, *weights)

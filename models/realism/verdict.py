@@ -1,32 +1,40 @@
-"""What the figures of simulated catalogues say: which are off, in which bands, and by how much."""
+"""Says which simulated catalogues are off, in which bands, and by how much."""
 
 from __future__ import annotations
 
 from typing import Any
 
 LIMITS = {"close": 0.65, "usable": 0.80, "apart": 0.15}
-"""Of the protocol: areas under the curve below which a catalogue is called close, and usable. Bands
-are apart whose Kolmogorov-Smirnov distance has the lower end of its interval above the last."""
+"""The limits of the protocol.
+
+The first two are areas under the curve below which a catalogue is called close, and usable. A band
+is apart if the interval of its Kolmogorov-Smirnov distance lies above the third.
+"""
 
 _AROMATIC = "MIPS-24/IRAC4"
 _AROMATIC_FROM = 1.5
-"""The colour in which aromatic bands are seen, and the redshift from which they are."""
+"""The colour in which aromatic bands are seen, and the redshift from which they are seen."""
 
 _MILLIMETRE = ("ALMA-3mm", "SPT-150GHz")
 
 
 def word(area: float) -> str:
-    """The protocol's word for an area under the curve."""
+    """The protocol's word for an area under the curve.
+
+    Args:
+        area: the area.
+    """
     if area < LIMITS["close"]:
         return "close"
     return "usable" if area < LIMITS["usable"] else "off"
 
 
 def with_verdict(numbers: dict[str, Any]) -> dict[str, Any]:
-    """Numbers with what they say.
+    """Add to the numbers what they say.
 
     Args:
-        numbers: of the report, as in its JSON; those of its tables, where it has any, are added to.
+        numbers: the numbers of the report, as in its JSON; they and those of its tables are
+            changed.
     """
     numbers["limits"] = LIMITS
     tables = numbers.get("tables")
@@ -46,7 +54,7 @@ def with_verdict(numbers: dict[str, Any]) -> dict[str, Any]:
 
 
 def _aromatic(colours: list[dict[str, Any]]) -> dict[str, Any]:
-    """By how much the colour differs at the redshifts from which it has aromatic bands."""
+    """How much the colour differs at the redshifts where it has aromatic bands."""
     warm = [
         each
         for each in colours
@@ -63,6 +71,6 @@ def _aromatic(colours: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _millimetre_factor(bands: dict[str, Any]) -> float:
-    """By how much simulated medians at 3 mm are too high, beside those at 2 mm."""
+    """The factor by which simulated medians at 3 mm are too high, beside those at 2 mm."""
     long, short = (bands[name]["simulated"][1] / bands[name]["real"][1] for name in _MILLIMETRE)
     return float(long / short)

@@ -1,1 +1,1 @@
-"""Fit, learn and judge redshifts on real galaxies."""
+"""Fits, learns and judges redshifts on real galaxies."""

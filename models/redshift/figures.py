@@ -1,4 +1,4 @@
-"""Measure every redshift estimator on one part of the galaxies, beside each other."""
+"""Measures every redshift estimator on one part of the galaxies, beside each other."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ REFINED = "refined"
 WITH_PUBLISHED = "with published"
 ALONE = "photometry alone"
 FAR_INFRARED = "far infrared alone"
-"""Published redshifts withheld, and all photometry below 60 um; radio stays."""
+"""The case without published redshifts and without photometry below 60 um; radio stays."""
 
 TEMPLATES_MINUS = "templates minus"
-"""Of the conventional redshift with templates, on the faint galaxies."""
+"""The figures of the conventional redshift with templates minus without, of faint galaxies."""
 
 TEMPLATES_MINUS_ALONE = "templates minus, photometry alone"
 
@@ -38,14 +38,14 @@ def judged_part(
     conventional: ConventionalRedshift,
     model: RefinedRedshift | None = None,
 ) -> dict[str, Any]:
-    """All figures of one part: with published redshifts, and with less and less of the rest.
+    """Compute all figures of one part, with published redshifts and with ever less evidence.
 
     Args:
-        sample: galaxies of the part, with spectroscopic redshifts or without.
+        sample: the galaxies of the part; those without spectroscopic redshift do not count.
         baselines: the estimators to beat; None for the conventional redshift alone, with templates
             and without.
-        conventional: that the sample's inputs were made with.
-        model: the refined redshift, left out without it.
+        conventional: the conventional redshift that the sample's inputs were made with.
+        model: the refined redshift; None to leave it out.
     """
     known = np.isfinite(sample.truth)
     both, alone = sample.select((sample.inputs.count == 2) & known), sample.select(known)
@@ -97,7 +97,7 @@ def _counts(reasons: Sequence[str]) -> dict[str, int]:
 
 
 def render(figures: dict[str, Any]) -> str:
-    """A few lines for each subset."""
+    """Write the figures as text, with a line for each estimator of each subset."""
     lines = []
     for subset, estimators in figures.items():
         if subset in ("fallbacks", TEMPLATES_MINUS, TEMPLATES_MINUS_ALONE):

@@ -1,4 +1,4 @@
-"""Measure redshift estimates against spectroscopic redshifts.
+"""Measures redshift estimates against spectroscopic redshifts.
 
 With Δ = (z - z_true) / (1 + z_true): NMAD = 1.4826 median|Δ - median Δ|, the robust dispersion of
 Δ about its median; MAE = mean |Δ|; outliers, the share with |Δ| > 0.15. Coverage is the share of
@@ -20,32 +20,65 @@ Measure = Callable[[Array], Array]
 
 OUTLIER = 0.15
 NMAD_FACTOR = 1.4826
-"""Makes the median absolute deviation of a Gaussian its standard deviation."""
+"""The factor from a Gaussian's median absolute deviation to its standard deviation."""
 
 
 def deviation(redshift: Array, truth: Array) -> Array:
-    """Δ = (z - z_true) / (1 + z_true), shape of the inputs."""
+    """Δ = (z - z_true) / (1 + z_true), dimensionless, float64, shape (...).
+
+    Args:
+        redshift: the estimated redshifts, shape (...).
+        truth: the true redshifts, shape (...).
+    """
     return np.asarray((redshift - truth) / (1 + truth))
 
 
 def mae(delta: Array) -> Array:
-    """Mean |Δ| over the last axis."""
+    """Mean |Δ| over the last axis.
+
+    Args:
+        delta: Δ, float64, shape (..., galaxies).
+
+    Returns:
+        float64, shape (...).
+    """
     return np.asarray(np.abs(delta).mean(axis=-1))
 
 
 def nmad(delta: Array) -> Array:
-    """1.4826 median|Δ - median Δ| over the last axis."""
+    """1.4826 median|Δ - median Δ| over the last axis.
+
+    Args:
+        delta: Δ, float64, shape (..., galaxies).
+
+    Returns:
+        float64, shape (...).
+    """
     centre = np.median(delta, axis=-1, keepdims=True)
     return np.asarray(NMAD_FACTOR * np.median(np.abs(delta - centre), axis=-1))
 
 
 def outliers(delta: Array) -> Array:
-    """Share of |Δ| > 0.15 over the last axis."""
+    """Share of galaxies with |Δ| > 0.15 over the last axis.
+
+    Args:
+        delta: Δ, float64, shape (..., galaxies).
+
+    Returns:
+        float64, shape (...).
+    """
     return np.asarray((np.abs(delta) > OUTLIER).mean(axis=-1))
 
 
 def mean_of_known(values: Array) -> Array:
-    """Mean over the last axis of what is not NaN; NaN where all is."""
+    """Mean of the finite values over the last axis; NaN where there are none.
+
+    Args:
+        values: float64, shape (..., galaxies).
+
+    Returns:
+        float64, shape (...).
+    """
     known = np.isfinite(values)
     count = known.sum(axis=-1)
     total = np.where(known, values, 0.0).sum(axis=-1)
@@ -62,11 +95,20 @@ MEASURES: dict[str, Measure] = {
     "coverage68": mean_of_known,
     "coverage95": mean_of_known,
 }
-"""Figures of an estimator by name: of Δ, of each galaxy's CRPS, of whether it is covered."""
+"""The measures of an estimator by name; each is computed from one of ``Estimate.values``."""
 
 
 def covered(lower: Array, upper: Array, truth: Array) -> Array:
-    """1 where the truth is within [lower, upper], else 0, and NaN without an interval."""
+    """1 where the truth is within [lower, upper], else 0, and NaN without an interval.
+
+    Args:
+        lower: lower ends of the intervals in z, NaN or infinite without one, shape (galaxies,).
+        upper: upper ends, shape (galaxies,).
+        truth: the true redshifts, shape (galaxies,).
+
+    Returns:
+        float64, shape (galaxies,).
+    """
     stated = np.isfinite(lower) & np.isfinite(upper)
     return np.where(stated, (truth >= lower) & (truth <= upper), np.nan)
 
@@ -76,11 +118,12 @@ def crps(grid: Array, probability: Array, truth: Array) -> Array:
 
     Args:
         grid: ascending redshifts, shape (points,).
-        probability: shape (galaxies, points), each row summing to 1.
-        truth: shape (galaxies,).
+        probability: the posteriors, shape (galaxies, points), each row summing to 1.
+        truth: the true redshifts, shape (galaxies,).
 
     Returns:
-        Integral over z of (cumulative probability - step at the truth)**2, shape (galaxies,).
+        The integral over z of (cumulative probability - step at the truth)**2, in units of z,
+        float64, shape (galaxies,).
     """
     cumulative = np.cumsum(probability, axis=1)[:, :-1]
     lower, upper = grid[:-1], grid[1:]
@@ -92,12 +135,12 @@ def crps(grid: Array, probability: Array, truth: Array) -> Array:
 
 
 def bootstrap(measure: Measure, delta: Array, seed: int = 0) -> tuple[float, float]:
-    """95 % percentile interval of a measure over resampled galaxies.
+    """The 95 % percentile interval of a measure over resampled galaxies.
 
     Args:
         measure: a function over the last axis, e.g. ``nmad``.
-        delta: shape (galaxies,).
-        seed: of the resamples.
+        delta: what is measured of each galaxy, shape (galaxies,).
+        seed: the seed of the resamples.
     """
     return resampling.bootstrap(measure, delta, seed=seed)
 
@@ -105,13 +148,13 @@ def bootstrap(measure: Measure, delta: Array, seed: int = 0) -> tuple[float, flo
 def paired_bootstrap(
     measure: Measure, delta: Array, reference: Array, seed: int = 0
 ) -> tuple[float, float]:
-    """95 % percentile interval of measure(delta) - measure(reference) on the same galaxies.
+    """The 95 % percentile interval of measure(delta) - measure(reference) on the same galaxies.
 
     Args:
         measure: a function over the last axis.
-        delta: of one estimator, shape (galaxies,).
-        reference: of the other on the same galaxies in the same order.
-        seed: of the resamples.
+        delta: what is measured of each galaxy with one estimator, shape (galaxies,).
+        reference: the same with the other estimator, in the same order, shape (galaxies,).
+        seed: the seed of the resamples.
 
     Raises:
         ValueError: the two have different lengths.

@@ -1,4 +1,4 @@
-"""Prepare galaxies for redshift estimators, and judge the estimates beside each other."""
+"""Prepares galaxies for redshift estimators, and judges the estimates beside each other."""
 
 from __future__ import annotations
 
@@ -24,25 +24,35 @@ from mmbroker.schemas.events import Fingerprint, RedshiftPosterior
 Indices = NDArray[np.int64]
 _FAINT_JY = 15e-3
 S500 = int(np.searchsorted(vector.BROADBAND_CENTRES_HZ, 599.6e9))
-"""The canonical interval of 500 um."""
+"""The index of the canonical broadband interval at 500 um."""
 
 HIGH_REDSHIFT = 1.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """Galaxies with what the networks are told, and the truth."""
+    """N galaxies with the inputs of the networks, and their true redshifts.
+
+    Attributes:
+        galaxies: the galaxies, as they were read.
+        fingerprints: their fingerprints.
+        inputs: the inputs of the refined redshift's networks.
+        truth: spectroscopic redshifts, NaN where unknown, shape (N,).
+        split: the part of the split that each galaxy belongs to, shape (N,).
+    """
 
     galaxies: list[RealGalaxy]
     fingerprints: list[Fingerprint]
     inputs: Inputs
     truth: Array
-    """Spectroscopic redshifts, NaN where unknown, shape (N,)."""
-
     split: Indices
 
     def select(self, chosen: NDArray[np.bool_] | Indices) -> Sample:
-        """The chosen galaxies."""
+        """The chosen galaxies.
+
+        Args:
+            chosen: whether each galaxy is chosen, shape (N,), or the indices of the chosen ones.
+        """
         rows = np.arange(len(self.truth))[chosen]
         return Sample(
             [self.galaxies[row] for row in rows],
@@ -54,13 +64,21 @@ class Sample:
 
     @property
     def faint(self) -> NDArray[np.bool_]:
-        """Which have not 15 mJy or more at 500 um; most are not detected there."""
+        """Whether each galaxy has no flux of 15 mJy or more at 500 um, shape (N,).
+
+        Most of those are not detected there.
+        """
         bright = self.inputs.mask[:, S500] * np.sinh(self.inputs.values[:, S500])
         return np.asarray(~(bright * vector.BROADBAND_DEPTH_JY[S500] >= _FAINT_JY))
 
 
 def sample_of(galaxies: Sequence[RealGalaxy], conventional: ConventionalRedshift) -> Sample:
-    """The sample of some galaxies."""
+    """Make the sample of some galaxies.
+
+    Args:
+        galaxies: the galaxies.
+        conventional: the conventional redshift with which the networks' inputs are made.
+    """
     fingerprints = [build(one.name, one.observations) for one in galaxies]
     truth = [one.spectroscopic_redshift or np.nan for one in galaxies]
     return Sample(
@@ -73,7 +91,13 @@ def sample_of(galaxies: Sequence[RealGalaxy], conventional: ConventionalRedshift
 
 
 def without_published(inputs: Inputs) -> Inputs:
-    """The same galaxies as if nothing were published; the conventional posterior is the rest's."""
+    """The inputs of the same galaxies as if no redshift were published.
+
+    The conventional posterior is then that of the other evidence.
+
+    Args:
+        inputs: the inputs of N galaxies.
+    """
     parts = {name: getattr(inputs, name) for name in Inputs.__dataclass_fields__}
     zero = np.zeros(len(inputs))
     parts.update(
@@ -87,11 +111,11 @@ def without_published(inputs: Inputs) -> Inputs:
 
 
 def far_infrared_alone(sample: Sample, conventional: ConventionalRedshift) -> Sample:
-    """The same galaxies as if nothing were published and nothing observed below 60 um.
+    """The same galaxies as if no redshift were published and nothing were observed below 60 um.
 
     Args:
-        sample: of N galaxies.
-        conventional: that the sample's inputs were made with.
+        sample: the galaxies.
+        conventional: the conventional redshift that the sample's inputs were made with.
     """
     kept = [
         replace(
@@ -105,7 +129,15 @@ def far_infrared_alone(sample: Sample, conventional: ConventionalRedshift) -> Sa
 
 
 def at_truth(log_density: Array, redshift: Array) -> Array:
-    """Densities of shape (N, ..., COARSE) at a redshift each."""
+    """The densities of N galaxies at one redshift each.
+
+    Args:
+        log_density: the ln of the densities, shape (N, ..., COARSE).
+        redshift: a redshift for each galaxy, shape (N,).
+
+    Returns:
+        The ln of the densities in the cells of these redshifts, shape (N, ...).
+    """
     step = COARSE[1] - COARSE[0]
     cell = np.clip(np.rint((np.log1p(redshift) - COARSE[0]) / step).astype(int), 0, len(COARSE) - 1)
     return np.asarray(log_density[np.arange(len(redshift)), ..., cell])
@@ -113,7 +145,14 @@ def at_truth(log_density: Array, redshift: Array) -> Array:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Estimate:
-    """Redshifts of one estimator for N galaxies, with what is judged of each."""
+    """Redshifts of one estimator for N galaxies, and how good they are; shapes (N,).
+
+    Attributes:
+        redshift: the estimated redshifts.
+        crps: the continuous ranked probability score of each.
+        covered_68: 1 where the truth is within the 68 % interval, else 0; NaN without an interval.
+        covered_95: the same of the 95 % interval.
+    """
 
     redshift: Array
     crps: Array
@@ -122,19 +161,34 @@ class Estimate:
 
     @classmethod
     def of_points(cls, redshift: Array, truth: Array) -> Estimate:
-        """Redshifts without intervals."""
+        """Make the estimate of redshifts without intervals; their CRPS is the absolute error.
+
+        Args:
+            redshift: the estimated redshifts, shape (N,).
+            truth: the true redshifts, shape (N,).
+        """
         missing = np.full(len(truth), np.nan)
         return cls(redshift, np.abs(redshift - truth), missing, missing)
 
     @classmethod
     def of_densities(cls, log_density: Array, truth: Array) -> Estimate:
-        """Posteriors from the ln of densities in ln(1 + z), shape (N, COARSE)."""
+        """Make the estimate of densities on the grid.
+
+        Args:
+            log_density: the ln of the densities in ln(1 + z), normalised or not, shape (N, COARSE).
+            truth: the true redshifts, shape (N,).
+        """
         many = posteriors_of(log_density, [[]] * len(log_density))
         return cls.of_posteriors(many, truth)
 
     @classmethod
     def of_posteriors(cls, many: Sequence[RedshiftPosterior], truth: Array) -> Estimate:
-        """Published posteriors."""
+        """Make the estimate of posteriors as the stream gives them.
+
+        Args:
+            many: the posteriors of N galaxies, at least one, all on the same grid.
+            truth: the true redshifts, shape (N,).
+        """
 
         def covered(name: str) -> Array:
             intervals = [getattr(one, name) for one in many]
@@ -151,7 +205,15 @@ class Estimate:
         )
 
     def values(self, truth: Array, chosen: NDArray[np.bool_]) -> dict[str, Array]:
-        """The values of the chosen galaxies that each measure is taken of, by its name."""
+        """The values of the chosen galaxies from which each measure is computed, by its name.
+
+        Args:
+            truth: the true redshifts, shape (N,).
+            chosen: whether each galaxy is chosen, shape (N,).
+
+        Returns:
+            Arrays of shape (chosen galaxies,).
+        """
         delta = measures.deviation(self.redshift, truth)[chosen]
         return {
             **dict.fromkeys(("mae", "nmad", "outliers"), delta),
@@ -162,7 +224,7 @@ class Estimate:
 
 
 def subsets_of(sample: Sample) -> dict[str, NDArray[np.bool_]]:
-    """The subsets of the protocol."""
+    """The subsets of the protocol: whether each galaxy belongs to one, shape (N,), by its name."""
     return {
         "all": np.ones(len(sample.truth), bool),
         "faint": sample.faint,
@@ -177,7 +239,14 @@ def judge(
     subsets: dict[str, NDArray[np.bool_]],
     ours_name: str = "refined",
 ) -> dict[str, Any]:
-    """Figures by subset and estimator with their 95 % intervals, and those of ours minus each.
+    """Compute figures by subset and estimator with 95 % intervals, and ours minus each other's.
+
+    Args:
+        estimates: the estimates of N galaxies, by the estimator's name.
+        truth: the true redshifts, shape (N,).
+        subsets: whether each galaxy belongs to a subset, shape (N,), by the subset's name. Empty
+            subsets are left out.
+        ours_name: the estimator that the others are compared with.
 
     Returns:
         ``{subset: {estimator: {n, mae: [value, low, high], ..., <ours>_minus: {mae: ...}}}}``.

@@ -1,8 +1,9 @@
-"""Ask critic and generator about a galaxy at trial redshifts, as evidence of its redshift.
+"""Asks critic and generator about a galaxy at trial redshifts, as evidence of its redshift.
 
-The critic judges how genuine a fingerprint looks where its condition is put at a trial redshift;
-the generator's draws there come near to it or not. Either gives a curve over the cells of the
-condition, added to the ln of a posterior with an exponent. Needs onnxruntime.
+The critic judges how genuine a fingerprint looks if its condition says a trial redshift. The
+generator draws fingerprints under that condition, which resemble it or not. Either gives a curve
+over the trial redshifts. The curve times an exponent is added to the ln of a posterior. Needs
+onnxruntime.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from mmbroker.processors.fingerprint.vector import FingerprintVectors, Float32
 from mmbroker.processors.redshift.grids import COARSE, Array
 
 WIDTH = 0.03
-"""Of the condition at a trial redshift, in ln(1 + z)."""
+"""The standard deviation in ln(1 + z) of the condition at a trial redshift."""
 
 DRAWS = 128
-"""Of the generator, for each galaxy and trial redshift."""
+"""How many fingerprints the generator draws for each galaxy and trial redshift."""
 
 BANDWIDTHS = (0.5, 1.0, 2.0)
-"""By which differences of scaled fluxes are divided; one of them is chosen by likelihood."""
+"""The widths of the kernel that compares scaled fluxes; one is chosen by its likelihood."""
 
 _LARGEST_EXPONENT = 3.0
 _EDGES = np.log1p(vector.REDSHIFT_EDGES)
@@ -37,25 +38,33 @@ CENTRES: Array = (_EDGES[1:] + _EDGES[:-1]) / 2
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curves:
-    """What each network says of N galaxies at the trial redshifts, shape (N, REDSHIFT_CELLS).
+    """The curves of each network for N galaxies, shape (N, REDSHIFT_CELLS).
 
     Attributes:
-        critic: its output.
-        generator: ln of the mean closeness of its draws, by bandwidth.
+        critic: the critic's outputs.
+        generator: the ln of the mean kernel between galaxy and draws, by its width.
     """
 
     critic: Array
     generator: dict[float, Array]
 
     def select(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> Curves:
-        """The curves of the chosen galaxies."""
+        """The curves of the chosen galaxies.
+
+        Args:
+            chosen: whether each galaxy is chosen, shape (N,), or the indices of the chosen ones.
+        """
         return Curves(
             self.critic[chosen], {width: each[chosen] for width, each in self.generator.items()}
         )
 
 
 def conditions() -> Float32:
-    """The condition at each trial redshift: a narrow Gaussian, shape (cells, REDSHIFT_CELLS)."""
+    """The condition at each trial redshift: the square root of a narrow Gaussian's probabilities.
+
+    Returns:
+        float32, shape (trial redshifts, REDSHIFT_CELLS).
+    """
     fine = np.linspace(_EDGES[0], _EDGES[-1], 8 * len(CENTRES) + 1)
     middle = (fine[1:] + fine[:-1]) / 2
     density = np.exp(-0.5 * np.square((middle[None, :] - CENTRES[:, None]) / WIDTH))
@@ -64,12 +73,12 @@ def conditions() -> Float32:
 
 
 def curves(networks: ExportedNetworks, vectors: FingerprintVectors, seed: int = 0) -> Curves:
-    """Judge and draw at every trial redshift.
+    """Ask both networks at every trial redshift.
 
     Args:
-        networks: critic and generator.
-        vectors: of N galaxies.
-        seed: of the draws.
+        networks: the critic and the generator.
+        vectors: the fingerprint vectors of N galaxies.
+        seed: the seed of the draws.
     """
     critic = np.empty((len(vectors), len(CENTRES)))
     generator = {width: np.empty_like(critic) for width in BANDWIDTHS}
@@ -79,7 +88,7 @@ def curves(networks: ExportedNetworks, vectors: FingerprintVectors, seed: int = 
         at_trials = _repeated(vectors, row, trials)
         critic[row] = networks.outputs(at_trials)
         drawn = _repeated(vectors, row, drawn_trials)
-        # The same draws at every trial redshift: the curve shall not be their noise.
+        # The same draws at every trial redshift, so that the curve is not their noise.
         values = networks.generated(drawn, seed, together=DRAWS).vectors.values
         distance = _distance(values, vectors, row).reshape(len(CENTRES), DRAWS)
         for width, found in generator.items():
@@ -89,7 +98,7 @@ def curves(networks: ExportedNetworks, vectors: FingerprintVectors, seed: int = 
 
 
 def _repeated(vectors: FingerprintVectors, row: int, condition: Float32) -> Examples:
-    """One galaxy at several conditions."""
+    """Combine one galaxy with several conditions."""
     count = len(condition)
     same = FingerprintVectors(
         np.repeat(vectors.values[row : row + 1], count, axis=0),
@@ -100,7 +109,7 @@ def _repeated(vectors: FingerprintVectors, row: int, condition: Float32) -> Exam
 
 
 def _distance(values: Float32, vectors: FingerprintVectors, row: int) -> Array:
-    """Sum of squared differences of the broadband fluxes that were observed, shape (draws,)."""
+    """The sum of squared differences of the observed broadband fluxes, shape (draws,)."""
     seen = np.flatnonzero(vectors.mask[row, vector.BROADBAND] > 0)
     return np.asarray(
         np.square(values[:, seen] - vectors.values[row, seen]).sum(axis=1), np.float64
@@ -108,20 +117,27 @@ def _distance(values: Float32, vectors: FingerprintVectors, row: int) -> Array:
 
 
 def on_grid(curve: Array) -> Array:
-    """Curves interpolated over ln(1 + z), shape (N, COARSE)."""
+    """Interpolate curves to the grid of posteriors.
+
+    Args:
+        curve: curves over the trial redshifts, shape (N, REDSHIFT_CELLS).
+
+    Returns:
+        float64, shape (N, COARSE).
+    """
     return np.array([np.interp(COARSE, CENTRES, row) for row in curve])
 
 
 def exponent(log_density: Array, curve: Array, truth: Array) -> tuple[float, float]:
-    """The exponent of highest likelihood of a curve beside a posterior.
+    """Find the exponent of a curve that maximises the likelihood of a posterior with it.
 
     Args:
-        log_density: of the posteriors, normalised or not, shape (N, COARSE).
-        curve: see ``on_grid``.
-        truth: redshifts, shape (N,).
+        log_density: the ln of the posteriors, normalised or not, shape (N, COARSE).
+        curve: the curves on the grid, shape (N, COARSE).
+        truth: the true redshifts, shape (N,).
 
     Returns:
-        The exponent, from 0 to 3, and by how much the mean ln density at the truth is higher.
+        The exponent, from 0 to 3, and how much it raises the mean ln density at the truth.
     """
 
     def loss(value: float) -> float:
@@ -135,5 +151,14 @@ def exponent(log_density: Array, curve: Array, truth: Array) -> tuple[float, flo
 
 
 def combined(log_density: Array, curve: Array, value: float) -> Array:
-    """A posterior with a curve at an exponent, not normalised, shape (N, COARSE)."""
+    """Multiply posteriors by curves with an exponent.
+
+    Args:
+        log_density: the ln of the posteriors, shape (N, COARSE).
+        curve: the curves on the grid, shape (N, COARSE).
+        value: the exponent.
+
+    Returns:
+        The ln of the posteriors, not normalised, shape (N, COARSE).
+    """
     return np.asarray(log_density + value * curve)

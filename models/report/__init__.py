@@ -1,1 +1,1 @@
-"""Rebuild the reports on the learned models from their weights and fixed seeds."""
+"""Rebuilds the reports on the learned models from their weights and fixed seeds."""

@@ -1,4 +1,4 @@
-"""Rebuild reports from the weights and fixed seeds: ``python -m mmbroker.models.report``."""
+"""Rebuilds reports from the weights and fixed seeds: ``python -m mmbroker.models.report``."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ REPORTS: dict[str, Report] = {
     "weak_lines": weak_lines.report,
 }
 WITHOUT_TABLES = Path(".mmbroker", "reports")
-"""Where reports go without the real tables: those of the project are made with them."""
+"""The folder of reports without the published tables, with which the project's own are made."""
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Write the chosen reports, or all."""
+    """Run the command line: write the chosen reports, or all."""
     options = argparse.ArgumentParser(prog="python -m mmbroker.models.report", description=__doc__)
     options.add_argument("reports", nargs="*", help=f"of {', '.join(REPORTS)}; all by default")
     add_data_option(options, without="only what is simulated is judged")

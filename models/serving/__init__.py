@@ -1,1 +1,1 @@
-"""Serve models to the stream: Triton, its model repository, and a client for each model."""
+"""Serves models to the stream: Triton, its model repository, and a client for each model."""

@@ -1,4 +1,4 @@
-"""Ask the critic on Triton: fingerprint vectors in, outputs out."""
+"""Asks the critic on Triton: fingerprint vectors in, outputs out."""
 
 from __future__ import annotations
 
@@ -23,20 +23,22 @@ class CriticClient(Model):
     """A critic on Triton."""
 
     def score(self, vectors: FingerprintVectors, condition: Float32, version: int) -> Float32:
-        """The critic's outputs.
+        """Ask the critic how much galaxies look like real ones.
 
         Args:
-            vectors: of N galaxies.
-            condition: float32, shape (N, REDSHIFT_CELLS).
-            version: which version of the critic is asked.
+            vectors: the fingerprint vectors of N galaxies.
+            condition: their redshifts, as ``vector.condition`` makes them, float32, shape
+                (N, REDSHIFT_CELLS).
+            version: the number of the version that is asked.
 
         Returns:
-            float32, shape (N,); larger looks more like a real galaxy, see ``calibration``. Not
-            finite where the network cannot say.
+            The outputs, float32, shape (N,); a larger one means more like a real galaxy, see
+            ``calibration``. An output is not finite where the network cannot say.
 
         Raises:
             ValueError: the shapes are not those of N galaxies, or the server refuses the request.
-            ModelUnavailable: no answer within the deadline and retries.
+            ModelUnavailable: no answer comes within the deadline and retries, the answer has
+                another shape, or the version is not a critic that this client can use.
         """
         count = len(vectors)
         shapes = (vectors.values.shape, vectors.mask.shape, condition.shape)
@@ -63,7 +65,7 @@ class CriticClient(Model):
         """Make sure that a version is a calibrated critic of the fingerprint vectors of this code.
 
         Raises:
-            ModelUnavailable: it is not, or the server does not answer.
+            ModelUnavailable: the version is not, or the server does not answer.
         """
         inputs = self.version(version).inputs
         if inputs != INPUTS:
@@ -74,10 +76,10 @@ class CriticClient(Model):
         self.calibration(version)
 
     def calibration(self, version: int) -> Calibration:
-        """What turns the outputs of a version into probabilities.
+        """The calibration that converts the outputs of a version to probabilities.
 
         Raises:
-            ModelUnavailable: the server does not answer, or the version has none.
+            ModelUnavailable: the server does not answer, or the version has no valid calibration.
         """
         found = self.version(version).calibration
         if found is None:

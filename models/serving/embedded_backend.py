@@ -1,8 +1,8 @@
-"""Run a network in ONNX as Triton's Python backend: copied to a model repository as model.py.
+"""Runs a network in ONNX in Triton's Python backend; each version in a repository has a copy.
 
-It runs inside the embedded server, which has no ONNX backend, in an environment with numpy and
-onnxruntime alone. A file that is not the one named in the configuration is not served, nor one with
-other inputs or outputs.
+The copy, ``model.py``, runs inside the embedded server, which has no ONNX backend, in an
+environment with only numpy and onnxruntime. It refuses a network whose SHA-256, inputs or outputs
+are not those in the configuration.
 """
 
 import hashlib
@@ -20,7 +20,11 @@ class TritonPythonModel:
     """The network behind one instance of one version of the model."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Load the network, if it is the one that the configuration names for the version."""
+        """Load the network, if it is the one that the configuration names for the version.
+
+        Raises:
+            TritonModelException: the SHA-256, the inputs or the outputs are other ones.
+        """
         config = json.loads(args["model_config"])
         version = args["model_version"]
         path = Path(args["model_repository"]) / version / "model.onnx"
@@ -49,7 +53,7 @@ class TritonPythonModel:
             _require_same(path, {each["name"]: each["dims"] for each in stated}, has)
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Answer requests; those that were batched together run as one."""
+        """Answer requests, which are computed together as one batch."""
         parts = [
             [triton.get_input_tensor_by_name(request, name).as_numpy() for request in requests]
             for name in self.inputs
@@ -69,15 +73,15 @@ class TritonPythonModel:
 
 
 def _together(arrays: list[Any]) -> Any:
-    """One array of several; a single one as it is, since copies of large ones take long."""
+    """Join arrays; a single one is not copied, because copies of large arrays take long."""
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def _require_same(path: Path, stated: dict[str, list[Any]], tensors: list[Any]) -> None:
     """Refuse a network whose inputs or outputs do not fit those of the configuration.
 
-    A dimension that varies is -1 in the configuration, and a name or nothing in the network, which
-    may leave open what the configuration fixes.
+    A dimension that varies is -1 in the configuration, and has a name or nothing in the network.
+    The network may also leave open a dimension that the configuration fixes.
     """
     wanted = {name: [int(size) for size in dims] for name, dims in stated.items()}
     has = {each.name: list(each.shape)[1:] for each in tensors}

@@ -1,7 +1,7 @@
-"""Errors of models on Triton."""
+"""The error that a client of Triton raises."""
 
 from __future__ import annotations
 
 
 class ModelUnavailable(RuntimeError):  # noqa: N818 - reads better where it is caught
-    """The server is away, not ready, too slow, or answers with something else than outputs."""
+    """Raised when a server does not answer in time, or its model is not one that can be used."""

@@ -1,4 +1,4 @@
-"""Ask the parsers on Triton: observations in, feature trees out."""
+"""Asks the parsers on Triton: observations in, feature trees out."""
 
 from __future__ import annotations
 
@@ -24,45 +24,47 @@ from mmbroker.processors.features.patches import CHANNEL_INPUTS, PATCH, PATCH_IN
 from mmbroker.schemas.events import Observation, ParsedObservation
 
 Asking = Callable[[], AbstractContextManager[None]]
-"""Makes a context in which the server is asked, to measure it."""
+"""Makes a context in which the server is asked, to measure the time."""
 
 SPECTRA_TOGETHER = 16
-"""Spectra in one request: more run slower on a processor, their activations leave its cache."""
+"""The most spectra in one request. More run slower: activations leave the processor's cache."""
 
 LAID_OUT_TOGETHER = 8192
-"""Patches held at once, or one spectrum more. They take six times a spectrum's memory: this bounds
-it."""
+"""How many patches are held at once, before those of the last spectrum are added.
+
+Patches take six times the memory of their spectra, and this limits it.
+"""
 
 LONGEST = 256
-"""Patches that the network sees at once, twice those of the longest spectrum of its training."""
+"""The most patches that the network sees at once, twice those of its longest training spectrum."""
 
 OVERLAP = 8
-"""Patches that it sees on either side of a piece of a longer spectrum: more than any line."""
+"""How many more patches it sees on either side of a piece: they are wider than any line."""
 
 MAPS_TOGETHER = 64
 
 _STEPS = ((64, 8), (128, 16), (256, 32))
-"""Up to so many patches a spectrum is filled up to a multiple of so many."""
+"""Pairs: a spectrum of up to so many patches is filled up to a multiple of so many."""
 
 
 def _of(shape: list[int], probe: list[int] | None = None) -> Card:
-    """A tensor of varying shape on a card."""
+    """Describe a tensor of varying shape as a card does."""
     tried = {} if probe is None else {"probe": probe}
     return {"shape": shape, "dtype": "FP32", **tried}
 
 
 class ParserClient(Model, ABC):
-    """A parser on Triton. What it says of one observation depends on no other, to the bit.
+    """Asks a parser on Triton; what it reads in an observation depends on no other, to the bit.
 
     Args:
-        url: host:port of the server's gRPC endpoint.
-        model: name of the model.
-        deadline_s: how long a call may take, retries included.
+        url: the server's gRPC endpoint, host:port.
+        model: the name of the model.
+        deadline_s: how long a call may take with its retries, in s.
         retries: how often a failed request is sent again.
     """
 
     tensors: ClassVar[dict[str, Any]]
-    """Inputs and outputs of every version, and how many rows run together, as on its card."""
+    """The inputs, the outputs and the largest batch of every version, as its card states them."""
 
     def __init__(self, url: str, model: str, *, deadline_s: float = 5.0, retries: int = 3) -> None:
         most = self.tensors["max_batch_size"]
@@ -72,27 +74,35 @@ class ParserClient(Model, ABC):
     def parse(
         self, observations: Sequence[Observation], version: int, asking: Asking = nullcontext
     ) -> list[ParsedObservation | None]:
-        """The feature trees of valid observations; None where there is nothing that it can read.
+        """Read observations.
 
         Args:
-            observations: of any kind.
-            version: which version of the network is asked.
-            asking: entered while the server is asked.
+            observations: valid observations of any kind.
+            version: the number of the version that is asked.
+            asking: makes the context in which the server is asked.
+
+        Returns:
+            The feature tree of each observation, in order; None where there is nothing that the
+            parser can read.
 
         Raises:
-            ModelUnavailable: no answer within the deadline and retries, or the version is none of
-                this parser.
+            ModelUnavailable: no answer comes within the deadline and retries, or the version is
+                none of this parser.
         """
 
     def label(self, version: int) -> str:
-        """Name, version and hash, as a feature tree names who read it."""
+        """The name, the version and the hash, as a feature tree states which parser made it.
+
+        Raises:
+            ModelUnavailable: the server does not answer, or does not serve that version.
+        """
         return f"{self.model} {version} {self.version(version).sha256}"
 
     def require_usable(self, version: int) -> None:
-        """Make sure that a version is a calibrated network for what this parser makes of it.
+        """Make sure that a version is a calibrated network with this parser's inputs and outputs.
 
         Raises:
-            ModelUnavailable: it is not, or the server does not answer.
+            ModelUnavailable: the version is not, or the server does not answer.
         """
         wanted = tensors_of(self.tensors)
         found = tensors_of(self.version(version).card)
@@ -122,7 +132,7 @@ class ParserClient(Model, ABC):
         )
 
     def _answers(self, inputs: Mapping[str, Array], version: int) -> dict[str, Array]:
-        """The outputs of a version. No observation is at fault if it refuses the inputs."""
+        """Ask a version; if it refuses the inputs, no observation is at fault but the model."""
         try:
             outputs = self.infer(inputs, version)
         except ValueError as error:
@@ -137,8 +147,8 @@ class ParserClient(Model, ABC):
 class SpectrumParserClient(ParserClient):
     """Reads spectra.
 
-    Its network sees nothing but the rows' own patches, of which there are 8 at least: no output
-    depends on how many rows there are, and none are filled up.
+    The network sees only the patches of the same row, and a row has at least 8. So no output
+    depends on the number of rows, and batches need not be filled up.
     """
 
     rows = 1
@@ -173,7 +183,7 @@ class SpectrumParserClient(ParserClient):
         return trees
 
     def _outputs(self, spectra: Sequence[Patches], version: int) -> list[Array]:
-        """The network's outputs for each channel of each spectrum, shape (channels, OUTPUTS)."""
+        """The network's outputs for each spectrum, float32, shape (channels, OUTPUTS)."""
         pieces = [(row, *each) for row, one in enumerate(spectra) for each in pieces_of(one)]
         seen = [piece for _, piece, _ in pieces]
         results: list[list[Array]] = [[] for _ in spectra]
@@ -182,7 +192,7 @@ class SpectrumParserClient(ParserClient):
         return [each[0] if len(each) == 1 else np.concatenate(each) for each in results]
 
     def _of_pieces(self, spectra: Sequence[Patches], version: int) -> list[Array]:
-        """The outputs for spectra, each short enough for the network to see at once."""
+        """The outputs for spectra that are short enough for the network to see them at once."""
         results: list[Array] = [np.empty(0)] * len(spectra)
         lengths = np.array([padded(len(each)) for each in spectra])
         for length in np.unique(lengths).tolist():
@@ -251,7 +261,7 @@ class MapParserClient(ParserClient):
 
 
 def _some(readable: Iterator[tuple[int, Patches]]) -> dict[int, Patches]:
-    """The next spectra, as many as are held at once."""
+    """Take the next spectra, as many as are held at once, by their row."""
     found: dict[int, Patches] = {}
     total = 0
     for row, patches in readable:
@@ -263,10 +273,13 @@ def _some(readable: Iterator[tuple[int, Patches]]) -> dict[int, Patches]:
 
 
 def pieces_of(spectrum: Patches) -> list[tuple[Patches, slice]]:
-    """A spectrum in pieces that the network sees at once, which overlap.
+    """Cut a spectrum into overlapping pieces that the network can see at once.
+
+    Args:
+        spectrum: the spectrum.
 
     Returns:
-        Each piece, and which of its channels count: together all of the spectrum, once.
+        Each piece, and which of its channels count. Each channel of the spectrum counts once.
     """
     length = len(spectrum)
     if length <= LONGEST:
@@ -282,7 +295,14 @@ def pieces_of(spectrum: Patches) -> list[tuple[Patches, slice]]:
 
 
 def padded(patches: int) -> int:
-    """How many patches a spectrum is filled up to: few different numbers, each by its own alone."""
+    """The number of patches that a spectrum is filled up to.
+
+    There are only a few such numbers, so that spectra of similar length share a request. The number
+    depends on nothing but the spectrum's own length.
+
+    Args:
+        patches: how many patches the spectrum has, at most ``LONGEST``.
+    """
     step = next((step for most, step in _STEPS if patches <= most), _STEPS[-1][1])
     return -(-patches // step) * step
 

@@ -1,4 +1,4 @@
-"""Ask the refined redshift's networks on Triton: fingerprints in, posteriors out."""
+"""Asks the refined redshift's networks on Triton: fingerprints in, posteriors out."""
 
 from __future__ import annotations
 
@@ -22,11 +22,14 @@ from mmbroker.processors.redshift.refined import Fitting, Known, RefinedRedshift
 from mmbroker.schemas.events import Fingerprint, ModelUsed, RedshiftPosterior
 
 Asking = Callable[[str], AbstractContextManager[None]]
-"""Makes a context in which a model is asked, by its name, to measure it."""
+"""Takes a model's name and makes a context in which that model is asked, to measure the time."""
 
 
 class RefinedNetworkClient(Model):
-    """One of the networks on Triton; what belongs beside it stands on its card."""
+    """Asks one of the two networks on Triton.
+
+    The arrays and numbers that a network is used with stand on its card, see ``Beside``.
+    """
 
     _read: tuple[Version, Beside] | None = None
     """The card that was read last."""
@@ -35,7 +38,7 @@ class RefinedNetworkClient(Model):
         """Make sure that a version's card can be used with the conventional redshift of this code.
 
         Raises:
-            ModelUnavailable: it cannot, or the server does not answer.
+            ModelUnavailable: the card cannot be used, or the server does not answer.
         """
         found, wanted = self.beside(version).conventional, _packaged(self.model)[0].conventional
         if found != wanted:
@@ -46,11 +49,11 @@ class RefinedNetworkClient(Model):
             )
 
     def beside(self, version: int) -> Beside:
-        """What belongs beside a version.
+        """The arrays and numbers that a version is used with.
 
         Raises:
-            ModelUnavailable: the server does not answer, or the card does not say, or says what
-                cannot be.
+            ModelUnavailable: the server does not answer, or a field of the card is missing or
+                impossible.
         """
         asked = self.version(version)
         try:
@@ -70,7 +73,10 @@ class RefinedNetworkClient(Model):
             return self._read[1]
 
     def of_training(self, training: Mapping[str, Any]) -> list[int]:
-        """The versions of one training, ascending; not those whose cards cannot be used.
+        """The versions of one training, ascending, without those whose cards cannot be used.
+
+        Args:
+            training: the name, version and SHA-256 of the weights, as in ``Beside``.
 
         Raises:
             ModelUnavailable: the server does not answer.
@@ -84,15 +90,21 @@ class RefinedNetworkClient(Model):
         return found
 
     def answer(self, inputs: Mapping[str, Array32], version: int, output: str) -> Array:
-        """One output of a version, float64. No galaxy is at fault if it refuses the inputs.
+        """Ask a version for one of its outputs.
+
+        If the server refuses the inputs, no galaxy is at fault: that is an unavailable model too.
 
         Args:
-            inputs: float32 arrays by name, with N rows.
-            version: which version is asked.
-            output: name of the output.
+            inputs: float32 arrays by name, whose first axis is N galaxies.
+            version: the number of the version.
+            output: the name of the output.
+
+        Returns:
+            The output, float64, whose first axis is N galaxies.
 
         Raises:
-            ModelUnavailable: no answer within the deadline and retries, or another one.
+            ModelUnavailable: no answer comes within the deadline and retries, the server refuses
+                the inputs, or the answer has no such output.
         """
         try:
             found = self.infer(inputs, version)[output]
@@ -104,11 +116,11 @@ class RefinedNetworkClient(Model):
 def refined_networks(
     url: str, *, deadline_s: float = 5.0, retries: int = 3
 ) -> list[RefinedNetworkClient]:
-    """The colours and the gate on Triton.
+    """Make the clients of the two networks, the colours and the gate.
 
     Args:
-        url: host:port of the server's gRPC endpoint.
-        deadline_s: how long a call may take, retries included.
+        url: the server's gRPC endpoint, host:port.
+        deadline_s: how long a call may take with its retries, in s.
         retries: how often a failed request is sent again.
     """
     return [
@@ -118,11 +130,11 @@ def refined_networks(
 
 
 class RefinedRedshiftClient:
-    """The refined redshift of whichever versions, its networks asked on Triton.
+    """Computes refined redshifts with networks on Triton, in the versions that a call names.
 
     Args:
-        networks: the colours and the gate.
-        conventional: what it rests on; the packaged template fit is added to it.
+        networks: the clients of the colours and of the gate.
+        conventional: the conventional redshift that is refined; the packaged template fit is added.
     """
 
     def __init__(
@@ -137,10 +149,13 @@ class RefinedRedshiftClient:
             network.close()
 
     def require_together(self, versions: Sequence[int]) -> None:
-        """Make sure that versions of the networks, each usable, belong together.
+        """Make sure that versions of the two networks belong together.
+
+        Args:
+            versions: the versions of the colours and of the gate, each usable by itself.
 
         Raises:
-            ModelUnavailable: they do not, or the server does not answer.
+            ModelUnavailable: they are of two trainings, or the server does not answer.
         """
         trainings = [
             network.beside(version).training
@@ -162,19 +177,23 @@ class RefinedRedshiftClient:
         known: Known | None = None,
         fitting: Fitting = nullcontext,
     ) -> list[RedshiftPosterior | str]:
-        """The refined posterior of each fingerprint, or why there is none.
+        """Refine the redshift of each fingerprint.
 
-        The same to the bit in whichever batch.
+        A posterior is the same to the bit in whichever batch the galaxy is.
 
         Args:
-            fingerprints: of any galaxies.
-            versions: of the networks that are asked, usable and of one training.
-            asking: entered while a network is asked.
-            known: what was found out already about the galaxies; None for nothing.
-            fitting: entered while templates are fitted.
+            fingerprints: the fingerprints of N galaxies.
+            versions: the versions of the colours and of the gate, usable and of one training.
+            asking: makes the context in which a network is asked.
+            known: what is known already about the galaxies, so that it is not computed again.
+            fitting: makes the context in which templates are fitted.
+
+        Returns:
+            The refined posterior of each galaxy, in order, or the reason why there is none.
 
         Raises:
-            ModelUnavailable: no answer within the deadline and retries.
+            ModelUnavailable: no answer comes within the deadline and retries, or a card cannot be
+                used.
         """
         colours, gate = (
             network.beside(version)
@@ -185,10 +204,13 @@ class RefinedRedshiftClient:
         return refined.refine(fingerprints, known, fitting)
 
     def used(self, versions: Sequence[int]) -> list[ModelUsed]:
-        """The weights and the versions of the networks, as a score names what had a part in it.
+        """Name the weights and the networks' versions, as a score states which models it used.
+
+        Args:
+            versions: the versions of the colours and of the gate.
 
         Raises:
-            ModelUnavailable: the server does not answer, or does not serve them.
+            ModelUnavailable: the server does not answer, or does not serve these versions.
         """
         training = self.networks[0].beside(versions[0]).training
         return [
@@ -201,7 +223,7 @@ class RefinedRedshiftClient:
 
 
 class _Asked:
-    """The networks in the versions asked; see ``refined_networks.Networks``."""
+    """The two networks in chosen versions; see ``refined_networks.Networks``."""
 
     def __init__(
         self, networks: Sequence[RefinedNetworkClient], versions: Sequence[int], asking: Asking
@@ -229,6 +251,6 @@ def _named(training: Mapping[str, Any]) -> str:
 
 @lru_cache
 def _packaged(model: str) -> tuple[Beside, str]:
-    """What belongs beside a packaged network, and its SHA-256."""
+    """The arrays and numbers that a packaged network is used with, and the network's SHA-256."""
     card = json.loads((WEIGHTS / f"{model}.json").read_text())
     return Beside.read(model, card), str(card["sha256"])

@@ -1,11 +1,11 @@
-"""Build the model repository that Triton serves: models, each in several versions.
+"""Builds the model repository that Triton serves: models, each in several versions.
 
-A model comes as NAME.onnx with its card NAME.json. A calibration, if it has one, is on the card or
-in NAME_calibration.json beside. Each version keeps its card, with the calibration on it; all cards
-stand in the model's configuration, where clients read the one of the version that they asked.
+A model is NAME.onnx with its card NAME.json. A calibration, if it has one, is on the card or in
+NAME_calibration.json beside them. Each version keeps its card, with the calibration on it. The
+model's configuration holds all cards, and clients read there the card of the version that they ask.
 
-One configuration for both servers: the embedded one, whose Python backend runs onnxruntime, and the
-official container with its ONNX backend.
+The repository is for one of two servers: the embedded one, whose Python backend runs onnxruntime,
+or the official container with its ONNX backend.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ CONFIGURATION = "config.pbtxt"
 
 
 MAX_QUEUE_DELAY_US = 500
-"""How long Triton waits for more requests to run together."""
+"""How long Triton waits for more requests that it can compute together."""
 
 
 def parameter_of(version: int) -> str:
-    """The parameter of the configuration that holds a version's card, as JSON."""
+    """The name of the configuration's parameter that holds a version's card as JSON."""
     return f"version_{version}"
 
 
@@ -54,21 +54,22 @@ def provide(
     weights: Path = WEIGHTS,
     models: Sequence[str] = PACKAGED,
 ) -> None:
-    """See to it that a repository has the packaged models; for a server that does not run.
+    """Make sure that a repository has the packaged models; its server must not run.
 
-    A model that is not there begins with version 1. A packaged network that is none of the versions
-    there becomes the next one beside them, not in force until somebody says so; if it has other
-    inputs or outputs, the former versions can no longer be asked, and it takes their place.
+    A model that is missing begins with version 1. A packaged network that is none of the versions
+    there becomes the next version beside them, which is not in force until somebody says so. If it
+    has other inputs or outputs, this code can no longer ask the former versions; they are removed,
+    and it is version 1 again.
 
     Args:
-        directory: the model repository; made if missing.
-        flavour: which server it is for.
-        weights: folder with the models.
+        directory: the model repository; made if it is missing.
+        flavour: the kind of server.
+        weights: the folder with the models.
         models: their names.
 
     Raises:
         FileNotFoundError: a network or a card is missing.
-        ValueError: the flavour is unknown or another than the repository has, or a card is that of
+        ValueError: the flavour is unknown or not that of the repository, or a card belongs to
             another network.
     """
     for model in models:
@@ -82,7 +83,10 @@ def provide(
 
 
 def versions(directory: Path, model: str) -> dict[int, Card]:
-    """The cards of a model's versions in a repository, ascending; none if it does not have it."""
+    """The cards of a model's versions in a repository, by ascending number.
+
+    It is empty if the repository does not have the model.
+    """
     found = {
         int(path.parent.name): json.loads(path.read_text())
         for path in (directory / model).glob(f"*/{CARD}")
@@ -92,23 +96,23 @@ def versions(directory: Path, model: str) -> dict[int, Card]:
 
 
 def add_version(directory: Path, model: str, source: Path, flavour: Flavour | None = None) -> int:
-    """Write the next version of a model beside those that are there, which stay as they are.
+    """Write the next version of a model beside the former ones, which stay as they are.
 
-    What is there already, network and calibration, is not written again.
+    If a version has the same network and calibration, none is written, and its number is returned.
 
     Args:
-        directory: the model repository; made if missing.
-        model: name under which it is served, and of its files.
-        source: folder with the model's files.
-        flavour: which server the repository is for; None for the one that it is for already.
+        directory: the model repository; made if it is missing.
+        model: the name of the model and of its files.
+        source: the folder with the model's files.
+        flavour: the kind of server; None for the one that the repository is for already.
 
     Returns:
-        Number of the version.
+        The number of the version.
 
     Raises:
-        FileNotFoundError: there is no such network, card or calibration.
-        ValueError: the card is that of another network or model, the inputs or outputs differ from
-            those of the versions that are there, or the flavour is not that of the repository.
+        FileNotFoundError: the network, its card or its calibration is missing.
+        ValueError: the card belongs to another network or model, the inputs or outputs differ from
+            those of the former versions, or the flavour is not that of the repository.
     """
     network, card = read_model(source, model)
     flavour = _flavour(directory, flavour)
@@ -123,7 +127,7 @@ def add_version(directory: Path, model: str, source: Path, flavour: Flavour | No
                 f"those of version {number} of model {model!r}: {_shown(tensors_of(other))}"
             )
     number = max(served, default=0) + 1
-    # Written beside and then moved, so that a server that is looking never sees half of it. The
+    # It is written beside and then moved, so that a server that looks never sees half of it. The
     # configuration comes first: a card without its version does no harm.
     target = directory / model
     partial = target / f".{number}.partial"
@@ -143,7 +147,12 @@ def _copy_backend(folder: Path) -> None:
 
 
 def remove_version(directory: Path, model: str, version: int) -> None:
-    """Take a version out of a repository; with the last one goes the model."""
+    """Remove a version from a repository, and the model with its last version.
+
+    Raises:
+        FileNotFoundError: the repository has no such version.
+        ValueError: the repository is empty or mixed.
+    """
     flavour = _flavour(directory, None)
     shutil.rmtree(directory / model / str(version))
     left = versions(directory, model)
@@ -163,7 +172,7 @@ def _shown(tensors: dict[str, Tensors]) -> str:
 
 
 def _flavour(directory: Path, wanted: Flavour | None) -> Flavour:
-    """The flavour of a repository, which has one or is empty."""
+    """The flavour of a repository, or the wanted one if the repository is empty."""
     if wanted is not None and wanted not in BACKENDS:
         raise ValueError(f"flavour {wanted!r} is none of {', '.join(BACKENDS)}")
     found: set[Flavour] = {
@@ -179,7 +188,7 @@ def _flavour(directory: Path, wanted: Flavour | None) -> Flavour:
 
 
 def _configure(target: Path, flavour: Flavour, cards: dict[int, Card]) -> None:
-    """Write a model's configuration, if it changes: Triton loads anew what was written anew."""
+    """Write a model's configuration if it changes, because Triton loads it again when written."""
     text = _configuration(target.name, flavour, cards)
     path = target / CONFIGURATION
     if path.is_file() and path.read_text() == text:
@@ -217,7 +226,7 @@ def _configuration(model: str, flavour: Flavour, cards: dict[int, Card]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command line: sees to it that a directory has the packaged models."""
+    """Read the command line, and write the packaged models to a repository."""
     parser = argparse.ArgumentParser(
         prog="python -m mmbroker.models.serving.repository", description=__doc__
     )

@@ -1,7 +1,7 @@
-"""Ask one version of a model on Triton: named arrays in, named arrays out.
+"""Asks one version of a model on Triton: named arrays in, named arrays out.
 
-What a version is, its hash and its calibration for instance, stands on its card, which the server
-tells; so what is said of an answer always belongs to the network that gave it.
+The server itself gives the card of a version, with its hash and its calibration. So what is said
+of an answer always belongs to the network that gave it.
 """
 
 from __future__ import annotations
@@ -37,16 +37,21 @@ from mmbroker.models.serving.repository import parameter_of
 Array = NDArray[Any]
 
 ROWS = 8
-"""Requests are filled up to a multiple of so many rows: a server rounds single rows otherwise, and
-an output shall not depend on the batch that it was asked for in."""
+"""Requests are filled up to a multiple of so many rows.
+
+A server rounds single rows in another way, and an output must not depend on its batch.
+"""
 
 CHANNEL = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
-"""Of the connection: no limit beside the model's own, and after the server is back it is found
-within a second; gRPC's own pause grows to two minutes."""
+"""Options of the connection.
+
+Messages have no limit but the model's own. A server that comes back is found within a second; with
+gRPC's own options the pause grows to two minutes.
+"""
 
 RESTRICTED_BY = "mmbroker"
 """Key with which a server restricts its model repository: it is started with
@@ -62,7 +67,7 @@ class Version:
 
     Attributes:
         number: its number.
-        card: what stands on its card.
+        card: its card.
     """
 
     number: int
@@ -70,17 +75,17 @@ class Version:
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of the network."""
+        """The SHA-256 of the network."""
         return identity(self.card)[0]
 
     @property
     def calibration_id(self) -> str:
-        """Id of the calibration that belongs to it; empty without one."""
+        """The id of its calibration; empty if it has none."""
         return identity(self.card)[1]
 
     @property
     def calibration(self) -> str | None:
-        """The calibration as JSON; None without one."""
+        """The calibration as JSON; None if it has none."""
         found = self.card.get("calibration")
         return None if found is None else json.dumps(found)
 
@@ -106,22 +111,23 @@ class Version:
 
 
 class Model:
-    """A model on Triton: one call at a time, from whichever thread; others wait for its end.
+    """Asks a model on Triton; several threads can share it, and their calls take turns.
 
-    A stage asks it from the thread that works and from the one that probes. The server's client
-    library is for one thread at a time, and what is kept of a version is read and renewed as one.
+    A stage asks from the thread that works and from the one that probes. Calls take turns because
+    Triton's client library is for one thread at a time, and because the version that is kept must
+    not change during a call.
 
     Args:
         url: address of the server's gRPC endpoint, host:port or unix:PATH.
-        model: name of the model.
-        deadline_s: how long a call may take, retries included.
+        model: the name of the model.
+        deadline_s: how long a call may take, with its retries, in s.
         retries: how often a failed request is sent again.
-        first_pause_s: pause before the first retry; it doubles each time.
-        largest_batch: most rows in one request; at most the model's max_batch_size.
+        first_pause_s: the pause before the first retry, in s; it doubles each time.
+        largest_batch: the most rows in one request, at most the model's max_batch_size.
     """
 
     rows: ClassVar[int] = ROWS
-    """Requests are filled up to a multiple of so many."""
+    """Requests are filled up to a multiple of so many rows."""
 
     def __init__(
         self,
@@ -142,7 +148,7 @@ class Model:
         self._client = grpc.InferenceServerClient(url, channel_args=CHANNEL)
         self._known: Version | None = None
         self._lock = threading.RLock()
-        """Held by every call, also by what subclasses keep of a version."""
+        """Every call holds it, and so do subclasses where they keep something of a version."""
 
     def __enter__(self) -> Self:
         return self
@@ -200,24 +206,26 @@ class Model:
         with self._lock:
             known = self._known
             if known is None or known.number != number:
-                # The last one alone: of a version that is not asked nobody would notice that it
-                # went and another came under its number.
+                # Only the last version is kept. Nobody would notice that a version which is not
+                # asked was removed and another one came under its number.
                 known = self._known = self._asked(number)
             return known
 
     def infer(self, inputs: Mapping[str, Array], version: int) -> dict[str, Array]:
-        """The outputs of a version.
+        """Ask a version for its outputs.
 
         Args:
-            inputs: arrays by name, whose first axis has the same N rows.
-            version: which version is asked.
+            inputs: arrays by name, whose first axis has the same N rows; their dtypes and further
+                axes are those of the version's inputs.
+            version: the number of the version.
 
         Returns:
-            Arrays by name, with N rows, not to be written to.
+            Arrays by name, with N rows and the dtypes of the version's outputs; they may be
+            read-only.
 
         Raises:
             ValueError: the arrays differ in their rows, or the server refuses the request.
-            ModelUnavailable: no answer within the deadline and retries.
+            ModelUnavailable: no answer with N rows comes within the deadline and retries.
         """
         counts = {len(array) for array in inputs.values()}
         if len(counts) != 1:
@@ -237,10 +245,13 @@ class Model:
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def probe(self, version: int) -> dict[str, Array]:
-        """What a version answers to zeros: whether it answers at all.
+        """Ask a version about zeros, to see whether it answers at all.
+
+        Returns:
+            Its outputs by name, with ``rows`` rows.
 
         Raises:
-            ModelUnavailable: it does not.
+            ModelUnavailable: it does not answer.
         """
         known = self.version(version)
         shapes = probe_shapes(known.card)
@@ -254,7 +265,7 @@ class Model:
             raise ModelUnavailable(str(error)) from error
 
     def require_usable(self, version: int) -> None:
-        """Make sure that a version is of the kind that the client asks.
+        """Make sure that a version is one that the client can use.
 
         Raises:
             ModelUnavailable: it is not, or the server does not answer.
@@ -328,7 +339,7 @@ class Model:
 
 
 def served(url: str, timeout_s: float = 5.0, secret: str | None = None) -> list[str]:
-    """The names of the models that a server serves.
+    """The names of the models that a server serves, sorted.
 
     Args:
         url: address of the server's gRPC endpoint.
@@ -336,7 +347,7 @@ def served(url: str, timeout_s: float = 5.0, secret: str | None = None) -> list[
         secret: secret of its model repository, see ``RESTRICTED_BY``; None if it has none.
 
     Raises:
-        ModelUnavailable: it does not answer.
+        ModelUnavailable: the server does not answer.
     """
     with grpc.InferenceServerClient(url, channel_args=CHANNEL) as client:
         try:
@@ -349,10 +360,10 @@ def served(url: str, timeout_s: float = 5.0, secret: str | None = None) -> list[
 def inference_seconds(url: str, timeout_s: float = 5.0) -> dict[str, float]:
     """How long each model of a server has computed since the server started, by name, in s.
 
-    Time on the clock, of all versions together; waiting for other requests is left out.
+    It is the elapsed time of all versions together, without the time that requests wait.
 
     Raises:
-        ModelUnavailable: it does not answer.
+        ModelUnavailable: the server does not answer.
     """
     found: dict[str, float] = {}
     with grpc.InferenceServerClient(url, channel_args=CHANNEL) as client:
@@ -369,7 +380,7 @@ def inference_seconds(url: str, timeout_s: float = 5.0) -> dict[str, float]:
 def load(
     url: str, model: str, timeout_s: float = LOAD_TIMEOUT_S, secret: str | None = None
 ) -> None:
-    """Have a server load what is new of a model; what it serves goes on answering.
+    """Let a server load the new versions of a model; those that it serves keep answering.
 
     Args:
         url: address of the server's gRPC endpoint.
@@ -378,14 +389,14 @@ def load(
         secret: see ``served``.
 
     Raises:
-        ModelUnavailable: it does not answer, or cannot load it; the message has its reason.
+        ModelUnavailable: the server does not answer, or cannot load them; the message says why.
     """
     with grpc.InferenceServerClient(url, channel_args=CHANNEL) as client:
         try:
             client.load_model(model, _headers(secret), client_timeout=timeout_s)
         except InferenceServerException as error:
-            # A server that was asked to load again a tenth of a second after it said that it could
-            # not, and still cleared away what had failed, was seen to end by a segmentation fault.
+            # A server that is asked again too soon, while it still removes what could not be
+            # loaded, may end with a segmentation fault: this was seen after a tenth of a second.
             time.sleep(CLEARING_S)
             raise ModelUnavailable(
                 f"Triton at {url} cannot load {model!r}: {_reason(error)}"
@@ -395,10 +406,10 @@ def load(
 def unload(
     url: str, model: str, timeout_s: float = LOAD_TIMEOUT_S, secret: str | None = None
 ) -> None:
-    """Have a server no longer serve a model; the arguments are those of ``load``.
+    """Let a server stop serving a model; the arguments are those of ``load``.
 
     Raises:
-        ModelUnavailable: it does not answer.
+        ModelUnavailable: the server does not answer.
     """
     with grpc.InferenceServerClient(url, channel_args=CHANNEL) as client:
         try:
@@ -429,5 +440,5 @@ def _reason(error: InferenceServerException) -> str:
 
 
 def _is_our_fault(error: InferenceServerException) -> bool:
-    """Whether the server understood the request and refuses it: it would refuse it again."""
+    """Whether the server understood the request and refuses it, so that a retry cannot help."""
     return error.status() in ("StatusCode.INVALID_ARGUMENT", "StatusCode.UNIMPLEMENTED")

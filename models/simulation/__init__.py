@@ -1,1 +1,1 @@
-"""Simulate galaxies, and what surveys would see of them."""
+"""Simulates galaxies, and what surveys would see of them."""

@@ -1,9 +1,9 @@
-"""Simulate the catalogues of surveys: their bands, their noise and their missing values.
+"""Simulates the catalogues of surveys: their bands, their noise and their missing values.
 
-Of catalogues whose real tables are at hand (GOODS-N, Liu et al. 2018, ApJ 853 172; COSMOS, Drew &
-Casey 2022, ApJ 930 142; SPT-SMG, Reuter et al. 2020, ApJ 902 78), ``survey_statistics`` measures
-how errors scatter and hang together and which bands a source has; of the others published depths
-are stated here. Every catalogue is an array operation over many galaxies.
+The real tables of some catalogues are at hand (GOODS-N, Liu et al. 2018, ApJ 853 172; COSMOS, Drew
+& Casey 2022, ApJ 930 142; SPT-SMG, Reuter et al. 2020, ApJ 902 78). For these,
+``survey_statistics`` measures how errors scatter and correlate, and which bands a source has. For
+the others this module states published depths. A catalogue is computed for many galaxies at once.
 """
 
 from __future__ import annotations
@@ -27,34 +27,35 @@ Booleans = NDArray[np.bool_]
 STATISTICS = WEIGHTS / "survey_statistics.json"
 
 _LEAST_FLUX_JY = 1e-8
-"""Assumed: what a fit that cannot be negative leaves of a source that it does not find."""
+"""Assumed: the flux that a fit which cannot be negative gives to a source that it does not find."""
 
 _LARGER_THAN_POINTS_DEX = 0.2
 _DEPTH_SCATTER_DEX = 0.1
-"""Assumed: by how much more than a point source's the noise of a galaxy is in imaging, as it is
-larger, and how depth varies over the field."""
+"""Assumed: how much larger than a point source's the noise of a galaxy is in imaging, because a
+galaxy is extended, and how depth varies over the field."""
 
 _EDGE_SHARE = 0.02
-"""Assumed share of an imaged area in which neighbouring bands end in different places."""
+"""Assumed: the share of an imaged area in which neighbouring bands end in different places."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Survey:
-    """A catalogue.
+    """A catalogue whose real table is at hand.
 
     Attributes:
-        name: instrument of its observations.
-        table: name in the measured statistics.
-        bands: names of the bands.
-        wavelength_um: of the instruments' filters, rounded, shape (bands,).
-        shared_noise: groups of bands and how much of their noise, as a correlation coefficient, is
-            common: confusion by the same faint neighbours, or the same aperture. Assumed where
+        name: the instrument of its observations.
+        table: its name in the measured statistics.
+        bands: the names of the bands.
+        wavelength_um: the wavelengths of the instruments' filters, rounded, float64, shape
+            (bands,).
+        shared_noise: groups of bands, and how much of their noise is common, as a correlation
+            coefficient. They see the same faint neighbours or have the same aperture. Assumed where
             no source is given.
-        deblending: bands in which sources lose flux to their neighbours: by how many sigma on
-            average, and how much larger than the errors the scatter is.
-        calibration: by which factor the flux densities of some bands are off.
-        non_negative: whether the catalogue's fits cannot be negative beyond 10 um.
-        position_error_arcsec: 1 sigma on each axis; assumed.
+        deblending: bands in which sources lose flux to their neighbours, how many sigma they lose
+            on average, and the ratio of the scatter to the errors.
+        calibration: bands, and the factors by which their flux densities are off.
+        non_negative: whether the catalogue's fits from 10 to 2000 um cannot be negative.
+        position_error_arcsec: the 1 sigma position error on each axis, in arcsec; assumed.
     """
 
     name: str
@@ -69,7 +70,7 @@ class Survey:
 
     @property
     def frequency_hz(self) -> Floats:
-        """Frequencies of the bands, shape (bands,)."""
+        """The frequencies of the bands in Hz, float64, shape (bands,)."""
         return relations.SPEED_OF_LIGHT_KM_S * 1e9 / self.wavelength_um
 
 
@@ -137,14 +138,15 @@ class ImagingSurvey:
     """An optical to mid-infrared imaging survey of which no real table is at hand.
 
     Attributes:
-        name: instrument of its observations.
-        bands: names of the bands.
-        wavelength_um: of the instruments' filters, rounded, shape (bands,).
-        depth_mag: 5 sigma point-source depth in AB magnitudes, shape (bands,).
-        coverage: share of the survey's area that a band covers, shape (bands,).
-        relative_error: of bright sources, as a fraction of the flux; half of its square is common
-            to all bands, being the aperture's. Assumed.
-        position_error_arcsec: 1 sigma on each axis; assumed.
+        name: the instrument of its observations.
+        bands: the names of the bands.
+        wavelength_um: the wavelengths of the instruments' filters, rounded, float64, shape
+            (bands,).
+        depth_mag: the 5 sigma point-source depth in AB magnitudes, float64, shape (bands,).
+        coverage: the share of the survey's area that a band covers, float64, shape (bands,).
+        relative_error: the error of bright sources as a fraction of the flux. Half of its square is
+            common to all bands, because they share the aperture. Assumed.
+        position_error_arcsec: the 1 sigma position error on each axis, in arcsec; assumed.
     """
 
     name: str
@@ -157,7 +159,7 @@ class ImagingSurvey:
 
     @property
     def frequency_hz(self) -> Floats:
-        """Frequencies of the bands, shape (bands,)."""
+        """The frequencies of the bands in Hz, float64, shape (bands,)."""
         return relations.SPEED_OF_LIGHT_KM_S * 1e9 / self.wavelength_um
 
 
@@ -194,17 +196,17 @@ WEBB = ImagingSurvey(
 IMAGING = (CANDELS, HYPER_SUPRIME_CAM, WEBB)
 
 _PRIOR_LIMITS_JY = np.array([14e-6, 8e-6])
-"""At 24 um and at 20 cm: about the 3 sigma of GOODS-N (Liu et al. 2018, ApJ 853 172)."""
+"""The limits at 24 um and at 20 cm: about 3 sigma of GOODS-N (Liu et al. 2018, ApJ 853 172)."""
 
 _FAR_INFRARED_LIMITS_JY = np.array(
     [0.2e-3, 7e-3, 11e-3, relations.AB_ZERO_JY * 10 ** (-0.4 * 22.6)]
 )
 _FAR_INFRARED_REDSHIFT = 1.0
-"""At 24, 100 and 160 um and in the i band, and the highest redshift: about where the table of Drew
-& Casey 2022 (ApJ 930 142), joined with zCOSMOS, begins and ends."""
+"""The limits at 24, 100 and 160 um and in the i band, and the highest redshift: about where the
+table of Drew & Casey 2022 (ApJ 930 142), joined with zCOSMOS, begins and ends."""
 
 _LENSED_LIMIT_JY = 12e-3
-"""At 1.4 mm: about where the SPT sample (Reuter et al. 2020, ApJ 902 78) begins."""
+"""The limit at 1.4 mm: about where the SPT sample (Reuter et al. 2020, ApJ 902 78) begins."""
 
 # --- Redshifts that come with the catalogues ---
 
@@ -216,15 +218,15 @@ outliers: EAZY redshifts (Skelton et al. 2014, ApJS 214 24) against spectroscopy
 al. 2018, ApJ 853 172)."""
 
 REDSHIFT_ERROR_CORRELATION = 0.966
-"""Between errors of two redshifts from the same photometry, EAZY and that of Liu et al. 2018, in
-the training part of GOODS-N; outliers of one are outliers of the other."""
+"""The correlation between the errors of two redshifts from the same photometry, EAZY's and that of
+Liu et al. 2018, in the training part of GOODS-N; outliers of one are outliers of the other."""
 
 DUST_REDSHIFT_SCATTER = 0.154
 DUST_REDSHIFT_HALF_WIDTH = 0.130
-"""The same of the far-infrared redshifts of the SPT sample (Reuter et al. 2020, table F1)."""
+"""The same for the far-infrared redshifts of the SPT sample (Reuter et al. 2020, table F1)."""
 
 HALF_WIDTH_SCATTER_DEX = 0.12
-"""Scatter of the half-widths between galaxies; assumed."""
+"""The scatter of the half-widths between galaxies; assumed."""
 
 # --- Continuum in one band at a time ---
 
@@ -242,11 +244,11 @@ FLUX_CALIBRATION_ERROR = 0.05
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Catalogue:
-    """What a survey has of N galaxies; float64 arrays of shape (N, bands).
+    """The measurements of N galaxies by a survey; float64 arrays of shape (N, bands).
 
     Attributes:
-        flux_jy: measured flux densities.
-        error_jy: their 1 sigma errors.
+        flux_jy: the measured flux densities in Jy.
+        error_jy: their 1 sigma errors in Jy.
         seen: whether the catalogue has that band at all; bool.
     """
 
@@ -256,13 +258,29 @@ class Catalogue:
 
 
 def in_prior_list(population: Population, galaxies: Integers) -> Booleans:
-    """Whether a galaxy is in the list of the super-deblended catalogue: at 24 um or 20 cm."""
+    """Whether a galaxy is bright enough at 24 um or 20 cm for the super-deblended catalogue.
+
+    Args:
+        population: the population.
+        galaxies: the indices of the galaxies in it, int64, shape (N,).
+
+    Returns:
+        bool, shape (N,).
+    """
     flux = _flux_at(population, galaxies, 24.0, 214_137.0)
     return np.asarray((flux > _PRIOR_LIMITS_JY).any(axis=1))
 
 
 def in_far_infrared_sample(population: Population, galaxies: Integers) -> Booleans:
-    """Whether a galaxy is one of the COSMOS sample: bright in infrared and optical, nearby."""
+    """Whether a galaxy can be in the COSMOS sample: bright in infrared and optical, and nearby.
+
+    Args:
+        population: the population.
+        galaxies: the indices of the galaxies in it, int64, shape (N,).
+
+    Returns:
+        bool, shape (N,).
+    """
     flux = _flux_at(population, galaxies, 24.0, 100.0, 160.0, 0.768)
     bright = (flux > _FAR_INFRARED_LIMITS_JY).all(axis=1)
     return np.asarray(bright & (population.redshift[galaxies] < _FAR_INFRARED_REDSHIFT))
@@ -274,13 +292,13 @@ def observe(
     galaxies: Integers,
     random: np.random.Generator,
 ) -> Catalogue:
-    """A catalogue of simulated galaxies, with at least one band of each.
+    """Simulate a catalogue, in which every galaxy has at least one band.
 
     Args:
-        survey: which.
-        population: the galaxies are part of.
-        galaxies: which of it, shape (N,).
-        random: where chance comes from.
+        survey: the survey.
+        population: the population that the galaxies are part of.
+        galaxies: the indices of the galaxies in it, int64, shape (N,).
+        random: the generator of random numbers.
     """
     if isinstance(survey, ImagingSurvey):
         return _imaged(survey, population, galaxies, random)
@@ -288,18 +306,26 @@ def observe(
 
 
 def in_lensed_sample(population: Population, galaxies: Integers) -> Booleans:
-    """Whether a galaxy is bright enough at 1.4 mm for the SPT sample."""
+    """Whether a galaxy is bright enough at 1.4 mm for the SPT sample.
+
+    Args:
+        population: the population.
+        galaxies: the indices of the galaxies in it, int64, shape (N,).
+
+    Returns:
+        bool, shape (N,).
+    """
     return np.asarray(_flux_at(population, galaxies, 1363.0)[:, 0] > _LENSED_LIMIT_JY)
 
 
 def _catalogued(
     survey: Survey, population: Population, galaxies: Integers, random: np.random.Generator
 ) -> Catalogue:
-    """A catalogue with the errors and gaps of the real one.
+    """Simulate a catalogue with the errors and gaps of the real one.
 
-    Band after band, in the order in which the statistics were measured: its error is drawn given
-    its flux density and the other errors, then whether the catalogue has it given redshift and
-    what came before.
+    The errors of all bands are drawn together, each given its flux density. Then, band after band
+    in the order in which the statistics were measured, it is drawn whether the catalogue has the
+    band, given the redshift and the bands before.
     """
     statistics = _statistics()[survey.table]
     true = population.flux_density_jy(survey.frequency_hz, galaxies)
@@ -324,7 +350,7 @@ def _catalogued(
 def _imaged(
     survey: ImagingSurvey, population: Population, galaxies: Integers, random: np.random.Generator
 ) -> Catalogue:
-    """A catalogue of an imaging survey."""
+    """Simulate the catalogue of an imaging survey."""
     true = population.flux_density_jy(survey.frequency_hz, galaxies)
     depth = relations.AB_ZERO_JY * 10 ** (-0.4 * survey.depth_mag) / 5
     variation = _DEPTH_SCATTER_DEX * random.standard_normal(true.shape)
@@ -344,13 +370,16 @@ def _imaged(
 def mask_features(
     log_stretch: Floats, scaled: Floats, seen: Booleans, earlier: list[int]
 ) -> Floats:
-    """What decides whether a source has a band: shape (N, 3 + 2 * earlier).
+    """The features from which a logistic regression says whether a source has a band.
 
     Args:
-        log_stretch: ln(1 + z), shape (N,).
-        scaled: asinh of flux density over depth, shape (N, bands).
-        seen: shape (N, bands).
-        earlier: the bands that come before this one.
+        log_stretch: ln(1 + z), float64, shape (N,).
+        scaled: asinh of flux density over depth, float64, shape (N, bands).
+        seen: whether a source has a band, bool, shape (N, bands).
+        earlier: the indices of the bands that come before this one.
+
+    Returns:
+        float64, shape (N, 3 + 2 * earlier).
     """
     known = seen[:, earlier]
     parts = [
@@ -369,7 +398,10 @@ def _flux_at(population: Population, galaxies: Integers, *wavelengths_um: float)
 
 
 def _errors(statistics: dict[str, Any], flux: Floats, ranks: Floats) -> Floats:
-    """Errors by the measured percentiles of each band, between knots of scaled flux density."""
+    """The errors in Jy at given ranks, by the measured percentiles of each band.
+
+    They are interpolated between knots of scaled flux density.
+    """
     depth = np.array(statistics["depth_jy"])
     scaled = np.arcsinh(flux / depth)
     normal = np.array(statistics["normal_quantiles"])
@@ -402,7 +434,7 @@ def _seen(
 
 
 def _noise(survey: Survey, count: int, random: np.random.Generator) -> Floats:
-    """Noise in units of the error, with what bands share, shape (count, bands)."""
+    """Draw noise in units of the error, with the part that bands share, shape (count, bands)."""
     noise = random.standard_normal((count, len(survey.bands)))
     for bands, share in survey.shared_noise:
         members = [survey.bands.index(band) for band in bands]
@@ -422,6 +454,6 @@ def _statistics() -> dict[str, dict[str, Any]]:
 
 @cache
 def _root(table: str) -> Floats:
-    """Root of the correlation matrix of the errors' scatter, shape (bands, bands)."""
+    """The Cholesky root of the correlation matrix of the errors' scatter, shape (bands, bands)."""
     root: Floats = np.linalg.cholesky(np.array(_statistics()[table]["correlation"]))
     return root

@@ -1,4 +1,4 @@
-"""Simulate infrared emission: of dust, of aromatic bands, and of dust around active nuclei."""
+"""Simulates infrared emission: of dust, of aromatic bands, and of dust around active nuclei."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mmbroker.processors import relations
 from mmbroker.schemas.events import Floats
 
 EMISSIVITY_INDICES: Floats = np.linspace(1.3, 2.5, 7)
-"""Those that dust is simulated with."""
+"""The emissivity indices of simulated dust."""
 
 _SILICATE_UM = 9.7
 _SILICATE_WIDTH = 0.25
@@ -25,15 +25,14 @@ _TORUS_END_SLOPE = 3.5
 """Assumed: how steeply the flux density of a torus falls with wavelength beyond its last break."""
 
 _HOTTEST_TORUS_UM = 1.2
-"""Assumed wavelength in µm below which a torus hardly radiates: no dust is hotter than it
-sublimates."""
+"""Assumed wavelength in µm below which a torus hardly radiates, because hotter dust sublimates."""
 
 _HOTTEST_DUST_UM = 11.0
-"""Assumed wavelength in µm below which the power law of dust fades: the aromatic bands take over,
-and dust hot enough to go on sublimates."""
+"""Assumed wavelength in µm below which the power law of dust fades. There the aromatic bands take
+over, and dust that is hot enough to radiate sublimates."""
 
 _LEAST_CONTRAST = 1.05
-"""Assumed: dust is at least so much warmer than the background, which heats it."""
+"""Assumed: the least temperature of dust in units of the background's, which heats it."""
 
 
 def dust(
@@ -44,21 +43,22 @@ def dust(
     mid_infrared_slope: Floats,
     redshift: Floats,
 ) -> Floats:
-    """L_nu of dust in Lsun/Hz: a modified blackbody with a power law in the mid-infrared.
+    """L_nu of dust: a modified blackbody with a power law in the mid-infrared.
 
-    What is brighter than the cosmic microwave background behind it counts (da Cunha et al. 2013,
-    ApJ 766 13).
+    Only its excess over the cosmic microwave background behind it counts (da Cunha et al. 2013, ApJ
+    766 13).
 
     Args:
-        wavelength_um: rest wavelengths in equal steps of the logarithm, shape (wavelengths,).
+        wavelength_um: rest wavelengths in um, in equal steps of the logarithm, shape
+            (wavelengths,).
         log_luminosity: log10 of L_IR in Lsun, shape (N,).
-        peak_um: where S_nu peaks, shape (N,).
+        peak_um: the rest wavelength in um where S_nu peaks, shape (N,).
         emissivity_index: one of EMISSIVITY_INDICES, shape (N,).
-        mid_infrared_slope: of the power law, shape (N,).
-        redshift: shape (N,).
+        mid_infrared_slope: the exponent of the power law in wavelength, shape (N,).
+        redshift: the redshifts, shape (N,).
 
     Returns:
-        Shape (N, wavelengths).
+        L_nu in Lsun/Hz, float64, shape (N, wavelengths).
     """
     temperature = _temperature(wavelength_um, peak_um, emissivity_index)
     shape = _modified_blackbody(wavelength_um, temperature, emissivity_index, mid_infrared_slope)
@@ -75,11 +75,14 @@ def dust(
 
 
 def aromatic_bands(wavelength_um: Floats, luminosity_at_8_um: Floats) -> Floats:
-    """L_nu of the aromatic bands in Lsun/Hz, shape (N, wavelengths).
+    """L_nu of the aromatic bands.
 
     Args:
-        wavelength_um: rest wavelengths, shape (wavelengths,).
-        luminosity_at_8_um: nu L_nu in Lsun, shape (N,), in the broad filter at 8 um.
+        wavelength_um: rest wavelengths in um, shape (wavelengths,).
+        luminosity_at_8_um: nu L_nu in the broad filter at 8 um, in Lsun, shape (N,).
+
+    Returns:
+        L_nu in Lsun/Hz, float64, shape (N, wavelengths).
     """
     shape = np.zeros_like(wavelength_um)
     for centre, width, strength in relations.AROMATIC_BANDS:
@@ -91,7 +94,16 @@ def aromatic_bands(wavelength_um: Floats, luminosity_at_8_um: Floats) -> Floats:
 
 
 def torus(wavelength_um: Floats, luminosity: Floats) -> Floats:
-    """L_nu in Lsun/Hz of dust around active nuclei, shape (N, wavelengths); luminosity in Lsun."""
+    """L_nu of dust around active nuclei.
+
+    Args:
+        wavelength_um: rest wavelengths in um, in equal steps of the logarithm, shape
+            (wavelengths,).
+        luminosity: the luminosity over all these wavelengths, in Lsun, shape (N,).
+
+    Returns:
+        L_nu in Lsun/Hz, float64, shape (N, wavelengths).
+    """
     near, far = relations.TORUS_SLOPES
     middle, end = relations.TORUS_BREAKS_MICRON
     shape = np.where(
@@ -109,7 +121,15 @@ def torus(wavelength_um: Floats, luminosity: Floats) -> Floats:
 
 
 def silicate_absorption(wavelength_um: Floats, depth: Floats) -> Floats:
-    """Share of the light that passes silicate dust of optical depth (N,) at 9.7 um."""
+    """The share of light that passes silicate dust.
+
+    Args:
+        wavelength_um: rest wavelengths in um, shape (wavelengths,).
+        depth: the optical depth at 9.7 um, shape (N,).
+
+    Returns:
+        float64, shape (N, wavelengths).
+    """
     passed: Floats = np.exp(-np.outer(depth, _drude(wavelength_um, _SILICATE_UM, _SILICATE_WIDTH)))
     return passed
 
@@ -119,7 +139,7 @@ def _frequency_hz(wavelength_um: Floats) -> Floats:
 
 
 def _drude(wavelength_um: Floats, centre: float, width: float) -> Floats:
-    """A Drude profile of height 1; its width as a share of the centre."""
+    """A Drude profile of height 1; its width is a share of the centre."""
     profile: Floats = width**2 / ((wavelength_um / centre - centre / wavelength_um) ** 2 + width**2)
     return profile
 
@@ -135,7 +155,7 @@ def _planck_factor(wavelength_um: Floats, temperature: Floats) -> Floats:
 def _modified_blackbody(
     wavelength_um: Floats, temperature: Floats, beta: Floats, slope: Floats
 ) -> Floats:
-    """Emission up to a factor, a power law on the Wien side; shape (N, wavelengths)."""
+    """The emission up to a factor, with a power law on the Wien side; shape (N, wavelengths)."""
     opacity = (relations.DUST_OPACITY_ONE_MICRON / wavelength_um) ** beta[:, None]
     thermal = -np.expm1(-opacity) / wavelength_um**3 * _planck_factor(wavelength_um, temperature)
     # The power law touches the blackbody where both have its slope, which is where S nu**slope
@@ -160,7 +180,7 @@ def _temperature(wavelength_um: Floats, peak_um: Floats, beta: Floats) -> Floats
 
 @cache
 def _temperature_of_peak(wavelength_um: tuple[float, ...]) -> tuple[Floats, list[Floats]]:
-    """Temperatures, and for each emissivity index the peak wavelength in µm at each of them."""
+    """Temperatures in K, and for each emissivity index the peak wavelengths in µm at these."""
     wavelength = np.array(wavelength_um)
     temperatures = np.geomspace(10.0, 200.0, 200)
     slope = np.full(200, relations.MID_INFRARED_SLOPE)

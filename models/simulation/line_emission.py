@@ -1,4 +1,4 @@
-"""Simulate the emission lines of galaxies: molecular gas, its excitation, and carbon."""
+"""Simulates the emission lines of galaxies: molecular gas, its excitation, and carbon."""
 
 from __future__ import annotations
 
@@ -45,15 +45,16 @@ _LOG_J = np.where(_IS_CO, np.log10(_REST_HZ / _REST_HZ[0]), 0.0)
 def line_luminosities(
     log_luminosity: Floats, active: Floats, random: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """Intrinsic L' of the lines.
+    """Draw the intrinsic L' of the lines.
 
-    CO(1-0) follows the infrared luminosity, the ladder is that of submillimetre galaxies tilted by
-    the galaxy's excitation; [CI] follows the cold gas whatever its excitation, [CII] less closely.
+    CO(1-0) follows the infrared luminosity. The ladder is that of submillimetre galaxies, tilted by
+    the galaxy's excitation. [CI] follows the cold gas whatever its excitation, and [CII] does so
+    less closely.
 
     Args:
         log_luminosity: log10 of L_IR in Lsun, shape (N,).
         active: 1 for galaxies with a bright active nucleus, else 0; shape (N,).
-        random: where chance comes from.
+        random: the generator of random numbers.
 
     Returns:
         L' in K km/s pc2, shape (N, lines), and the excitation: the tilt in dex per decade of J
@@ -82,7 +83,17 @@ def line_luminosities(
 def line_fluxes(
     luminosity: Floats, redshift: Floats, distance_mpc: Floats, magnification: Floats
 ) -> Floats:
-    """Observed fluxes in Jy km/s, shape (N, lines), of L' in K km/s pc2."""
+    """Convert L' to observed fluxes.
+
+    Args:
+        luminosity: the intrinsic L' in K km/s pc2, shape (N, lines).
+        redshift: the redshifts, shape (N,).
+        distance_mpc: the luminosity distances in Mpc, shape (N,).
+        magnification: the magnifications, shape (N,).
+
+    Returns:
+        Fluxes in Jy km/s, float64, shape (N, lines).
+    """
     observed_ghz = _REST_HZ / 1e9 / (1 + redshift)[:, None]
     flux: Floats = (
         luminosity * observed_ghz**2 * ((1 + redshift) ** 3 * magnification)[:, None]

@@ -1,9 +1,9 @@
-"""Simulate profiles of emission lines: Gaussian, double-horned, and blended.
+"""Simulates profiles of emission lines: Gaussian, double-horned, and blended.
 
-A rotating disc has two horns; its profile is the Gaussian Double Peak function that Tiley et al.
-2016 (MNRAS 461 3494) favour for integrated CO lines: a parabola between two half Gaussians, here
-with horns that may differ in height. A blend is two Gaussians that overlap: two galaxies about to
-merge, or two lines such as CO(7-6) and [CI](2-1).
+The line of a rotating disc has two horns. Its profile is the Gaussian Double Peak function that
+Tiley et al. 2016 (MNRAS 461 3494) favour for integrated CO lines: a parabola between two half
+Gaussians, here with horns that may differ in height. A blend is two Gaussians that overlap: two
+galaxies about to merge, or two lines such as CO(7-6) and [CI](2-1).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ SHAPES = ("gaussian", "double-horned", "blended")
 GAUSSIAN, DOUBLE_HORNED, BLENDED = range(3)
 
 SHAPE_SHARES = (0.65, relations.DOUBLE_PEAKED_SHARE, 0.10)
-"""Of Gaussian, double-horned and blended lines. Assumed: as many are double-horned as are seen with
-two peaks, but the noise hides more, and how many of them are mergers is open."""
+"""The shares of Gaussian, double-horned and blended lines. Assumed: as many are double-horned as
+are seen with two peaks. The noise hides more of them, and how many are mergers is not known."""
 
 _HORN_SEPARATIONS = (0.55, 0.80)
 _BLEND_SEPARATIONS = (0.50, 0.68)
@@ -33,8 +33,8 @@ _HORN_CONTRASTS = (-0.25, 0.25)
 _BLEND_CONTRASTS = (-0.5, 0.5)
 _VALLEYS = (0.4, 0.85)
 _LOG_WIDTH_RATIOS = (-0.5, 0.5)
-"""Between what the parameters of ``LineProfiles`` are drawn, of the last one its ln. Assumed: so
-that two peaks can be told apart, and neither of them vanishes."""
+"""The ranges from which the parameters of ``LineProfiles`` are drawn; the last is of its ln.
+Assumed, so that two peaks can be told apart, and neither of them vanishes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,13 +43,14 @@ class LineProfiles:
 
     Attributes:
         shape: index into SHAPES, int, shape (N,).
-        width_km_s: from the outer half maximum of the first peak to that of the last, float64,
-            shape (N,); the full width at half maximum of a Gaussian.
-        separation: of the two peaks, as a share of the width, shape (N,); 0 for a Gaussian.
+        width_km_s: the velocity in km/s from the outer half maximum of the first peak to that of
+            the last, float64, shape (N,); the full width at half maximum of a Gaussian.
+        separation: the separation of the two peaks as a share of the width, shape (N,); 0 for a
+            Gaussian.
         contrast: how the two peaks differ, in (-1, 1), shape (N,): the tilt of the horns, or the
             difference of a blend's fluxes as a share of their sum.
-        valley: flux density midway between the horns relative to their mean, shape (N,).
-        width_ratio: width of a blend's second Gaussian relative to its first, shape (N,).
+        valley: the flux density midway between the horns relative to their mean, shape (N,).
+        width_ratio: the width of a blend's second Gaussian relative to its first, shape (N,).
     """
 
     shape: Integers
@@ -63,7 +64,14 @@ class LineProfiles:
         return len(self.shape)
 
     def cumulative(self, velocity_km_s: Floats) -> Floats:
-        """Share of the flux below each velocity in km/s, shape (N, points), as the argument is."""
+        """The share of the flux below given velocities.
+
+        Args:
+            velocity_km_s: velocities in km/s, shape (N, points).
+
+        Returns:
+            float64, shape (N, points).
+        """
         share = np.empty(velocity_km_s.shape)
         for kind, function in enumerate((_gaussian, _double_horned, _blended)):
             rows = self.shape == kind
@@ -75,11 +83,11 @@ class LineProfiles:
 def draw_profiles(
     width_km_s: Floats, random: np.random.Generator, shape: Integers | None = None
 ) -> LineProfiles:
-    """Profiles of given widths.
+    """Draw profiles of given widths.
 
     Args:
-        width_km_s: see ``LineProfiles``, shape (N,).
-        random: where chance comes from.
+        width_km_s: widths in km/s, see ``LineProfiles``, shape (N,).
+        random: the generator of random numbers.
         shape: index into SHAPES, shape (N,); None draws them with SHAPE_SHARES.
 
     Raises:

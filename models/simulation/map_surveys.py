@@ -1,4 +1,4 @@
-"""Simulate maps that ALMA and the VLA would make of simulated galaxies."""
+"""Simulates maps that ALMA and the VLA would make of simulated galaxies."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _SHARES = (0.5, 0.25, 0.25)
 _FREQUENCY_HZ = np.array([233e9, 1.4e9, 8e9])
 _NOISE_JY = np.array([40e-6, 4e-6, 2e-6])
 _BEAM_ARCSEC = np.array([0.8, 1.5, 0.6])
-"""Of each kind of map: instrument, how common, frequency, noise and beam. Assumed: snapshots of
-ALMA and deep fields of the VLA."""
+"""Instrument, share, frequency, noise and beam of each kind of map. Assumed: snapshots of ALMA and
+deep fields of the VLA."""
 
 _WIDEST_BEAMS = 4.0
-"""Assumed: who observes a larger source takes a configuration of so wide a beam that it fits the
-map."""
+"""The largest extent of a source in beams. Assumed: a larger source is observed with a wider beam,
+so that it fits the map."""
 
 
 def maps(
@@ -36,7 +36,18 @@ def maps(
     declination_deg: Floats,
     random: np.random.Generator,
 ) -> list[tuple[str, ContinuumMap]]:
-    """One map of each galaxy at its position, with the instrument's name."""
+    """Simulate one map of each galaxy at its position.
+
+    Args:
+        population: the population that the galaxies are part of.
+        galaxies: the indices of the galaxies in it, int64, shape (N,).
+        right_ascension_deg: right ascensions of the middles of the maps in degrees, shape (N,).
+        declination_deg: their declinations in degrees, shape (N,).
+        random: the generator of random numbers.
+
+    Returns:
+        The name of the instrument and the map, of each galaxy.
+    """
     kind = random.choice(len(_INSTRUMENTS), len(galaxies), p=_SHARES)
     frequency, noise, beam_arcsec = _FREQUENCY_HZ[kind], _NOISE_JY[kind], _BEAM_ARCSEC[kind]
     flux = population.flux_density_jy(frequency[:, None], galaxies)[:, 0]

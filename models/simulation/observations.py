@@ -1,4 +1,4 @@
-"""Simulate the stream of observations that surveys would make of a population of galaxies.
+"""Simulates the stream of observations that surveys would make of a population of galaxies.
 
 Depths, errors and gaps are those of ``catalogue_surveys``, ``spectrum_surveys`` and
 ``map_surveys``. Each galaxy is observed a few times by different instruments, in no particular
@@ -55,11 +55,11 @@ from mmbroker.schemas.events import (
 Integers = NDArray[np.int64]
 
 BLOCK_GALAXIES = 2_000
-"""Galaxies that are simulated in one vectorised pass."""
+"""The number of galaxies that are simulated at once."""
 
 FIELD_CENTRE_DEG = (330.0, 45.0)
-"""Middle of the simulated field: in the plane of the Milky Way, where no deep field is. Simulated
-galaxies are not to be mixed up with real ones."""
+"""The middle of the simulated field. It is in the plane of the Milky Way, where no deep field is,
+so that simulated galaxies are not mixed up with real ones."""
 
 FIRST_MJD = 59_000.0
 _DAYS = 1_000.0
@@ -67,7 +67,15 @@ _DAYS = 1_000.0
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """Shares of the kinds of observation, which add up to 1; the defaults are assumed."""
+    """Shares of the kinds of observation, which add up to 1; the defaults are assumed.
+
+    Attributes:
+        photometry: photometry in the bands of a catalogue.
+        photometric_redshift: photometric redshifts.
+        continuum: a flux density in one band.
+        spectra: spectra.
+        maps: continuum maps.
+    """
 
     photometry: float = 0.45
     photometric_redshift: float = 0.15
@@ -97,24 +105,25 @@ class Mix:
 CATALOGUES = (SUPER_DEBLENDED, FAR_INFRARED_AND_OPTICAL, LENSED_SAMPLE)
 
 IMAGING_SHARE = 0.25
-"""Of the photometry, from optical to mid-infrared imaging alone; more of galaxies too faint for the
-other catalogues. Assumed."""
+"""The share of the photometry that is from optical to mid-infrared imaging alone. Galaxies that are
+too faint for the other catalogues come on top. Assumed."""
 
 _WIDE_SHARE = 0.5
-"""Of the galaxies within the limits of the COSMOS sample that are observed as such. Assumed."""
+"""The share of galaxies within the limits of the COSMOS sample that are observed as such.
+Assumed."""
 
 _BOUNDED_SHARE = 0.5
-"""Of the redshifts of the field that state an interval. Assumed: EAZY states one, the catalogue's
-own estimate does not."""
+"""The share of redshifts of the field that state an interval. Assumed: EAZY states one, the
+catalogue's own estimate does not."""
 
 _HIGHEST_MISTAKE = 4.0
-"""Assumed: redshifts that fail lie anywhere below this."""
+"""Assumed: redshifts that fail are anywhere below this."""
 
 _LIMIT_SHARE = 0.5
-"""Of authors who publish a limit instead of what they measured. Assumed."""
+"""The share of authors who publish a limit for a source that they do not detect. Assumed."""
 
 _POSITION_ERRORS_ARCSEC = {"redshift": 0.3, "continuum": 0.2, "spectrum": 0.2, "map": 0.15}
-"""Of the kinds of observation but photometry, 1 sigma on each axis. Assumed."""
+"""The 1 sigma position error on each axis, for observations but photometry. Assumed."""
 
 UPPER_LIMIT_SIGMA = 3.0
 
@@ -127,20 +136,23 @@ def simulate(
     observations_per_galaxy: float = 4.0,
     galaxies_per_square_arcmin: float = 12.0,
 ) -> Iterator[Observation]:
-    """Observations of simulated galaxies; the same arguments give the same observations.
+    """Simulate observations of galaxies; the same arguments give the same observations.
 
     Args:
-        galaxies: how many; their truth is that of ``true_redshifts``.
-        seed: of the random numbers; stands in the ids and in ``acquisition.project``.
-        mix: shares of the kinds of observation.
-        observations_per_galaxy: mean number; every galaxy has at least one.
-        galaxies_per_square_arcmin: surface density in the square field; 12 as in the GOODS-N table.
+        galaxies: the number of galaxies; ``true_redshifts`` gives their redshifts.
+        seed: the seed of the random numbers; it stands in the ids and in ``acquisition.project``.
+        mix: the shares of the kinds of observation; those of ``Mix()`` by default.
+        observations_per_galaxy: the mean number of observations of a galaxy, which has at least
+            one.
+        galaxies_per_square_arcmin: the surface density in the square field, in arcmin**-2; 12 is
+            that of the GOODS-N table.
 
     Yields:
         Observations block by block of galaxies, shuffled within a block.
 
     Raises:
-        ValueError: a number is not positive, or the mix does not add up to 1.
+        ValueError: there is less than one galaxy or observation per galaxy, the density is not
+            positive, or a share of the mix is negative, or they do not add up to 1.
     """
     shares = (mix or Mix()).shares
     if galaxies < 1 or observations_per_galaxy < 1 or galaxies_per_square_arcmin <= 0:
@@ -157,14 +169,25 @@ def simulate(
 
 
 def true_redshifts(galaxies: int, seed: int) -> Floats:
-    """Redshifts of the galaxies of ``simulate``, by ``galaxy_number``; shape (galaxies,)."""
+    """The true redshifts of the galaxies of ``simulate``, by ``galaxy_number``.
+
+    Args:
+        galaxies: the number of galaxies.
+        seed: the seed of the random numbers.
+
+    Returns:
+        float64, shape (galaxies,).
+    """
     blocks = -(-galaxies // BLOCK_GALAXIES)
     every = [simulate_population(BLOCK_GALAXIES, seed, block).redshift for block in range(blocks)]
     return np.concatenate(every)[:galaxies]
 
 
 def galaxy_number(observation_id: str) -> int:
-    """Number of the simulated galaxy that an observation is of.
+    """The number of the simulated galaxy that was observed.
+
+    Args:
+        observation_id: the id of the observation.
 
     Raises:
         ValueError: the id is not that of a simulated observation.
@@ -203,7 +226,7 @@ class _Telescope:
     def observe(
         self, count: int, shares: tuple[float, ...], per_galaxy: float
     ) -> Iterator[Observation]:
-        """All observations of the first so many galaxies of the block."""
+        """Make all observations of the first ``count`` galaxies of the block, shuffled."""
         numbers = 1 + self.random.poisson(per_galaxy - 1, count)
         galaxies = np.repeat(np.arange(count), numbers)
         # Which observation of its galaxy each one is.
@@ -362,7 +385,7 @@ class _Telescope:
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """An observation but for its place, time and name."""
+    """An observation without its id, position and time."""
 
     instrument: str
     position_error_arcsec: float

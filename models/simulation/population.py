@@ -1,4 +1,4 @@
-"""Simulate a population of dusty galaxies: their properties, before anything observes them.
+"""Simulates a population of dusty galaxies: their properties, before anything observes them.
 
 Three kinds are mixed: the field of a deep prior list, unlensed submillimetre galaxies, and
 galaxies magnified by gravitational lenses. Starlight, dust, radio and line emission follow the
@@ -37,7 +37,7 @@ WAVELENGTH_UM: Floats = np.geomspace(0.03, 1e6, 360)
 
 KINDS = ("field", "submillimetre", "lensed")
 KIND_SHARES = (0.82, 0.15, 0.03)
-"""Assumed: a load with enough bright galaxies to alert on."""
+"""Assumed, so that the stream has enough bright galaxies to alert on."""
 
 FIELD, SUBMILLIMETRE, LENSED = range(3)
 
@@ -51,8 +51,8 @@ luminosity distance gives the median fluxes of GOODS-N."""
 _FIELD_SCATTER_DEX = 0.33
 _NEARBY_SCATTER_DEX = 0.25
 _NEARBY_REDSHIFT = 0.4
-"""Assumed scatter of the field's luminosities; what it has more nearby, where the field is small
-and luminosities differ most; and up to about which redshift."""
+"""Assumed scatter of the field's luminosities, its increase nearby, where the field is small and
+luminosities differ most, and the redshift up to about which that counts."""
 
 _FIELD_TAIL_DEX = 0.20
 _FIELD_TAIL_START_DEX = -0.10
@@ -60,22 +60,23 @@ _FIELD_TAIL_START_DEX = -0.10
 function beyond the limit falls steeply."""
 
 _SUBMILLIMETRE_LOG_LUMINOSITY = 12.37
-"""Assumed: log10 of L_IR in Lsun that gives 850 µm fluxes of some 2 mJy, as of SCUBA-2 galaxies."""
+"""Assumed: log10 of L_IR in Lsun that gives 850 µm fluxes of some 2 mJy, as SCUBA-2 galaxies
+have."""
 
 _SUBMILLIMETRE_SCATTER_DEX = 0.30
 _LENSED_SCATTER_DEX = 0.32
 """Assumed scatter of the luminosities, likewise."""
 
 _MAGNIFICATION_SCATTER_DEX = 0.26
-"""Assumed: about as of published lens models."""
+"""Assumed: about that of published lens models."""
 
 _MASS_OFFSETS = (
     (0.3, 0.55, 0.85, 1.25, 1.85, 2.70, 4.00),
     (0.70, 0.60, 0.45, 0.45, 0.18, 0.00, -0.25),
 )
 """Redshifts, and log10 of the stellar mass of the field's galaxies over the main sequence. Assumed:
-found with the near-infrared fluxes of GOODS-N, it takes in that its galaxies were not chosen by
-mass, and what the templates' mass-to-light ratios are off."""
+found with the near-infrared fluxes of GOODS-N. It accounts for galaxies that were not chosen by
+mass, and for errors of the templates' mass-to-light ratios."""
 
 _MASS_PER_LUMINOSITY = 0.8
 """Assumed dex of mass per dex of luminosity at one redshift: less than the main sequence inverted,
@@ -132,8 +133,8 @@ _SILICATE_FROM = 11.5
 Assumed: deepest in the most luminous."""
 
 _AROMATIC_PART = 0.7
-"""Assumed part of the light in the broad filter at 8 µm that is of aromatic bands; the dust's
-continuum and the stars make the rest."""
+"""Assumed part of the light in the broad filter at 8 µm that aromatic bands emit; the dust's
+continuum and the stars emit the rest."""
 
 _INFRARED_TO_8_MICRON_SCATTER_DEX = 0.5 * relations.INFRARED_TO_8_MICRON_SCATTER_DEX
 _RADIO_Q_SCATTER_DEX = 0.8 * relations.RADIO_Q_SCATTER_DEX
@@ -182,7 +183,7 @@ _EMISSIVITY_INDICES = (
         *(relations.SUBMILLIMETRE_EMISSIVITY_INDEX_SCATTER,) * 2,
     ),
 )
-"""Mean and scatter of beta, of each of KINDS. Assumed: half of the published scatter of the field
+"""Mean and scatter of beta, for each of KINDS. Assumed: half of the published scatter of the field
 is errors."""
 
 _GROUND = LINE_NAMES.index("CO(1-0)")
@@ -195,25 +196,27 @@ class Population:
     """N simulated galaxies; arrays are float64 of shape (N,) where nothing else is said.
 
     Attributes:
-        kind: index into KINDS; int.
+        kind: index into KINDS; int64.
         redshift: true redshift.
         log_luminosity: log10 of the intrinsic L_IR in Lsun, 8 to 1000 µm.
         log_stellar_mass: log10 of the intrinsic mass of the stars in Msun.
-        magnification: by a gravitational lens; 1 without one.
-        peak_wavelength_um: rest wavelength where S_nu of the dust peaks.
+        magnification: the magnification by a gravitational lens; 1 without one.
+        peak_wavelength_um: the rest wavelength in µm where S_nu of the dust peaks.
         emissivity_index: beta of the dust.
-        excitation: of the CO ladder, see ``models.simulation.line_emission``.
+        excitation: the tilt of the CO ladder, see ``models.simulation.line_emission``.
         log_gas_mass: log10 of the intrinsic mass of the molecular gas in Msun, from L' of CO(1-0).
-        profiles: of the lines.
+        profiles: the profile of the lines of each galaxy.
         radio_excess_dex: log10 of the radio emission over that of star formation; 0 for most.
-        morphology: in the radio, index into ``models.simulation.radio_maps.MORPHOLOGIES``; int.
-        dust_radius_kpc: radius that encloses half of the dust's light, without lensing.
-        radio_extent_kpc: in the radio, full width at half maximum, or of doubles and jets the
-            distance between the outermost components; without lensing.
-        torus_share: luminosity of the dust around an active nucleus over L_IR; 0 for most.
+        morphology: the radio morphology, an index into
+            ``models.simulation.radio_maps.MORPHOLOGIES``; int64.
+        dust_radius_kpc: the radius in kpc that encloses half of the dust's light, without lensing.
+        radio_extent_kpc: the full width at half maximum in the radio in kpc, without lensing. For
+            doubles and jets it is the distance between the outermost components.
+        torus_share: the luminosity of the dust around an active nucleus over L_IR; 0 for most.
         log_flux_density: ln of the observed flux density in Jy at rest WAVELENGTH_UM, shape
             (N, wavelengths).
-        line_flux_jy_km_s: observed, shape (N, lines), in the order of LINE_NAMES.
+        line_flux_jy_km_s: the observed line fluxes in Jy km/s, shape (N, lines), in the order of
+            LINE_NAMES.
     """
 
     kind: Integers
@@ -239,14 +242,19 @@ class Population:
 
     @property
     def line_width_km_s(self) -> Floats:
-        """Width of the lines, shape (N,); see ``LineProfiles``."""
+        """The width of the lines in km/s, shape (N,); see ``LineProfiles``."""
         return self.profiles.width_km_s
 
     def arcsec_per_kpc(self, galaxies: Integers) -> Floats:
-        """Apparent size of a kpc; a lens magnifies lengths by the root of what it does to areas.
+        """The apparent size of a kpc in arcsec.
+
+        A lens magnifies lengths by the square root of the magnification of areas.
 
         Args:
-            galaxies: which of the population, shape (n,).
+            galaxies: the indices of the galaxies, int64, shape (n,).
+
+        Returns:
+            float64, shape (n,).
         """
         redshift = self.redshift[galaxies]
         distance_kpc = 1e3 * luminosity_distance_mpc(redshift) / (1 + redshift) ** 2
@@ -254,11 +262,12 @@ class Population:
         return angle
 
     def flux_density_jy(self, frequency_hz: Floats, galaxies: Integers | None = None) -> Floats:
-        """Continuum flux density in Jy.
+        """The continuum flux density in Jy.
 
         Args:
-            frequency_hz: observed, shape (bands,), or (n, bands) with one row a galaxy.
-            galaxies: which of the population, shape (n,); None is all.
+            frequency_hz: observed frequencies in Hz, shape (bands,), or (n, bands) with one row for
+                each galaxy.
+            galaxies: the indices of the galaxies, int64, shape (n,); None for all.
 
         Returns:
             float64, shape (n, bands).
@@ -281,8 +290,8 @@ def simulate_population(galaxies: int, seed: int, block: int = 0) -> Population:
     """Draw galaxies; the same arguments give the same galaxies.
 
     Args:
-        galaxies: how many.
-        seed: of the random numbers.
+        galaxies: the number of galaxies.
+        seed: the seed of the random numbers.
         block: an independent part of the population, see ``models.simulation.observations``.
     """
     random = np.random.default_rng([seed, block, 0])
@@ -347,14 +356,28 @@ def simulate_population(galaxies: int, seed: int, block: int = 0) -> Population:
 
 
 def luminosity_distance_mpc(redshift: Floats) -> Floats:
-    """Luminosity distance in Mpc in the cosmology of Planck 2018."""
+    """The luminosity distance in Mpc in the cosmology of Planck 2018.
+
+    Args:
+        redshift: redshifts up to 12, shape (N,).
+
+    Returns:
+        float64, shape (N,).
+    """
     grid, comoving, _ = _cosmology()
     distance: Floats = (1 + redshift) * np.interp(redshift, grid, comoving)
     return distance
 
 
 def age_gyr(redshift: Floats) -> Floats:
-    """Age of the universe in Gyr in the cosmology of Planck 2018."""
+    """The age of the universe in Gyr in the cosmology of Planck 2018.
+
+    Args:
+        redshift: redshifts up to 12, shape (N,).
+
+    Returns:
+        float64, shape (N,).
+    """
     grid, _, age = _cosmology()
     return np.asarray(np.interp(redshift, grid, age))
 
@@ -368,7 +391,7 @@ def _cosmology() -> tuple[Floats, Floats, Floats]:
 
 
 def _redshifts(kind: Integers, random: np.random.Generator) -> Floats:
-    """Redshifts: of the field with the percentiles of GOODS-N; of others, normal in ln(1 + z)."""
+    """Draw redshifts: for the field by the percentiles of GOODS-N, else normal in ln(1 + z)."""
     count = len(kind)
     field = np.interp(random.random(count), *relations.FIELD_REDSHIFTS)
     other = np.expm1(
@@ -389,7 +412,7 @@ def _redshifts(kind: Integers, random: np.random.Generator) -> Floats:
 
 
 def _log_luminosities(kind: Integers, redshift: Floats, random: np.random.Generator) -> Floats:
-    """Luminosities of a flux-limited field, of SCUBA-2 galaxies, and of the SPT sample unlensed."""
+    """Draw log10 of L_IR: of a flux-limited field, SCUBA-2 galaxies, the unlensed SPT sample."""
     field = _median_log_luminosity(redshift)
     centre = np.choose(
         kind, [field, _SUBMILLIMETRE_LOG_LUMINOSITY, relations.LENSED_LOG_LUMINOSITY]
@@ -408,7 +431,7 @@ def _median_log_luminosity(redshift: Floats) -> Floats:
 
 
 def _magnifications(kind: Integers, random: np.random.Generator) -> Floats:
-    """Of the lensed about the published median; 1 of the others."""
+    """Draw magnifications: about the published median for lensed galaxies, 1 for the others."""
     drawn = relations.MAGNIFICATION * 10 ** random.normal(0, _MAGNIFICATION_SCATTER_DEX, len(kind))
     return np.where(kind == LENSED, drawn, 1.0).clip(1.0)
 
@@ -416,7 +439,7 @@ def _magnifications(kind: Integers, random: np.random.Generator) -> Floats:
 def _log_stellar_masses(
     log_luminosity: Floats, redshift: Floats, random: np.random.Generator
 ) -> Floats:
-    """Stellar mass in Msun, given the luminosity, about the main sequence of star formation."""
+    """Draw log10 of the stellar mass in Msun given the luminosity, about the main sequence."""
     slope, intercept = _main_sequence(redshift)
     typical = _median_log_luminosity(redshift)
     log_rate = typical + np.log10(relations.STAR_FORMATION_RATE_PER_LUMINOSITY)
@@ -429,7 +452,7 @@ def _log_stellar_masses(
 
 
 def _main_sequence(redshift: Floats) -> tuple[Floats, Floats]:
-    """Slope and intercept: log SFR = slope log M* + intercept."""
+    """The slope and intercept of the main sequence: log SFR = slope log M* + intercept."""
     age = age_gyr(redshift)
     slope = relations.MAIN_SEQUENCE_SLOPE[0] + relations.MAIN_SEQUENCE_SLOPE[1] * age
     intercept = relations.MAIN_SEQUENCE_INTERCEPT[0] + relations.MAIN_SEQUENCE_INTERCEPT[1] * age
@@ -445,7 +468,7 @@ def _above_main_sequence_dex(log_luminosity: Floats, log_mass: Floats, redshift:
 def _dust_radii_kpc(
     kind: Integers, starburst: Booleans, redshift: Floats, random: np.random.Generator
 ) -> Floats:
-    """Half-light radii of the dust: of the field as in the radio, of others those measured."""
+    """Draw half-light radii of the dust: for the field as in the radio, else as measured."""
     shift = (1 + redshift) / (1 + _RADIUS_REDSHIFT)
     on_sequence, above = (
         relations.RADIO_RADIUS_KPC[place] * shift ** relations.RADIO_RADIUS_EXPONENT[place]
@@ -463,7 +486,7 @@ def _radio_extents_kpc(
     radius: Floats,
     random: np.random.Generator,
 ) -> Floats:
-    """Extents of the radio emission; of star formation those of the dust, or larger."""
+    """Draw extents of the radio emission; those of star formation are the dust's, or larger."""
     wider = np.where(kind == FIELD, 1.0, relations.SUBMILLIMETRE_RADIO_RADIUS_FACTOR)
     disc = relations.FWHM_PER_RADIUS * radius * wider
     nucleus = np.select(
@@ -477,7 +500,7 @@ def _radio_extents_kpc(
 def _stellar_populations(
     redshift: Floats, log_luminosity: Floats, random: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """Shares of the templates in the mass, (N, templates), and further attenuation A_V, (N,)."""
+    """Draw the templates' shares of the mass, (N, templates), and further attenuation A_V, (N,)."""
     count = len(redshift)
     span = _EARLY_REDSHIFT - _LATE_REDSHIFT
     early = np.clip((redshift - _LATE_REDSHIFT) / span, 0.0, 1.0)[:, None]
@@ -492,7 +515,7 @@ def _stellar_populations(
 
 
 def _torus_shares(log_luminosity: Floats, random: np.random.Generator) -> Floats:
-    """Luminosity of the dust around an active nucleus over L_IR; 0 without one."""
+    """Draw the luminosity of the dust around an active nucleus over L_IR; 0 without one."""
     count = len(log_luminosity)
     growth = _TORUS_PROBABILITY_PER_DEX * (log_luminosity - _TORUS_FROM)
     probability = (_TORUS_PROBABILITY + growth).clip(*_TORUS_PROBABILITIES)
@@ -501,13 +524,13 @@ def _torus_shares(log_luminosity: Floats, random: np.random.Generator) -> Floats
 
 
 def _silicate_depths(log_luminosity: Floats, random: np.random.Generator) -> Floats:
-    """Optical depth at 9.7 µm."""
+    """Draw the optical depth of silicate dust at 9.7 µm."""
     growth = _SILICATE_DEPTH_PER_DEX * (log_luminosity - _SILICATE_FROM)
     return np.asarray(random.exponential((_SILICATE_DEPTH + growth).clip(*_SILICATE_DEPTHS)))
 
 
 def _aromatic_bands(log_luminosity: Floats, random: np.random.Generator) -> Floats:
-    """L_nu of the emission bands from 3.3 to 17 µm in Lsun/Hz, shape (N, wavelengths)."""
+    """Draw L_nu of the emission bands from 3.3 to 17 µm in Lsun/Hz, shape (N, wavelengths)."""
     log_ratio = np.log10(relations.INFRARED_TO_8_MICRON) + random.normal(
         0, _INFRARED_TO_8_MICRON_SCATTER_DEX, len(log_luminosity)
     )
@@ -518,7 +541,7 @@ def _aromatic_bands(log_luminosity: Floats, random: np.random.Generator) -> Floa
 def _radio(
     log_luminosity: Floats, log_mass: Floats, redshift: Floats, random: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """L_nu of radio emission in Lsun/Hz, shape (N, wavelengths), and its excess in dex, (N,)."""
+    """Draw L_nu of radio emission in Lsun/Hz, (N, wavelengths), and its excess in dex, (N,)."""
     count = len(log_luminosity)
     ratio = (
         relations.RADIO_Q * (1 + redshift) ** relations.RADIO_Q_REDSHIFT_EXPONENT

@@ -1,4 +1,4 @@
-"""Simulate radio maps: compact, extended and double sources, and jets, with their components.
+"""Simulates radio maps: compact, extended and double sources, and jets, with their components.
 
 A source is a few elliptical Gaussians, so that its image in an elliptical Gaussian beam is exact.
 The noise is correlated over the beam, as it is in every map made from visibilities; residual
@@ -23,49 +23,49 @@ MORPHOLOGIES = ("compact", "extended", "double", "jet")
 COMPACT, EXTENDED, DOUBLE, JET = range(4)
 
 COMPONENTS = 6
-"""Most components of a source: a core and five knots."""
+"""The most components of a source: a core and five knots."""
 
 _NUCLEUS_SHARES = {COMPACT: 0.4, DOUBLE: 0.35, JET: 0.25}
-"""Morphologies of active nuclei. Assumed: enough of each to learn from."""
+"""The shares of morphologies among active nuclei. Assumed: enough of each to learn from."""
 
 NUCLEUS_EXCESS_DEX = 0.6
-"""Assumed excess of the radio emission above which a nucleus makes the morphology."""
+"""Assumed excess of the radio emission above which the nucleus decides the morphology."""
 
 _AXIS_RATIOS = (0.4, 1.0)
 _COMPACT_BEAMS = (0.0, 0.33)
 _EXTENDED_BEAMS = (0.7, 3.0)
-"""Between what axis ratios and sizes in beams are drawn. Assumed: a map tells the two apart."""
+"""The ranges of axis ratios and of sizes in beams. Assumed: a map can tell the two kinds apart."""
 
 _LOG_LOBE_SEPARATIONS = (float(np.log(1.4)), float(np.log(5.0)))
 _LOBE_PARTS = (0.25, 0.75)
 _LOBE_BEAMS = (0.1, 0.8)
 _CORE_PARTS = (0.0, 0.15)
 _CORE_SHARE = 0.3
-"""Between what the ln of a double's separation in beams, first lobe as a part of the flux, size of
-a lobe in beams and core as a part of the flux are drawn; and the share of doubles that have a core.
-Assumed: lobes that a map resolves."""
+"""The ranges of a double's parameters: ln of the separation in beams, first lobe as a part of the
+flux, size of a lobe in beams, core as a part of the flux; and the share of doubles that have a
+core. Assumed: a map resolves the lobes."""
 
 _KNOT_STEPS = (0.6, 1.3)
 _KNOT_BEAMS = (0.3, 0.9)
 _BEND_RAD = 0.12
 _BRIGHTEST_KNOTS = (0.35, 0.9)
 _FADINGS = (0.6, 0.9)
-"""Between what the distance of a jet's knots and their sizes, in beams, are drawn; scatter of how
-it bends from knot to knot; between what the flux of its first knot over that of the core, and that
-of each further one over the one before, are drawn. Assumed: jets that a map resolves."""
+"""The ranges of the distance between a jet's knots and of their sizes, in beams; the scatter of its
+bend from knot to knot; the ranges of the flux of the first knot over that of the core, and of each
+further knot over the one before. Assumed: a map resolves the jet."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Components:
-    """Components of N sources, float64 arrays of shape (N, COMPONENTS), 0 where there is none.
+    """The components of N sources: float64 arrays of shape (N, COMPONENTS), 0 where there is none.
 
     Attributes:
-        x_beams: offset from the middle of the map along its columns, in beams.
-        y_beams: along its rows.
-        flux_jy: flux density.
-        major_beams: intrinsic full width at half maximum along the major axis, in beams.
-        minor_beams: along the minor axis.
-        angle: of the major axis against the columns, in radians.
+        x_beams: the offset from the middle of the map along the x axis, in beams.
+        y_beams: the offset along the y axis, in beams.
+        flux_jy: the flux density in Jy.
+        major_beams: the intrinsic full width at half maximum along the major axis, in beams.
+        minor_beams: the intrinsic full width at half maximum along the minor axis, in beams.
+        angle: the angle of the major axis from the x axis, in radians.
     """
 
     x_beams: Floats
@@ -81,9 +81,9 @@ class Beam:
     """Elliptical Gaussian beams of N maps, float64 arrays of shape (N,).
 
     Attributes:
-        pixels: geometric mean of the full widths at half maximum, in pixels.
-        axis_ratio: minor over major axis.
-        angle: of the major axis against the columns, in radians.
+        pixels: the geometric mean of the full widths at half maximum, in pixels.
+        axis_ratio: the minor over the major axis.
+        angle: the angle of the major axis from the x axis, in radians.
     """
 
     pixels: Floats
@@ -91,7 +91,7 @@ class Beam:
     angle: Floats
 
     def covariance(self) -> Floats:
-        """Second moments in square pixels, shape (N, 2, 2)."""
+        """The second moments in square pixels, float64, shape (N, 2, 2) as (x, y)."""
         major = self.pixels / np.sqrt(self.axis_ratio)
         return _covariance(major, major * self.axis_ratio, self.angle)
 
@@ -99,15 +99,18 @@ class Beam:
 def draw_morphology(
     radio_excess_dex: Floats, starburst: Booleans, random: np.random.Generator
 ) -> Integers:
-    """Index into MORPHOLOGIES: doubles and jets where active nuclei outshine star formation.
+    """Draw morphologies: doubles and jets where active nuclei outshine star formation.
 
-    Of the others, starbursts are compact, and galaxies on the main sequence extended
-    (Jimenez-Andrade et al. 2019, A&A 625 A114).
+    Some active nuclei are compact. Of the other galaxies, starbursts are compact, and those on the
+    main sequence are extended (Jimenez-Andrade et al. 2019, A&A 625 A114).
 
     Args:
         radio_excess_dex: log10 of the radio emission over that of star formation, shape (N,).
-        starburst: whether a galaxy is above the main sequence, shape (N,).
-        random: where chance comes from.
+        starburst: whether a galaxy is above the main sequence, bool, shape (N,).
+        random: the generator of random numbers.
+
+    Returns:
+        The index into MORPHOLOGIES, int64, shape (N,).
     """
     count = len(radio_excess_dex)
     resolved = np.where(starburst, COMPACT, EXTENDED)
@@ -121,16 +124,16 @@ def draw_morphology(
 def draw_components(
     morphology: Integers, flux_jy: Floats, random: np.random.Generator
 ) -> Components:
-    """Components of sources.
+    """Draw the components of sources.
 
-    Compact ones are smaller than a third of the beam. A double is two lobes, brightest away from
+    Compact sources are smaller than a third of the beam. A double is two lobes, brightest away from
     the middle (class II of Fanaroff & Riley 1974, MNRAS 167 31P), some with a faint core. A jet is
     a core and knots that fade along a bent line to one side, as of class I.
 
     Args:
         morphology: index into MORPHOLOGIES, shape (N,).
-        flux_jy: total flux density, shape (N,).
-        random: where chance comes from.
+        flux_jy: the total flux density in Jy, shape (N,).
+        random: the generator of random numbers.
     """
     count = len(morphology)
     shape = (count, COMPONENTS)
@@ -184,15 +187,15 @@ def draw_components(
 
 
 def resized(components: Components, extent_beams: Floats) -> Components:
-    """The same shapes in another size.
+    """Scale sources to another size.
 
     Args:
-        components: of N sources.
-        extent_beams: largest distance between two components, or where there is one alone, its
-            full width at half maximum along the major axis; in beams, shape (N,).
+        components: the components of N sources.
+        extent_beams: the largest distance between two components in beams, shape (N,). For a source
+            with one component, it is the full width at half maximum along the major axis.
     """
     x, y = components.x_beams, components.y_beams
-    # Where there is none, one may as well lie where the first one does.
+    # An absent component is put where the first one is, so that it adds no distance.
     present = components.flux_jy > 0
     x, y = np.where(present, x, x[:, :1]), np.where(present, y, y[:, :1])
     apart = np.hypot(x[:, :, None] - x[:, None, :], y[:, :, None] - y[:, None, :]).max(axis=(1, 2))
@@ -209,7 +212,12 @@ def resized(components: Components, extent_beams: Floats) -> Components:
 
 
 def draw_beam(count: int, random: np.random.Generator) -> Beam:
-    """Beams of 3 to 7 pixels with axis ratios of 0.6 to 1; assumed."""
+    """Draw beams of 3 to 7 pixels with axis ratios of 0.6 to 1; assumed.
+
+    Args:
+        count: the number of beams.
+        random: the generator of random numbers.
+    """
     return Beam(
         pixels=random.uniform(3.0, 7.0, count),
         axis_ratio=random.uniform(0.6, 1.0, count),
@@ -218,7 +226,16 @@ def draw_beam(count: int, random: np.random.Generator) -> Beam:
 
 
 def images(components: Components, beam: Beam, side: int) -> Float32:
-    """Noiseless maps in Jy/beam, float32, shape (N, side, side), rows along y."""
+    """Make noiseless maps.
+
+    Args:
+        components: the components of N sources.
+        beam: the beams of the maps.
+        side: the number of pixels on a side.
+
+    Returns:
+        In Jy/beam, float32, shape (N, side, side), the first axis of a map along y.
+    """
     beam_covariance = beam.covariance()
     beam_area = np.sqrt(np.linalg.det(beam_covariance))
     axis = np.arange(side) - (side - 1) / 2
@@ -248,15 +265,19 @@ def images(components: Components, beam: Beam, side: int) -> Float32:
 def correlated_noise(
     noise_jy: Floats, beam: Beam, side: int, random: np.random.Generator
 ) -> Float32:
-    """Noise with the autocorrelation of the beam's, shape (N, side, side).
+    """Draw noise with the autocorrelation of the beam.
 
-    White noise convolved with the beam: what natural weighting makes of the noise of visibilities.
+    It is white noise convolved with the beam, as natural weighting makes it of the noise of
+    visibilities.
 
     Args:
         noise_jy: 1 sigma in Jy/beam, shape (N,).
-        beam: of the maps.
-        side: in pixels.
-        random: where chance comes from.
+        beam: the beams of the maps.
+        side: the number of pixels on a side.
+        random: the generator of random numbers.
+
+    Returns:
+        In Jy/beam, float32, shape (N, side, side).
     """
     u = np.fft.fftfreq(side)[:, None]
     v = np.fft.rfftfreq(side)[None, :]
@@ -271,12 +292,15 @@ def correlated_noise(
 
 
 def add_sidelobes(maps: Float32, level: Floats, random: np.random.Generator) -> Float32:
-    """The maps with residual sidelobes: each source again, fainter, at a few other places.
+    """Add residual sidelobes: each source again, fainter, at a few other places.
 
     Args:
-        maps: noiseless, shape (N, side, side).
-        level: of a sidelobe relative to the source, of either sign at random, shape (N,).
-        random: where chance comes from.
+        maps: noiseless maps, shape (N, side, side).
+        level: the level of a sidelobe relative to the source, shape (N,); its sign is drawn.
+        random: the generator of random numbers.
+
+    Returns:
+        The maps in the same unit, float32, shape (N, side, side).
     """
     side = maps.shape[1]
     spectrum = np.fft.rfft2(maps)
@@ -298,12 +322,12 @@ class SimulatedMaps:
     """N simulated maps.
 
     Attributes:
-        image_jy_per_beam: shape (N, side, side).
-        morphology: index into MORPHOLOGIES, shape (N,).
-        components: what is in them.
-        beam: of each.
-        noise_jy: 1 sigma, shape (N,).
-        signal_to_noise: noiseless peak over noise, shape (N,).
+        image_jy_per_beam: the maps in Jy/beam, float32, shape (N, side, side).
+        morphology: the index into MORPHOLOGIES, int64, shape (N,).
+        components: the components of the sources.
+        beam: the beams.
+        noise_jy: the 1 sigma noise in Jy/beam, shape (N,).
+        signal_to_noise: the noiseless peak over the noise, shape (N,).
     """
 
     image_jy_per_beam: Float32
@@ -315,14 +339,15 @@ class SimulatedMaps:
 
 
 def simulate_maps(count: int, random: np.random.Generator, side: int = 56) -> SimulatedMaps:
-    """Maps with one source each: all morphologies alike, peaks of 4 to 200 sigma, off the middle.
+    """Simulate maps of one source each, with peaks of 4 to 200 sigma away from the middle.
 
-    Peaks, noise, offsets and sidelobes are assumed: wide enough for what a parser may meet.
+    All morphologies are equally common. Peaks, noise, offsets and sidelobes are assumed: wide
+    enough for what a parser may meet.
 
     Args:
-        count: how many.
-        random: where chance comes from.
-        side: in pixels.
+        count: the number of maps.
+        random: the generator of random numbers.
+        side: the number of pixels on a side.
     """
     morphology = random.integers(0, len(MORPHOLOGIES), count)
     beam = draw_beam(count, random)
@@ -343,7 +368,7 @@ def simulate_maps(count: int, random: np.random.Generator, side: int = 56) -> Si
 
 
 def _covariance(major: Floats, minor: Floats, angle: Floats) -> Floats:
-    """Second moments of elliptical Gaussians of given full widths, shape (N, 2, 2) as (x, y)."""
+    """The second moments of elliptical Gaussians of given full widths, (N, 2, 2) as (x, y)."""
     a, b = (major / FWHM_PER_SIGMA) ** 2, (minor / FWHM_PER_SIGMA) ** 2
     cosine, sine = np.cos(angle), np.sin(angle)
     xx = a * cosine**2 + b * sine**2

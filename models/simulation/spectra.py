@@ -1,4 +1,4 @@
-"""Simulate spectra with lines for the parser, in the regimes of noise of ``spectral_noise``."""
+"""Simulates spectra with lines for the parser, in the regimes of noise of ``spectral_noise``."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from mmbroker.processors import relations
 from mmbroker.schemas.events import Floats
 
 LINES = 6
-"""Most lines of a spectrum."""
+"""The most lines of a spectrum."""
 
 FAINTEST_TRUTH = 1.5
-"""Signal-to-noise ratio below which a line is none."""
+"""The signal-to-noise ratio below which a line does not count as one."""
 
 _LEAST, _MOST = 2.5, 25.0
-"""Signal-to-noise ratio of a galaxy's chosen line, logarithmic. Assumed: from what cannot be found
-to what cannot be missed."""
+"""The range of the signal-to-noise ratio of a galaxy's chosen line, drawn in its logarithm.
+Assumed: from lines that cannot be found to lines that cannot be missed."""
 
 _WITH_GALAXY, _WITH_INTERLOPER = 0.7, 0.08
-"""Shares of spectra with the lines of a galaxy, and with one of another. Assumed."""
+"""The shares of spectra with the lines of a galaxy, and with a line of another galaxy. Assumed."""
 
 _C = relations.SPEED_OF_LIGHT_KM_S
 
@@ -46,15 +46,19 @@ _LOG_RATIO = np.log([relations.LINE_RATIOS[name] for name in _NAMES])
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SimulatedLines:
-    """Up to LINES lines of N spectra; float64 of shape (N, LINES), NaN where there is none.
+    """Up to LINES lines of N spectra; arrays of shape (N, LINES).
+
+    They are float64, and NaN where there is no line, if nothing else is said.
 
     Attributes:
-        frequency_hz: observed, of the middle between the outer edges.
-        width_km_s: see ``LineProfiles``.
-        flux_jy_km_s: velocity-integrated flux density.
-        signal_to_noise: of a filter with the true profile and covariance, ripples left out.
-        shape: index into SHAPES, -1 for none.
-        name: index into the lines of ``relations.LINES_HZ``, -1 for none and for interlopers.
+        frequency_hz: the observed frequency in Hz, in the middle between the outer edges.
+        width_km_s: the width in km/s, see ``LineProfiles``.
+        flux_jy_km_s: the velocity-integrated flux density in Jy km/s.
+        signal_to_noise: that of a filter with the true profile; its noise has the true covariance,
+            without ripples.
+        shape: the index into SHAPES, -1 for none; int64.
+        name: the index into the lines of ``relations.LINES_HZ``, -1 for none and for interlopers;
+            int64.
     """
 
     frequency_hz: Floats
@@ -70,13 +74,14 @@ class SimulatedSpectra:
     """N spectra on one frequency axis.
 
     Attributes:
-        axis: of all of them.
-        flux_density_jy: shape (N, channels).
-        flux_error_jy: as the observatory would state it, shape (N, channels).
-        observed: False where a channel is flagged, shape (N, channels).
-        continuum_jy: noiseless, shape (N, channels).
-        regime: index into REGIMES, shape (N,).
-        redshift: of the galaxy, NaN without one, shape (N,).
+        axis: the frequency axis.
+        flux_density_jy: the flux densities in Jy, float64, shape (N, channels).
+        flux_error_jy: the errors in Jy that the observatory would state, float64, shape
+            (N, channels).
+        observed: False where a channel is flagged, bool, shape (N, channels).
+        continuum_jy: the noiseless continuum in Jy, float64, shape (N, channels).
+        regime: the index into REGIMES, int64, shape (N,).
+        redshift: the redshift of the galaxy, NaN without one, float64, shape (N,).
         lines: the true lines, which a finder should find.
     """
 
@@ -93,7 +98,15 @@ class SimulatedSpectra:
         return len(self.regime)
 
     def spectrum(self, row: int) -> tuple[Floats, Floats, Floats]:
-        """Frequency in Hz, flux density and error in Jy of the channels that were observed."""
+        """The observed channels of one spectrum.
+
+        Args:
+            row: the index of the spectrum.
+
+        Returns:
+            Frequencies in Hz, flux densities in Jy and errors in Jy; float64, shape (observed
+            channels,) each.
+        """
         seen = self.observed[row]
         return (
             self.axis.frequency_hz[seen],
@@ -105,13 +118,13 @@ class SimulatedSpectra:
 def simulate_spectra(
     count: int, random: np.random.Generator, axis: Axis | None = None, regime: int | None = None
 ) -> SimulatedSpectra:
-    """Spectra on one axis, simulated.
+    """Simulate spectra on one axis.
 
     Args:
-        count: how many.
-        random: where chance comes from.
-        axis: of all; None draws one.
-        regime: index into REGIMES; None draws one for each spectrum.
+        count: the number of spectra.
+        random: the generator of random numbers.
+        axis: the axis of all; None draws one.
+        regime: the index into REGIMES; None draws one for each spectrum.
     """
     axis = axis or draw_axis(random)
     regimes = (
@@ -139,7 +152,7 @@ def simulate_spectra(
 
 
 def _errors(count: int, axis: Axis, random: np.random.Generator) -> Floats:
-    """True noise in Jy: rising towards edges of windows and where the atmosphere absorbs."""
+    """Draw the true noise in Jy, which varies slowly and rises where the atmosphere absorbs."""
     place = np.linspace(0, 1, len(axis.frequency_hz))
     depth = 4e-4 * 10 ** random.normal(0, 0.3, (count, 1))
     shape = np.zeros((count, len(place)))
@@ -174,7 +187,11 @@ def _lines(
     kernel: Floats,
     random: np.random.Generator,
 ) -> tuple[SimulatedLines, Floats, Floats]:
-    """Lines of a galaxy's ladder and of an interloper, with the signal in Jy."""
+    """Draw the lines of a galaxy's ladder and of an interloper.
+
+    Returns:
+        The lines, the redshifts, shape (N,), and the signal in Jy, shape (N, channels).
+    """
     count = len(error)
     frequency, chosen = _chosen_line(count, axis, random)
     galaxy = random.random(count) < _WITH_GALAXY
@@ -241,7 +258,7 @@ def _lines(
 
 
 def _chosen_line(count: int, axis: Axis, random: np.random.Generator) -> tuple[Floats, Integers]:
-    """A frequency in the spectrum, and a line that may fall there at a redshift of 0.1 to 8."""
+    """Draw a frequency in the spectrum, and a line that may be there at a redshift of 0.1 to 8."""
     frequency = random.choice(axis.frequency_hz, count)
     frequency = frequency + (random.random(count) - 0.5) * axis.width_hz
     shift = _REST_HZ / frequency[:, None]
@@ -251,7 +268,7 @@ def _chosen_line(count: int, axis: Axis, random: np.random.Generator) -> tuple[F
 
 
 def _widened(profiles: LineProfiles) -> LineProfiles:
-    """Blends are of two galaxies, and wider than one."""
+    """Widen blends, which are of two galaxies."""
     wider = np.where(profiles.shape == BLENDED, 1.4, 1.0)
     return LineProfiles(
         profiles.shape,
@@ -266,7 +283,7 @@ def _widened(profiles: LineProfiles) -> LineProfiles:
 def _profile_density(
     profiles: LineProfiles, rows: Integers, centre_hz: Floats, low: Floats, high: Floats
 ) -> Floats:
-    """Flux density in Jy of lines of 1 Jy km/s in each channel, shape (rows, channels)."""
+    """The flux density in Jy of lines of 1 Jy km/s in each channel, shape (rows, channels)."""
     part = LineProfiles(*(getattr(profiles, name)[rows] for name in profiles.__slots__))
     # Radio convention: velocity rises as frequency falls, linearly.
     at_low = _C * (1 - low / centre_hz[:, None])
@@ -276,7 +293,10 @@ def _profile_density(
 
 
 def _unit(shape: Floats, error: Floats, observed: Booleans, kernel: Floats) -> Floats:
-    """Signal-to-noise ratio of a line of 1 Jy km/s; that of a third of it where less is seen."""
+    """The signal-to-noise ratio of a line of 1 Jy km/s.
+
+    It is at least 0.3 times that without flagged channels.
+    """
     seen = _signal_to_noise(shape, error, observed, kernel)
     whole = _signal_to_noise(shape, error, np.ones_like(observed), kernel)
     return np.asarray(np.maximum(seen, 0.3 * whole))
@@ -291,7 +311,7 @@ def _signal_to_noise(shape: Floats, error: Floats, observed: Booleans, kernel: F
 
 
 class _Found:
-    """Collects lines."""
+    """Collects the lines of spectra."""
 
     def __init__(self, count: int) -> None:
         self._values = np.full((4, count, LINES), np.nan)
@@ -318,7 +338,7 @@ class _Found:
         self._number[chosen] += 1
 
     def lines(self) -> SimulatedLines:
-        """All lines; those that overlap too much to be two have become one blend."""
+        """Return all lines, after those that overlap too much are joined to one blend."""
         frequency, width, flux, ratio = self._values
         shape, name = self._kinds
         for first in range(LINES):

@@ -1,4 +1,4 @@
-"""Simulate frequency axes of spectra: what receivers and correlators cover at once."""
+"""Simulates frequency axes of spectra: what receivers and correlators cover at once."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ class Axis:
     """A frequency axis.
 
     Attributes:
-        frequency_hz: ascending, with gaps, float64, shape (channels,).
-        width_hz: of a channel.
-        window: number of the spectral window of each channel, shape (channels,).
+        frequency_hz: the middles of the channels in Hz, ascending, with gaps, float64, shape
+            (channels,).
+        width_hz: the width of a channel in Hz.
+        window: the number of each channel's spectral window, int64, shape (channels,).
     """
 
     frequency_hz: Floats
@@ -31,7 +32,7 @@ class Axis:
 
 
 def draw_axis(random: np.random.Generator) -> Axis:
-    """A spectral scan, a tuning of ALMA's or of NOEMA's receivers, or one of a single dish.
+    """Draw a spectral scan, a tuning of ALMA's or of NOEMA's receivers, or one of a single dish.
 
     * scan: 84.2 to 114.9 GHz (Weiss et al. 2013, ApJ 767 88), or as wide at 2 mm;
     * ALMA: two spectral windows of 1.875 GHz in each sideband, 15.6 MHz (time division mode) or
@@ -41,6 +42,9 @@ def draw_axis(random: np.random.Generator) -> Axis:
     * single dish: two contiguous blocks of 4 or 8 GHz.
 
     How common each is, and where it is tuned to, is assumed.
+
+    Args:
+        random: the generator of random numbers.
     """
     kind = random.choice(4, p=[0.3, 0.35, 0.2, 0.15])
     centre = float(random.choice(_CENTRES_HZ)) * random.uniform(0.96, 1.04)

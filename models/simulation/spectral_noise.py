@@ -1,4 +1,4 @@
-"""Simulate the noise and the faults that receivers and correlators leave in spectra.
+"""Simulates the noise and the faults that receivers and correlators leave in spectra.
 
 Four regimes of noise, in rising order of trouble:
 
@@ -33,14 +33,22 @@ REGIME_SHARES = (0.25, 0.25, 0.20, 0.30)
 
 _LOG_RIPPLE_PERIODS = (float(np.log(7e6)), float(np.log(600e6)))
 _LOG_RIPPLE_AMPLITUDES = (float(np.log(0.1)), 0.0)
-"""Between what the ln of periods in Hz, and of amplitudes in units of the noise of a channel, are
-drawn. Assumed."""
+"""The ranges of the ln of ripples' periods in Hz, and of their amplitudes in units of the noise of
+a channel. Assumed."""
 
 
 def draw_observed(count: int, channels: int, random: np.random.Generator) -> Booleans:
-    """False where a channel is flagged, shape (count, channels).
+    """Draw which channels are flagged.
 
-    One or two intervals are in a third of the spectra, and single channels everywhere.
+    One or two intervals are flagged in a third of the spectra, and single channels in all of them.
+
+    Args:
+        count: the number of spectra.
+        channels: the number of channels.
+        random: the generator of random numbers.
+
+    Returns:
+        False where a channel is flagged, bool, shape (count, channels).
     """
     place = np.arange(channels)
     observed = random.random((count, channels)) > 0.002
@@ -53,11 +61,14 @@ def draw_observed(count: int, channels: int, random: np.random.Generator) -> Boo
 
 
 def draw_kernels(regimes: Integers, random: np.random.Generator) -> Floats:
-    """What the correlator and the regridding convolve white noise with, shape (N, 5), norm 1.
+    """Draw the kernels with which correlator and regridding convolve white noise.
 
     Args:
-        regimes: index into REGIMES, shape (N,).
-        random: where chance comes from.
+        regimes: the index into REGIMES, int64, shape (N,).
+        random: the generator of random numbers.
+
+    Returns:
+        Kernels whose squares sum to 1, float64, shape (N, 5).
     """
     count = len(regimes)
     correlated = (regimes == CORRELATED) | ((regimes >= BASELINE) & (random.random(count) < 0.6))
@@ -73,11 +84,16 @@ def draw_kernels(regimes: Integers, random: np.random.Generator) -> Floats:
 
 
 def convolved(values: Floats, kernel: Floats) -> Floats:
-    """Each row convolved with its kernel; windows are joined, as a correlator does not.
+    """Convolve each row with its kernel.
+
+    Unlike a correlator, this also convolves across the edges of spectral windows.
 
     Args:
-        values: shape (N, channels).
-        kernel: shape (N, 5).
+        values: the rows, float64, shape (N, channels).
+        kernel: the kernels, float64, shape (N, 5).
+
+    Returns:
+        float64, shape (N, channels).
     """
     padded = np.pad(values, ((0, 0), (2, 2)))
     channels = values.shape[1]
@@ -90,13 +106,16 @@ def convolved(values: Floats, kernel: Floats) -> Floats:
 def draw_ripples(
     error: Floats, continuum: Floats, axis: Axis, random: np.random.Generator
 ) -> Floats:
-    """Standing waves and slopes that calibration left, in Jy, shape (N, channels).
+    """Draw standing waves and slopes that calibration left.
 
     Args:
-        error: true noise in Jy, shape (N, channels).
-        continuum: in Jy, shape (N, channels).
-        axis: of all of them.
-        random: where chance comes from.
+        error: the true noise in Jy, shape (N, channels).
+        continuum: the continuum in Jy, shape (N, channels).
+        axis: the axis of all spectra.
+        random: the generator of random numbers.
+
+    Returns:
+        In Jy, float64, shape (N, channels).
     """
     count = len(error)
     middle = np.median(error, axis=1, keepdims=True)
@@ -123,12 +142,15 @@ def draw_ripples(
 
 
 def draw_mistakes(error: Floats, axis: Axis, random: np.random.Generator) -> tuple[Floats, Floats]:
-    """Errors as a receiver misjudges them, and what its bad channels add, in Jy, (N, channels).
+    """Draw the errors that are stated wrongly, and what bad channels add to the flux density.
 
     Args:
-        error: true noise in Jy, shape (N, channels).
-        axis: of all of them.
-        random: where chance comes from.
+        error: the true noise in Jy, shape (N, channels).
+        axis: the axis of all spectra.
+        random: the generator of random numbers.
+
+    Returns:
+        The stated errors and the added flux densities, in Jy, float64, shape (N, channels) each.
     """
     windows = int(axis.window.max()) + 1
     misjudged = np.exp(random.normal(0.0, 0.12, (len(error), windows)))

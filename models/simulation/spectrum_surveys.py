@@ -1,4 +1,4 @@
-"""Simulate spectra that ALMA would take of simulated galaxies: scans and tunings.
+"""Simulates spectra that ALMA would take of simulated galaxies: scans and tunings.
 
 They have the noise, ripples, mistaken errors and flagged channels of ``spectral_noise``.
 """
@@ -38,8 +38,8 @@ TUNING_CENTRES_HZ: Floats = np.array([100e9, 144e9, 233e9, 343.5e9])
 TUNING_OFFSETS_HZ: Floats = np.concatenate(
     [np.linspace(-7.75e9, -4.05e9, 480), np.linspace(4.05e9, 7.75e9, 480)]
 )
-"""Of receivers of ALMA in bands 3, 4, 6 and 7; two sidebands of 3.75 GHz, 7.7 MHz channels.
-Assumed: a common set-up."""
+"""The channels of tunings of ALMA's receivers in bands 3, 4, 6 and 7: two sidebands of 3.75 GHz
+with 7.7 MHz channels. Assumed: a common set-up."""
 
 _AXES = (
     Axis(SCAN_FREQUENCY_HZ, 30.7e6, np.repeat(np.arange(5), 200)),
@@ -48,22 +48,23 @@ _AXES = (
         for centre in TUNING_CENTRES_HZ
     ),
 )
-"""The scan, whose windows are its five tunings, and the tunings, two windows a sideband."""
+"""The scan, whose windows are its five tunings, and the tunings, with two windows in a sideband."""
 
 SPECTRUM_NOISE_JY = 0.4e-3
-"""1 sigma in a channel of the scan; a tuning goes as deep over the same width in km/s. Assumed."""
+"""1 sigma in Jy in a channel of the scan; a tuning is as deep over the same width in km/s.
+Assumed."""
 
 _SCAN_SHARE = 0.5
-"""Of scans among the spectra; the rest are tunings. Assumed."""
+"""The share of scans among the spectra; the rest are tunings. Assumed."""
 
 _DEPTH_SCATTER_DEX = 0.2
 _BRIGHT_JY = 3e-3
 _TIME_RANGE = (0.5, 10.0)
-"""Scatter of the depth; and the flux density at 850 um beyond which sources get less time in
-proportion, within a range. Assumed."""
+"""The scatter of the depth, the flux density at 850 um at which a source gets the standard time,
+and the range of that time's inverse: brighter sources get less time in proportion. Assumed."""
 
 _BEAM_ARCSEC = (1.5, 1.2)
-"""Major and minor axis of the beam. Assumed."""
+"""The major and the minor axis of the beam. Assumed."""
 
 _REACH_IN_WIDTHS = 2.0
 _LINES_HZ = np.array([relations.LINES_HZ[name] for name in LINE_NAMES])
@@ -72,7 +73,13 @@ _LINES_HZ = np.array([relations.LINES_HZ[name] for name in LINE_NAMES])
 def spectra(
     population: Population, galaxies: Integers, random: np.random.Generator
 ) -> list[Spectrum]:
-    """One spectrum of each galaxy: half scans, half tunings to a strong line."""
+    """Simulate one spectrum of each galaxy: half are scans, half are tunings to a strong line.
+
+    Args:
+        population: the population that the galaxies are part of.
+        galaxies: the indices of the galaxies in it, int64, shape (n,).
+        random: the generator of random numbers.
+    """
     scans = random.random(len(galaxies)) < _SCAN_SHARE
     tuning = _tunings(population, galaxies, random)
     axis = np.where(scans, 0, 1 + tuning)
@@ -91,10 +98,10 @@ def add_lines(
     """Add the lines of galaxies to spectra in place.
 
     Args:
-        flux_jy: shape (n, channels).
-        frequency_hz: ascending, shape (channels,), with gaps where there are any.
-        population: the galaxies are part of.
-        galaxies: shape (n,).
+        flux_jy: the flux densities in Jy, float32, shape (n, channels); lines are added to them.
+        frequency_hz: the frequencies in Hz, ascending, with or without gaps, shape (channels,).
+        population: the population that the galaxies are part of.
+        galaxies: the indices of the galaxies in it, int64, shape (n,).
     """
     edges = _edges(frequency_hz)
     for line, rest_hz in enumerate(_LINES_HZ):
@@ -117,7 +124,7 @@ def add_lines(
 
 
 def _tunings(population: Population, galaxies: Integers, random: np.random.Generator) -> Integers:
-    """The tuning in which the strongest line falls, or any."""
+    """The index of the tuning in which the strongest line is, or of any."""
     line_hz = _LINES_HZ / (1 + population.redshift[galaxies])[:, None]
     offset = np.abs(line_hz[:, :, None] - TUNING_CENTRES_HZ)
     inside = (offset > -TUNING_OFFSETS_HZ[479]) & (offset < -TUNING_OFFSETS_HZ[0])
@@ -151,13 +158,13 @@ def _at(
 def _received(
     continuum: Floats, error: Floats, axis: Axis, random: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """Flux density, NaN in flagged channels, and the stated error in Jy, shape (n, channels).
+    """The flux density, NaN in flagged channels, and the stated error in Jy, (n, channels) each.
 
     Args:
-        continuum: noiseless, in Jy, shape (n, channels).
-        error: true noise in Jy, shape (n, channels).
-        axis: of all of them.
-        random: where chance comes from.
+        continuum: the noiseless continuum in Jy, shape (n, channels).
+        error: the true noise in Jy, shape (n, channels).
+        axis: the axis of all spectra.
+        random: the generator of random numbers.
     """
     regime = random.choice(len(REGIMES), len(error), p=REGIME_SHARES)
     observed = draw_observed(len(error), error.shape[1], random)
@@ -173,7 +180,7 @@ def _received(
 
 
 def _edges(frequency_hz: Floats) -> Floats:
-    """Edges of channels, each as wide as its nearer neighbour is far, shape (channels, 2)."""
+    """The edges of channels, which are as wide as their nearer neighbour is far, (channels, 2)."""
     spacing = np.diff(frequency_hz)
     half = np.minimum(np.append(spacing, spacing[-1]), np.insert(spacing, 0, spacing[0])) / 2
     return np.stack([frequency_hz - half, frequency_hz + half], axis=1)

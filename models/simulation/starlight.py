@@ -1,4 +1,4 @@
-"""Simulate starlight of galaxies: population templates, dust, intergalactic absorption."""
+"""Simulates starlight of galaxies: population templates, dust, intergalactic absorption."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ TEMPLATES = ("dusty", "young", "intermediate", "old", "post_starburst")
 def starlight(
     wavelength_um: Floats, log_mass: Floats, shares: Floats, attenuation_mag: Floats
 ) -> Floats:
-    """Luminosity density of the stars.
+    """The luminosity density of the stars.
 
     Args:
-        wavelength_um: rest wavelengths, shape (wavelengths,).
+        wavelength_um: rest wavelengths in um, shape (wavelengths,).
         log_mass: log10 of the mass of the stars in Msun, shape (N,).
-        shares: of each of TEMPLATES in the mass, shape (N, templates); they add up to 1.
-        attenuation_mag: A_V by dust besides that of the templates, shape (N,).
+        shares: the shares of TEMPLATES in the mass, which add up to 1, shape (N, templates).
+        attenuation_mag: A_V in mag by dust besides that of the templates, shape (N,).
 
     Returns:
         L_nu in Lsun/Hz, shape (N, wavelengths).
@@ -37,7 +37,14 @@ def starlight(
 
 
 def attenuation_curve(wavelength_um: Floats) -> Floats:
-    """A(wavelength)/A_V of starburst galaxies; 0 where the curve reaches 0 beyond 2 um."""
+    """A(wavelength)/A_V of starburst galaxies.
+
+    Args:
+        wavelength_um: rest wavelengths in um, shape (wavelengths,).
+
+    Returns:
+        float64, shape (wavelengths,); 0 where the curve would be negative, beyond 2 um.
+    """
     inverse = 1 / np.maximum(wavelength_um, relations.LYMAN_LIMIT_MICRON)
     blue = np.polyval(relations.ATTENUATION_BLUE[::-1], inverse)
     red = np.polyval(relations.ATTENUATION_RED[::-1], inverse)
@@ -47,7 +54,15 @@ def attenuation_curve(wavelength_um: Floats) -> Floats:
 
 
 def intergalactic_transmission(wavelength_um: Floats, redshift: Floats) -> Floats:
-    """Mean share of the light that arrives, shape (N, wavelengths), at rest wavelengths."""
+    """The mean share of the light that passes the intergalactic medium.
+
+    Args:
+        wavelength_um: rest wavelengths in um, shape (wavelengths,).
+        redshift: the redshifts, shape (N,).
+
+    Returns:
+        float64, shape (N, wavelengths).
+    """
     stretch = 1 + redshift[:, None]
     opacity = np.zeros((len(redshift), len(wavelength_um)))
     series = zip(relations.LYMAN_SERIES_MICRON, relations.LYMAN_SERIES_OPACITY, strict=True)
@@ -55,13 +70,13 @@ def intergalactic_transmission(wavelength_um: Floats, redshift: Floats) -> Float
         through = strength * (wavelength_um * stretch / line) ** relations.LYMAN_OPACITY_EXPONENT
         opacity += np.where(wavelength_um < line, through, 0.0)
     transmission: Floats = np.exp(-opacity)
-    # What little passes below the Lyman limit is no concern of broad bands.
+    # Broad bands hardly see what little passes below the Lyman limit.
     return np.where(wavelength_um < relations.LYMAN_LIMIT_MICRON, 1e-6, transmission)
 
 
 @cache
 def _templates(wavelength_um: tuple[float, ...]) -> Floats:
-    """L_nu of the templates in Lsun/Hz per Msun, shape (templates, wavelengths)."""
+    """The L_nu of the templates in Lsun/Hz per Msun, shape (templates, wavelengths)."""
     table = Table.read(Path(__file__).with_name("starlight.ecsv"))
     log_wavelength, known = np.log(wavelength_um), np.log(table["wavelength_um"])
     templates: Floats = np.exp(

@@ -70,17 +70,19 @@ _MARGINS: Array = np.arange(-12.0, _SAFE_MARGIN + 2 * _MARGIN_STEP, _MARGIN_STEP
 
 @dataclass(frozen=True, slots=True)
 class DustPosterior:
-    """Likelihood and infrared luminosity at each redshift node, from the dust continuum."""
+    """Likelihood and infrared luminosity at each redshift node, from the dust continuum.
+
+    Attributes:
+        log_likelihood: the ln of the evidence, which includes the prior of luminosity and redshift;
+            float64, shape (galaxies, NODES).
+        log_luminosity: mean of ln(L_IR / Lsun), apparent if lensed; float64, shape (galaxies,
+            NODES).
+        log_luminosity_variance: variance of ln(L_IR / Lsun), float64, shape (galaxies, NODES).
+    """
 
     log_likelihood: Array
-    """The ln of the evidence, which includes the prior of luminosity and redshift; float64, shape
-    (galaxies, NODES)."""
-
     log_luminosity: Array
-    """Mean of ln(L_IR / Lsun), apparent if lensed; float64, shape (galaxies, NODES)."""
-
     log_luminosity_variance: Array
-    """Variance of ln(L_IR / Lsun), float64, shape (galaxies, NODES)."""
 
     def select(self, rows: Sequence[int]) -> DustPosterior:
         """The posterior of the galaxies in the given rows."""

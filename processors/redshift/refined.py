@@ -80,44 +80,37 @@ class Inputs:
     """Inputs of the networks for N galaxies.
 
     Densities are logarithms on COARSE and need not be normalised.
+
+    Attributes:
+        values: scaled broadband flux densities, shape (N, intervals), see
+            ``processors.fingerprint.vector``.
+        mask: 1 where there is a flux density, else 0; shape (N, intervals).
+        centre: mean ln(1 + z) of the published redshifts, 0 without any; shape (N,).
+        half_width: mean published 68 % half-width in ln(1 + z), shape (N,).
+        count: number of published redshifts, shape (N,).
+        log_continuum: density from prior, dust and radio, shape (N, COARSE).
+        log_prior: density from the prior alone, shape (COARSE,).
+        log_templates: density from the template fit and its prior by magnitude, normalised, shape
+            (N, COARSE).
+        log_photometry: density from all evidence but the published redshifts, shape (N, COARSE).
+        log_conventional: density from all evidence, shape (N, COARSE).
+        log_fallback: density from all evidence but the templates, which few bands mislead; shape
+            (N, COARSE).
+        evidence: kinds of evidence that the conventional posterior of each galaxy rests on.
     """
 
     values: Array32
-    """Scaled broadband flux densities, shape (N, intervals), see
-    ``processors.fingerprint.vector``."""
-
     mask: Array32
-    """1 where there is a flux density, else 0; shape (N, intervals)."""
-
     centre: Array
-    """Mean ln(1 + z) of the published redshifts, 0 without any; shape (N,)."""
-
     half_width: Array
-    """Mean published 68 % half-width in ln(1 + z), shape (N,)."""
-
     count: Array
-    """Number of published redshifts, shape (N,)."""
-
     log_continuum: Array
-    """Density from prior, dust and radio, shape (N, COARSE)."""
-
     log_prior: Array
-    """Density from the prior alone, shape (COARSE,)."""
-
     log_templates: Array
-    """Density from the template fit and its prior by magnitude, normalised, shape (N, COARSE)."""
-
     log_photometry: Array
-    """Density from all evidence but the published redshifts, shape (N, COARSE)."""
-
     log_conventional: Array
-    """Density from all evidence, shape (N, COARSE)."""
-
     log_fallback: Array
-    """Density from all evidence but the templates, which few bands mislead; shape (N, COARSE)."""
-
     evidence: list[list[str]]
-    """Kinds of evidence that the conventional posterior of each galaxy rests on."""
 
     def __len__(self) -> int:
         return len(self.centre)
@@ -135,13 +128,15 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Known:
-    """Results on N galaxies that were computed already and need not be computed again."""
+    """Results on N galaxies that were computed already and need not be computed again.
+
+    Attributes:
+        vectors: vectors of their fingerprints.
+        evidence: evidence on their conventional redshifts, with or without templates.
+    """
 
     vectors: vector.FingerprintVectors
-    """Vectors of their fingerprints."""
-
     evidence: Evidence
-    """Evidence on their conventional redshifts, with or without templates."""
 
 
 def inputs_of(fingerprints: Sequence[Fingerprint], conventional: ConventionalRedshift) -> Inputs:

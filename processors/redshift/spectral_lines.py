@@ -49,34 +49,34 @@ class Residual:
     """A spectrum without its continuum, from its first observed chunk to its last.
 
     The arrays are float64, of shape (bins,).
+
+    Attributes:
+        first_bin: the place of its first bin on the spectral grid.
+        flux: flux density in Jy; 0 where nothing was observed.
+        weight: inverse variance in Jy**-2; 0 where nothing was observed. It follows the scatter of
+            the spectrum where that is larger than the stated errors.
     """
 
     first_bin: int
     flux: Array
-    """Flux density in Jy; 0 where nothing was observed."""
-
     weight: Array
-    """Inverse variance in Jy**-2; 0 where nothing was observed.
-
-    It follows the scatter of the spectrum where that is larger than the stated errors.
-    """
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Filtered:
-    """A residual spectrum filtered with the profile of a line; arrays have shape (bins,)."""
+    """A residual spectrum filtered with the profile of a line; arrays have shape (bins,).
+
+    Attributes:
+        flux: flux in Jy km/s of a line centred on each bin; 0 where nothing was observed.
+        inverse_variance: inverse variance of the flux; 0 where nothing was observed.
+        signal_to_noise: signal-to-noise ratio of the flux; 0 where nothing was observed.
+        highest: the highest signal-to-noise ratio.
+    """
 
     flux: Array
-    """Flux in Jy km/s of a line centred on each bin; 0 where nothing was observed."""
-
     inverse_variance: Array
-    """Inverse variance of the flux; 0 where nothing was observed."""
-
     signal_to_noise: Array
-    """Signal-to-noise ratio of the flux; 0 where nothing was observed."""
-
     highest: float
-    """The highest signal-to-noise ratio."""
 
 
 def residual(fingerprint: Fingerprint) -> Residual:

@@ -88,19 +88,19 @@ class Templates:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Photometry:
-    """Measured fluxes of N galaxies in bands of the table, joined galaxy after galaxy."""
+    """Measured fluxes of N galaxies in bands of the table, joined galaxy after galaxy.
+
+    Attributes:
+        start: index of the first measurement of each galaxy, and the end, shape (N + 1,).
+        band: index of the band in the table, shape (measurements,).
+        flux: flux densities in Jy, shape (measurements,).
+        error: 1 sigma errors in Jy, shape (measurements,).
+    """
 
     start: NDArray[np.int64]
-    """Index of the first measurement of each galaxy, and the end, shape (N + 1,)."""
-
     band: NDArray[np.int64]
-    """Index of the band in the table, shape (measurements,)."""
-
     flux: Array
-    """Flux densities in Jy, shape (measurements,)."""
-
     error: Array
-    """1 sigma errors in Jy, shape (measurements,)."""
 
     @property
     def count(self) -> NDArray[np.int64]:

@@ -12,51 +12,42 @@ class Tuned:
     """Constants tuned by cross-validation over galaxies; see ``models.redshift.conventional.tune``.
 
     All widths of published redshifts are in ln(1 + z).
+
+    Attributes:
+        published_inflation: factor on half of the published 68 % interval.
+        published_floor: width that is added in quadrature to the inflated half-width.
+        published_default: half-width where no interval is published.
+        published_degrees: degrees of freedom of the Student t distribution of the core.
+        published_outliers: share of published redshifts that are catastrophic failures.
+        published_correlation: correlation of methods on one galaxy: n methods count as n / (1 +
+            correlation (n - 1)).
+        dust_temper: exponent of the likelihood of the dust continuum.
+        dust_error: fractional error of the modified black body beyond its peak.
+        dust_wien_error: growth of that error per e-fold of rest wavelength below 60 um.
+        dust_peak_scatter: scatter of ln(peak wavelength) at given infrared luminosity.
+        dust_mismatch: share of galaxies whose far-infrared and radio continuum is that of a
+            neighbour.
+        luminosity_limit: apparent L_IR in Lsun at which half of the galaxies at z = 1 are missing
+            from catalogues. At other redshifts the limit has the same flux; see
+            ``luminosity.completeness``.
+        radio_temper: exponent of the likelihood of the radio continuum.
+        radio_excess: share of galaxies whose radio emission is dominated by an active nucleus.
     """
 
     published_inflation: float
-    """Factor on half of the published 68 % interval."""
-
     published_floor: float
-    """Width that is added in quadrature to the inflated half-width."""
-
     published_default: float
-    """Half-width where no interval is published."""
-
     published_degrees: float
-    """Degrees of freedom of the Student t distribution of the core."""
-
     published_outliers: float
-    """Share of published redshifts that are catastrophic failures."""
-
     published_correlation: float
-    """Correlation of methods on one galaxy: n methods count as n / (1 + correlation (n - 1))."""
-
     dust_temper: float
-    """Exponent of the likelihood of the dust continuum."""
-
     dust_error: float
-    """Fractional error of the modified black body beyond its peak."""
-
     dust_wien_error: float
-    """Growth of that error per e-fold of rest wavelength below 60 um."""
-
     dust_peak_scatter: float
-    """Scatter of ln(peak wavelength) at given infrared luminosity."""
-
     dust_mismatch: float
-    """Share of galaxies whose far-infrared and radio continuum is that of a neighbour."""
-
     luminosity_limit: float
-    """Apparent L_IR in Lsun at which half of the galaxies at z = 1 are missing from catalogues.
-
-    At other redshifts the limit has the same flux; see ``luminosity.completeness``."""
-
     radio_temper: float
-    """Exponent of the likelihood of the radio continuum."""
-
     radio_excess: float
-    """Share of galaxies whose radio emission is dominated by an active nucleus."""
 
 
 def packaged() -> Tuned:

@@ -63,7 +63,10 @@ def run_stage(stage: Stage, settings: Settings, instance: str) -> None:
 
 
 def _log_start(settings: Settings) -> LogStart:
-    """A function that asks Kafka where a log begins; all calls use one connection."""
+    """Make a function that asks Kafka where a log begins; all its calls use one connection.
+
+    The function raises KafkaUnavailableError if Kafka does not tell.
+    """
     client = admin(settings.kafka)
 
     def log_start(topic: str, partition: int) -> int:

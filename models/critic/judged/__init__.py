@@ -1,1 +1,1 @@
-"""Judge the critic and its generator, and write the report on them."""
+"""Judges the critic and its generator, and writes the report on them."""

@@ -1,4 +1,4 @@
-"""Figures of the report on the critic."""
+"""Draws the figures of the report on the critic."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KINDS = (
     "exchanged",
     "simulated",
 )
-"""Of fingerprints that are not genuine, as they are shown."""
+"""The kinds of fingerprints that are not genuine, in the order in which they are drawn."""
 
 _LABELS = {
     "simulated": "simulated galaxies of another seed than those trained on",
@@ -35,7 +35,13 @@ _WAVELENGTH_UM = SPEED_OF_LIGHT_KM_S * 1e9 / vector.BROADBAND_CENTRES_HZ
 
 
 def draw(numbers: dict[str, Any], history: list[dict[str, float]], folder: Path) -> None:
-    """Write critic_training.png and, for each group, marginals, correlations, receiver curves."""
+    """Draw critic_training.png and, for each group, marginals, correlations and receiver curves.
+
+    Args:
+        numbers: the numbers of each group, with the examples to draw.
+        history: the measurements of each epoch of training.
+        folder: the folder to write to.
+    """
     draw_training(history, folder / "critic_training.png")
     for name, group in numbers.items():
         label = _LABELS[name]
@@ -46,7 +52,12 @@ def draw(numbers: dict[str, Any], history: list[dict[str, float]], folder: Path)
 
 
 def draw_training(history: list[dict[str, float]], path: Path) -> None:
-    """Draw Wasserstein distance, gradient norm, sample quality and areas against the epoch."""
+    """Draw Wasserstein distance, gradient norm, sample quality and areas against the epoch.
+
+    Args:
+        history: the measurements of each epoch of training.
+        path: the file to write.
+    """
     drawing = Drawing(figsize=(7, 8), layout="constrained")
     panels: list[Axes] = list(drawing.subplots(4, sharex=True))
     labels = {

@@ -1,4 +1,4 @@
-"""Judge the critic and its generator by the protocol, and write numbers, figures and page."""
+"""Judges the critic and its generator by the protocol, and writes numbers, figures and page."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ from mmbroker.schemas.events import Floats
 
 NAME = "critic"
 PREVIOUS = "version_1"
-"""The former critic and generator."""
+"""The folder of the former critic and generator."""
 
 SIMULATED_GALAXIES = 4_000
-"""Galaxies simulated anew with another seed: neither version has met any of them."""
+"""The number of galaxies simulated with another seed, which neither version has met."""
 
 SEED = 2
 Draws = Callable[[Examples, int], Examples]
@@ -51,7 +51,7 @@ Draws = Callable[[Examples, int], Examples]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Group:
-    """Real or simulated galaxies: those trained on, and those that judge.
+    """Real or simulated galaxies: those of the training, and those that judge.
 
     Attributes:
         learnt: examples of the training split.
@@ -63,20 +63,34 @@ class Group:
 
     @classmethod
     def of(cls, examples: Examples, split: int) -> Group:
-        """The examples of the training split and of another."""
+        """Take the examples of the training split and of another.
+
+        Args:
+            examples: the examples of all splits.
+            split: the split that judges.
+        """
         return cls(examples.where(examples.split == TRAIN), examples.where(examples.split == split))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judged:
-    """One version of the networks."""
+    """One version of the networks.
+
+    Attributes:
+        networks: the critic and the generator.
+        calibrated: the calibration of the critic.
+    """
 
     networks: ExportedNetworks
     calibrated: Calibration
 
     @classmethod
     def load(cls, folder: Path) -> Judged:
-        """Networks and calibration from a folder of weights."""
+        """Load the networks and the calibration from a folder of weights.
+
+        Raises:
+            FileNotFoundError: a file is missing.
+        """
         text = (folder / "critic_calibration.json").read_text()
         return cls(ExportedNetworks(folder), Calibration.from_json(text))
 
@@ -87,11 +101,11 @@ def report(tables: Path | None, output: Path) -> None:
     The version that Triton serves is chosen on the validation split.
 
     Args:
-        tables: folder of the real tables; without it simulated galaxies alone are judged.
-        output: folder to write to.
+        tables: the folder of the published tables; without it simulated galaxies alone are judged.
+        output: the folder to write to.
 
     Raises:
-        FileNotFoundError: this is no working copy.
+        FileNotFoundError: the former version is missing, as in an installed package.
     """
     output.mkdir(parents=True, exist_ok=True)
     previous = kept_to_compare(PREVIOUS)
@@ -100,7 +114,7 @@ def report(tables: Path | None, output: Path) -> None:
     draw(numbers, history, output)
     if "real" in numbers:
         validation = judge(tables, WEIGHTS, previous, VALIDATION)["real"]
-        # What tells the draws is looked for here, where the test split need not be opened for it.
+        # How draws differ is looked for here, so that the test split need not be opened for it.
         validation["spreads"] = spreads(*validation["shown"])
         numbers["real_validation"] = validation
     for group in numbers.values():
@@ -113,12 +127,13 @@ def report(tables: Path | None, output: Path) -> None:
 def with_verdict(
     numbers: dict[str, Any], card: dict[str, Any], history: Sequence[dict[str, float]]
 ) -> dict[str, Any]:
-    """Numbers with what they say of the conditions, and with how the networks were trained.
+    """Add to the numbers whether they meet the conditions, and how the networks were trained.
 
     Args:
-        numbers: of each group on the test split, and of real galaxies on the validation split.
-        card: of the critic that is judged.
-        history: what was measured in each epoch of training.
+        numbers: the numbers of each group on the test split, and of real galaxies on the validation
+            split.
+        card: the card of the critic that is judged.
+        history: the measurements of each epoch of training.
     """
     if "real" in numbers:
         numbers["real"]["conditions"] = verdict.conditions(numbers["real"])
@@ -141,14 +156,14 @@ def judge(
     split: int,
     galaxies: int = SIMULATED_GALAXIES,
 ) -> dict[str, Any]:
-    """All numbers of the protocol, for simulated and, where there are tables, real galaxies.
+    """Compute all numbers of the protocol, for simulated and, if there are tables, real galaxies.
 
     Args:
-        tables: folder of the real tables, if there are any.
-        weights: folder of the version to judge.
-        previous: folder of the version to compare with.
-        split: that judges.
-        galaxies: simulated ones.
+        tables: the folder of the published tables, if there are any.
+        weights: the folder of the version to judge.
+        previous: the folder of the version to compare with.
+        split: the split that judges.
+        galaxies: the number of simulated galaxies.
     """
     card = json.loads((weights / "critic.json").read_text())
     seed = card["recipe"]["seed"]
@@ -165,9 +180,9 @@ def judge(
 
 
 def _samples(ours: Judged, theirs: Judged, group: Group) -> dict[str, Any]:
-    """Sample quality of the generators and of the baselines."""
+    """The sample quality of the generators and of the baselines."""
     learnt, unseen = group.learnt.complete, group.unseen.complete
-    # Each baseline draws anew for each seed, as a generator does.
+    # A baseline draws other samples for another seed, as a generator does.
     sources: dict[str, Draws] = {
         "version 2": ours.networks.generated,
         "version 1": theirs.networks.generated,
@@ -208,10 +223,11 @@ def _samples(ours: Judged, theirs: Judged, group: Group) -> dict[str, Any]:
 def _memorisation(
     learnt: Examples, known: Examples, unseen: Examples, drawn: Examples
 ) -> dict[str, Figure]:
-    """Whether draws are nearer to the training galaxies than they should be.
+    """Measure whether draws are nearer to the training galaxies than they should be.
 
-    The chance that a draw for a training galaxy is nearer than one for an unseen galaxy, and that
-    the latter is nearer than the unseen galaxy itself.
+    Returns:
+        The chance that a draw for a training galaxy is nearer than a draw for an unseen galaxy, and
+        that the latter is nearer than the unseen galaxy itself.
     """
     distances = {
         name: nearest_distance(examples, learnt)
@@ -231,7 +247,7 @@ def _memorisation(
 def _critic(
     ours: Judged, theirs: Judged, group: Group, beside: dict[str, Examples] | None = None
 ) -> dict[str, Any]:
-    """Both critics on the same fingerprints, and trees trained on the same examples."""
+    """Judge both critics on the same fingerprints, and trees trained on the same examples."""
     genuine = group.unseen
     others = not_genuine(ours.networks, genuine, SEED)
     others["generated by version 1"] = theirs.networks.generated(genuine, SEED)

@@ -1,4 +1,4 @@
-"""What the figures of the critic and its generator say of the conditions of the protocol."""
+"""Says whether the figures of the critic and its generator meet the conditions of the protocol."""
 
 from __future__ import annotations
 
@@ -8,28 +8,31 @@ from typing import Any
 import numpy as np
 
 OPENINGS = {"version 1": 2, "version 2": 1}
-"""How often the test split was opened for each version alone; raise it with each look at a new one.
+"""How often the test split was opened for each version; raise it with each look at a new version.
 
-For version 1 when it was made and when the exchanged columns were found. Version 2 opened it beside
-version 1."""
+For version 1 it was opened when that was made and when the exchanged columns were found. For
+version 2 it was opened beside version 1.
+"""
 
 LIMITS = {"two_sample": 0.70, "calibration_error": 0.03, "memorised": 0.55}
-"""Of the protocol: the largest area under the curve of the two-sample test, the largest error of
-the calibration, and what the interval of a chance has to reach down to, so that nothing is said to
-be learnt by heart."""
+"""The limits of the protocol.
+
+They are the largest area under the curve of the two-sample test, the largest error of the
+calibration, and the chance that an interval has to reach down to if nothing was learnt by heart.
+"""
 
 _NEAR_INFRARED_UM = (2.0, 8.5)
-"""Between which the draws are too much alike."""
+"""The wavelengths in um between which the draws are too much alike."""
 
 _FAR_INFRARED_UM = 100.0
-"""Where too few of them are not detected."""
+"""A wavelength in um at which too few of the draws are not detected."""
 
 
 def conditions(real: dict[str, Any]) -> dict[str, bool]:
     """Whether each condition of the protocol is met.
 
     Args:
-        real: numbers of real galaxies on the test split.
+        real: the numbers of real galaxies on the test split.
     """
     ours, null = real["samples"]["version 2"], real["null"]
     return {
@@ -53,10 +56,10 @@ def conditions(real: dict[str, Any]) -> dict[str, bool]:
 
 
 def version_2_worse(real: dict[str, Any]) -> dict[str, bool]:
-    """In which of the figures that decide on what is served version 2 is worse than version 1.
+    """Whether version 2 is worse than version 1, in each figure that decides which one is served.
 
     Args:
-        real: numbers of real galaxies on the validation split.
+        real: the numbers of real galaxies on the validation split.
     """
     former, present = (
         {
@@ -70,14 +73,15 @@ def version_2_worse(real: dict[str, Any]) -> dict[str, bool]:
 
 
 def faint_fluxes(spreads: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """How draws fall short of real galaxies where these are faint.
+    """Say how draws differ from real galaxies where these are faint.
 
     Args:
-        spreads: of ``sample_quality.spreads``, real galaxies before draws.
+        spreads: the result of ``sample_quality.spreads`` for real galaxies and their draws.
 
     Returns:
-        From where to where scatter is compared in µm, the least and the most ``scatter`` of real
-        fluxes there and ``scatter drawn``; a wavelength ``at_um`` and the shares ``not detected``.
+        The wavelengths ``between_um`` which scatter is compared, the smallest and the largest
+        ``scatter`` of real fluxes and ``scatter drawn`` there, another wavelength ``at_um``, and
+        the shares of real and drawn fluxes ``not detected`` at it.
     """
     low, high = _NEAR_INFRARED_UM
     near = [each["scatter"] for each in spreads if low <= each["um"] <= high]
@@ -93,11 +97,11 @@ def faint_fluxes(spreads: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def training(card: dict[str, Any], history: Sequence[dict[str, float]]) -> dict[str, Any]:
-    """How the networks were trained, and what the critic learnt of the draws alone.
+    """Say how the networks were trained, and what the critic learnt when it was trained alone.
 
     Args:
-        card: of the critic.
-        history: what was measured in each epoch.
+        card: the card of the critic.
+        history: the measurements of each epoch.
     """
     recipe = card["recipe"]
     together = recipe["simulated_epochs"] + recipe["real_epochs"]

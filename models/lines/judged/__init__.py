@@ -1,1 +1,1 @@
-"""Judge recovered lines, and write the report on them."""
+"""Judges recovered lines, and writes the report on them."""

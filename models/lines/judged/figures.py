@@ -1,4 +1,4 @@
-"""Draw the figures of the report on recovered lines."""
+"""Draws the figures of the report on recovered lines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,13 @@ from mmbroker.processors.lines.measure import LINES
 
 
 def recovered(rows: Masked, found: Predictions, path: Path) -> None:
-    """Recovered against measured luminosities, and their difference."""
+    """Draw recovered against measured luminosities, and their difference.
+
+    Args:
+        rows: masked lines.
+        found: their predictions.
+        path: the file to write.
+    """
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4))
     chosen = with_others(rows)
     for number, name in enumerate(LINES):
@@ -41,7 +47,12 @@ def recovered(rows: Masked, found: Predictions, path: Path) -> None:
 
 
 def skills(results: dict[str, Any], path: Path) -> None:
-    """Skill over each baseline with its interval."""
+    """Draw the skill over each baseline with its interval.
+
+    Args:
+        results: the numbers of the report.
+        path: the file to write.
+    """
     figure, axes = plt.subplots(figsize=(7, 3.5))
     parts = (("test", "all"), ("leave_one_galaxy_out", "all"), ("leave_one_galaxy_out", "z > 0.1"))
     titles = ("test", "each galaxy left out", "each galaxy left out, z > 0.1")
@@ -62,7 +73,12 @@ def skills(results: dict[str, Any], path: Path) -> None:
 
 
 def ladders(found: list[tuple[Ladder, Masked, Predictions]], path: Path) -> None:
-    """Published ladders, each line recovered from the others."""
+    """Draw published ladders, with each line recovered from the others.
+
+    Args:
+        found: each ladder with its masked lines and their predictions.
+        path: the file to write.
+    """
     figure, axes = plt.subplots(1, len(found), figsize=(9, 3), sharey=True)
     for each, (ladder, rows, values) in zip(axes, found, strict=True):
         place = np.arange(len(rows))
@@ -85,7 +101,12 @@ def ladders(found: list[tuple[Ladder, Masked, Predictions]], path: Path) -> None
 
 
 def simulated(results: dict[str, Any], path: Path) -> None:
-    """Errors by signal-to-noise ratio in simulated spectra."""
+    """Draw the errors by signal-to-noise ratio in simulated spectra.
+
+    Args:
+        results: the figures of each bin of the ratio, by its name.
+        path: the file to write.
+    """
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5))
     place = np.arange(len(results))
     masked = np.array([each["masked"]["rms_dex"] for each in results.values()])

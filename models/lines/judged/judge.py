@@ -1,4 +1,4 @@
-"""Judge recovered lines on real galaxies, simulated spectra and published CO ladders."""
+"""Judges recovered lines on real galaxies, simulated spectra and published CO ladders."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ CHOSEN, NETWORK = "joint normal distribution", "encoder and generator"
 """The candidates."""
 
 SUBSETS = ("all", "z > 0.1", "z < 0.1")
-"""Of the masked lines, by which candidates are compared."""
+"""The subsets of masked lines on which the candidates are compared."""
 
 SIMULATED_GALAXIES = 6000
 SEED = 20
@@ -58,9 +58,9 @@ def report(tables: Path | None, output: Path) -> None:
     With the real tables this needs torch: the other candidate is trained anew.
 
     Args:
-        tables: folder of the real tables; None, or one without them, and only simulated spectra
-            are judged.
-        output: folder for the page.
+        tables: the folder of the published tables. If it is None or lacks a table, only simulated
+            spectra are judged.
+        output: the folder to write to.
     """
     model = load_line_recovery()
     card = json.loads((WEIGHTS / "weak_lines.json").read_text(encoding="utf-8"))
@@ -106,13 +106,13 @@ def report(tables: Path | None, output: Path) -> None:
 
 
 def _published_alone() -> Baselines:
-    """Baselines fitted to nothing: those of published numbers are left."""
+    """Make baselines that are fitted to nothing, and use published numbers."""
     none = (np.zeros((0, len(LINES))), np.zeros((0, len(LINES))))
     return Baselines(LineSample((), np.zeros(0), *none, np.zeros(0), np.zeros(0), np.zeros(0, int)))
 
 
 def _simulated(model: LineRecovery, baselines: Baselines) -> dict[str, Any]:
-    """Figures by true signal-to-noise ratio, of masked lines and of faint ones. Simulated."""
+    """Judge simulated lines by true signal-to-noise ratio, with and without their measurement."""
     simulated = simulated_lines(SIMULATED_GALAXIES, SEED)
     result: dict[str, Any] = {}
     for kind, mask in (("masked", True), ("measured", False)):
@@ -144,7 +144,7 @@ def _itself(rows: Masked) -> NDArray[np.int64]:
 def _flux_skill(
     model: LineRecovery, rows: Masked, true_flux: Array, chosen: NDArray[np.bool_]
 ) -> dict[str, Any]:
-    """RMS of (F - F_true) / F_true of measured and of recovered fluxes, and the skill."""
+    """The RMS of (F - F_true) / F_true of measured and of recovered fluxes, and the skill."""
     at = np.arange(len(rows)), rows.line
     truth = true_flux[rows.galaxy, rows.line]
     measured = (rows.sample.flux[at] / truth - 1)[chosen]
@@ -160,7 +160,7 @@ def _flux_skill(
 
 
 def _recovered_ladder(model: LineRecovery, ladder: Ladder) -> tuple[Masked, Predictions]:
-    """Each line of a ladder from the others, at a luminosity that is put in."""
+    """Recover each line of a ladder from the others, at an assumed luminosity."""
     flux = ladder.ratio * 10 ** (
         _LADDER_LOG_LUMINOSITY - log_luminosity_per_flux(np.array([ladder.redshift]))
     )
@@ -176,7 +176,7 @@ def _recovered_ladder(model: LineRecovery, ladder: Ladder) -> tuple[Masked, Pred
 
 
 def _ladder_numbers(rows: Masked, found: Predictions) -> dict[str, list[float]]:
-    """Measured and recovered ratio to CO(1-0), and its half interval, in dex, by line."""
+    """The measured and recovered ratio to CO(1-0), and its half interval, in dex, by line."""
     return {
         LINES[line]: [
             round(float(x), 3)

@@ -1,4 +1,4 @@
-"""What the figures of recovered lines say of the conditions of the protocol."""
+"""Says whether the figures of recovered lines meet the conditions of the protocol."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from mmbroker.processors.lines.measure import LINES
 Results = dict[str, Any]
 
 LIMITS: dict[str, Any] = {"pearson_r": 0.85, "coverage": {"68": [63, 73], "95": [92, 98]}}
-"""Of the protocol: the least r, and what percentage intervals have to cover."""
+"""The limits of the protocol: the least r, and the percentages that intervals have to cover."""
 
 
 def with_verdict(results: Results) -> Results:
-    """Results with what they say of the conditions.
+    """Add to the results whether they meet the conditions.
 
     Args:
-        results: of the report, as in its JSON; figures of lines in it are added to.
+        results: the results of the report, as in its JSON; its figures of lines are changed.
     """
     masked = {name: both["masked"] for name, both in results["simulated"].items()}
     for one in masked.values():
@@ -48,15 +48,15 @@ def with_verdict(results: Results) -> Results:
 
 
 def missed(figures: Results) -> Results:
-    """What figures of lines miss of the conditions.
+    """Say which conditions figures of lines do not meet.
 
     Args:
-        figures: of ``measures.figures``.
+        figures: the result of ``measures.figures``.
 
     Returns:
-        Whether ``correlation`` is too low; the baselines over which ``skill`` has an interval that
-        is not above zero; by how much ``coverage`` of intervals of 68 and of 95 % is beyond what it
-        has to be, in percent, positive where they cover too much.
+        Whether ``correlation`` is too low; the baselines over which the interval of ``skill`` is
+        not above zero; and by how many per cent ``coverage`` of 68 and of 95 % intervals is outside
+        its limits, positive if they cover too much.
     """
     beyond = {}
     for share, (least, most) in LIMITS["coverage"].items():
@@ -71,7 +71,7 @@ def missed(figures: Results) -> Results:
 
 
 def _over_all(masked: dict[str, Results]) -> Results:
-    """Means over all simulated lines that are masked, of those by signal-to-noise ratio."""
+    """The means over all masked simulated lines, from the figures by signal-to-noise ratio."""
     count = sum(one["lines"] for one in masked.values())
 
     def mean(values: list[float]) -> float:

@@ -1,1 +1,1 @@
-"""Judge the parsers of spectra and maps, and write the report on them."""
+"""Judges the parsers of spectra and maps, and writes the report on them."""

@@ -1,4 +1,4 @@
-"""Judge the continuum segments of feature trees against the continuum that was simulated."""
+"""Judges the continuum segments of feature trees against the continuum that was simulated."""
 
 from __future__ import annotations
 
@@ -30,10 +30,13 @@ class JudgedSegments:
     """S segments of the continuum of simulated spectra.
 
     Attributes:
-        regime: index into REGIMES, shape (S,).
-        channel_error_jy: stated error of one channel, root of the inverse mean weight, shape (S,).
-        stated_error_jy: of the flux density, as the parser says, shape (S,).
-        difference_jy: flux density minus the true one, by method, each of shape (S,).
+        regime: the index into REGIMES, int64, shape (S,).
+        channel_error_jy: the stated error of one channel in Jy, as the root of the inverse mean
+            weight, float64, shape (S,).
+        stated_error_jy: the error of the flux density in Jy that the parser states, float64, shape
+            (S,).
+        difference_jy: the flux density minus the true one in Jy, by method, float64, shape (S,)
+            each.
     """
 
     regime: Integers
@@ -43,15 +46,15 @@ class JudgedSegments:
 
 
 def judge_continuum(network: ExportedSpectrumParser, spectra: int, seed: int) -> JudgedSegments:
-    """Segments of the first spectra of a simulation.
+    """Judge the segments of simulated spectra.
 
     The truth is the inverse-variance mean of the noiseless continuum over the channels that were
     observed; ripples and slopes that calibration leaves are no part of it.
 
     Args:
-        network: of the parser.
-        spectra: how many.
-        seed: of the simulation.
+        network: the parser of spectra.
+        spectra: the number of spectra.
+        seed: the seed of the simulation.
     """
     regime: list[int] = []
     errors: list[tuple[float, float]] = []
@@ -75,7 +78,7 @@ def judge_continuum(network: ExportedSpectrumParser, spectra: int, seed: int) ->
 def _segments(
     simulated: SimulatedSpectra, row: int, patches: Patches, outputs: Array32
 ) -> Iterator[tuple[tuple[float, float], dict[str, float]]]:
-    """Stated errors of a channel and of a segment, and the deviation of each method, in Jy."""
+    """The stated errors of a channel and of a segment, and each method's deviation, in Jy."""
     true = np.interp(patches.frequency_hz, simulated.axis.frequency_hz, simulated.continuum_jy[row])
     flux = patches.flux_jy + patches.continuum_jy
     for segment in continuum_of(patches, outputs):
@@ -93,14 +96,14 @@ def _segments(
 
 
 def _channels(patches: Patches, low_hz: float) -> NDArray[np.bool_]:
-    """Which channels were observed in the stretch whose lowest frequency this is, shape (N,)."""
+    """Whether each channel was observed and is in the stretch with this lowest frequency, (N,)."""
     seen = patches.weight > 0
     away = np.where(seen, np.abs(patches.frequency_hz - low_hz), math.inf)
     return np.asarray(seen & (patches.stretch == patches.stretch[away.argmin()]))
 
 
 def _generic(frequency_hz: Floats, flux_jy: Floats) -> Floats | None:
-    """The continuum of ``specutils`` as it is, in Jy, shape (channels,); None without it."""
+    """The continuum by ``specutils`` in Jy, shape (channels,); None if it is not installed."""
     try:
         from specutils import Spectrum
         from specutils.fitting import fit_generic_continuum
@@ -117,9 +120,13 @@ def _generic(frequency_hz: Floats, flux_jy: Floats) -> Floats | None:
 
 
 def continuum_figures(judged: JudgedSegments) -> dict[str, dict[str, Any]]:
-    """By regime and method: bias and robust scatter in errors of one channel, and the pull.
+    """Compute bias and robust scatter in errors of one channel, by regime and method.
 
-    The pull, bias and scatter in stated errors, is that of the parser alone: the others state none.
+    For the parser also the pull is computed: bias and scatter in stated errors. The other methods
+    state none.
+
+    Args:
+        judged: the judged segments.
     """
     groups = {"all": np.arange(len(judged.regime))}
     groups |= {name: np.flatnonzero(judged.regime == k) for k, name in enumerate(REGIMES)}

@@ -1,4 +1,4 @@
-"""Find lines conventionally, in the same spectra less the same continuum, for comparison."""
+"""Finds lines conventionally, in the same spectra minus the same continuum, for comparison."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ SMOOTHINGS_KM_S = (200.0, 400.0)
 THRESHOLDS = tuple(np.arange(2.75, 9.1, 0.25).tolist())
 LEAST_RATIO = 2.8
 FIT_WINDOW_KM_S = 800.0
-"""To each side of a line that ``specutils`` fits."""
+"""The reach of the fit to each side of a line that ``specutils`` measures."""
 
 FIRST_WIDTH_KM_S = 300.0
-"""Full width at half maximum that its fits begin with."""
+"""The full width at half maximum with which its fits begin."""
 
 _GAUSSIAN = np.array([1.0, 0.0, 0.0], np.float32)
 _NARROWEST_SIGMA_KM_S = 20.0
@@ -37,7 +37,10 @@ FILTERS: dict[str, Finder] = {
 
 
 def specutils_finders() -> dict[str, Finder]:
-    """Both line finders of ``specutils``, by smoothing and threshold; none where it is missing."""
+    """Make both line finders of ``specutils`` with all settings, by their name.
+
+    There are none if it is not installed.
+    """
     try:
         import specutils  # noqa: F401
     except ImportError:
@@ -51,7 +54,13 @@ def specutils_finders() -> dict[str, Finder]:
 
 
 def specutils_name(method: str, smoothing_km_s: float, threshold: float) -> str:
-    """The name of a finder of ``specutils`` with one of its settings."""
+    """The name of a finder of ``specutils`` with its settings.
+
+    Args:
+        method: ``threshold`` or ``derivative``.
+        smoothing_km_s: the width of the smoothing in km/s.
+        threshold: the threshold in sigma.
+    """
     return f"specutils {method}, {smoothing_km_s:.0f} km/s, {threshold:.2f} sigma"
 
 
@@ -65,10 +74,19 @@ def _specutils(method: str, smoothing_km_s: float, threshold: float) -> Finder:
 def specutils_lines(
     patches: Patches, method: str, smoothing_km_s: float, threshold: float
 ) -> list[tuple[float, ParsedLine]]:
-    """Emission lines of ``specutils`` in a smoothed signal-to-noise spectrum.
+    """Find emission lines with ``specutils`` in a smoothed signal-to-noise spectrum.
 
-    The noise after smoothing is measured on the spectrum itself, robustly. They tell where lines
-    are, not how wide or bright: these are not numbers, see ``specutils_measured``.
+    The noise after smoothing is measured on the spectrum itself, robustly.
+
+    Args:
+        patches: the spectrum.
+        method: ``threshold`` or ``derivative``.
+        smoothing_km_s: the full width at half maximum of the smoothing in km/s.
+        threshold: the threshold in sigma.
+
+    Returns:
+        The signal-to-noise ratio and the line, for each. A line has a frequency, and NaN for width
+        and flux, see ``specutils_measured``.
     """
     from astropy import units
     from astropy.nddata import StdDevUncertainty
@@ -100,11 +118,17 @@ def specutils_lines(
 
 
 def specutils_measured(patches: Patches, line: ParsedLine) -> ParsedLine:
-    """A line that ``specutils`` found, as its ``fit_lines`` measures it.
+    """Measure a line that ``specutils`` found with its ``fit_lines``.
 
     A Gaussian is fitted over velocities around the line, weighted by the stated errors. Errors are
-    those of the fit's covariance, which astropy scales by the scatter of what is left. Not numbers
-    where too few channels were observed.
+    those of the fit's covariance, which astropy scales by the scatter of the residuals.
+
+    Args:
+        patches: the spectrum.
+        line: the line.
+
+    Returns:
+        The line as measured; NaN where too few channels were observed.
     """
     from astropy import units
     from astropy.modeling.models import Gaussian1D
@@ -144,12 +168,12 @@ def specutils_measured(patches: Patches, line: ParsedLine) -> ParsedLine:
 
 
 def _fitted_line(frequency_hz: float, parameters: Floats, covariance: Floats) -> ParsedLine:
-    """A Gaussian over velocity as a line.
+    """Convert a Gaussian over velocity to a line.
 
     Args:
-        frequency_hz: at velocity 0.
+        frequency_hz: the frequency at velocity 0, in Hz.
         parameters: amplitude in mJy, mean and standard deviation in km/s, shape (3,).
-        covariance: of them, shape (3, 3).
+        covariance: the covariance of the parameters, shape (3, 3).
     """
     amplitude, mean, sigma = parameters.tolist()
     area = math.sqrt(2 * math.pi) / 1e3  # of a Gaussian, mJy to Jy

@@ -1,4 +1,4 @@
-"""Draw the figures of the report on the parser."""
+"""Draws the figures of the report on the parser."""
 
 from __future__ import annotations
 
@@ -38,7 +38,14 @@ def completeness(
     bins: Sequence[tuple[float, float]],
     path: Path,
 ) -> None:
-    """Completeness against S/N at the same purity on validation, by regime."""
+    """Draw completeness against S/N at the same purity on validation, by regime.
+
+    Args:
+        judged: the methods on the test spectra.
+        thresholds: the threshold of each method, by regime.
+        bins: the bins of S/N.
+        path: the file to write.
+    """
     _, axes = plt.subplots(1, 5, figsize=(15, 3.6), sharey=True)
     groups = {"all": np.arange(len(judged.regime))}
     groups |= {name: np.flatnonzero(judged.regime == k) for k, name in enumerate(REGIMES)}
@@ -59,7 +66,12 @@ def completeness(
 
 
 def purity(purities: dict[str, dict[str, Any]], path: Path) -> None:
-    """Purity against the signal-to-noise ratio that each method measured, with 95 % intervals."""
+    """Draw purity against the signal-to-noise ratio of each method, with 95 % intervals.
+
+    Args:
+        purities: the bins of ``purity_by_ratio``, by method.
+        path: the file to write.
+    """
     _, axis = plt.subplots(figsize=(6, 3.6))
     for number, (name, bins) in enumerate(purities.items()):
         seen = [each for each in bins.values() if each["detections"] >= FEWEST_DETECTIONS]
@@ -80,7 +92,12 @@ def purity(purities: dict[str, dict[str, Any]], path: Path) -> None:
 
 
 def confusions(numbers: dict[str, Any], path: Path) -> None:
-    """Shapes at S/N > 20, morphologies at S/N > 10, and those by the conventional rules."""
+    """Draw confusions: shapes at S/N > 20, morphologies at S/N > 10, and those by counting peaks.
+
+    Args:
+        numbers: the numbers of the report.
+        path: the file to write.
+    """
     _, axes = plt.subplots(1, 3, figsize=(12, 3.8))
     maps, shapes = numbers["maps"], numbers["shapes"]
     _confusion(axes[0], np.array(shapes["above_20"]), shapes["names"], "shapes, S/N > 20")
@@ -102,7 +119,13 @@ def _confusion(axis: Axes, table: Floats, names: list[str], title: str) -> None:
 
 
 def pulls(judged: Judged, threshold: float, path: Path) -> None:
-    """Pulls of frequency, width and flux against a unit Gaussian."""
+    """Draw the pulls of frequency, width and flux beside a unit Gaussian.
+
+    Args:
+        judged: the methods on the test spectra.
+        threshold: the parser's threshold.
+        path: the file to write.
+    """
     found = judged.found["parser"]
     chosen = found.score[found.matched >= 0] >= threshold
     _, axes = plt.subplots(1, 3, figsize=(10, 3), sharey=True)
@@ -115,7 +138,13 @@ def pulls(judged: Judged, threshold: float, path: Path) -> None:
 
 
 def examples(network: ExportedSpectrumParser, calibration: LineCalibration, path: Path) -> None:
-    """One simulated spectrum of each regime with what the parser finds."""
+    """Draw one simulated spectrum of each regime, with the lines that the parser finds.
+
+    Args:
+        network: the parser of spectra.
+        calibration: its calibration.
+        path: the file to write.
+    """
     _, axes = plt.subplots(len(REGIMES), 1, figsize=(11, 9))
     for number, (axis, regime) in enumerate(zip(axes, REGIMES, strict=True)):
         random = np.random.default_rng([EXAMPLES_SEED, number])
@@ -140,7 +169,17 @@ def examples(network: ExportedSpectrumParser, calibration: LineCalibration, path
 def real_spectra(
     network: ExportedSpectrumParser, calibration: LineCalibration, tables: Path, path: Path
 ) -> bool:
-    """What the parser finds in published stacks; whether there were any."""
+    """Draw the lines that the parser finds in published stacked spectra.
+
+    Args:
+        network: the parser of spectra.
+        calibration: its calibration.
+        tables: the folder of the published tables.
+        path: the file to write.
+
+    Returns:
+        Whether there were any such spectra.
+    """
     present = [name for name in STACKS if (tables / name).is_file()]
     if not present:
         return False
@@ -161,7 +200,14 @@ def real_spectra(
 
 
 def read_stack(path: Path) -> tuple[Floats, Floats, Floats]:
-    """Frequency in Hz, flux density and error in Jy of a stack, rows without sources left out."""
+    """Read a stacked spectrum, without the rows that have no sources.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Frequencies in Hz, flux densities in Jy and errors in Jy, float64, shape (rows,) each.
+    """
     table = np.genfromtxt(path, comments="#")
     seen = np.isfinite(table[:, 1]) & (table[:, 2] > 0)
     return table[seen, 0] * 1e9, table[seen, 1] / 1e3, table[seen, 2] / 1e3

@@ -1,4 +1,4 @@
-"""Judge the parser, its lines, shapes, redshifts and morphologies, and write the report."""
+"""Judges the parser, its lines, shapes, redshifts and morphologies, and writes the report."""
 
 from __future__ import annotations
 
@@ -93,7 +93,19 @@ Rebuilding the same figures from the same weights is no opening.
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much is simulated, and with which seeds; smaller, and others, in tests."""
+    """How much is simulated, and with which seeds; tests simulate less.
+
+    Attributes:
+        validation: validation spectra.
+        test: test spectra.
+        specutils_validation: validation spectra for the finders of ``specutils``.
+        redshift: spectra from which redshifts are estimated.
+        maps: test maps.
+        continuum: spectra whose continuum is judged.
+        test_seed: the seed of the test spectra.
+        redshift_seed: the seed of the spectra for redshifts.
+        maps_seed: the seed of the test maps.
+    """
 
     validation: int = VALIDATION_SPECTRA
     test: int = TEST_SPECTRA
@@ -110,8 +122,9 @@ def report(tables: Path | None, output: Path, sizes: Sizes | None = None) -> Non
     """Write ``parser.md``, ``parser.json`` and ``parser_*.png``.
 
     Args:
-        tables: folder of the real tables; without it the real stacked spectra are left out.
-        output: folder.
+        tables: the folder of the published tables; without it the real stacked spectra are left
+            out.
+        output: the folder to write to.
         sizes: how much is simulated.
     """
     sizes = sizes or Sizes()
@@ -164,9 +177,10 @@ def report(tables: Path | None, output: Path, sizes: Sizes | None = None) -> Non
 def _thresholds(
     finders: dict[str, Finder], sizes: Sizes
 ) -> tuple[dict[str, dict[str, float]], dict[str, Finder]]:
-    """Thresholds for the purity wanted, by regime and method, and the chosen specutils finders.
+    """Find thresholds for the wanted purity, by regime and method, on validation spectra.
 
-    All from validation spectra.
+    Returns:
+        The thresholds, and the chosen finders of ``specutils``.
     """
     judged = judge(finders, sizes.validation, VALIDATION_SEED)
     thresholds = {
@@ -202,9 +216,9 @@ def _groups(judged: Judged) -> dict[str, Integers]:
 def _completeness(
     judged: Judged, thresholds: dict[str, dict[str, float]]
 ) -> dict[str, dict[str, Any]]:
-    """Threshold, purity, completeness by S/N and paired differences of each group and method.
+    """The threshold, purity, completeness by S/N and paired differences, by group and method.
 
-    The second difference is at the very purity that the method has on the test part.
+    The second difference is at the same purity as the method has on the test part.
     """
     result: dict[str, dict[str, Any]] = {}
     for group, spectra in _groups(judged).items():
@@ -233,7 +247,7 @@ def _completeness(
 def _paired(
     judged: Judged, parser_threshold: float, name: str, threshold: float, spectra: Integers
 ) -> list[float]:
-    """Completeness of the parser minus that of another, and its 95 % bootstrap interval."""
+    """The completeness of the parser minus that of another, and its 95 % bootstrap interval."""
     mine = counts_by_spectrum(judged, PARSER, parser_threshold, *RANGE)[:, spectra]
     other = counts_by_spectrum(judged, name, threshold, *RANGE)[:, spectra]
     lines, difference = mine[2], mine[3] - other[3]
@@ -246,7 +260,7 @@ def _paired(
 
 
 def _purities(judged: Judged, thresholds: dict[str, float]) -> dict[str, Any]:
-    """Purity by the signal-to-noise ratio that each method measured, all regimes."""
+    """The purity by the signal-to-noise ratio that each method measured, in all regimes."""
     result: dict[str, Any] = {}
     for name, threshold in thresholds.items():
         ratio = measured_ratio(judged.found[name], by_score=name != PARSER)
@@ -256,7 +270,7 @@ def _purities(judged: Judged, thresholds: dict[str, float]) -> dict[str, Any]:
 
 
 def _measurements(judged: Judged, thresholds: dict[str, float]) -> dict[str, Any]:
-    """Errors and pulls of the lines that the parser and the other method both find, by S/N."""
+    """The errors and pulls of lines that both the parser and the other method find, by S/N."""
     result: dict[str, Any] = {}
     ratio = judged.truth.signal_to_noise
     mine = _errors(judged, PARSER, thresholds[PARSER])
@@ -280,10 +294,11 @@ def _measurements(judged: Judged, thresholds: dict[str, float]) -> dict[str, Any
 
 
 def _errors(judged: Judged, name: str, threshold: float) -> dict[str, Any]:
-    """Errors of a method in each true line, shape (T,), NaN where it did not find the line.
+    """The errors of a method for each true line, shape (T,), NaN where it did not find the line.
 
-    Whether it is ``found``; ``velocity`` in km/s without sign, ``width`` and ``flux`` as ln of
-    measured over true; and the pulls.
+    Returns:
+        Whether a line is ``found``; ``velocity`` in km/s without sign; ``width`` and ``flux`` as ln
+        of measured over true; and the pulls.
     """
     found, truth = judged.found[name], judged.truth
     true = found.matched >= 0
@@ -316,12 +331,12 @@ def _scatters(errors: dict[str, Any], lines: NDArray[np.bool_]) -> dict[str, Any
 
 
 def _pull(values: Floats) -> float:
-    """Robust scatter of the pulls whose errors are known."""
+    """The robust scatter of the pulls whose errors are known."""
     return robust_scatter(values[np.isfinite(values)])
 
 
 def _shapes(judged: Judged, threshold: float) -> dict[str, Any]:
-    """Confusion of shapes at S/N above 10 and 20, true ones in rows."""
+    """The confusion of shapes at S/N above 10 and 20, true shapes in rows."""
     found, truth = judged.found[PARSER], judged.truth
     result: dict[str, Any] = {"names": list(SHAPES)}
     for least in (10.0, 20.0):
@@ -333,7 +348,7 @@ def _shapes(judged: Judged, threshold: float) -> dict[str, Any]:
 
 
 def _redshifts(scores: RedshiftScores) -> dict[str, Any]:
-    """Share right and mean ln probability at the truth, with paired differences from the comb."""
+    """The share that is right, the mean ln probability at the truth, and both minus the comb's."""
     random = np.random.default_rng(2)
     result: dict[str, Any] = {}
     groups: dict[str, Integers] = {"all": np.arange(len(scores.regime))}

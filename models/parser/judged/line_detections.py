@@ -1,4 +1,4 @@
-"""Match lines found in simulated spectra to those that were put in."""
+"""Matches lines found in simulated spectra to those that were put in."""
 
 from __future__ import annotations
 
@@ -18,10 +18,13 @@ from mmbroker.schemas.events import Floats, ParsedLine
 
 Integers = NDArray[np.int64]
 Finder = Callable[[Sequence[Patches]], list[list[tuple[float, ParsedLine]]]]
-"""Spectra to lines with scores, any order."""
+"""Finds lines: takes spectra, and returns for each its lines with their scores, in any order."""
 
 Measure = Callable[[Patches, ParsedLine], ParsedLine]
-"""A spectrum and a line found in it to the line as measured; NaN where it cannot be."""
+"""Measures a line: takes a spectrum and a line found in it, and returns the measured line.
+
+What cannot be measured is NaN.
+"""
 
 BATCH = 30
 VALIDATION_SEED, TEST_SEED = 21, 22
@@ -30,7 +33,17 @@ VALIDATION_SPECTRA, TEST_SPECTRA = 3_000, 6_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Truth:
-    """T lines that were put in, float64 arrays of shape (T,) where nothing else is said."""
+    """T lines that were put in: arrays of shape (T,), float64 where nothing else is said.
+
+    Attributes:
+        spectrum: the number of the spectrum, ascending, int64.
+        frequency_hz: the observed frequency in Hz.
+        width_km_s: the width in km/s, see ``LineProfiles``.
+        flux_jy_km_s: the velocity-integrated flux density in Jy km/s.
+        signal_to_noise: the true signal-to-noise ratio.
+        shape: the index into SHAPES, int64.
+        counted: whether its middle was observed, bool. Others may be found, and need not.
+    """
 
     spectrum: Integers
     frequency_hz: Floats
@@ -39,12 +52,24 @@ class Truth:
     signal_to_noise: Floats
     shape: Integers
     counted: NDArray[np.bool_]
-    """Whether its middle was observed: others may be found, and need not."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detections:
-    """D lines that were found, float64 arrays of shape (D,) where nothing else is said."""
+    """D lines that were found: arrays of shape (D,), float64 where nothing else is said.
+
+    Attributes:
+        spectrum: the number of the spectrum, ascending, int64.
+        score: the score by the method.
+        frequency_hz: the measured frequency in Hz.
+        frequency_error_hz: its 1 sigma error in Hz.
+        width_km_s: the measured width in km/s.
+        width_error_km_s: its 1 sigma error in km/s.
+        flux_jy_km_s: the measured flux in Jy km/s.
+        flux_error_jy_km_s: its 1 sigma error in Jy km/s.
+        shape: the index into SHAPES, int64.
+        matched: the index of the true line that it is, -1 for none; int64.
+    """
 
     spectrum: Integers
     score: Floats
@@ -56,17 +81,16 @@ class Detections:
     flux_error_jy_km_s: Floats
     shape: Integers
     matched: Integers
-    """Which true line each is, -1 for none."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judged:
-    """Some methods on the same spectra.
+    """The lines that some methods found in the same S spectra.
 
     Attributes:
-        regime: of each spectrum, shape (S,).
-        truth: lines put in.
-        found: by name of the method.
+        regime: the regime of each spectrum, an index into REGIMES, int64, shape (S,).
+        truth: the lines that were put in.
+        found: the lines that were found, by method.
     """
 
     regime: Integers
@@ -78,7 +102,12 @@ LEAST_LOGIT = -4.0
 
 
 def neural_finder(network: ExportedSpectrumParser, calibration: LineCalibration) -> Finder:
-    """The parser as a finder; a line's score is the logit of its probability."""
+    """Make a finder of the parser; a line's score is the logit of its probability.
+
+    Args:
+        network: the parser of spectra.
+        calibration: its calibration.
+    """
 
     def find(spectra: Sequence[Patches]) -> list[list[tuple[float, ParsedLine]]]:
         outputs = network.outputs(spectra)
@@ -102,11 +131,12 @@ def judge(
     """Let some methods find lines in the same simulated spectra.
 
     Args:
-        finders: by name.
-        spectra: how many.
-        seed: of the simulation.
-        measures: by name of a finder, what measures the lines that it finds; they are matched with
-            true ones where they were found. None and the others: as the finders say.
+        finders: the methods by name.
+        spectra: the number of spectra.
+        seed: the seed of the simulation.
+        measures: by the name of a method, what measures the lines that it finds. Lines are matched
+            by the frequency at which they were found. For other methods, the finder itself
+            measures.
     """
     measures = measures or {}
     regime: list[Integers] = []
@@ -141,7 +171,15 @@ def judge(
 
 
 def simulations(spectra: int, seed: int) -> Iterator[tuple[int, SimulatedSpectra]]:
-    """Batches of spectra, each with the number of its first; fewer of them are the same ones."""
+    """Simulate spectra batch by batch; the first spectra are the same however many there are.
+
+    Args:
+        spectra: the number of spectra.
+        seed: the seed of the simulation.
+
+    Yields:
+        The number of the first spectrum of a batch, and the batch.
+    """
     for first in range(0, spectra, BATCH):
         random = np.random.default_rng([seed, first])
         yield first, simulate_spectra(min(BATCH, spectra - first), random)
@@ -187,7 +225,7 @@ def _detection_row(
 
 
 def _matched(table: Floats, truth: Truth, channel_km_s: Floats) -> Detections:
-    """Match by falling score: a line is within half the width, or two channels, of a true one."""
+    """Match lines by falling score with true ones within half a width or two channels."""
     order = np.lexsort([-table[:, 1], table[:, 0]])
     table = table[order]
     matched = np.full(len(table), -1)
@@ -220,7 +258,16 @@ def _matched(table: Floats, truth: Truth, channel_km_s: Floats) -> Detections:
 
 
 def line_pulls(found: Detections, truth: Truth) -> dict[str, Floats]:
-    """(Measured - true) / error of the detections that are true, in order."""
+    """The pulls of the detections that are true: (measured - true) / error.
+
+    Args:
+        found: the detections of one method.
+        truth: the true lines.
+
+    Returns:
+        ``frequency``, ``width`` and ``flux``, float64, shape (true detections,) each, in the order
+        of the detections.
+    """
     true = found.matched >= 0
     which = found.matched[true]
     return {
@@ -233,12 +280,15 @@ def line_pulls(found: Detections, truth: Truth) -> dict[str, Floats]:
 
 
 def threshold_at_purity(found: Detections, purity: float, spectra: Integers | None = None) -> float:
-    """Least score above which this share of the detections is true.
+    """Find the lowest score above which a wanted share of the detections is true.
 
     Args:
-        found: by one method.
-        purity: wanted.
-        spectra: which ones count, by number; None is all.
+        found: the detections of one method.
+        purity: the wanted share.
+        spectra: the numbers of the spectra that count; None for all.
+
+    Returns:
+        The score; infinity if no score does.
     """
     chosen = np.ones(len(found.score), bool)
     if spectra is not None:
@@ -255,7 +305,16 @@ def threshold_at_purity(found: Detections, purity: float, spectra: Integers | No
 def purity_and_completeness(
     judged: Judged, name: str, threshold: float, low: float, high: float, spectra: Integers
 ) -> tuple[float, float]:
-    """Share of detections that are true, and of lines with S/N in [low, high) that are found."""
+    """The share of detections that are true, and of lines in a range of S/N that are found.
+
+    Args:
+        judged: the methods on the same spectra.
+        name: the name of the method.
+        threshold: the lowest score that counts.
+        low: the lower end of the range of S/N, inside.
+        high: its upper end, outside.
+        spectra: the numbers of the spectra that count.
+    """
     counts = counts_by_spectrum(judged, name, threshold, low, high)[:, spectra].sum(axis=1)
     detections, true, lines, found = counts.tolist()
     return true / max(detections, 1), found / max(lines, 1)
@@ -264,7 +323,18 @@ def purity_and_completeness(
 def counts_by_spectrum(
     judged: Judged, name: str, threshold: float, low: float, high: float
 ) -> Integers:
-    """Detections, true ones, lines, and lines found in each spectrum, shape (4, S)."""
+    """Count detections, true detections, lines, and found lines in each spectrum.
+
+    Args:
+        judged: the methods on the same S spectra.
+        name: the name of the method.
+        threshold: the lowest score that counts.
+        low: the lower end of the range of S/N of lines, inside.
+        high: its upper end, outside.
+
+    Returns:
+        int64, shape (4, S).
+    """
     found, truth = judged.found[name], judged.truth
     count = len(judged.regime)
     above = found.score >= threshold

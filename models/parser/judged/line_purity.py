@@ -1,4 +1,4 @@
-"""Measure the purity of a list of lines by the signal-to-noise ratio that its method states."""
+"""Measures the purity of a list of lines by the signal-to-noise ratio that its method states."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from mmbroker.models.parser.judged.line_detections import Detections, Integers, 
 from mmbroker.schemas.events import Floats
 
 FEWEST_DETECTIONS = 20
-"""Of a bin whose purity is shown."""
+"""The fewest detections in a bin whose purity is shown."""
 
 
 def measured_ratio(found: Detections, by_score: bool) -> Floats:
-    """Signal-to-noise ratio of detections as their method measured it, shape (D,).
+    """The signal-to-noise ratio of detections as their method measured it, float64, shape (D,).
 
     Args:
-        found: by one method.
+        found: the detections of one method.
         by_score: whether its score is that ratio; otherwise it is the flux over its error.
     """
     return found.score if by_score else found.flux_jy_km_s / found.flux_error_jy_km_s
@@ -32,18 +32,18 @@ def purity_by_ratio(
     ratio: Floats,
     bins: Sequence[tuple[float, float]],
 ) -> list[dict[str, Any]]:
-    """Share of a method's detections that are true, in bins of a ratio, with 95 % intervals.
+    """The share of a method's detections that are true, in bins of a ratio, with 95 % intervals.
 
     Args:
-        judged: methods on the same spectra.
-        name: of the method.
-        threshold: least score of what counts.
-        ratio: of each of its detections, shape (D,).
-        bins: of it, lower end inside.
+        judged: the methods on the same spectra.
+        name: the name of the method.
+        threshold: the lowest score that counts.
+        ratio: the ratio of each of its detections, shape (D,).
+        bins: the lower end of each bin, inside, and its upper end, outside.
 
     Returns:
-        Of each bin ``detections`` and, where there are any, the median ``ratio`` and the
-        ``purity`` with the ends of its interval, from resamples of the spectra.
+        For each bin the number of ``detections`` and, if there are any, the median ``ratio`` and
+        the ``purity`` with the ends of its interval, from resamples of the spectra.
     """
     found = judged.found[name]
     spectra = len(judged.regime)
@@ -62,7 +62,7 @@ def purity_by_ratio(
 
 
 def _share(true: Integers, count: Integers, rows: Integers) -> list[float]:
-    """True ones among all, and the 95 % interval of resamples of the spectra."""
+    """The share of true ones, and its 95 % interval over resamples of the spectra."""
     total = count[rows].sum(axis=1)
     drawn = true[rows].sum(axis=1)[total > 0] / total[total > 0]
     return [float(true.sum() / count.sum()), *resampling.interval(drawn)]

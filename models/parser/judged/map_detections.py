@@ -1,4 +1,4 @@
-"""Judge morphologies and components that are read off simulated maps, whose truth is known."""
+"""Judges morphologies and components that are read off simulated maps, whose truth is known."""
 
 from __future__ import annotations
 
@@ -30,41 +30,49 @@ VALIDATION_MAPS, TEST_MAPS = 2_000, 4_000
 _BATCH = 100
 
 NEAR_BEAMS = 0.4
-"""A component is found within so much of its place."""
+"""The largest distance in beams between a found component and the true one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class JudgedMaps:
-    """N maps with C detected and T true components; shapes (N,), (C,) and (T,)."""
+    """N maps with C detected and T true components.
+
+    Attributes:
+        morphology: the true index into MORPHOLOGIES, int64, shape (N,).
+        probabilities: the probability of each morphology, float64, shape (N, MORPHOLOGIES).
+        conventional: the morphology by ``conventional_morphology``, int64, shape (N,).
+        signal_to_noise: the true peak signal-to-noise ratio, float64, shape (N,).
+        component_logit: the logit of the probability of each detection, float64, shape (C,).
+        component_matched: whether a detection is a true component, bool, shape (C,).
+        component_flux_pull: (measured - true) / error of its flux, NaN where it is not matched,
+            float64, shape (C,).
+        true_signal_to_noise: the signal-to-noise ratio of each true component's own peak, float64,
+            shape (T,).
+        true_found: whether a true component was detected, at the threshold of the calibration,
+            bool, shape (T,).
+    """
 
     morphology: Integers
     probabilities: Floats
-    """Shape (N, MORPHOLOGIES)."""
-
     conventional: Integers
-    """Morphology by the rules of ``conventional_morphology``."""
-
     signal_to_noise: Floats
     component_logit: Floats
     component_matched: NDArray[np.bool_]
     component_flux_pull: Floats
-    """NaN where not matched."""
-
     true_signal_to_noise: Floats
     true_found: NDArray[np.bool_]
-    """At the threshold of the calibration."""
 
 
 def judge_maps(
     network: ExportedMapParser, calibration: MapCalibration, maps: int, seed: int
 ) -> JudgedMaps:
-    """Parse simulated maps.
+    """Parse simulated maps, and compare with the truth.
 
     Args:
-        network: of the parser.
-        calibration: of it; its threshold decides which components are detected.
-        maps: how many.
-        seed: of the simulation.
+        network: the parser of maps.
+        calibration: its calibration, whose threshold decides which components are detected.
+        maps: the number of maps, which is rounded up to a multiple of 100.
+        seed: the seed of the simulation.
     """
     columns: dict[str, list[NDArray[Any]]] = {
         name: [] for name in ("morphology", "probabilities", "conventional", "ratio")
@@ -107,14 +115,14 @@ def _match(
     found: list[tuple[float, bool, float]],
     true: list[tuple[float, bool]],
 ) -> None:
-    """Match the components of one map by falling probability, and add what came of it."""
+    """Match the components of one map by falling probability, and add them to both lists."""
     truth = simulated.components
     bright = np.flatnonzero(ratio[row] >= FAINTEST_COMPONENT)
     taken: set[int] = set()
     for component in sorted(components, key=lambda each: -each.probability):
         probability = min(max(component.probability, 1e-9), 1 - 1e-9)
         logit = float(np.log(probability / (1 - probability)))
-        # Lengths are in beams, called arcsec.
+        # What is called arcsec is in beams here.
         away = np.hypot(
             truth.x_beams[row, bright] - component.x_arcsec,
             truth.y_beams[row, bright] - component.y_arcsec,
@@ -131,9 +139,16 @@ def _match(
 
 
 def conventional_morphology(source: MapInput) -> int:
-    """Index into MORPHOLOGIES by peaks above 5 sigma.
+    """Classify a map by its peaks above 5 sigma.
 
-    Three are a jet, two a double; one is compact unless its flux is well above its peak.
+    Three peaks or more are a jet, and two are a double. A single one is compact, unless its flux is
+    well above its peak.
+
+    Args:
+        source: the map.
+
+    Returns:
+        The index into MORPHOLOGIES.
     """
     # Undo the compression c = s / sqrt(1 + |s|).
     c = np.asarray(source.pixels, float)
@@ -154,7 +169,16 @@ def conventional_morphology(source: MapInput) -> int:
 
 
 def confusion(true: Integers, said: Integers, classes: int = len(MORPHOLOGIES)) -> Integers:
-    """How often each class was called each, shape (classes, classes), true ones in rows."""
+    """Count how often each class was called each.
+
+    Args:
+        true: the true classes, int64, shape (N,).
+        said: the classes that were said, int64, shape (N,).
+        classes: the number of classes.
+
+    Returns:
+        int64, shape (classes, classes), true classes in rows.
+    """
     table = np.zeros((classes, classes), int)
     np.add.at(table, (true, said), 1)
     return table

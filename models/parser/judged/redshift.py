@@ -1,4 +1,4 @@
-"""Test on simulated galaxies whether the parser's list of lines improves the comb's redshift."""
+"""Tests on simulated galaxies whether the parser's list of lines improves the comb's redshift."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mmbroker.schemas.events import Floats, Observation, Spectrum
 
 VARIANTS = ("comb", "parser's list", "both, half each")
 PRIOR_SCATTER = 0.10
-"""Of ln(1 + z) of the redshift known beforehand: that of far-infrared photometry."""
+"""The scatter in ln(1 + z) of the redshift known beforehand: that of far-infrared photometry."""
 
 TOLERANCE = 0.005
 LINE_NAMES = tuple(relations.LINES_HZ)
@@ -29,28 +29,31 @@ LINE_NAMES = tuple(relations.LINES_HZ)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RedshiftScores:
-    """Scores of the redshifts of G galaxies by each variant; arrays of shape (VARIANTS, G)."""
+    """Scores of the redshifts of G galaxies by each variant; float64 arrays.
+
+    Attributes:
+        right: 1 where the most probable redshift is within TOLERANCE in ln(1 + z), else 0; shape
+            (VARIANTS, G).
+        log_density: the ln of the posterior probability within TOLERANCE of the truth, shape
+            (VARIANTS, G).
+        regime: the index into REGIMES, shape (G,).
+    """
 
     right: Floats
-    """Whether the most probable redshift is within TOLERANCE of 1 + z."""
-
     log_density: Floats
-    """The ln of the posterior probability within TOLERANCE of the truth."""
-
     regime: Floats
-    """Shape (G,)."""
 
 
 def redshift_scores(
     network: ExportedSpectrumParser, calibration: LineCalibration, spectra: int, seed: int
 ) -> RedshiftScores:
-    """Redshifts of simulated galaxies from one spectrum each and a coarse prior.
+    """Estimate redshifts of simulated galaxies from one spectrum each and a coarse prior.
 
     Args:
-        network: of the parser.
-        calibration: of it.
-        spectra: how many; those without a galaxy do not count.
-        seed: of the simulation.
+        network: the parser of spectra.
+        calibration: its calibration.
+        spectra: the number of spectra; those without a galaxy do not count.
+        seed: the seed of the simulation.
     """
     comb = Comb()
     right, log_density, regime = [], [], []
@@ -80,13 +83,13 @@ def redshift_scores(
 def identification_scores(
     network: ExportedSpectrumParser, calibration: LineCalibration, spectra: int, seed: int
 ) -> dict[str, float]:
-    """How often a line's candidates are right, from the list of its spectrum alone.
+    """Measure how often a line's candidates are right, from the list of its spectrum alone.
 
     Args:
-        network: of the parser.
-        calibration: of it.
-        spectra: how many.
-        seed: of the simulation.
+        network: the parser of spectra.
+        calibration: its calibration.
+        spectra: the number of spectra.
+        seed: the seed of the simulation.
     """
     right, probability, among, several, names = [], [], [], [], []
     for first in range(0, spectra, BATCH):

@@ -1,4 +1,4 @@
-"""What the figures of the parser say of the conditions of the protocol."""
+"""Says whether the figures of the parser meet the conditions of the protocol."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from mmbroker.processors.features import inputs
 from mmbroker.processors.redshift.comb import EVIDENCE_WEIGHT
 
 _LARGEST_LOSS = 0.03
-"""Of completeness in ideal noise."""
+"""The largest loss of completeness in ideal noise."""
 
 _PULLS = (0.9, 1.1)
 _LARGEST_LOSS_OF_REDSHIFTS = 0.01
 
 
 def with_verdict(numbers: dict[str, Any]) -> dict[str, Any]:
-    """Numbers with what they say of the conditions, and with what the parser is not asked to read.
+    """Add to the numbers whether they meet the conditions, and the limits of what is read.
 
     Args:
-        numbers: of the report, as in its JSON.
+        numbers: the numbers of the report, as in its JSON.
     """
     least = {
         group: min(

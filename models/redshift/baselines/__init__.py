@@ -1,1 +1,1 @@
-"""Redshift estimators that the refined redshift is compared with."""
+"""Makes the redshift estimators that the refined redshift is compared with."""

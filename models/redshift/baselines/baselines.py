@@ -1,6 +1,6 @@
-"""Estimate redshifts by conventional means at full strength, for comparison.
+"""Estimates redshifts by conventional means at full strength, for comparison.
 
-Stacks and trees are fitted to galaxies of GOODS-N by ``train`` beside this, and packaged.
+The module ``train`` fits stacks and trees to galaxies of GOODS-N, and they are packaged.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TREES = "trees"
 TRAINING_CONSTANTS = "conventional, training constants"
 
 NAME = "redshift_baselines"
-"""Of the packaged files."""
+"""The name of the packaged files."""
 
 COMPONENTS = (
     "published",
@@ -45,20 +45,24 @@ COMPONENTS = (
     CONVENTIONAL,
     WITH_TEMPLATES,
 )
-"""What the linear stack mixes."""
+"""The densities that the linear stack mixes."""
 
 FACTORS = ("published", "continuum", TEMPLATES)
-"""What the log-linear one multiplies."""
+"""The factors that the log-linear stack multiplies."""
 
 _STEP = float(COARSE[1] - COARSE[0])
 _KERNEL = 0.01
-"""Width in ln(1 + z) by which the trees' errors are smoothed."""
+"""The width in ln(1 + z) by which the trees' errors are smoothed."""
 
 _LEVELS = (0.16, 0.5, 0.84)
 
 
 def training_constants(weights: Path = WEIGHTS) -> Tuned:
-    """The fourteen constants tuned on the training parts alone."""
+    """Read the constants of the conventional redshift that were tuned on the training parts alone.
+
+    Args:
+        weights: the folder with redshift_constants_training.json.
+    """
     text = (weights / "redshift_constants_training.json").read_text()
     return Tuned(**json.loads(text)["constants"])
 
@@ -68,10 +72,11 @@ class Fitted:
     """What was fitted to the training galaxies.
 
     Attributes:
-        shares: of ``COMPONENTS``, summing to 1, shape (components,).
-        exponents: of ``FACTORS``, shape (factors,).
-        trees: from ``table`` to the residual of the published redshift in ln(1 + z).
-        errors: of the trees in ln(1 + z), each of a galaxy left out of the fit, shape (galaxies,).
+        shares: the shares of ``COMPONENTS``, which sum to 1, shape (components,).
+        exponents: the exponents of ``FACTORS``, shape (factors,).
+        trees: trees that predict the error of the published redshift in ln(1 + z) from ``table``.
+        errors: the errors of the trees in ln(1 + z), each for a galaxy that was left out of the
+            fit, shape (galaxies,).
     """
 
     shares: Array
@@ -81,10 +86,11 @@ class Fitted:
 
 
 class Baselines:
-    """The estimators to beat.
+    """The estimators that the refined redshift has to beat.
 
     Args:
-        fitted: with templates that had not seen the galaxies.
+        fitted: stacks and trees; the templates that they were fitted with had not seen the
+            galaxies.
         conventional: the conventional redshift with the templates in force.
 
     Raises:
@@ -100,14 +106,18 @@ class Baselines:
     def log_densities(
         self, fingerprints: Sequence[Fingerprint], inputs: Inputs
     ) -> dict[str, Array]:
-        """The ln of the densities of stacks and trees in ln(1 + z), each of shape (N, COARSE).
+        """Estimate with stacks and trees.
 
-        Without a published redshift the stacks take it to be anywhere, and the trees, which correct
-        it, say nothing that means anything.
+        For a galaxy without published redshift the stacks take that to be anywhere, and what the
+        trees say means nothing, because they correct it.
 
         Args:
-            fingerprints: of N galaxies.
-            inputs: of the same, made with the templates in force.
+            fingerprints: the fingerprints of N galaxies.
+            inputs: the inputs of the same galaxies, made with the templates in force.
+
+        Returns:
+            The ln of the densities in ln(1 + z), not always normalised, by estimator; float64,
+            shape (N, COARSE).
         """
         fitted = self.fitted
         mixed = np.einsum("k,nkz->nz", fitted.shares, np.exp(log_components(inputs)))
@@ -120,7 +130,14 @@ class Baselines:
         }
 
     def estimates(self, sample: Sample) -> dict[str, Estimate]:
-        """Their estimates of a sample whose galaxies have published redshifts."""
+        """Estimate a sample whose galaxies have published redshifts, with every baseline.
+
+        Args:
+            sample: the galaxies.
+
+        Returns:
+            The estimates by the name of the baseline.
+        """
         truth, inputs, fingerprints = sample.truth, sample.inputs, sample.fingerprints
         found = {}
         for method in _methods(fingerprints):
@@ -146,15 +163,16 @@ class Baselines:
 
 
 def load_baselines(conventional: ConventionalRedshift, weights: Path = WEIGHTS) -> Baselines:
-    """The baselines with the packaged stacks and trees.
+    """Load the baselines with the packaged stacks and trees.
 
     Args:
         conventional: the conventional redshift with the templates in force.
-        weights: folder with redshift_baselines.npz and its card.
+        weights: the folder with redshift_baselines.npz and its card.
 
     Raises:
-        FileNotFoundError: there are none.
-        ValueError: the card is that of other trees, or they go with another conventional redshift.
+        FileNotFoundError: one of the files is missing.
+        ValueError: the card belongs to other trees, they were fitted with another conventional
+            redshift, or the conventional redshift fits no templates.
     """
     command = "python -m mmbroker.models.redshift.baselines.train"
     arrays, card = read_packaged(weights, NAME, command)
@@ -179,8 +197,8 @@ def save_baselines(fitted: Fitted, card: dict[str, Any], weights: Path = WEIGHTS
 
     Args:
         fitted: stacks and trees.
-        card: what else it says, among it the identity of the conventional redshift.
-        weights: folder to write to.
+        card: what the card says besides, with the identity of the conventional redshift.
+        weights: the folder to write to; made if it is missing.
     """
     stated = {
         "shares": dict(zip(COMPONENTS, fitted.shares.tolist(), strict=True)),
@@ -191,7 +209,14 @@ def save_baselines(fitted: Fitted, card: dict[str, Any], weights: Path = WEIGHTS
 
 
 def log_components(inputs: Inputs) -> Array:
-    """The ln of the densities to mix, each integrating to 1, shape (N, COMPONENTS, COARSE)."""
+    """The ln of the densities that the linear stack mixes; each integrates to 1 in ln(1 + z).
+
+    Args:
+        inputs: the inputs of N galaxies.
+
+    Returns:
+        float64, shape (N, COMPONENTS, COARSE).
+    """
     parts = [
         _log_published(inputs),
         inputs.log_continuum,
@@ -208,12 +233,15 @@ def log_components(inputs: Inputs) -> Array:
 def log_factors(
     fingerprints: Sequence[Fingerprint], inputs: Inputs, template_fit: TemplateFit
 ) -> Array:
-    """The ln of what is multiplied, not normalised, shape (N, FACTORS, COARSE).
+    """The ln of the factors that the log-linear stack multiplies, not normalised.
 
     Args:
-        fingerprints: of N galaxies.
-        inputs: of the same.
-        template_fit: that the inputs were made with.
+        fingerprints: the fingerprints of N galaxies.
+        inputs: the inputs of the same galaxies.
+        template_fit: the template fit that the inputs were made with.
+
+    Returns:
+        float64, shape (N, FACTORS, COARSE).
     """
     measured = photometry(fingerprints, template_fit.templates.wavelength_um)
     parts = [_log_published(inputs), inputs.log_continuum, template_fit.log_likelihood(measured)]
@@ -221,9 +249,13 @@ def log_factors(
 
 
 def table(inputs: Inputs) -> Array:
-    """What the trees read: photometry, published redshift, what continuum and templates say.
+    """Make the table that the trees read: photometry, published redshift, continuum and templates.
 
-    Shape (N, intervals + 8), NaN where not observed.
+    Args:
+        inputs: the inputs of N galaxies.
+
+    Returns:
+        float64, shape (N, intervals + 8), NaN where nothing was observed.
     """
     measured = np.where(inputs.mask > 0, inputs.values, np.nan)
     published = np.stack([inputs.centre, inputs.half_width], axis=1)
@@ -238,7 +270,7 @@ def _log_published(inputs: Inputs) -> Array:
 
 
 def _around(corrected: float, errors: Array) -> Array:
-    """The density that errors make around a corrected ln(1 + z), not normalised, (COARSE,)."""
+    """The density of a corrected ln(1 + z) with these errors, not normalised, shape (COARSE,)."""
     deviation = (COARSE[:, None] - corrected - errors) / _KERNEL
     return np.asarray(np.exp(-0.5 * np.square(deviation)).mean(axis=1))
 

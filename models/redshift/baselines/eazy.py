@@ -1,15 +1,15 @@
-"""Run EAZY itself on the fluxes that the template fit is judged on: ``eazy_reference.npz``.
+"""Runs EAZY itself on the fluxes that the template fit is judged on: ``eazy_reference.npz``.
 
 EAZY (Brammer, van Dokkum & Coppi 2008, ApJ 686 1503) combines its twelve templates freely at each
-redshift, which takes a hundred times as long as the fit of ``processors.redshift.templates``, for
-which a galaxy is like one of many. It gets what was learnt for the other: the errors of
-templates and the prior by magnitude, of which its packages have none.
+redshift. That takes a hundred times as long as the fit of ``processors.redshift.templates``, in
+which a galaxy is like one of many templates. EAZY's packages have no errors of templates and no
+prior by magnitude, so it is given those of that fit.
 
     pip install --no-deps eazy peakutils astro-sedpy dust_extinction
     pip download --no-deps --dest ARCHIVES grizli==1.14.3 pz-rail-base==2.0.11
     MMBROKER_DATA=FOLDER python -m mmbroker.models.redshift.baselines.eazy ARCHIVES
 
-takes some minutes. Nothing that runs needs them: the results are kept.
+This takes some minutes. Nothing that runs needs these packages: the results are kept.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ NAME = "eazy_reference"
 COMMAND = "python -m mmbroker.models.redshift.baselines.eazy"
 
 LEAST_BANDS = 4
-"""Galaxies with fewer are left out."""
+"""Galaxies with fewer bands are left out."""
 
 _TABLES = {"GOODS-N": goods_north, "zCOSMOS": zcosmos}
 _PARTS = {"validation": VALIDATION, "test": TEST}
@@ -62,11 +62,11 @@ _MISSING = -99.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """Galaxies of a part of a table that templates were not fitted to.
+    """N galaxies of one part of a table, to which templates were not fitted.
 
     Attributes:
-        truth: spectroscopic redshifts, shape (N,).
-        measured: fluxes in bands of the templates.
+        truth: the spectroscopic redshifts, shape (N,).
+        measured: their fluxes in bands of the templates.
     """
 
     truth: Array
@@ -74,7 +74,7 @@ class Part:
 
     @property
     def identity(self) -> str:
-        """Hash over the fluxes, hexadecimal."""
+        """A hexadecimal hash over bands, fluxes, errors and redshifts."""
         digest = hashlib.blake2b(digest_size=8)
         for array in (self.measured.band, self.measured.flux, self.measured.error, self.truth):
             digest.update(np.ascontiguousarray(array).tobytes())
@@ -82,11 +82,11 @@ class Part:
 
 
 def unfitted_parts(tables: Path, templates: Templates) -> dict[str, Part]:
-    """Validation and test part of GOODS-N and of zCOSMOS, by name.
+    """Read the validation and test parts of GOODS-N and of zCOSMOS, by name.
 
     Args:
-        tables: folder of the published tables.
-        templates: whose bands count.
+        tables: the folder of the published tables.
+        templates: the templates whose bands count.
     """
     found = {}
     for table, read in _TABLES.items():
@@ -104,11 +104,17 @@ def unfitted_parts(tables: Path, templates: Templates) -> dict[str, Part]:
 
 
 def eazy_estimates(given: dict[str, Part]) -> dict[str, Estimate]:
-    """What EAZY made of the galaxies of each part.
+    """Read EAZY's estimates of the galaxies of each part.
+
+    Args:
+        given: the parts by name, see ``unfitted_parts``.
+
+    Returns:
+        The estimates by the same names.
 
     Raises:
-        FileNotFoundError: this is no working copy.
-        ValueError: it was made of other fluxes.
+        FileNotFoundError: the results are missing, as in an installed package.
+        ValueError: the results are of other fluxes, or their card belongs to others.
     """
     folder = kept_to_compare(f"{NAME}.npz").parent
     arrays, card = read_packaged(folder, NAME, COMMAND)
@@ -127,13 +133,13 @@ def write(
     spectra: dict[str, tuple[Array, Array]],
     folder: Path = COMPARISON,
 ) -> None:
-    """Run EAZY on every part and keep what it makes of them.
+    """Run EAZY on every part, and keep its estimates.
 
     Args:
-        given: the parts.
-        templates: for their errors and their prior.
+        given: the parts by name.
+        templates: the templates whose errors and prior EAZY is given.
         spectra: EAZY's templates, as ``log_densities`` takes them.
-        folder: to write to.
+        folder: the folder to write to.
     """
     import eazy
 
@@ -155,13 +161,16 @@ def write(
 def log_densities(
     measured: Photometry, templates: Templates, spectra: dict[str, tuple[Array, Array]]
 ) -> Array:
-    """The ln of EAZY's densities in ln(1 + z), shape (N, COARSE).
+    """Run EAZY.
 
     Args:
-        measured: of N galaxies, in bands of ``templates``.
-        templates: for their errors and their prior.
-        spectra: EAZY's templates by name: wavelengths in Angstrom, and flux densities per
+        measured: the fluxes of N galaxies, in bands of ``templates``.
+        templates: the templates whose errors and prior EAZY is given.
+        spectra: EAZY's templates by name: wavelengths in Angstrom, and flux densities per unit of
             wavelength.
+
+    Returns:
+        The ln of the densities in ln(1 + z), float64, shape (N, COARSE).
     """
     from eazy.photoz import PhotoZ
 
@@ -215,7 +224,7 @@ def _write_spectra(spectra: dict[str, tuple[Array, Array]]) -> None:
 
 
 def _write_errors_and_prior(templates: Templates) -> None:
-    # As straight lines: EAZY lays a spline through what it is given.
+    # As many short straight lines, because EAZY lays a spline through what it is given.
     wavelength = np.geomspace(ERROR_KNOTS_UM[0], ERROR_KNOTS_UM[-1], 400)
     error = np.interp(np.log(wavelength), np.log(ERROR_KNOTS_UM), templates.error)
     np.savetxt("errors", np.transpose([1e4 * wavelength, error]))
@@ -225,7 +234,7 @@ def _write_errors_and_prior(templates: Templates) -> None:
 
 
 def _galaxies(measured: Photometry) -> Table:
-    """Fluxes and errors in uJy, in columns named by the numbers of the bands."""
+    """Make EAZY's table of fluxes and errors in uJy; columns are named by the bands' numbers."""
     count = len(measured.start) - 1
     owner = np.repeat(np.arange(count), measured.count)
     table = Table({"id": np.arange(count)})
@@ -245,7 +254,7 @@ def _quiet() -> Iterator[None]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parser.add_argument("archives", type=Path, help="folder with the downloaded archives")
     add_data_option(parser)

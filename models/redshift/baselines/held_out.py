@@ -1,9 +1,9 @@
-"""Give each training galaxy what templates say of it that were fitted without it.
+"""Fits templates to folds of the training galaxies, so that each galaxy gets a fit without it.
 
-Weights of stacks fitted to galaxies that the templates had been fitted to would favour the
-templates. So the training part is dealt into folds, templates are fitted anew without each of them,
-with all that is fitted in GOODS-N: which templates and how common, prior, exponents; what zCOSMOS
-gives stays. That takes half a minute.
+Stacks that are fitted to galaxies which the templates were fitted to would favour the templates. So
+the training part is dealt into folds, and templates are fitted anew without each of them: which
+templates, how common they are, prior, exponents. Galaxies of zCOSMOS are in every fit. All takes
+half a minute.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ FOLDS = 5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeldOut:
-    """A fold of the training galaxies, with what is known without them.
+    """A fold of the training galaxies, with a template fit that did not see them.
 
     Attributes:
-        sample: the galaxies, with spectroscopic and published redshifts; their inputs are those of
+        sample: the galaxies, with spectroscopic and published redshifts; their inputs are made with
             ``template_fit``.
-        template_fit: templates that were not fitted to them.
+        template_fit: the template fit.
     """
 
     sample: Sample
@@ -41,14 +41,14 @@ def held_out(
     recipe: Recipe,
     seed: int = 0,
 ) -> list[HeldOut]:
-    """The folds of some galaxies, each with a template fit that saw none of it.
+    """Deal galaxies into folds, and fit templates without each fold.
 
     Args:
         training: galaxies with spectroscopic redshifts.
-        examples: what templates are fitted to.
-        conventional: the redshift that the template fits are added to.
-        recipe: of the template fits.
-        seed: of the folds.
+        examples: the galaxies that templates are fitted to.
+        conventional: the conventional redshift that the template fits are added to.
+        recipe: how to fit templates.
+        seed: the seed of the folds.
     """
     fold = np.random.default_rng(seed).permutation(len(training.truth)) % FOLDS
     found = []

@@ -1,7 +1,7 @@
-"""Fit stacks and trees on the training part of GOODS-N: ``redshift_baselines.npz``.
+"""Fits stacks and trees on the training part of GOODS-N: ``redshift_baselines.npz``.
 
-They are fitted to what templates say of galaxies that these were not fitted to
-(``held_out``), and used with the templates in force. Needs scikit-learn; half a minute.
+They are fitted with templates that did not see the same galaxies (``held_out``), and used with the
+templates in force. Needs scikit-learn, and takes half a minute.
 
     export MMBROKER_DATA=folder/of/tables
     python -m mmbroker.models.redshift.baselines.train --output models/weights
@@ -47,14 +47,18 @@ TREES = {
     "max_leaf_nodes": 8,
     "min_samples_leaf": 20,
 }
-"""Settings of the trees, as scikit-learn names them."""
+"""The settings of the trees, as scikit-learn names them."""
 
 _FEWEST_OBSERVED = 50
-"""Training galaxies that an interval must have been observed for."""
+"""The fewest training galaxies with a value in a column that the trees read."""
 
 
 def training_part(everything: Sample) -> Sample:
-    """The galaxies of the training part with spectroscopic and published redshifts."""
+    """The galaxies of the training part with spectroscopic and published redshifts.
+
+    Args:
+        everything: the galaxies of all parts.
+    """
     return everything.select(
         (everything.split == TRAIN) & np.isfinite(everything.truth) & (everything.inputs.count > 0)
     )
@@ -63,13 +67,13 @@ def training_part(everything: Sample) -> Sample:
 def fitted_on(
     training: Sample, conventional: ConventionalRedshift, tables: Path, seed: int = 0
 ) -> Fitted:
-    """Stacks and trees fitted to some galaxies of GOODS-N.
+    """Fit stacks and trees to some galaxies of GOODS-N.
 
     Args:
         training: the galaxies.
-        conventional: the redshift that template fits are added to.
-        tables: folder of the published tables; templates need those of COSMOS as well.
-        seed: of trees and folds.
+        conventional: the conventional redshift that template fits are added to.
+        tables: the folder of the published tables; templates are also fitted to zCOSMOS.
+        seed: the seed of trees and folds.
     """
     recipe = Recipe()
     examples = Examples.read(tables, recipe)
@@ -81,7 +85,7 @@ def fit(training: Sequence[HeldOut], seed: int = 0) -> Fitted:
 
     Args:
         training: the folds of the training galaxies, at least two.
-        seed: of the trees.
+        seed: the seed of the trees.
     """
     samples = [one.sample for one in training]
     truth = np.concatenate([one.truth for one in samples])
@@ -104,13 +108,14 @@ def fit_trees(read: Array, residual: Array, fold: Indices, seed: int) -> tuple[T
     """Fit the trees, and find their errors by leaving out folds.
 
     Args:
-        read: what they read, shape (N, columns).
-        residual: of the published redshift in ln(1 + z), shape (N,).
-        fold: of each galaxy, shape (N,).
-        seed: of the trees.
+        read: the table that they read, NaN where nothing was observed, shape (N, columns).
+        residual: the error of the published redshift in ln(1 + z), shape (N,).
+        fold: the fold of each galaxy, int64, shape (N,).
+        seed: the seed of the trees.
 
     Returns:
-        The trees, and the errors of galaxies left out, shape (N,).
+        The trees, fitted to all galaxies, and the errors of trees that were fitted without the
+        galaxy's fold, in ln(1 + z), shape (N,).
     """
     regressor = HistGradientBoostingRegressor(**TREES, random_state=seed)
     columns = np.flatnonzero(np.isfinite(read).sum(axis=0) >= _FEWEST_OBSERVED)
@@ -125,17 +130,17 @@ def fit_trees(read: Array, residual: Array, fold: Indices, seed: int) -> tuple[T
 
 
 def as_arrays(fitted: HistGradientBoostingRegressor, columns: Indices) -> Trees:
-    """The trees of scikit-learn's estimator.
+    """Convert scikit-learn's estimator to arrays.
 
     Args:
-        fitted: to numbers, with no categories among them.
-        columns: of the table that the trees will read, to which it was fitted.
+        fitted: the estimator, fitted to numbers without categories.
+        columns: the columns of the table that it was fitted to, int64, shape (columns,).
     """
     nodes = [one.nodes for (one,) in fitted._predictors]
     size = max(map(len, nodes))
 
     def filled(name: str) -> NDArray[Any]:
-        # What is beyond a tree's last node is never come to.
+        # No row gets to what is beyond a tree's last node.
         return np.stack([np.resize(each[name], size) for each in nodes])
 
     leaf, itself = filled("is_leaf").astype(bool), np.arange(size)
@@ -151,13 +156,16 @@ def as_arrays(fitted: HistGradientBoostingRegressor, columns: Indices) -> Trees:
 
 
 def stack(density: Array, steps: int = 500) -> Array:
-    """Constant shares that maximise the likelihood, by expectation maximisation.
+    """Fit constant shares that maximise the likelihood, by expectation maximisation.
 
-    Yao et al. 2018, Bayesian Analysis 13 917.
+    See Yao et al. 2018, Bayesian Analysis 13 917.
 
     Args:
-        density: of each component at the truth, shape (N, components).
-        steps: how many.
+        density: the density of each component at the truth, shape (N, components).
+        steps: the number of steps.
+
+    Returns:
+        Shares that sum to 1, float64, shape (components,).
     """
     shares = np.full(density.shape[1], 1 / density.shape[1])
     for _ in range(steps):
@@ -167,11 +175,14 @@ def stack(density: Array, steps: int = 500) -> Array:
 
 
 def pool(log_factors: Array, truth: Array) -> Array:
-    """Constant exponents that maximise the likelihood of a product of densities.
+    """Fit constant exponents that maximise the likelihood of a product of densities.
 
     Args:
-        log_factors: shape (N, factors, COARSE).
-        truth: redshifts, shape (N,).
+        log_factors: the ln of the factors, shape (N, factors, COARSE).
+        truth: the true redshifts, shape (N,).
+
+    Returns:
+        The exponents, all positive, float64, shape (factors,).
     """
 
     def loss(logarithms: Array) -> float:
@@ -184,7 +195,7 @@ def pool(log_factors: Array, truth: Array) -> Array:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m mmbroker.models.redshift.baselines.train", description=__doc__
     )

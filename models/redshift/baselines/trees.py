@@ -1,4 +1,4 @@
-"""Predict with boosted regression trees kept as arrays, without the library that fitted them."""
+"""Predicts with boosted regression trees kept as arrays, without the library that fitted them."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trees:
-    """T trees of at most K nodes, the first of each its root; all arrays but one shape (T, K).
+    """T trees of at most K nodes; all arrays but one have shape (T, K).
 
-    At a node a row goes left if its value is at most the threshold, or, where it is NaN, if the
-    node says so.
+    The first node of a tree is its root. At a node a row goes left if its value is at most the
+    threshold. If its value is NaN, the node says where it goes.
 
     Attributes:
-        start: what the leaves' values are added to, shape (1,).
-        value: of the leaves.
-        column: that a node looks at, of the table.
-        threshold: of its values.
-        missing_left: where NaN goes.
-        left: the node's left child; a leaf's is itself.
-        right: the same.
+        start: the number that the leaves' values are added to, shape (1,).
+        value: the values of the leaves.
+        column: the column of the table that a node looks at.
+        threshold: the largest value with which a row goes left.
+        missing_left: whether a row with NaN goes left.
+        left: the index of the left child; a leaf is its own child.
+        right: the index of the right child; a leaf is its own child.
     """
 
     start: Array
@@ -39,10 +39,13 @@ class Trees:
     right: Indices
 
     def predict(self, rows: Array) -> Array:
-        """What the trees say together of N rows, shape (N,).
+        """Predict from N rows of the table.
 
         Args:
-            rows: NaN where not observed, shape (N, columns).
+            rows: the rows, NaN where nothing was observed, float64, shape (N, columns).
+
+        Returns:
+            The sum of the trees' leaves and ``start``, float64, shape (N,).
         """
         tree = np.arange(len(self.value))[:, None]
         node = np.zeros((len(self.value), len(rows)), int)
@@ -58,5 +61,5 @@ class Trees:
             node = below
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """All of it by name."""
+        """All arrays by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}

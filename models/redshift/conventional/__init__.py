@@ -1,1 +1,1 @@
-"""Tune the constants of the conventional redshift, and measure its stated probability."""
+"""Tunes the constants of the conventional redshift, and measures its stated probability."""

@@ -1,8 +1,8 @@
-"""Measure how good the stated probability is that a redshift is right, and write its card.
+"""Measures how good the stated probability is that a redshift is right, and writes its card.
 
 The calibration in force is measured, not fitted: ``mmbroker evaluate calibrate`` fits it, on the
-same tables, and writes it without a card. This writes the card about it, and leaves its knots and
-its id as they are:
+same tables, and writes it without a card. This module adds the card, and leaves the knots and the
+id of the calibration as they are:
 
 MMBROKER_DATA=folder/of/tables python -m mmbroker.models.redshift.conventional.probability
 """
@@ -50,24 +50,25 @@ TABLES = {
 }
 FOLDS = 5
 EDGES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0)
-"""Between which stated probabilities are put together."""
+"""The edges of the bins of stated probabilities."""
 
 _ON_CARD = ("right", "brier", "brier_out_of_fold", "brier_of_mass")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cases:
-    """Redshifts of real galaxies; a galaxy with a published redshift counts with it and without.
+    """N redshifts of real galaxies; a galaxy with published redshifts counts with and without them.
 
     Attributes:
-        group: index into ``groups``, shape (N,).
-        galaxy: name of each galaxy, shape (N,).
-        mass: of the posterior within REDSHIFT_TOLERANCE of the best redshift, shape (N,).
+        group: the index into ``groups``, shape (N,).
+        galaxy: the name of each galaxy, shape (N,).
+        mass: the posterior's probability within REDSHIFT_TOLERANCE of the best redshift, shape
+            (N,).
         stated: the calibrated probability, shape (N,).
-        held_out: the same by calibrations fitted to other galaxies, shape (N,).
-        right: whether the redshift is, shape (N,).
-        groups: names.
-        secure: names of galaxies in COSMOS whose spectroscopic redshift is secure.
+        held_out: the probability by calibrations that were fitted to other galaxies, shape (N,).
+        right: whether the best redshift is right, shape (N,).
+        groups: the names of the groups.
+        secure: the names of galaxies in COSMOS whose spectroscopic redshift is secure.
     """
 
     group: NDArray[np.int64]
@@ -80,7 +81,11 @@ class Cases:
     secure: tuple[str, ...]
 
     def select(self, chosen: NDArray[np.bool_]) -> Cases:
-        """The chosen ones."""
+        """The chosen cases.
+
+        Args:
+            chosen: whether each case is chosen, shape (N,).
+        """
         return Cases(
             self.group[chosen],
             self.galaxy[chosen],
@@ -94,11 +99,11 @@ class Cases:
 
 
 def cases(tables: Path, calibration: Calibration) -> Cases:
-    """All galaxies with a spectroscopic redshift, by the conventional redshift in force.
+    """Estimate the conventional redshift in force of all galaxies with a spectroscopic redshift.
 
     Args:
-        tables: folder of the real tables.
-        calibration: of the probability.
+        tables: the folder of the published tables.
+        calibration: the calibration of the probability.
     """
     estimator = ConventionalRedshift()
     groups: dict[str, list[Sample]] = {}
@@ -128,7 +133,10 @@ def cases(tables: Path, calibration: Calibration) -> Cases:
 
 
 def figures(found: Cases) -> dict[str, Any]:
-    """Counts, Brier scores with 95 % intervals over resamples of galaxies, and how often right."""
+    """Compute counts, Brier scores and shares that are right, by group and by bin of probability.
+
+    95 % intervals are over resamples of galaxies.
+    """
     each = {name: found.select(found.group == k) for k, name in enumerate(found.groups)}
     secure = {
         f"{name}, secure": one.select(np.isin(one.galaxy, found.secure))
@@ -146,7 +154,7 @@ def figures(found: Cases) -> dict[str, Any]:
 
 
 def card(calibration: Calibration, measured: dict[str, Any]) -> dict[str, Any]:
-    """What stands beside the knots of the calibration in force."""
+    """The card that stands beside the knots of the calibration in force."""
     groups = dict(measured["groups"])
     everything = groups.pop("all")
     return {
@@ -165,14 +173,19 @@ def card(calibration: Calibration, measured: dict[str, Any]) -> dict[str, Any]:
 
 
 def write(path: Path, measured: dict[str, Any]) -> None:
-    """Write the card beside the knots of a calibration, which stay as they are."""
+    """Write the card beside the knots of a calibration, which stay as they are.
+
+    Args:
+        path: the file of the calibration.
+        measured: the figures, see ``figures``.
+    """
     calibration = Calibration.from_json(path.read_text())
     knots = json.loads(calibration.to_json())
     path.write_text(json.dumps({**card(calibration, measured), **knots}, indent=1) + "\n")
 
 
 def _read(tables: Path) -> dict[str, list[RealGalaxy]]:
-    """By table the galaxies that the calibration was fitted on: in COSMOS of any class."""
+    """Read the galaxies that the calibration was fitted to, by table; in COSMOS of any class."""
     redshift = Table.read(tables / COSMOS)["zpec"].tolist()
     anywhere = [
         replace(one, spectroscopic_redshift=float(value) if value > 0 else None)
@@ -218,7 +231,7 @@ def _interval(values: Floats, galaxy: NDArray[np.str_]) -> list[float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m mmbroker.models.redshift.conventional.probability", description=__doc__
     )

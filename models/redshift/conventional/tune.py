@@ -1,10 +1,10 @@
-"""Tune the conventional redshift's constants by cross-validation over galaxies.
+"""Tunes the conventional redshift's constants by cross-validation over galaxies.
 
-The constants are the same for every table. What is maximised is fixed in advance: the mean, over
+The constants are the same for every table. What is maximised was fixed in advance: the mean, over
 samples, of the mean ln posterior density in ln(1 + z) at the spectroscopic redshift, minus a
 penalty for intervals whose coverage is not nominal. Figures to quote are those of galaxies whose
-fold was left out. The search starts at constants that no table was used for, ``NEUTRAL``: started
-at constants that were tuned on all galaxies, it would know those that are left out.
+fold was left out. The search starts at ``NEUTRAL``, constants for which no table was used. From
+constants that were tuned on all galaxies, it would know those that are left out.
 """
 
 from __future__ import annotations
@@ -43,8 +43,10 @@ PUBLISHED = (
 )
 COVERAGE_PENALTY = 30.0
 EVALUATIONS = 300
-"""Of the score at most; thrice as many for the constants of published redshifts. From ``NEUTRAL``
-the search for those of the continuum ends of itself after some 230."""
+"""How often the score is computed at most; thrice as often for published redshifts' constants.
+
+From ``NEUTRAL`` the search for the constants of the continuum ends by itself after some 230.
+"""
 
 _NOMINAL = 0.68
 _BOUNDS = {
@@ -85,22 +87,26 @@ NEUTRAL = Tuned(
     luminosity_limit=1e10,
     radio_excess=0.055,
 )
-"""Where every search starts: constants that have seen no table."""
+"""The constants at which every search starts: no table was used for them."""
 
 _FIRST_STEP = 0.3  # of the search, in the logarithm of each constant
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """Galaxies of one kind with spectroscopic redshifts."""
+    """Galaxies of one kind with spectroscopic redshifts.
+
+    Attributes:
+        name: the name of the table.
+        fingerprints: the fingerprints of the galaxies.
+        truth: spectroscopic redshifts, shape (galaxies,).
+        fold: fold of each galaxy, shape (galaxies,); one galaxy in two samples has one fold.
+    """
 
     name: str
     fingerprints: list[Fingerprint]
     truth: Array
-    """Spectroscopic redshifts, shape (galaxies,)."""
-
     fold: NDArray[np.int64]
-    """Fold of each galaxy, shape (galaxies,); one galaxy in two samples has one fold."""
 
     @property
     def has_published(self) -> bool:
@@ -108,22 +114,38 @@ class Sample:
         return any(one.photometric_redshifts for one in self.fingerprints)
 
     def select(self, chosen: NDArray[np.bool_]) -> Sample:
-        """The chosen galaxies."""
+        """The chosen galaxies.
+
+        Args:
+            chosen: whether each galaxy is chosen, shape (galaxies,).
+        """
         kept = [one for one, keep in zip(self.fingerprints, chosen, strict=True) if keep]
         return Sample(self.name, kept, self.truth[chosen], self.fold[chosen])
 
 
 def fold_of(names: Sequence[str], folds: int) -> NDArray[np.int64]:
-    """A fold for each galaxy in a reproducible random order, shape (galaxies,)."""
+    """Assign each galaxy to a fold, in a random order that is always the same.
+
+    Args:
+        names: the names of the galaxies; only their number counts.
+        folds: the number of folds.
+
+    Returns:
+        The fold of each galaxy, int64, shape (galaxies,).
+    """
     order = np.random.default_rng(0).permutation(len(names))
     return np.asarray(order % folds)
 
 
 def tune(samples: Sequence[Sample], evaluations: int = EVALUATIONS) -> Tuned:
-    """The constants that maximise the score on the samples, by Nelder-Mead from ``NEUTRAL``.
+    """Find the constants that maximise the score on the samples, by Nelder-Mead from ``NEUTRAL``.
 
-    Continuum constants are tuned on the samples without published redshifts, then those of
-    published redshifts on the samples with them.
+    The constants of the continuum are tuned on the samples without published redshifts, then those
+    of published redshifts on the samples with them.
+
+    Args:
+        samples: the samples.
+        evaluations: how often the score is computed at most, see ``EVALUATIONS``.
     """
     without = [one for one in samples if not one.has_published]
 
@@ -154,7 +176,15 @@ def tune(samples: Sequence[Sample], evaluations: int = EVALUATIONS) -> Tuned:
 def cross_validate(
     samples: Sequence[Sample], evaluations: int = EVALUATIONS
 ) -> list[list[RedshiftPosterior]]:
-    """The posteriors of every sample, each galaxy's with constants tuned without its fold."""
+    """Estimate the posteriors of every sample, each with constants tuned without its fold.
+
+    Args:
+        samples: the samples.
+        evaluations: as for ``tune``.
+
+    Returns:
+        For each sample the posteriors of its galaxies, in order.
+    """
     posteriors: list[list[RedshiftPosterior | None]] = [[None] * len(one.truth) for one in samples]
     for fold in sorted(set(np.concatenate([one.fold for one in samples]).tolist())):
         tuned = tune([one.select(one.fold != fold) for one in samples], evaluations)
@@ -179,7 +209,7 @@ def _mean_score(samples: Sequence[Sample], log_posteriors: Sequence[Array]) -> f
 
 
 def _score(log_posterior: Array, truth: Array) -> float:
-    """Mean ln density at the truth, with the penalty on coverage."""
+    """The mean ln density at the truth, minus the penalty on coverage."""
     step = COARSE[1] - COARSE[0]
     largest = log_posterior.max(axis=1, keepdims=True)
     probability = np.exp(log_posterior - largest)
@@ -199,7 +229,7 @@ def _score(log_posterior: Array, truth: Array) -> float:
 def _maximise(
     score: Callable[[Tuned], float], start: Tuned, names: Sequence[str], evaluations: int
 ) -> Tuned:
-    """Nelder-Mead in the logarithm of the named constants, within their bounds."""
+    """Maximise by Nelder-Mead in the logarithm of the named constants, within their bounds."""
     low, high = np.log(np.array([_BOUNDS[name] for name in names]).T)
     initial = np.clip(np.log([getattr(start, name) for name in names]), low + 0.01, high - 0.01)
 
@@ -207,7 +237,7 @@ def _maximise(
         values = np.exp(np.clip(logarithms, low, high)).tolist()
         return replace(start, **dict(zip(names, values, strict=True)))
 
-    # Inwards from an upper bound: cut off there, the search would hardly see that constant.
+    # Inwards from an upper bound: clipped to it, the search would hardly see that constant.
     step = np.where(initial + _FIRST_STEP > high, -_FIRST_STEP, _FIRST_STEP)
     steps = np.vstack([np.zeros(len(names)), np.diag(step)])
     found = minimize(

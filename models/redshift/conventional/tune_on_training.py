@@ -1,4 +1,4 @@
-"""Tune the conventional constants on the training parts alone, to see what the rest adds.
+"""Tunes the conventional constants on the training parts alone, to see what the rest adds.
 
 MMBROKER_DATA=folder/of/tables python -m mmbroker.models.redshift.conventional.tune_on_training
 """
@@ -23,17 +23,24 @@ from mmbroker.processors.redshift.published import independent
 
 
 def training_samples(name: str, galaxies: Sequence[RealGalaxy]) -> list[Sample]:
-    """The training part by number of published redshifts, and once more without any."""
+    """Make the samples of a table's training part, see ``samples_of``.
+
+    Args:
+        name: the name of the table.
+        galaxies: its galaxies.
+    """
     return samples_of(name, [one for one in galaxies if split_of(one.name) == TRAIN])
 
 
 def samples_of(name: str, galaxies: Sequence[RealGalaxy], folds: int = 1) -> list[Sample]:
-    """Galaxies with spectroscopic redshifts by number of published ones, and all without any.
+    """Make samples of galaxies with spectroscopic redshifts, by the number of published ones.
+
+    The last sample has all these galaxies, without their published redshifts.
 
     Args:
-        name: of the table.
-        galaxies: of it.
-        folds: into which galaxies are put.
+        name: the name of the table.
+        galaxies: its galaxies.
+        folds: the number of folds that they are assigned to.
     """
     chosen = [one for one in galaxies if one.spectroscopic_redshift]
     built = [build(one.name, one.observations) for one in chosen]
@@ -50,7 +57,7 @@ def samples_of(name: str, galaxies: Sequence[RealGalaxy], folds: int = 1) -> lis
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m mmbroker.models.redshift.conventional.tune_on_training", description=__doc__
     )

@@ -1,1 +1,1 @@
-"""Judge redshifts, and write the reports on them."""
+"""Judges redshifts, and writes the reports on them."""

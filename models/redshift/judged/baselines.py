@@ -1,4 +1,4 @@
-"""Report on the conventional redshift: what each piece of evidence and their stacks give."""
+"""Reports on the conventional redshift: what each piece of evidence and their stacks give."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def report(tables: Path | None, output: Path) -> None:
     """Write baselines.md, its figures and its numbers.
 
     Args:
-        tables: folder of the published tables; without it the page says that it is missing.
-        output: folder to write to.
+        tables: the folder of the published tables; without it the page says that they are missing.
+        output: the folder to write to.
     """
     output.mkdir(parents=True, exist_ok=True)
     numbers: dict[str, Any] = {"in_force": in_stream.IN_FORCE, "test_openings": OPENINGS}
@@ -47,7 +47,7 @@ def report(tables: Path | None, output: Path) -> None:
 
 
 def _real(tables: Path, output: Path) -> dict[str, Any]:
-    """The numbers, all of real galaxies, and their figure."""
+    """Compute the numbers, all of real galaxies, and draw their figure."""
     templates = load_templates()
     conventional = ConventionalRedshift().with_templates(templates)
     everything = sample_of(goods_north(tables), conventional)
@@ -83,7 +83,15 @@ def _real(tables: Path, output: Path) -> dict[str, Any]:
 
 
 def template_figures(tables: Path, fit: TemplateFit) -> dict[str, Any]:
-    """The template fit, and EAZY on the same fluxes, where templates were not fitted to."""
+    """Judge the template fit and EAZY on the same fluxes of galaxies that templates never saw.
+
+    Args:
+        tables: the folder of the published tables.
+        fit: the template fit.
+
+    Returns:
+        Figures by the part of a table and the estimator.
+    """
     given = unfitted_parts(tables, fit.templates)
     by_eazy = eazy_estimates(given)
     found = {}
@@ -96,18 +104,19 @@ def template_figures(tables: Path, fit: TemplateFit) -> dict[str, Any]:
 
 
 def best(parts: dict[str, dict[str, Any]]) -> dict[str, str]:
-    """The best published redshift of the test part, and the best of what is made of them here."""
+    """The names of the best published redshift on the test part, and of the best other estimate."""
     faint = parts["test"]["faint"]
     return best_estimators(faint, [name for name in faint if not name.startswith("published")])
 
 
 def rule(parts: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """What the rule on the stream says of candidates to take the conventional redshift's place.
+    """Apply the rule for taking the conventional redshift's place in the stream to candidates.
 
-    These are the strongest on validation, by its CRPS, and the conventional one with templates.
+    The candidates are the estimate with the lowest CRPS on validation, and the conventional
+    redshift with templates.
 
     Args:
-        parts: figures by part.
+        parts: the figures by part.
     """
     faint = parts["validation"]["faint"]
     strongest = min(faint, key=lambda name: float(faint[name]["crps"][0]))

@@ -1,4 +1,4 @@
-"""Which redshift the stream uses, and how the one with templates does in another field."""
+"""Says which redshift the stream uses, and judges the one with templates in another field."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ IN_FORCE = CONVENTIONAL
 
 
 def cosmos_figures(tables: Path, conventional: ConventionalRedshift) -> dict[str, dict[str, Any]]:
-    """Figures of COSMOS, with templates and without: a field that neither was fitted in.
+    """Judge the conventional redshift in COSMOS, with templates and without.
+
+    Neither was fitted to this table.
 
     Args:
-        tables: folder of the published tables.
-        conventional: with templates.
+        tables: the folder of the published tables.
+        conventional: the conventional redshift with templates.
     """
     known = [one for one in cosmos(tables) if one.spectroscopic_redshift is not None]
     sample = sample_of(known, conventional)

@@ -1,4 +1,4 @@
-"""Report on the refined redshift against every baseline and the conditions of its protocol."""
+"""Reports on the refined redshift against every baseline and the conditions of its protocol."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def report(tables: Path | None, output: Path) -> None:
     """Write redshift.md, its figures and its numbers.
 
     Args:
-        tables: folder of the published tables; without it the page has what is simulated, and says
-            that they are missing.
-        output: folder to write to.
+        tables: the folder of the published tables; without it the page has only simulated galaxies,
+            and says that the tables are missing.
+        output: the folder to write to.
     """
     output.mkdir(parents=True, exist_ok=True)
     conventional = ConventionalRedshift().with_templates(load_templates())
@@ -58,7 +58,7 @@ def report(tables: Path | None, output: Path) -> None:
 def _real(
     tables: Path, conventional: ConventionalRedshift, model: RefinedRedshift, output: Path
 ) -> dict[str, Any]:
-    """The numbers of real galaxies, and their figure."""
+    """Compute the numbers of real galaxies, and draw their figure."""
     everything = sample_of(goods_north(tables), conventional)
     baselines = load_baselines(conventional)
     samples = {name: everything.select(everything.split == part) for name, part in _PARTS.items()}
@@ -95,21 +95,22 @@ def _real(
 
 
 def best(parts: dict[str, dict[str, Any]]) -> dict[str, str]:
-    """The best published redshift of the test part, and the best of all but the refined one."""
+    """The names of the best published redshift on the test part, and of the best baseline."""
     faint = parts["test"]["faint"]
     return best_estimators(faint, [name for name in faint if name != REFINED])
 
 
 def conditions(estimators: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The three conditions of the protocol: whether each is met, and by what.
+    """Test the three conditions of the protocol.
 
     Args:
-        estimators: figures of the faint galaxies.
+        estimators: the figures of the faint galaxies, by estimator.
 
     Returns:
-        ``improvement`` of the MAE, ``against`` the best published redshift, ``relative`` to it;
-        ``coverage``; ``strongest`` baseline, in ``worse`` the errors that are larger than with it,
-        ours and its own, and its name as ``of``.
+        For each condition whether it is ``met``. ``improvement`` also has the name of the best
+        published redshift (``against``), the ``difference`` of the MAE from it, and the same
+        ``relative`` to its MAE. ``strongest`` also has the errors that are larger than with the
+        best estimator (``worse``): ours, theirs, and that estimator's name (``of``).
     """
     ours = estimators[REFINED]
     published = {name: one for name, one in estimators.items() if name.startswith("published")}

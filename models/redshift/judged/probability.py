@@ -1,4 +1,4 @@
-"""Report on the probability that a redshift is right: page and numbers."""
+"""Reports on the probability that a redshift is right: page and numbers."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from mmbroker.processors.scoring.calibration import Calibration
 from mmbroker.processors.scoring.score import REDSHIFT_TOLERANCE
 
 FEWEST = 10
-"""Of galaxies, below which a share is not shown."""
+"""A share of fewer galaxies is not shown."""
 
 _BETWEEN = (0.3, 0.7)
 _CERTAIN = 0.9
-"""Probabilities of which few galaxies have any."""
+"""The lowest probability that counts as certain; few galaxies have such a one."""
 
 
 def report(tables: Path | None, output: Path) -> None:
     """Write ``redshift_probability.md`` and ``redshift_probability.json``.
 
     Args:
-        tables: folder of the real tables; without it the page says that nothing can be said.
-        output: folder to write to.
+        tables: the folder of the published tables; without it the page says that they are missing.
+        output: the folder to write to.
     """
     output.mkdir(parents=True, exist_ok=True)
     calibration = Calibration.from_json(PATH.read_text())
@@ -49,14 +49,16 @@ def report(tables: Path | None, output: Path) -> None:
 
 
 def found(numbers: dict[str, Any]) -> dict[str, Any]:
-    """Where stated and right differ, what is gained over the share, and where few galaxies are.
+    """Find where stated probabilities are wrong, what they gain, and where there are few galaxies.
 
     Args:
-        numbers: with ``groups`` and ``bins``.
+        numbers: the numbers of the report, with ``groups`` and ``bins``.
 
     Returns:
-        ``off``, the groups in which they differ by more than the interval; ``gain``, the least and
-        the most of a group; ``between`` and ``certain``, how many have a probability there.
+        ``off``: the groups whose mean probability differs from the share that is right by more than
+        the 95 % interval. ``gain``: the smallest and the largest gain of a group in the Brier score
+        over stating that share. ``between`` and ``certain``: the number of galaxies with a
+        probability from 0.3 to 0.7, and of 0.9 or more.
     """
     groups = {name: one for name, one in numbers["groups"].items() if name != "all"}
     gains = [one["brier_of_share"][0] - one["brier_out_of_fold"][0] for one in groups.values()]

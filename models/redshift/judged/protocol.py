@@ -1,4 +1,4 @@
-"""What the reports on redshifts go by: the errors that count, and the openings of the test part."""
+"""Keeps the rules of the reports on redshifts: which errors count, openings of the test part."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 ERRORS = ("mae", "nmad", "outliers", "crps")
-"""The measures that are the better the lower."""
+"""The measures for which a lower value is better."""
 
 OPENINGS = {
     "version_1": 1,
@@ -17,17 +17,20 @@ OPENINGS = {
     "version_4": 1,
     "eazy": 1,
 }
-"""How often the test part of GOODS-N was opened for redshifts, in order of time. With the versions
-of the refined redshift it was for all estimators together, once for nothing but baselines. Raise it
-with each new version of an estimator; ``_redshift.md.j2`` says what each opening was for."""
+"""How often the test part of GOODS-N was opened for redshifts, in order of time.
+
+With a version of the refined redshift it was opened for all estimators together, and once for
+baselines only. Add to it with each new version of an estimator; ``_redshifts.md.j2`` says what each
+opening was for.
+"""
 
 
 def best_estimators(estimators: dict[str, dict[str, Any]], others: Iterable[str]) -> dict[str, str]:
-    """Names of those with the lowest MAE: of the ``published`` ones, and of ``others``.
+    """The names of the estimators with the lowest MAE, of the ``published`` ones and of ``others``.
 
     Args:
-        estimators: figures by name.
-        others: names of those that the second is looked for among.
+        estimators: the figures by estimator.
+        others: the names of the estimators that are no published redshifts.
     """
     groups = {
         "published": [name for name in estimators if name.startswith("published")],

@@ -1,4 +1,4 @@
-"""Estimated against true redshifts, as a figure."""
+"""Draws estimated against true redshifts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from mmbroker.processors.redshift.grids import Array
 
 
 def scatter_figure(path: Path, truth: Array, estimates: dict[str, Estimate], title: str) -> None:
-    """Estimates against the truth, a panel each, with what to mind in small print."""
+    """Draw estimates against the truth, one panel for each, with the caveat in small print.
+
+    Args:
+        path: the file of the figure.
+        truth: the true redshifts, shape (N,).
+        estimates: the estimates of the same galaxies, by the title of the panel.
+        title: the title of the figure.
+    """
     from matplotlib.figure import Figure
     from matplotlib.ticker import FixedLocator, NullLocator
 

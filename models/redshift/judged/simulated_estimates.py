@@ -1,4 +1,4 @@
-"""Judge redshifts of simulated galaxies, which needs no published table."""
+"""Judges redshifts of simulated galaxies, which needs no published table."""
 
 from __future__ import annotations
 
@@ -18,19 +18,23 @@ GALAXIES = 2_000
 SEED = 2026
 _MIX = Mix(photometry=0.4, photometric_redshift=0.6, continuum=0.0, spectra=0.0, maps=0.0)
 _OBSERVATIONS = 8.0
-"""Of a galaxy on average: most then have the catalogue's photometry and both redshifts."""
+"""The mean number of observations of a galaxy.
+
+With so many, most galaxies have the catalogue's photometry and both redshifts.
+"""
 
 _LISTED = (SUPER_DEBLENDED.name, "simulated EAZY", "simulated photometric")
-"""What the table of GOODS-N says of a galaxy: photometry, and redshifts by two methods."""
+"""What the table of GOODS-N has of a galaxy: photometry, and redshifts by two methods."""
 
 
 def simulated_sample(galaxies: int, seed: int, conventional: ConventionalRedshift) -> Sample:
-    """Simulated galaxies as the table of GOODS-N would list them; the truth is what was simulated.
+    """Simulate galaxies as the table of GOODS-N would list them, with their true redshifts.
 
     Args:
-        galaxies: how many are simulated; those are kept of which there is everything.
-        seed: of the simulation.
-        conventional: that the sample's inputs are made with.
+        galaxies: the number of simulated galaxies. Only those with photometry and both redshifts
+            are kept.
+        seed: the seed of the simulation.
+        conventional: the conventional redshift with which the sample's inputs are made.
     """
     observed: dict[int, dict[str, Observation]] = defaultdict(dict)
     for one in simulate(galaxies, seed, _MIX, observations_per_galaxy=_OBSERVATIONS):
@@ -47,10 +51,10 @@ def simulated_sample(galaxies: int, seed: int, conventional: ConventionalRedshif
 
 
 def judged(conventional: ConventionalRedshift, model: RefinedRedshift) -> dict[str, Any]:
-    """Figures of the conventional redshift, with and without templates, and of the refined one.
+    """Judge the conventional redshift, with and without templates, and the refined one.
 
     Args:
-        conventional: with templates.
+        conventional: the conventional redshift with templates.
         model: the refined redshift.
     """
     sample = simulated_sample(GALAXIES, SEED, conventional)

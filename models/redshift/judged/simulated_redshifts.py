@@ -1,4 +1,4 @@
-"""Compare the errors of published photometric redshifts with those of simulated ones."""
+"""Compares the errors of published photometric redshifts with those of simulated ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,16 @@ _OUTLIER = 0.15
 
 
 def compare(tables: Path, part: int, seed: int) -> dict[str, dict[str, float]]:
-    """The numbers of ``_errors`` of galaxies with both redshifts, real (GOODS-N) and simulated."""
+    """Compute the errors of galaxies with both redshifts, real (GOODS-N) and simulated.
+
+    Args:
+        tables: the folder of the published tables.
+        part: the part of the split whose real galaxies count.
+        seed: the seed of the simulation.
+
+    Returns:
+        The numbers of ``_errors`` under ``real`` and ``simulated``.
+    """
     real = [
         (galaxy.spectroscopic_redshift, _by_method(galaxy.observations, _METHODS))
         for galaxy in goods_north(tables)
@@ -49,7 +58,10 @@ def _by_method(observations: Iterable[Observation], methods: dict[str, str]) -> 
 
 
 def _errors(galaxies: list[tuple[float, dict[str, float]]]) -> dict[str, Any]:
-    """Of (z - truth) / (1 + truth): NMAD, shares of outliers, and how both methods correlate."""
+    """Compute NMAD, shares of outliers and the correlation of both methods.
+
+    They are those of (z - truth) / (1 + truth); NMAD and ``outliers`` are those of EAZY.
+    """
     pairs = np.array(
         [
             [(by_method[name] - truth) / (1 + truth) for name in ("EAZY", "other")]

@@ -1,4 +1,4 @@
-"""Judge redshifts from spectra of simulated galaxies, whose truth is known."""
+"""Judges redshifts from spectra of simulated galaxies, whose truth is known."""
 
 from __future__ import annotations
 
@@ -24,17 +24,18 @@ GALAXIES = 3_000
 SEED = 2027
 _MIX = Mix(photometry=0.5, photometric_redshift=0.0, continuum=0.1, spectra=0.4, maps=0.0)
 _OBSERVATIONS = 3.0
-"""Of a galaxy on average."""
+"""The mean number of observations of a galaxy."""
 
 EDGES = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0)
-"""Between which stated probabilities are put together."""
+"""The edges of the bins of stated probabilities."""
 
 
 def judged() -> dict[str, Any]:
-    """How often redshifts are right that are said to be so with some probability.
+    """Measure how often redshifts are right, by the probability that is stated for them.
 
-    Those of the stream: conventional, without templates, the probability calibrated. No redshift is
-    published, so that it is the spectrum that tells. Of GALAXIES those count that have one.
+    The redshifts are those of the stream: conventional, without templates, with the calibrated
+    probability. No redshift is published, so that they rest on the spectra. Of GALAXIES only those
+    with a spectrum count.
     """
     observed: dict[int, list[Observation]] = defaultdict(list)
     for one in simulate(GALAXIES, SEED, _MIX, observations_per_galaxy=_OBSERVATIONS):
@@ -93,7 +94,10 @@ def _right(posteriors: Sequence[RedshiftPosterior], truth: Array) -> NDArray[np.
 def _compared(
     posteriors: Sequence[RedshiftPosterior], others: Sequence[RedshiftPosterior], truth: Array
 ) -> dict[str, Any]:
-    """Share that is right and CRPS of both, and the paired difference with its 95 % interval."""
+    """The share that is right and the CRPS of both, and their paired difference.
+
+    A difference comes with its 95 % interval.
+    """
     both = [
         (
             _right(each, truth).astype(float),
@@ -115,12 +119,12 @@ def _compared(
 
 
 def _bin(stated: Array, right: Array, held: Array) -> dict[str, Any]:
-    """Of galaxies with similar probabilities; intervals are Wilson ones of 95 %.
+    """The figures of galaxies with similar probabilities, with 95 % Wilson intervals.
 
     Args:
-        stated: probabilities.
-        right: whether the redshift is, 0 or 1.
-        held: whether the 68 % interval holds the truth, 0 or 1.
+        stated: the stated probabilities, shape (galaxies,).
+        right: whether each redshift is right, shape (galaxies,).
+        held: whether the 68 % interval holds the truth, 0 or 1, shape (galaxies,).
     """
     if not len(stated):
         return {"n": 0}

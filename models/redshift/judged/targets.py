@@ -1,4 +1,4 @@
-"""Explain why the refined redshift meets its targets or not, by outliers and by the others."""
+"""Explains why the refined redshift meets its targets or not, by outliers and other galaxies."""
 
 from __future__ import annotations
 
@@ -12,16 +12,22 @@ from mmbroker.processors.redshift.grids import Array
 from mmbroker.processors.redshift.refined import RefinedRedshift
 
 IMPROVEMENT = -0.20
-"""Of the MAE, that the protocol asks for."""
+"""The relative change of the MAE that the protocol asks for."""
 
 
 def targets(sample: Sample, baselines: Baselines, model: RefinedRedshift) -> dict[str, float]:
-    """What makes the MAE of faint galaxies with both published redshifts.
+    """Explain the MAE of faint galaxies that have both published redshifts.
 
     Args:
-        sample: of one part of the split.
-        baselines: with the best published redshift among them.
+        sample: the galaxies of one part of the split.
+        baselines: the baselines, among them the published redshifts.
         model: the refined redshift.
+
+    Returns:
+        The figures of ``measured``.
+
+    Raises:
+        ValueError: the best published redshift has no outlier among these galaxies.
     """
     known = np.isfinite(sample.truth) & (sample.inputs.count == 2) & sample.faint
     judged = sample.select(known)
@@ -39,12 +45,15 @@ def targets(sample: Sample, baselines: Baselines, model: RefinedRedshift) -> dic
 
 
 def measured(published: Array, refined: Array, templates: Array) -> dict[str, float]:
-    """The figures that the explanation rests on.
+    """Compute the figures on which the explanation rests.
 
     Args:
         published: Δ of the best published redshift, shape (galaxies,).
         refined: Δ of the refined one, shape (galaxies,).
         templates: Δ of the template fit alone, shape (galaxies,).
+
+    Raises:
+        ValueError: the published redshift has no outlier.
     """
     out = np.abs(published) > measures.OUTLIER
     total = np.abs(published).sum()

@@ -1,4 +1,4 @@
-"""Test whether critic and generator at trial redshifts improve a redshift posterior."""
+"""Tests whether critic and generator at trial redshifts improve a redshift posterior."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ PUBLISHED = "both published redshifts"
 
 
 def figures(everything: Sample, model: RefinedRedshift) -> dict[str, Any]:
-    """Figures of every posterior with each curve, on the test part.
+    """Compare every posterior with and without each curve, on the test part.
 
     Args:
-        everything: galaxies of GOODS-N of all parts.
+        everything: the galaxies of GOODS-N of all parts.
         model: the refined redshift.
 
     Returns:
-        ``{which redshifts are there: {posterior: {curve: {exponent, gain, the figures of the two
-        together minus those of the posterior, and whether they ``keeps`` the condition}}}}``.
+        Figures by which redshifts are there, by posterior and by curve: the ``exponent``, its
+        ``gain``, the figures of both together minus those of the posterior, and whether they meet
+        the condition (``keeps``).
     """
     known = everything.select(np.isfinite(everything.truth))
     said = curves(ExportedNetworks(), vectors(known.fingerprints))
@@ -71,7 +72,7 @@ def _each(sample: Sample, said: Curves, model: RefinedRedshift, withheld: bool) 
 
 
 def _posteriors(sample: Sample, model: RefinedRedshift, withheld: bool) -> dict[str, Array]:
-    """The ln of the posteriors, shape (N, COARSE) each."""
+    """The ln of each kind of posterior, shape (N, COARSE)."""
     inputs = without_published(sample.inputs) if withheld else sample.inputs
     return {
         CONVENTIONAL: inputs.log_fallback,
@@ -81,14 +82,18 @@ def _posteriors(sample: Sample, model: RefinedRedshift, withheld: bool) -> dict[
 
 
 def _grids(said: Curves, log_density: Array, truth: Array, chosen: Array) -> dict[str, Array]:
-    """The curves on the grid, the generator's with the bandwidth of highest likelihood."""
+    """The curves on the grid, shape (N, COARSE), with the generator's most likely width."""
     candidates = [on_grid(each) for each in said.generator.values()]
     gains = [exponent(log_density[chosen], each[chosen], truth[chosen])[1] for each in candidates]
     return {CRITIC: on_grid(said.critic), GENERATOR: candidates[int(np.argmax(gains))]}
 
 
 def keeps(one: dict[str, Any]) -> bool:
-    """Whether CRPS falls with its interval below zero, and nothing rises with one above it."""
+    """Whether the CRPS falls and no other error rises, each by more than its 95 % interval.
+
+    Args:
+        one: figures with differences under a key that ends in ``_minus``.
+    """
     minus = next(value for key, value in one.items() if key.endswith("_minus"))
     falls = minus["crps"][2] < 0
     return falls and not any(minus[key][1] > 0 for key in ("mae", "nmad", "outliers"))

@@ -1,1 +1,1 @@
-"""Train and export the refined redshift."""
+"""Trains and exports the refined redshift."""

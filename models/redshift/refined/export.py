@@ -1,7 +1,7 @@
-"""Export the networks of the refined redshift to ONNX, as Triton serves them, with cards.
+"""Exports the networks of the refined redshift to ONNX, as Triton serves them, with cards.
 
-Two models, because what the gate is told depends on what the colours' networks say: between them
-``processors.redshift.refined`` makes its features. Needs torch, onnx and onnxruntime.
+They are two models, because ``processors.redshift.refined`` makes the gate's features from what the
+colours' networks say. Needs torch, onnx and onnxruntime.
 
     python -m mmbroker.models.redshift.refined.export --output FOLDER
 """
@@ -31,7 +31,7 @@ _ABSENT = -1e9
 
 
 class _Members(nn.Module):
-    """Layers of every member, side by side."""
+    """The layers of all members of an ensemble, along the first axis."""
 
     def __init__(self, weights: Mapping[str, NDArray[Any]], names: tuple[str, ...]) -> None:
         super().__init__()
@@ -43,13 +43,25 @@ class _Members(nn.Module):
 
 
 class Colours(_Members):
-    """Fluxes to each member's mixture of Gaussians, shape (N, members, 3, Gaussians)."""
+    """The networks of the colours: fluxes in, each member's mixture of Gaussians out.
+
+    Args:
+        weights: the arrays of the refined redshift, by name.
+    """
 
     def __init__(self, weights: Mapping[str, NDArray[Any]]) -> None:
         super().__init__(weights, ("colours.0", "colours.1", "colours.2"))
 
     def forward(self, fluxes: Tensor) -> Tensor:
-        """Fluxes as ``refined.scaled`` gives them, shape (N, intervals)."""
+        """Compute the mixtures.
+
+        Args:
+            fluxes: fluxes as ``refined.scaled`` gives them, float32, shape (N, intervals).
+
+        Returns:
+            The ln of the shares, the means and the ln of the widths in ln(1 + z), float32, shape
+            (N, members, 3, Gaussians).
+        """
         layer = fluxes.unsqueeze(0)
         for weight, bias in zip(self.weights[:2], self.biases[:2], strict=True):
             layer = nn.functional.silu(layer @ weight + bias)
@@ -59,7 +71,11 @@ class Colours(_Members):
 
 
 class Gate(_Members):
-    """Features to shares of the components, shape (N, COMPONENTS)."""
+    """The gate: features in, shares of the components out.
+
+    Args:
+        weights: the arrays of the refined redshift, by name.
+    """
 
     def __init__(self, weights: Mapping[str, NDArray[Any]]) -> None:
         super().__init__(weights, ("gate.0", "gate.1"))
@@ -69,7 +85,15 @@ class Gate(_Members):
         self.absent = nn.Parameter(_ABSENT * needs.float())
 
     def forward(self, features: Tensor, published: Tensor) -> Tensor:
-        """Features, shape (N, FEATURES), and 1 where there is a published redshift, (N, 1)."""
+        """Compute the shares.
+
+        Args:
+            features: features as ``refined.features`` gives them, float32, shape (N, FEATURES).
+            published: 1 where there is a published redshift, else 0; float32, shape (N, 1).
+
+        Returns:
+            Shares that sum to 1, float32, shape (N, COMPONENTS).
+        """
         layer = ((features - self.mean) / self.scatter).unsqueeze(0)
         layer = torch.tanh(layer @ self.weights[0] + self.biases[0])
         raw = layer @ self.weights[1] + self.biases[1] + (1 - published) * self.absent
@@ -80,9 +104,9 @@ def export(weights: Mapping[str, NDArray[Any]], stated: Mapping[str, Any], folde
     """Write both networks and their cards.
 
     Args:
-        weights: of the refined redshift, by name.
-        stated: the card of the weights.
-        folder: to write to.
+        weights: the arrays of the refined redshift, by name.
+        stated: their card.
+        folder: the folder to write to; made if it is missing.
 
     Raises:
         RuntimeError: a network in ONNX differs from the one in torch.
@@ -125,7 +149,7 @@ def _write(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m mmbroker.models.redshift.refined.export", description=__doc__
     )

@@ -1,7 +1,7 @@
-"""Train the refined redshift, and judge it beside the baselines.
+"""Trains the refined redshift, and judges it beside the baselines.
 
-Fits on the training part of real galaxies, compares candidates and baselines on the validation
-part, and opens the test part only when told to. Needs torch:
+It is fitted to the training part of real galaxies, and compared with the baselines on the
+validation part. The test part is opened only when told to. Needs torch:
 ``pip install -e '.[train]'``.
 """
 
@@ -48,19 +48,21 @@ _SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How to train.
+    """How the networks are trained.
 
     Attributes:
-        members: of each ensemble.
-        fold_members: of the colours' ensembles that leave out a fold for the gate to learn from.
-        folds: within the training part.
-        epochs: of the colours' networks.
-        width: of their layers.
-        dropout: in them.
-        photometric_weight: of a galaxy that has only a published redshift to learn colours from.
-        gate_epochs: of the gate.
-        gate_width: of its layer.
-        seed: of everything random.
+        members: the number of members of each ensemble.
+        fold_members: the number of members of the ensembles that leave out a fold, from which the
+            gate learns.
+        folds: the number of folds within the training part.
+        epochs: the epochs of the colours' networks.
+        width: the width of their layers.
+        dropout: the share of values that is dropped in them.
+        photometric_weight: the weight of a galaxy that has a published redshift and no
+            spectroscopic one to learn its colours with.
+        gate_epochs: the epochs of the gate.
+        gate_width: the width of its layer.
+        seed: the seed of everything random.
     """
 
     members: int = 5
@@ -77,16 +79,16 @@ class Recipe:
 
 GAUSSIANS = 4
 _FEWEST_OBSERVED = 50
-"""Training galaxies that an interval must have been observed for."""
+"""The fewest training galaxies with a flux in an interval that the networks read."""
 
 _FEWEST_NEAR_INFRARED = 4
 _MARGIN = 0.1
-"""Of the range of the training fluxes, beyond which a flux is unlike them."""
+"""A flux is unlike the training fluxes if it is further outside than this share of their range."""
 
 _EXPONENTS = np.round(np.linspace(0.7, 2.0, 27), 2)
 
 _UNSURE = 0.99
-"""Quantile of the disagreement in training above which the networks are not believed."""
+"""The quantile of the disagreement in training; above it the networks are not believed."""
 
 
 class _Colours(nn.Module):
@@ -107,14 +109,14 @@ class _Colours(nn.Module):
 def fit_colours(
     given: Array32, target: Array, weight: Array, recipe: Recipe, seed: int
 ) -> nn.Module:
-    """A network of the colours, by maximum likelihood.
+    """Train a network of the colours, by maximum likelihood.
 
     Args:
-        given: what ``refined.scaled`` gives, shape (N, inputs).
-        target: ln(1 + z), shape (N,).
-        weight: of each galaxy, shape (N,).
+        given: fluxes as ``refined.scaled`` gives them, float32, shape (N, intervals).
+        target: ln(1 + z), float64, shape (N,).
+        weight: the weight of each galaxy, float64, shape (N,).
         recipe: how to train.
-        seed: of the random numbers.
+        seed: the seed of the random numbers.
     """
     torch.manual_seed(seed)
     network = _Colours(given.shape[1], recipe)
@@ -130,13 +132,14 @@ def fit_colours(
 
 
 def fit_gate(given: Array32, log_density: Array, recipe: Recipe, seed: int) -> nn.Module:
-    """A gate, by maximum likelihood of the mixture.
+    """Train a gate, by maximum likelihood of the mixture.
 
     Args:
-        given: normalised features, shape (N, FEATURES).
-        log_density: of each component at the truth, shape (N, COMPONENTS); -inf where not there.
+        given: normalised features, float32, shape (N, FEATURES).
+        log_density: the ln of each component's density at the truth, float64, shape
+            (N, COMPONENTS); -inf where a component is absent.
         recipe: how to train.
-        seed: of the random numbers.
+        seed: the seed of the random numbers.
     """
     torch.manual_seed(seed)
     network = nn.Sequential(
@@ -179,14 +182,33 @@ def _minimise(
 
 
 def densities(networks: Sequence[nn.Module], given: Array32) -> Array:
-    """Probabilities on COARSE of each network, shape (networks, N, COARSE)."""
+    """Compute the probabilities from each network of the colours.
+
+    Args:
+        networks: the networks.
+        given: fluxes as ``refined.scaled`` gives them, float32, shape (N, intervals).
+
+    Returns:
+        Probabilities that sum to 1, float64, shape (networks, N, COARSE).
+    """
     with torch.no_grad():
         found = [torch.stack(network(torch.from_numpy(given)), dim=1) for network in networks]
     return refined.density_of(torch.stack(found).numpy().astype(float))
 
 
 def train(training: Sample, recipe: Recipe, identity: str) -> dict[str, NDArray[Any]]:
-    """Train both ensembles on the training part and return the weights by name."""
+    """Train both ensembles on the training part.
+
+    Args:
+        training: the galaxies, with spectroscopic redshifts or without.
+        recipe: how to train.
+        identity: the identity of the conventional redshift that their inputs were made with.
+
+    Returns:
+        The weights by name. ``held_out`` is no weight: it has the densities in ln(1 + z) of
+        galaxies that the networks did not see, with and without their published redshifts, shape
+        (M, COARSE); ``held_out_truth`` has their true redshifts, shape (M,).
+    """
     inputs = training.inputs
     known = np.isfinite(training.truth)
     label = np.where(known, np.log1p(training.truth), inputs.centre)
@@ -262,7 +284,7 @@ def train(training: Sample, recipe: Recipe, identity: str) -> dict[str, NDArray[
 def _gate_examples(
     inputs: refined.Inputs, colours: Array, truth: Array
 ) -> tuple[Array32, Array, Array]:
-    """Features, components and truths: galaxies as they are, then without published redshifts."""
+    """The features, components and truths of the galaxies, then of the same without published z."""
     variants = [inputs, without_published(inputs)]
     told = np.concatenate([refined.features(each, colours) for each in variants])
     components = np.concatenate([refined.log_components(each, colours) for each in variants])
@@ -270,7 +292,16 @@ def _gate_examples(
 
 
 def mixture_shares(gates: Sequence[nn.Module], given: Array32, log_density: Array) -> Array:
-    """Mean shares of the components that there are, shape (N, COMPONENTS)."""
+    """The mean shares of the components over an ensemble.
+
+    Args:
+        gates: the members of the ensemble.
+        given: normalised features, float32, shape (N, FEATURES).
+        log_density: -inf where a component is absent, shape (N, COMPONENTS).
+
+    Returns:
+        Shares that sum to 1, 0 where a component is absent; float64, shape (N, COMPONENTS).
+    """
     absent = np.isneginf(log_density)
     with torch.no_grad():
         raw = torch.stack([gate(torch.from_numpy(given)) for gate in gates]).numpy().astype(float)
@@ -280,11 +311,11 @@ def mixture_shares(gates: Sequence[nn.Module], given: Array32, log_density: Arra
 
 
 def sharpness(density: Array, truth: Array) -> float:
-    """The exponent under which 68 % intervals cover 68 % of the truths.
+    """Find the exponent of densities with which 68 % intervals cover 68 % of the truths.
 
     Args:
-        density: of galaxies that the networks did not see, shape (N, COARSE).
-        truth: their redshifts, shape (N,).
+        density: the densities of galaxies that the networks did not see, shape (N, COARSE).
+        truth: their true redshifts, shape (N,).
     """
 
     def miss(exponent: float) -> float:
@@ -300,7 +331,16 @@ def _extreme(values: Array32, mask: Array32, of: Callable[..., Any]) -> Array32:
 
 
 def stacked(name: str, members: Sequence[Sequence[nn.Linear]]) -> dict[str, Array32]:
-    """Weights of the members' layers by name, the members along the first axis."""
+    """Stack the weights of the members' layers.
+
+    Args:
+        name: the beginning of the names.
+        members: the layers of each member.
+
+    Returns:
+        Weights, float32, shape (members, outputs, inputs), and biases, shape (members, outputs), by
+        name.
+    """
     found = {}
     for number, layers in enumerate(zip(*members, strict=True)):
         for part in ("weight", "bias"):
@@ -310,7 +350,13 @@ def stacked(name: str, members: Sequence[Sequence[nn.Linear]]) -> dict[str, Arra
 
 
 def write(folder: Path, weights: dict[str, Any], card: dict[str, Any]) -> None:
-    """Write refined.npz and its card refined.json."""
+    """Write refined.npz and its card refined.json, to which the SHA-256 is added.
+
+    Args:
+        folder: the folder to write to; made if it is missing.
+        weights: the weights by name.
+        card: what the card says besides.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "refined.npz"
     np.savez_compressed(path, **weights)
@@ -325,7 +371,7 @@ def _on_one_line(numbers: re.Match[str]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m mmbroker.models.redshift.refined.train", description=__doc__
     )

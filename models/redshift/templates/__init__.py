@@ -1,1 +1,1 @@
-"""Make and fit templates of galaxies' spectral energy distributions."""
+"""Makes and fits templates of galaxies' spectral energy distributions."""

@@ -1,4 +1,4 @@
-"""Compute fluxes of published templates through bands, over redshift: ``template_library.npz``.
+"""Computes fluxes of published templates through bands, over redshift: ``template_library.npz``.
 
 The templates are the 31 of COSMOS (Ilbert et al. 2009, ApJ 690 1236, after Polletta et al. 2007,
 ApJ 663 81, and Bruzual & Charlot 2003) in the package ``pz-rail-base``, and the twelve of EAZY
@@ -56,7 +56,7 @@ BANDS = (
     *("spitzer_irac_ch1", "spitzer_irac_ch2", "spitzer_irac_ch3", "spitzer_irac_ch4"),
     *("spitzer_irs_16", "spitzer_mips_24"),
 )
-"""Bands by their names in sedpy."""
+"""The bands, by their names in sedpy."""
 
 _ENERGY_COUNTERS = ("spitzer_mips_24",)
 _RAIL_SEDS = "rail/examples_data/estimation_data/data/SED/"
@@ -67,21 +67,22 @@ _LOG_STEP = 0.001
 _LOG_WAVELENGTH: Array = np.arange(np.log(200.0), np.log(6e6), _LOG_STEP)  # Angstrom
 _NORMALISATION = np.log(16_000.0)
 _LYMAN_ALPHA = 1216.0
-"""In Angstrom, rounded from ``relations.LYMAN_SERIES_MICRON``, as the packaged table was made."""
+"""The wavelength in Angstrom, rounded from ``relations.LYMAN_SERIES_MICRON`` as in the table."""
 
 _END_OF_COSMOS = (1.7e5, 3e5)  # Angstrom
-"""The templates of COSMOS end at 20 um: the power law of their last interval goes on."""
+"""Templates that end before 30 um are continued by a power law, fitted beyond 17 um."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Library:
-    """T templates through F bands.
+    """The fluxes of T templates through F bands.
 
     Attributes:
-        names: of the templates.
-        bands: names of the bands, by ascending wavelength.
-        wavelength_um: their pivot wavelengths, shape (F,).
-        flux: in units of the flux density at rest 1.6 um, shape (F, GRID, T).
+        names: the names of the templates.
+        bands: the names of the bands, by ascending wavelength.
+        wavelength_um: the pivot wavelengths of the bands, float64, shape (F,).
+        flux: flux densities per unit of frequency, in units of the one at rest 1.6 um, float64,
+            shape (F, GRID, T).
     """
 
     names: tuple[str, ...]
@@ -90,7 +91,11 @@ class Library:
     flux: Array
 
     def save(self, folder: Path) -> None:
-        """Write the table and its card; fluxes are kept to half a per cent."""
+        """Write the table and its card; fluxes are kept to half a per cent.
+
+        Args:
+            folder: the folder to write to; made if it is missing.
+        """
         arrays = {
             "names": np.array(self.names),
             "bands": np.array(self.bands),
@@ -101,11 +106,14 @@ class Library:
 
 
 def load_library(folder: Path = WEIGHTS) -> Library:
-    """The packaged library.
+    """Load the packaged library.
+
+    Args:
+        folder: the folder with template_library.npz and its card.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: the card is that of another one.
+        FileNotFoundError: one of the files is missing.
+        ValueError: the card belongs to another library.
     """
     arrays, _ = read_packaged(folder, NAME, COMMAND)
     return Library(
@@ -120,7 +128,8 @@ def make_library(spectra: dict[str, tuple[Array, Array]]) -> Library:
     """Integrate templates through the bands at every redshift of the grid.
 
     Args:
-        spectra: by name, wavelengths in Angstrom and flux densities per unit of wavelength.
+        spectra: the templates by name, each as rest wavelengths in Angstrom, ascending, and flux
+            densities per unit of wavelength in any unit; both float64, shape (points,).
     """
     from eazy.igm import Inoue14
 
@@ -144,7 +153,11 @@ def make_library(spectra: dict[str, tuple[Array, Array]]) -> Library:
 
 
 def _responses() -> tuple[Array, Array]:
-    """Pivot wavelengths in Angstrom, and weights of a flux density per unit of frequency."""
+    """The pivot wavelengths in Angstrom, and each band's weights for flux per unit of frequency.
+
+    Returns:
+        Shape (F,), and shape (F, cells of ``_LOG_WAVELENGTH``), whose rows sum to 1.
+    """
     from sedpy.observate import Filter
 
     pivots, responses = [], []
@@ -165,7 +178,7 @@ def _responses() -> tuple[Array, Array]:
 
 
 def _resampled(wavelength: Array, flux: Array) -> Array:
-    """Flux density per unit of frequency in logarithmic cells, 1 at 1.6 um."""
+    """The flux density per unit of frequency in logarithmic cells, in units of that at 1.6 um."""
     start, end = _END_OF_COSMOS
     if wavelength[-1] < end:
         last = wavelength > start
@@ -182,10 +195,16 @@ def _resampled(wavelength: Array, flux: Array) -> Array:
 
 
 def read_archives(folder: Path) -> dict[str, tuple[Array, Array]]:
-    """The templates in the archives of ``pz-rail-base`` and ``grizli``.
+    """Read the templates in the archives of ``pz-rail-base`` and ``grizli``.
+
+    Args:
+        folder: the folder with both archives.
+
+    Returns:
+        The templates as ``make_library`` takes them.
 
     Raises:
-        FileNotFoundError: there is no such archive.
+        FileNotFoundError: an archive is missing.
     """
     found = {}
     with zipfile.ZipFile(_archive(folder, "pz_rail_base*.whl")) as archive:
@@ -218,7 +237,7 @@ def _spectrum(text: bytes) -> tuple[Array, Array]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parser.add_argument("archives", type=Path, help="folder with the downloaded archives")
     parser.add_argument("--output", type=Path, default=WEIGHTS, help="folder for table and card")

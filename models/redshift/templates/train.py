@@ -1,9 +1,9 @@
-"""Fit on galaxies of known redshift what template fitting leaves free: ``templates.npz``.
+"""Fits on galaxies of known redshift what template fitting leaves free: ``templates.npz``.
 
-From the packaged library and its mixtures the templates are chosen that galaxies of the training
-parts of GOODS-N and zCOSMOS are like, with how common they are (expectation maximisation); then the
-prior of redshift by magnitude, and the exponents with which the fit joins other evidence. Needs
-numpy alone.
+First it chooses templates, from the packaged library and mixtures of them: those that galaxies of
+the training parts of GOODS-N and zCOSMOS are like. Expectation maximisation says how common each
+is. Then it fits the prior of redshift by magnitude, and the exponents with which the fit joins
+other evidence. Needs no torch.
 
     export MMBROKER_DATA=folder/of/tables
     python -m mmbroker.models.redshift.templates.train --output models/weights
@@ -51,16 +51,16 @@ class Recipe:
     """How to fit; the values were compared out of fold within the training part of GOODS-N.
 
     Attributes:
-        error: fraction of the flux by which templates fail, at ``ERROR_KNOTS_UM``.
-        temper: exponent of the likelihood: errors of neighbouring bands are not independent.
-        floor: share of galaxies that are like no template.
-        from_goods: templates kept for GOODS-N.
-        from_zcosmos: templates kept for zCOSMOS.
-        zcosmos_share: weight of zCOSMOS in how common templates are.
-        zcosmos_galaxies: most galaxies of zCOSMOS to fit.
-        fewest_bands: of a galaxy to fit.
-        folds: within the training part, for the exponents.
-        steps: of expectation maximisation.
+        error: the fraction of the flux by which templates fail, at ``ERROR_KNOTS_UM``.
+        temper: the exponent of the likelihood: errors of neighbouring bands are not independent.
+        floor: the share of galaxies that are like no template.
+        from_goods: the number of templates that are kept for GOODS-N.
+        from_zcosmos: the number of templates that are kept for zCOSMOS.
+        zcosmos_share: the weight of zCOSMOS in how common templates are.
+        zcosmos_galaxies: the most galaxies of zCOSMOS to fit.
+        fewest_bands: the fewest bands of a galaxy to fit.
+        folds: the number of folds within the training part, for the exponents.
+        steps: the number of steps of expectation maximisation.
     """
 
     error: tuple[float, ...] = (0.3, 0.2, 0.1, 0.03, 0.08, 0.25, 0.4)
@@ -76,37 +76,54 @@ class Recipe:
 
 
 _FLATTENED = 0.05
-"""Share of templates' frequencies that is spread evenly: rare is not impossible."""
+"""The share of the templates' frequencies that is spread evenly, since rare is not impossible."""
 
 _HOT_DUST_SLOPES = (1.0, 1.6)
-"""Of two power laws of wavelength, cut off below 1 um, that stand for active nuclei. Assumed."""
+"""Exponents of two power laws of wavelength, cut off below 1 um, for active nuclei; assumed."""
 
 _EXPONENTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Known:
-    """Galaxies of known redshift."""
+    """N galaxies of known redshift.
+
+    Attributes:
+        fingerprints: their fingerprints.
+        redshift: the spectroscopic redshifts, float64, shape (N,).
+        fold: the fold of each galaxy, int64, shape (N,).
+    """
 
     fingerprints: list[Fingerprint]
     redshift: Array
     fold: Indices
 
     def select(self, chosen: NDArray[np.bool_]) -> Known:
-        """The chosen galaxies."""
+        """The chosen galaxies.
+
+        Args:
+            chosen: whether each galaxy is chosen, bool, shape (N,).
+        """
         kept = [one for one, keep in zip(self.fingerprints, chosen, strict=True) if keep]
         return Known(kept, self.redshift[chosen], self.fold[chosen])
 
     @property
     def point(self) -> Indices:
-        """Index into the templates' grid."""
+        """The index of each redshift in the templates' grid, int64, shape (N,)."""
         step = GRID[1] - GRID[0]
         place = np.rint((np.log1p(self.redshift) - GRID[0]) / step).astype(int)
         return np.asarray(np.clip(place, 0, len(GRID) - 1))
 
 
 def known_of(galaxies: Sequence[RealGalaxy], part: int, recipe: Recipe, library: Library) -> Known:
-    """Galaxies of one part of the split with enough bands and a spectroscopic redshift."""
+    """Choose the galaxies of one part of the split with enough bands and a spectroscopic redshift.
+
+    Args:
+        galaxies: the galaxies of a table.
+        part: the part of the split.
+        recipe: says how many bands are enough, and the number of folds.
+        library: the library whose bands count.
+    """
     chosen = [
         one
         for one in galaxies
@@ -120,7 +137,13 @@ def known_of(galaxies: Sequence[RealGalaxy], part: int, recipe: Recipe, library:
 
 
 def candidates(library: Library) -> Library:
-    """The library's templates, two power laws of hot dust, and mixtures of what galaxies mix."""
+    """Add two power laws of hot dust to a library, and mixtures of two templates.
+
+    Mixtures are of pairs that are found together in galaxies.
+
+    Args:
+        library: the library.
+    """
     rest = library.wavelength_um[:, None] / np.exp(GRID)
     hot = [(rest / 1.6) ** slope * np.exp(-(rest**-2.0) + 1.6**-2.0) for slope in _HOT_DUST_SLOPES]
     flux = np.concatenate([library.flux, np.stack(hot, axis=2)], axis=2)
@@ -148,7 +171,12 @@ def candidates(library: Library) -> Library:
 
 
 def unfitted(library: Library, recipe: Recipe) -> Templates:
-    """All templates of a library, equally common, without prior."""
+    """Make templates of all in a library, equally common, before anything is fitted.
+
+    Args:
+        library: the library.
+        recipe: says the errors, the temper and the floor.
+    """
     count = len(library.names)
     return Templates(
         library.names,
@@ -166,32 +194,51 @@ def unfitted(library: Library, recipe: Recipe) -> Templates:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Likelihoods:
-    """Likelihoods of every template for galaxies at their true redshift."""
+    """The likelihoods of T templates for N galaxies at their true redshift.
+
+    Attributes:
+        known: the galaxies.
+        at_truth: the ln of the likelihoods without temper, float64, shape (N, T).
+        magnitude: the magnitude that the prior reads; NaN if it was not measured; shape (N,).
+    """
 
     known: Known
     at_truth: Array
-    """The ln of the likelihoods without temper, shape (N, T)."""
-
     magnitude: Array
-    """Shape (N,)."""
 
     @classmethod
     def of(cls, known: Known, templates: Templates) -> Likelihoods:
-        """The likelihoods of some galaxies."""
+        """Compute the likelihoods of some galaxies.
+
+        Args:
+            known: the galaxies.
+            templates: the templates; their temper does not count.
+        """
         fit = TemplateFit(replace(templates, temper=1.0))
         measured = photometry(known.fingerprints, templates.wavelength_um)
         at_truth = fit.log_likelihood_at(measured, known.point)
         return cls(known, at_truth, fit.magnitude(measured))
 
     def select(self, chosen: NDArray[np.bool_]) -> Likelihoods:
-        """The chosen galaxies."""
+        """The chosen galaxies.
+
+        Args:
+            chosen: whether each galaxy is chosen, bool, shape (N,).
+        """
         return Likelihoods(self.known.select(chosen), self.at_truth[chosen], self.magnitude[chosen])
 
 
 def fit(
     templates: Templates, goods: Likelihoods, zcosmos: Likelihoods, recipe: Recipe
 ) -> Templates:
-    """Choose templates and fit how common they are, and the prior."""
+    """Choose templates, and fit the prior and how common they are.
+
+    Args:
+        templates: the templates to choose from.
+        goods: their likelihoods for galaxies of GOODS-N.
+        zcosmos: their likelihoods for galaxies of zCOSMOS.
+        recipe: how to fit.
+    """
     of_goods = frequencies(goods.at_truth, recipe.steps)
     of_zcosmos = frequencies(zcosmos.at_truth, recipe.steps)
     kept = np.union1d(
@@ -213,7 +260,15 @@ def fit(
 
 
 def frequencies(log_likelihood: Array, steps: int) -> Array:
-    """How common each template is, by expectation maximisation, shape (T,)."""
+    """Fit how common each template is, by expectation maximisation.
+
+    Args:
+        log_likelihood: the ln of the likelihoods, shape (N, T).
+        steps: the number of steps.
+
+    Returns:
+        Shares that sum to 1, float64, shape (T,).
+    """
     likelihood = np.exp(log_likelihood - log_likelihood.max(axis=1, keepdims=True))
     shares = np.full(likelihood.shape[1], 1 / likelihood.shape[1])
     for _ in range(steps):
@@ -223,7 +278,15 @@ def frequencies(log_likelihood: Array, steps: int) -> Array:
 
 
 def fit_prior(magnitude: Array, redshift: Array) -> tuple[float, float, float]:
-    """The prior of redshift by magnitude that maximises the likelihood of known ones."""
+    """Fit the prior of redshift by magnitude, by maximum likelihood.
+
+    Args:
+        magnitude: AB magnitudes; galaxies without a finite one do not count; shape (N,).
+        redshift: the true redshifts, shape (N,).
+
+    Returns:
+        The parameters, see ``Templates.prior``.
+    """
     known = np.isfinite(magnitude)
     cell = _cell(redshift[known])
     rows = np.arange(known.sum())
@@ -246,7 +309,17 @@ def _cell(redshift: Array) -> Indices:
 def out_of_fold(
     templates: Templates, goods: Likelihoods, zcosmos: Likelihoods, recipe: Recipe
 ) -> tuple[Array, Array]:
-    """Likelihood and posterior (ln, COARSE) of galaxies of GOODS-N that a fit did not see."""
+    """Fit without each fold of GOODS-N in turn, and apply the fit to the galaxies left out.
+
+    Args:
+        templates: the templates to choose from.
+        goods: their likelihoods for N galaxies of GOODS-N.
+        zcosmos: their likelihoods for galaxies of zCOSMOS, which are in every fit.
+        recipe: how to fit.
+
+    Returns:
+        The ln of the likelihoods and of the posteriors, float64, shape (N, COARSE) each.
+    """
     shape = (len(goods.known.redshift), len(COARSE))
     likelihood, posterior = np.empty(shape), np.empty(shape)
     for fold in range(recipe.folds):
@@ -259,12 +332,23 @@ def out_of_fold(
 
 
 def measured_of(known: Known, fitted: TemplateFit) -> Photometry:
-    """The photometry that a fit uses."""
+    """The photometry that a fit uses.
+
+    Args:
+        known: the galaxies.
+        fitted: the fit.
+    """
     return photometry(known.fingerprints, fitted.templates.wavelength_um)
 
 
 def best_exponent(log_rest: Array, log_likelihood: Array, redshift: Array) -> float:
-    """The exponent of a likelihood beside other evidence that makes the CRPS least."""
+    """Find the exponent of a likelihood, beside other evidence, with the lowest mean CRPS.
+
+    Args:
+        log_rest: the ln of the density from the other evidence, shape (N, COARSE).
+        log_likelihood: the ln of the likelihood, shape (N, COARSE).
+        redshift: the true redshifts, shape (N,).
+    """
 
     def score(exponent: float) -> float:
         found = log_rest + exponent * log_likelihood
@@ -276,12 +360,12 @@ def best_exponent(log_rest: Array, log_likelihood: Array, redshift: Array) -> fl
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Examples:
-    """Galaxies that templates are fitted to.
+    """The galaxies that templates are fitted to.
 
     Attributes:
-        candidates: all templates that there are to choose from, equally common.
-        goods: of the training part of GOODS-N.
-        zcosmos: of that of zCOSMOS.
+        candidates: the templates to choose from, equally common.
+        goods: their likelihoods for the training part of GOODS-N.
+        zcosmos: their likelihoods for the training part of zCOSMOS.
     """
 
     candidates: Templates
@@ -290,7 +374,13 @@ class Examples:
 
     @classmethod
     def read(cls, folder: Path, recipe: Recipe, library: Library | None = None) -> Examples:
-        """Read the examples from the tables in a folder."""
+        """Read the examples from published tables.
+
+        Args:
+            folder: the folder of the tables.
+            recipe: how to fit.
+            library: the library of templates; the packaged one by default.
+        """
         given = candidates(load_library() if library is None else library)
         templates = unfitted(given, recipe)
         goods = known_of(goods_north(folder), TRAIN, recipe, given)
@@ -299,13 +389,22 @@ class Examples:
         return cls(templates, Likelihoods.of(goods, templates), Likelihoods.of(optical, templates))
 
     def without(self, names: Collection[str]) -> Examples:
-        """The same without some galaxies of GOODS-N."""
+        """The same examples without some galaxies of GOODS-N.
+
+        Args:
+            names: the names of those galaxies.
+        """
         kept = [one.galaxy_id not in names for one in self.goods.known.fingerprints]
         return replace(self, goods=self.goods.select(np.array(kept, bool)))
 
 
 def fit_with_exponents(examples: Examples, recipe: Recipe) -> Templates:
-    """Fit all that template fitting leaves free."""
+    """Fit all that template fitting leaves free, with the exponents.
+
+    Args:
+        examples: the galaxies.
+        recipe: how to fit.
+    """
     known = examples.goods.known
     likelihood, _ = out_of_fold(examples.candidates, examples.goods, examples.zcosmos, recipe)
     conventional = ConventionalRedshift()
@@ -325,7 +424,16 @@ def fit_with_exponents(examples: Examples, recipe: Recipe) -> Templates:
 def train(
     folder: Path, recipe: Recipe, library: Library | None = None
 ) -> tuple[Templates, dict[str, Any]]:
-    """The fitted templates, and what the card says of them."""
+    """Fit templates to published tables.
+
+    Args:
+        folder: the folder of the tables.
+        recipe: how to fit.
+        library: the library of templates; the packaged one by default.
+
+    Returns:
+        The fitted templates, and their card without the SHA-256.
+    """
     examples = Examples.read(folder, recipe, library)
     fitted = fit_with_exponents(examples, recipe)
     exponents = {"beside_published": fitted.beside_published, "alone": fitted.alone}
@@ -347,7 +455,7 @@ def train(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m mmbroker.models.redshift.templates.train", description=__doc__
     )
