@@ -29,8 +29,9 @@ ROOMS = (
 STAGE = ("asked", "evaluating", "refining", "score_galaxies")
 """The modules of ``streams/stages`` that a score depends on."""
 
-LIBRARIES = ("numba", "numpy", "scipy")
-"""What computes: another version of one may differ in the last bits."""
+LIBRARIES = ("astropy", "astropy-healpix", "numba", "numpy", "scipy", "tritonclient")
+"""The libraries that these modules import: another version of one may have another cosmology, or
+differ in the last bits."""
 
 
 @lru_cache(maxsize=1)
