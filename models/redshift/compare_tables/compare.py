@@ -1,4 +1,4 @@
-"""Evaluate redshift estimates on a table with spectroscopic redshifts.
+"""Compare redshift estimates with the spectroscopic redshifts of a table.
 
 The table takes the way of the stream: rows become observations, observations fingerprints, and
 fingerprints posteriors. Spectroscopic redshifts are only compared with.
@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +27,8 @@ from mmbroker.models.redshift.baselines.baselines import (
     WITH_TEMPLATES,
     load_baselines,
 )
-from mmbroker.models.redshift.evaluate.learned_from import was_learned_from
-from mmbroker.models.redshift.evaluate.real_galaxies import (
+from mmbroker.models.redshift.compare_tables.learned_from import was_learned_from
+from mmbroker.models.redshift.compare_tables.real_galaxies import (
     Array,
     Differences,
     Estimates,
@@ -44,10 +43,6 @@ from mmbroker.processors.redshift.posterior import posteriors_of
 from mmbroker.processors.redshift.refined import FALLBACK, RefinedRedshift, inputs_of
 from mmbroker.processors.redshift.tuned import packaged
 from mmbroker.schemas.events import Fingerprint, RedshiftPosterior
-
-if TYPE_CHECKING:
-    pass
-
 
 FAR_INFRARED = "conventional far-infrared"
 PUBLISHED = "published "
@@ -84,7 +79,7 @@ _BATCH = 500
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Evaluation:
+class ComparedTable:
     """Estimates of every estimator on the same galaxies."""
 
     table: str
@@ -142,7 +137,7 @@ class Evaluation:
         }
 
     def values(self, subset: str, estimator: str) -> dict[str, Array]:
-        """What each of ``metrics.MEASURES`` is taken of, a value for each galaxy of a subset."""
+        """What each of ``measures.MEASURES`` is taken of, a value for each galaxy of a subset."""
         chosen = self.subsets[subset]
         truth = self.truth[chosen]
         one = self.estimates[estimator].select(chosen)
@@ -184,7 +179,7 @@ class Evaluation:
     def as_json(self) -> Results:
         """``{subset: {estimator: {n, mae, ..., minus: {reference: {mae: [value, low, high]}}}}}``.
 
-        The figures are those of ``metrics.MEASURES``; only estimates of ours have ``minus``, and
+        The figures are those of ``measures.MEASURES``; only estimates of ours have ``minus``, and
         ``fallbacks`` where some are the conventional one: how many, by reason. ``simulated`` is the
         number of galaxies with simulated data, if there are any.
         """
@@ -221,12 +216,12 @@ def _or_none(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def evaluate_redshift(
+def compare_table(
     table: str | Path,
     mapping: str | Path | None = None,
     model: str = CONVENTIONAL,
     split: str = "all",
-) -> Evaluation:
+) -> ComparedTable:
     """Compare our redshifts and the published ones of a table with spectroscopic ones.
 
     Every estimator is judged on the same galaxies: those that have all published redshifts that
@@ -281,7 +276,7 @@ def evaluate_redshift(
     if not complete.all():
         subsets[EVERY_ROW] = np.ones(len(truth), bool)
     learned = [name for name in (REFINED, REFINED_PHOTOMETRY) if name in posteriors]
-    return Evaluation(
+    return ComparedTable(
         table=Path(table).name,
         truth=truth,
         subsets=subsets,
