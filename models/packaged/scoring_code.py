@@ -26,7 +26,7 @@ ROOMS = (
 )
 """The folders whose modules a score depends on."""
 
-STAGE = ("asked", "evaluating", "refining", "score_galaxies")
+STAGE = ("clients", "evaluating", "refining", "score_galaxies", "scorers")
 """The modules of ``streams/stages`` that a score depends on."""
 
 LIBRARIES = ("astropy", "astropy-healpix", "numba", "numpy", "scipy", "tritonclient")

@@ -27,8 +27,7 @@ from mmbroker.schemas.records import to_rows
 from mmbroker.streams.kafka.registry import make_codec
 from mmbroker.streams.settings import Settings, SettingsError
 from mmbroker.streams.stages.archive import NotArchivedError, archived_observations, rebuild
-from mmbroker.streams.stages.asked import (
-    Scorers,
+from mmbroker.streams.stages.clients import (
     make_critic,
     make_evaluation_models,
     make_parser,
@@ -36,6 +35,7 @@ from mmbroker.streams.stages.asked import (
 )
 from mmbroker.streams.stages.evaluating import ROLE
 from mmbroker.streams.stages.score_galaxies import ScoreGalaxies
+from mmbroker.streams.stages.scorers import Scorers
 from mmbroker.streams.store import Reading, Store, open_store
 from mmbroker.streams.subscribing.read import read
 

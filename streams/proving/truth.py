@@ -16,7 +16,9 @@ from mmbroker.schemas.records import to_rows
 from mmbroker.streams.proving.embedded import ledger_now
 from mmbroker.streams.proving.traffic import Traffic
 from mmbroker.streams.settings import Settings
-from mmbroker.streams.stages.asked import make_parsers
+from mmbroker.streams.stages.clients import (
+    make_parsers,
+)
 from mmbroker.streams.stages.metrics import StageMetrics
 from mmbroker.streams.stages.parsing import Parsing
 from mmbroker.streams.store import open_store

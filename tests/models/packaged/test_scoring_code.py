@@ -20,7 +20,8 @@ NAME = "from mmbroker.models.packaged.scoring_code import scoring_code; print(sc
 LOADED = """
 import json, sys
 from mmbroker.streams.running.stages import _score_galaxies
-import mmbroker.streams.stages.score_galaxies, mmbroker.streams.stages.asked
+import mmbroker.streams.stages.clients, mmbroker.streams.stages.score_galaxies
+import mmbroker.streams.stages.scorers
 print(json.dumps([m.__file__ for n, m in sys.modules.items() if n.startswith("mmbroker.")]))
 """
 PACKAGE = f"{REPOSITORY / '.package' / 'mmbroker'}/"

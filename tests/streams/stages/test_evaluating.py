@@ -24,9 +24,12 @@ from mmbroker.schemas.events import Fingerprint, ModelUsed, Observation, ScoredG
 from mmbroker.streams.errors import InfrastructureError
 from mmbroker.streams.operating.verify import Comparison, verify_score
 from mmbroker.streams.settings import Settings, TritonSettings
-from mmbroker.streams.stages.asked import Scorers, make_evaluation_models
+from mmbroker.streams.stages.clients import (
+    make_evaluation_models,
+)
 from mmbroker.streams.stages.evaluating import ROLE
 from mmbroker.streams.stages.score_galaxies import ScoreGalaxies
+from mmbroker.streams.stages.scorers import Scorers
 from mmbroker.streams.store import LMDBStore
 from mmbroker.streams.topics import Topics
 from tests.endpoint import by_label, samples

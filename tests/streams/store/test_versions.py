@@ -17,12 +17,12 @@ from mmbroker.processors.scoring import ranking
 from mmbroker.schemas.codec import Codec
 from mmbroker.schemas.events import ScoredGalaxy
 from mmbroker.streams.settings import Settings
-from mmbroker.streams.stages.asked import Scorers
 from mmbroker.streams.stages.base import Stage
 from mmbroker.streams.stages.build_fingerprints import BuildFingerprints
 from mmbroker.streams.stages.messages import Received
 from mmbroker.streams.stages.publish_alerts import PublishAlerts, ranking_name
 from mmbroker.streams.stages.score_galaxies import RANKING, ScoreGalaxies
+from mmbroker.streams.stages.scorers import Scorers
 from mmbroker.streams.store import LMDBStore, Store
 from mmbroker.streams.store.lmdb import LAYOUT
 from mmbroker.streams.subscribing.read import Read

@@ -24,7 +24,7 @@ from mmbroker.models.redshift.judged import judge as redshift
 from mmbroker.models.report import __main__ as judge
 from mmbroker.processors.redshift import ConventionalRedshift
 from mmbroker.streams.settings import Settings
-from mmbroker.streams.stages.asked import Scorers
+from mmbroker.streams.stages.scorers import Scorers
 
 
 def figures(mae: float, **more: Any) -> dict[str, Any]:
