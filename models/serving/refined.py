@@ -18,7 +18,7 @@ from mmbroker.models.serving.errors import ModelUnavailable
 from mmbroker.models.serving.triton import Model, Version
 from mmbroker.processors.redshift import ConventionalRedshift
 from mmbroker.processors.redshift.grids import Array, Array32
-from mmbroker.processors.redshift.refined import Fitting, Known, RefinedRedshift
+from mmbroker.processors.redshift.refined import Fallback, Fitting, Known, RefinedRedshift
 from mmbroker.schemas.events import Fingerprint, ModelUsed, RedshiftPosterior
 
 Asking = Callable[[str], AbstractContextManager[None]]
@@ -161,7 +161,7 @@ class RefinedRedshiftClient:
         asking: Asking = lambda _: nullcontext(),
         known: Known | None = None,
         fitting: Fitting = nullcontext,
-    ) -> list[RedshiftPosterior | str]:
+    ) -> list[RedshiftPosterior | Fallback]:
         """The refined posterior of each fingerprint, or why there is none.
 
         The same to the bit in whichever batch.

@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ from mmbroker.models.redshift import measures
 from mmbroker.models.redshift.baselines.baselines import (
     CONVENTIONAL,
     LOG_LINEAR,
+    PUBLISHED,
+    RECALIBRATED,
     STACKED,
     TREES,
     WITH_TEMPLATES,
@@ -40,17 +43,11 @@ from mmbroker.models.redshift.compare_tables.real_galaxies import (
 from mmbroker.processors.redshift import ConventionalRedshift
 from mmbroker.processors.redshift import published as published_redshift
 from mmbroker.processors.redshift.posterior import posteriors_of
-from mmbroker.processors.redshift.refined import FALLBACK, RefinedRedshift, inputs_of
+from mmbroker.processors.redshift.refined import Fallback, RefinedRedshift, inputs_of
 from mmbroker.processors.redshift.tuned import packaged
 from mmbroker.schemas.events import Fingerprint, RedshiftPosterior
 
 FAR_INFRARED = "conventional far-infrared"
-PUBLISHED = "published "
-"""Prefix of the published redshifts' names."""
-
-RECALIBRATED = "recalibrated "
-"""Prefix of the same with the intervals that the conventional redshift gives them."""
-
 TEMPLATES_PHOTOMETRY = "with templates, without published"
 REFINED = "refined"
 REFINED_PHOTOMETRY = "refined without published"
@@ -97,8 +94,8 @@ class ComparedTable:
     notes: list[str] = field(default_factory=list)
     """What could not be compared, and why."""
 
-    reasons: dict[str, list[str]] = field(default_factory=dict)
-    """Why an estimate of each galaxy is the conventional one, or "", by learned estimator."""
+    reasons: dict[str, list[Fallback | None]] = field(default_factory=dict)
+    """Why an estimate of each galaxy is the conventional one, or None, by learned estimator."""
 
     trained_on: int = 0
     """How many of the galaxies are in parts that learned estimators were fitted or chosen on."""
@@ -116,11 +113,10 @@ class ComparedTable:
             name for name, one in self.estimates.items() if np.isfinite(one.redshift[chosen]).all()
         ]
 
-    def fallbacks(self, subset: str, estimator: str) -> dict[str, int]:
+    def fallbacks(self, subset: str, estimator: str) -> dict[Fallback, int]:
         """How many galaxies of a subset have the conventional estimate instead, by reason."""
-        chosen = self.subsets[subset]
-        reasons = np.array(self.reasons.get(estimator, [""] * len(chosen)))[chosen]
-        return dict(Counter(reasons[reasons != ""].tolist()))
+        reasons = compress(self.reasons.get(estimator, []), self.subsets[subset])
+        return dict(Counter(each for each in reasons if each is not None))
 
     def figures(self, subset: str, estimator: str) -> Figures:
         """The figures of one estimator on one subset; None where there are none."""
@@ -203,7 +199,7 @@ class ComparedTable:
         }
         return {"minus": compared} if compared else {}
 
-    def _fallen_back(self, subset: str, estimator: str) -> dict[str, dict[str, int]]:
+    def _fallen_back(self, subset: str, estimator: str) -> dict[str, dict[Fallback, int]]:
         found = self.fallbacks(subset, estimator)
         return {"fallbacks": found} if found else {}
 
@@ -346,11 +342,10 @@ def _baselines(
     return found | {TREES: found[TREES].where(np.concatenate(published) > 0)}
 
 
-def _reason(posterior: RedshiftPosterior) -> str:
-    """Why a learned posterior is the conventional one, or ""."""
+def _reason(posterior: RedshiftPosterior) -> Fallback | None:
+    """Why a learned posterior is the conventional one, or None."""
     last = posterior.inputs[-1]
-    start = f"{FALLBACK}: "
-    return last.removeprefix(start) if last.startswith(start) else ""
+    return last if isinstance(last, Fallback) else None
 
 
 def _comparable(

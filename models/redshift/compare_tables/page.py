@@ -134,7 +134,7 @@ def _fallen_back(compared: ComparedTable, subset: str, estimator: str) -> str:
     """How many estimates of a subset are the conventional one, and why."""
     found = compared.fallbacks(subset, estimator)
     count = int(compared.subsets[subset].sum())
-    why = "".join(f"; {reason}: {number}" for reason, number in found.items())
+    why = "".join(f"; {each.words}: {number}" for each, number in found.items())
     return f"{estimator}: {sum(found.values())} of {count} are the conventional redshift{why}\n"
 
 

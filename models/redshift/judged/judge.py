@@ -12,7 +12,7 @@ from mmbroker.models.packaged.templates import load_templates
 from mmbroker.models.pages.render import write
 from mmbroker.models.real_data.catalogues import goods_north
 from mmbroker.models.real_data.split import TEST, VALIDATION
-from mmbroker.models.redshift.baselines.baselines import load_baselines
+from mmbroker.models.redshift.baselines.baselines import PUBLISHED, is_published, load_baselines
 from mmbroker.models.redshift.figures import REFINED, judged_part
 from mmbroker.models.redshift.judged import (
     in_stream,
@@ -72,7 +72,7 @@ def _real(
         output / f"{NAME}_test.png",
         test.truth,
         {
-            "published (mean of the two)": Estimate.of_points(
+            f"{PUBLISHED}(mean of the two)": Estimate.of_points(
                 np.expm1(test.inputs.centre), test.truth
             ),
             "conventional with templates": Estimate.of_densities(
@@ -112,7 +112,7 @@ def conditions(estimators: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any
         ours and its own, and its name as ``of``.
     """
     ours = estimators[REFINED]
-    published = {name: one for name, one in estimators.items() if name.startswith("published")}
+    published = {name: one for name, one in estimators.items() if is_published(name)}
     name, best = min(published.items(), key=lambda each: float(each[1]["mae"][0]))
     difference = best[_MINUS]["mae"]
     relative = difference[0] / best["mae"][0]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from mmbroker.models.redshift.baselines.baselines import is_published
+
 ERRORS = ("mae", "nmad", "outliers", "crps")
 """The measures that are the better the lower."""
 
@@ -30,7 +32,7 @@ def best_estimators(estimators: dict[str, dict[str, Any]], others: Iterable[str]
         others: names of those that the second is looked for among.
     """
     groups = {
-        "published": [name for name in estimators if name.startswith("published")],
+        "published": [name for name in estimators if is_published(name)],
         "others": others,
     }
     return {
