@@ -69,7 +69,10 @@ def test_without_tables_simulated_galaxies_are_judged_as_such(tmp_path: Path) ->
     assert len(tables) == 3
     assert all(one.startswith("Simulated, ") for one in tables)
     numbers = json.loads((tmp_path / "redshift.json").read_text())
-    assert f"{numbers['simulated_with_spectra']['n']} galaxies of `simulator.py`" in page
+    assert (
+        f"{numbers['simulated_with_spectra']['n']} galaxies of `models/simulation/observations.py`"
+        in page
+    )
     figures = numbers["simulated"]
     assert figures["photometry alone"].keys() == {
         "conventional",
