@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mmbroker.processors.alerts.decide import LastAlert
-from mmbroker.processors.fingerprint import merge as fingerprints
+from mmbroker.processors.fingerprint import merge
 from mmbroker.processors.fingerprint.contribution import observation_hash
 from mmbroker.processors.scoring import ranking
 from mmbroker.schemas.codec import Codec
@@ -283,14 +283,14 @@ class _Rebuild:
                 for galaxy_id in galaxy_ids:
                     fingerprint = self._fingerprint(writing, galaxy_id)
                     if fingerprint.acquisition.observations:
-                        writing.put_position(galaxy_id, fingerprints.position(fingerprint))
+                        writing.put_position(galaxy_id, merge.position(fingerprint))
                     if fingerprint.acquisition.ambiguous:
                         self._ambiguous_galaxies.append(galaxy_id)
                     sources = {
                         observation_hash(each.observation_id): each
                         for each in fingerprint.recent_sources
                     }
-                    for hashed in fingerprints.observation_hashes(fingerprint):
+                    for hashed in merge.observation_hashes(fingerprint):
                         source = sources.get(hashed, _NO_SOURCE)
                         writing.archive(hashed, Archived("merged", galaxy_id, source))
 
@@ -334,7 +334,7 @@ class _Rebuild:
     def _spread_candidates(self, writing: Writing, fingerprint: Fingerprint) -> None:
         missing = fingerprint.acquisition.ambiguous
         unknown = []
-        for hashed in fingerprints.observation_hashes(fingerprint):
+        for hashed in merge.observation_hashes(fingerprint):
             archived = writing.archived(hashed)
             if archived is None:
                 continue

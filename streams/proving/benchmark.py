@@ -35,7 +35,7 @@ from mmbroker.models.serving.repository import provide
 from mmbroker.models.serving.triton import inference_seconds
 from mmbroker.models.simulation.observations import simulate
 from mmbroker.processors.alerts.decide import LastAlert
-from mmbroker.processors.fingerprint import merge as fingerprints
+from mmbroker.processors.fingerprint import merge
 from mmbroker.processors.scoring import ranking
 from mmbroker.processors.sky import Position
 from mmbroker.schemas.codec import Codec
@@ -514,7 +514,7 @@ class _Bench:
                 for number in range(first, min(first + 5000, count)):
                     template = templates[number % len(templates)]
                     copy, hashes = moved_copy(template.fingerprint, number, random)
-                    place = fingerprints.position(copy)
+                    place = merge.position(copy)
                     name = copy.galaxy_id
                     writing.put_fingerprint(name, copy.version, self._codec.encode(copy))
                     writing.put_position(name, place)

@@ -18,9 +18,9 @@ from mmbroker.models.redshift.judged import (
     in_stream,
     simulated_estimates,
     simulated_spectra,
+    targets,
     trials,
 )
-from mmbroker.models.redshift.judged import targets as redshift_targets
 from mmbroker.models.redshift.judged.protocol import ERRORS, OPENINGS, best_estimators
 from mmbroker.models.redshift.judged.scatter import scatter_figure
 from mmbroker.models.redshift.sample import Estimate, sample_of
@@ -86,9 +86,7 @@ def _real(
         "parts": parts,
         "best": best(parts),
         "conditions": {name: conditions(one["faint"]) for name, one in parts.items()},
-        "targets": {
-            name: redshift_targets.targets(one, baselines, model) for name, one in samples.items()
-        },
+        "targets": {name: targets.targets(one, baselines, model) for name, one in samples.items()},
         "cosmos": in_stream.cosmos_figures(tables, conventional),
         "trial_redshifts": trials.figures(everything, model),
     }
@@ -129,7 +127,7 @@ def conditions(estimators: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any
             "against": name,
             "relative": relative,
             "difference": difference,
-            "met": bool(relative <= redshift_targets.IMPROVEMENT and difference[2] < 0),
+            "met": bool(relative <= targets.IMPROVEMENT and difference[2] < 0),
         },
         "coverage": {"met": bool(_COVERAGE[0] <= ours["coverage68"][0] <= _COVERAGE[1])},
         "strongest": {"worse": worse, "met": not worse},
