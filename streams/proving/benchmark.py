@@ -89,7 +89,7 @@ from mmbroker.streams.stages.build_fingerprints import BuildFingerprints
 from mmbroker.streams.stages.messages import OBSERVED_AT, Outgoing, Received
 from mmbroker.streams.stages.publish_alerts import ranking_name
 from mmbroker.streams.stages.score_galaxies import RANKING
-from mmbroker.streams.store import Archived, LMDBStore, open_store
+from mmbroker.streams.store import Archived, open_store, open_store_in
 from mmbroker.streams.subscribing.read import read
 from mmbroker.streams.topics import Topics, flow, observation_key
 
@@ -334,7 +334,7 @@ class _Bench:
 
     def update_cost(self) -> None:
         """Measure the time to merge one more observation, by the length of a galaxy's history."""
-        store = LMDBStore(self._directory / "update-store")
+        store = open_store_in(self._directory / "update-store")
         stage = BuildFingerprints(store, Topics(), self._codec)
         offsets = itertools.count()
 

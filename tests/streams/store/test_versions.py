@@ -28,6 +28,7 @@ from mmbroker.streams.store.lmdb import LAYOUT
 from mmbroker.streams.subscribing.read import Read
 from mmbroker.streams.subscribing.top import Standings
 from mmbroker.streams.topics import Topics
+from tests.run_page import REPOSITORY, tracked
 from tests.streams.stages.test_build_fingerprints import at
 
 NAME = "ranks"
@@ -210,3 +211,11 @@ def test_a_galaxy_without_observations_has_no_place_in_the_table_of_the_best(
     for message in (emptied, scored):
         standings.take(message)
         assert len(standings) == len(standings.best(10)) == 0
+
+
+# One constructor ----------------------------------------------------------------------------------
+
+
+def test_the_kind_of_store_is_named_in_its_folder_alone() -> None:
+    named = [each for each in tracked("streams/**.py") if "LMDBStore" in each.read_text()]
+    assert {each.parent for each in named} == {REPOSITORY / "streams" / "store"}
