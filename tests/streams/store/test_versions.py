@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from mmbroker.processors.alerts.decide import AlertStream, LastAlert
 from mmbroker.processors.scoring import ranking
 from mmbroker.schemas.codec import Codec
-from mmbroker.schemas.events import ScoredGalaxy
+from mmbroker.schemas.events import Alert, ScoredGalaxy
 from mmbroker.streams.settings import Settings
 from mmbroker.streams.stages.base import Stage
 from mmbroker.streams.stages.build_fingerprints import BuildFingerprints
@@ -174,6 +175,30 @@ def test_an_alert_of_before_is_not_what_was_said_last(store: LMDBStore) -> None:
         assert reading.last_alert("anything", galaxy_id) == said
     assert placed(store, ranking_name("anything"), galaxy_id) == (2, None)
     assert members(store, ranking_name("anything")) == 0
+
+
+def test_a_late_score_that_is_spoken_of_is_followed_by_the_newest(
+    store: LMDBStore, scored: ScoredGalaxy
+) -> None:
+    """A newer score of which nothing was to be said is no bar to one that comes late.
+
+    It is published again behind the late one by the process that scored late.
+    """
+    stage, offsets = PublishAlerts(store, topics, codec), itertools.count()
+
+    def said(version: int, probability: float) -> list[tuple[str, int, float]]:
+        galaxy = dataclasses.replace(scored, version=version, probability=probability)
+        event = Received(topics.scored, 0, next(offsets), 1000, codec.encode(galaxy))
+        processed = stage.process([event])
+        processed.finish()
+        alerts = [codec.decode_as(Alert, each.value) for each in processed.messages]
+        return [(each.alert_type, each.galaxy.version, each.galaxy.probability) for each in alerts]
+
+    assert said(1, 0.2) == [("INITIAL", 1, 0.2)]
+    assert said(3, 0.2) == []
+    assert said(2, 0.9) == [("UPDATE", 2, 0.9)]  # late
+    assert said(3, 0.2) == [("UPDATE", 3, 0.2)]  # published again
+    assert said(2, 0.9) == []
 
 
 @given(st.permutations(range(1, 5)))
