@@ -206,7 +206,7 @@ class Population:
         log_gas_mass: log10 of the intrinsic mass of the molecular gas in Msun, from L' of CO(1-0).
         profiles: of the lines.
         radio_excess_dex: log10 of the radio emission over that of star formation; 0 for most.
-        morphology: in the radio, index into ``models.simulation.radio_maps.MORPHOLOGIES``; int.
+        morphology: in the radio, index into ``processors.features.maps.MORPHOLOGIES``; int.
         dust_radius_kpc: radius that encloses half of the dust's light, without lensing.
         radio_extent_kpc: in the radio, full width at half maximum, or of doubles and jets the
             distance between the outermost components; without lensing.

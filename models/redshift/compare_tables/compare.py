@@ -40,6 +40,7 @@ from mmbroker.models.redshift.compare_tables.real_galaxies import (
     Results,
     read_galaxies,
 )
+from mmbroker.models.redshift.sample import FAINT_JY
 from mmbroker.processors.redshift import ConventionalRedshift
 from mmbroker.processors.redshift import published as published_redshift
 from mmbroker.processors.redshift.posterior import posteriors_of
@@ -71,7 +72,6 @@ _CATALOGUE_OF_MAPPING = {
 
 MODELS = (CONVENTIONAL, REFINED, "both")
 
-FAINT_JY = 15e-3
 _BATCH = 500
 
 
