@@ -11,9 +11,10 @@ import signal
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -385,15 +386,15 @@ def _load_settings(content: str, file: Path) -> Settings:
         return load()
 
 
-def tracked_pages() -> Iterator[Path]:
-    """All Markdown pages of the repository."""
+@cache
+def tracked(pattern: str) -> list[Path]:
+    """The files of the repository whose names fit a pattern, as ``*.md``."""
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "*.md"],
+        ["git", "ls-files", "-z", pattern],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
         check=True,
     )
-    for name in filter(None, listed.stdout.split("\0")):
-        if (REPOSITORY / name).is_file():
-            yield REPOSITORY / name
+    files = [REPOSITORY / name for name in listed.stdout.split("\0") if name]
+    return [each for each in files if each.is_file()]

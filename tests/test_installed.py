@@ -26,6 +26,7 @@ from mmbroker.streams.publishing.files import publish_files
 REPOSITORY = Path(__file__).parents[1]
 LINKED = ("schemas", "processors", "models", "streams", "deploy")
 PICTURES = {".png", ".svg"}
+"""Of pages; they stay in the repository."""
 
 WORKING_COPY_ALONE = (
     "models/comparison/*",
@@ -34,7 +35,6 @@ WORKING_COPY_ALONE = (
     "models/weights/critic_curves.json",
 )
 """What only training, judging and their reports read."""
-"""Of pages; they stay in the repository."""
 
 PIPELINE = """
 import json

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,8 +24,8 @@ BREACHES = {
     "each layer imports from those below it only": ("processors", "import mmbroker.streams"),
     "the local servers know nothing of the broker": ("deploy", "import mmbroker.schemas.events"),
     "schemas and processors are pure: no network, no store, no processes": (
-        "schemas",
-        "from threading import Thread",
+        "processors",
+        "import asyncio, concurrent.futures, http.client, requests, select, socket, ssl, threading",
     ),
     "what runs the stream does not need torch": ("streams", "import torch"),
     "the settings are told of local servers and do not look for them": (
@@ -40,14 +42,18 @@ BREACHES = {
     ),
     "within models: reports, what trains and judges, serving, packaged": (
         "models/serving",
-        "import mmbroker.models.report",
+        "import mmbroker.models.measures, mmbroker.models.pages, mmbroker.models.report",
+    ),
+    "what serves and what is packaged trains nothing and makes no pages": (
+        "models/packaged",
+        "import jinja2, onnx, sklearn.metrics, torch",
     ),
     "within streams: commands, proofs, operation, processes and clients, Kafka, stages, store": (
         "streams/stages",
         "import mmbroker.streams.running",
     ),
 }
-"""A folder, and an import in it, that each contract forbids."""
+"""A folder, and imports in it, each of which a contract forbids."""
 
 
 # Layers -------------------------------------------------------------------------------------------
@@ -83,7 +89,42 @@ def test_an_import_against_a_contract_is_found(contract: str, tmp_path: Path) ->
     (tmp_path / "mmbroker" / folder / "breach.py").write_text(breach + "\n")
     result = lint_imports(tmp_path)
     assert result.returncode == 1, result.stderr
-    assert f"{contract} BROKEN" in " ".join(result.stdout.split())
+    said = " ".join(result.stdout.split())
+    assert f"{contract} BROKEN" in said
+    several = breach.removeprefix("import ").split(", ")
+    for imported in several if len(several) > 1 else []:
+        name = imported if imported.startswith("mmbroker.") else imported.partition(".")[0]
+        assert re.search(rf"-> {re.escape(name)}\b", said), f"{name} may be imported"
+
+
+# No clock -----------------------------------------------------------------------------------------
+
+CLOCKS = {"now", "today", "utcnow"}
+"""Methods of dates and times, of the library and of astropy, that ask the clock."""
+
+
+def impure(source: str) -> list[str]:
+    """What a module does that import-linter does not see: asks the clock, or opens an address."""
+    nodes = list(ast.walk(ast.parse(source)))
+    asked = [each.attr for each in nodes if isinstance(each, ast.Attribute) and each.attr in CLOCKS]
+    imported = [each.module for each in nodes if isinstance(each, ast.ImportFrom)] + [
+        name.name for each in nodes if isinstance(each, ast.Import) for name in each.names
+    ]
+    return asked + [each for each in imported if each == "urllib.request"]
+
+
+@pytest.mark.parametrize("folder", ["schemas", "processors"])
+def test_schemas_and_processors_ask_no_clock(folder: str) -> None:
+    modules = list((REPOSITORY / folder).rglob("*.py"))
+    assert len(modules) >= 5
+    assert [(each.name, said) for each in modules for said in impure(each.read_text())] == []
+
+
+def test_a_module_that_asks_the_clock_is_found() -> None:
+    assert impure("import datetime as dt\nx = dt.datetime.now(dt.UTC)\n") == ["now"]
+    assert impure("from datetime import date\nx = date.today\n") == ["today"]
+    assert impure("from urllib.request import urlopen\n") == ["urllib.request"]
+    assert impure("import urllib.request\nnow = 1\n") == ["urllib.request"]
 
 
 # One name for a module ----------------------------------------------------------------------------

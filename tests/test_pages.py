@@ -20,6 +20,7 @@ import pytest
 
 from mmbroker.deploy.local import LocalStack
 from mmbroker.models.packaged.comparison import kept_to_compare
+from mmbroker.models.pages.render import TEMPLATES
 from mmbroker.models.serving.repository import provide
 from mmbroker.streams.proving.embedded import Settled
 from mmbroker.streams.publishing.files import publish_files
@@ -33,20 +34,26 @@ from tests.run_page import (
     World,
     execute,
     run_page,
-    tracked_pages,
+    tracked,
 )
 
 RECORDS = ("models/reports", "models/protocols")
 """Pages on what was done, and how: their commands are history."""
 
+HISTORY = ("models/protocols", "CHANGELOG.md")
+"""Pages that name files as they were called then."""
+
 SAMPLE = REPOSITORY / "deploy" / "demo"
 TABLES = [SAMPLE / f"{name}.ecsv" for name in ("goodsn", "spt", "lines")]
 FORMER_CRITIC = kept_to_compare("version_1")
-PAGES = {str(page.relative_to(REPOSITORY)): page for page in tracked_pages()}
+PAGES = {str(page.relative_to(REPOSITORY)): page for page in tracked("*.md")}
 RUN = [name for name in PAGES if name != "CHANGELOG.md" and not name.startswith(RECORDS)]
 
 NAMED = re.compile(r"(schemas|processors|models|streams|deploy|tests|\.github|\.ci)/[\w./-]+")
 """A file or a folder of ours."""
+
+MODULE = re.compile(r"[a-z_]+\.py")
+"""A module of ours, without its folder."""
 
 NEEDS_NO_STAGES = re.compile(r"\bmmbroker (run|stage|rescore|rebuild)\b")
 STARTS_A_STACK = re.compile(r"\bmmbroker (stack (up|down|.*--user)|demo)\b")
@@ -220,21 +227,27 @@ def test_links_lead_somewhere(name: str) -> None:
     assert broken_links(PAGES[name], REPOSITORY) == []
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in PAGES if name != "CHANGELOG.md" and not name.startswith(RECORDS)]
-)
+@pytest.mark.parametrize("name", [name for name in PAGES if not name.startswith(HISTORY)])
 def test_files_and_tests_that_a_page_names_are_there(name: str) -> None:
     assert missing_files(PAGES[name].read_text(encoding="utf-8")) == []
 
 
+@pytest.mark.parametrize("template", sorted(TEMPLATES.glob("*.j2")), ids=lambda path: path.name)
+def test_files_that_a_template_names_are_there(template: Path) -> None:
+    assert missing_files(template.read_text(encoding="utf-8")) == []
+
+
 def missing_files(page: str) -> list[str]:
-    """What stands between backticks, begins with a folder of ours, and is not there.
+    """What stands between backticks, begins with a folder of ours or is a module, and is not there.
 
     Names in capitals stand for others, as ``NAME.toml``.
     """
     missing = []
+    modules = {path.name for path in tracked("*.py")}
     for code in code_in_text(page):
         path, _, test = code.text.partition("::")
+        if MODULE.fullmatch(path) and path not in modules:
+            missing.append(f"line {code.line}: there is no {path}")
         if not NAMED.fullmatch(path) or re.search(r"\b[A-Z]{4,}\b", path):
             continue
         file = REPOSITORY / path
@@ -381,9 +394,11 @@ def test_links_that_lead_nowhere_are_told(tmp_path: Path) -> None:
 def test_files_and_tests_that_are_not_there_are_told() -> None:
     page = (
         "`streams/topics.py` `streams/nothing.py` `schemas/avro/` `streams/NAME.py`\n\n"
-        "`tests/test_pages.py::test_links_lead_somewhere` `tests/test_pages.py::test_nothing`\n"
+        "`tests/test_pages.py::test_links_lead_somewhere` `tests/test_pages.py::test_nothing`\n\n"
+        "`topics.py` `nothing.py` `NAME.py`\n"
     )
     assert missing_files(page) == [
         "line 1: there is no streams/nothing.py",
         "line 3: tests/test_pages.py has no test_nothing",
+        "line 5: there is no nothing.py",
     ]

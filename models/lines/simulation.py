@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmbroker.models.lines.baselines import Masked
-from mmbroker.models.real_data.line_tables import LineSample
+from mmbroker.models.real_data.line_tables import INFRARED_ERROR_DEX, LineSample
 from mmbroker.models.real_data.split import split_of
 from mmbroker.models.simulation.line_emission import LINE_NAMES
 from mmbroker.models.simulation.observations import BLOCK_GALAXIES, Mix, galaxy_number, simulate
@@ -22,9 +22,6 @@ from mmbroker.schemas.events import Observation
 
 Array = NDArray[np.float64]
 
-INFRARED_ERROR_DEX = 0.15
-"""Assumed, as for published luminosities (``line_tables.INFRARED_ERROR_DEX``)."""
-
 _SPECTRA_ALONE = Mix(photometry=0.0, photometric_redshift=0.0, continuum=0.0, spectra=1.0, maps=0.0)
 
 
@@ -33,7 +30,7 @@ class SimulatedLineSample:
     """N galaxies with the lines measured in their merged spectra, and the truth.
 
     Attributes:
-        sample: the measured fluxes, and infrared luminosities with an error of INFRARED_ERROR_DEX.
+        sample: the measured fluxes, and infrared luminosities with the error of published ones.
         true_flux: the true fluxes in Jy km/s, float64, shape (N, LINES).
     """
 

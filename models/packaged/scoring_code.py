@@ -26,11 +26,12 @@ ROOMS = (
 )
 """The folders whose modules a score depends on."""
 
-STAGE = ("asked", "evaluating", "refining", "score_galaxies")
+STAGE = ("clients", "evaluating", "refining", "score_galaxies", "scorers")
 """The modules of ``streams/stages`` that a score depends on."""
 
-LIBRARIES = ("numba", "numpy", "scipy")
-"""The libraries that compute: another version of one may differ in the last bits."""
+LIBRARIES = ("astropy", "astropy-healpix", "numba", "numpy", "scipy", "tritonclient")
+"""The libraries that these modules import: another version of one may have another cosmology, or
+differ in the last bits."""
 
 
 @lru_cache(maxsize=1)

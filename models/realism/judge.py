@@ -33,7 +33,7 @@ from mmbroker.models.redshift.judged import simulated_redshifts
 from mmbroker.models.simulation import catalogue_surveys
 from mmbroker.models.simulation.catalogue_surveys import Catalogue, Survey
 from mmbroker.models.simulation.line_emission import EXCITATION_DEX
-from mmbroker.models.simulation.line_profiles import SHAPE_SHARES, SHAPES
+from mmbroker.models.simulation.line_profiles import SHAPE_SHARES
 from mmbroker.models.simulation.observations import BLOCK_GALAXIES
 from mmbroker.models.simulation.population import (
     FIELD,
@@ -44,6 +44,7 @@ from mmbroker.models.simulation.population import (
     Population,
     simulate_population,
 )
+from mmbroker.processors.features.lines import SHAPES
 from mmbroker.schemas.events import Floats
 
 SEED = 2026

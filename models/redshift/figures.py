@@ -18,7 +18,7 @@ from mmbroker.models.redshift.sample import (
     without_published,
 )
 from mmbroker.processors.redshift import ConventionalRedshift
-from mmbroker.processors.redshift.refined import RefinedRedshift
+from mmbroker.processors.redshift.refined import Fallback, RefinedRedshift
 
 REFINED = "refined"
 WITH_PUBLISHED = "with published"
@@ -92,8 +92,8 @@ def _conventional(sample: Sample) -> dict[str, Estimate]:
     }
 
 
-def _counts(reasons: Sequence[str]) -> dict[str, int]:
-    return {reason: reasons.count(reason) for reason in sorted(set(reasons)) if reason}
+def _counts(reasons: Sequence[Fallback | None]) -> dict[str, int]:
+    return {each.value: reasons.count(each) for each in Fallback if each in reasons}
 
 
 def render(figures: dict[str, Any]) -> str:

@@ -22,7 +22,9 @@ from mmbroker.processors.redshift.refined import Inputs
 from mmbroker.schemas.events import Fingerprint, RedshiftPosterior
 
 Indices = NDArray[np.int64]
-_FAINT_JY = 15e-3
+FAINT_JY = 15e-3
+"""Galaxies with less at 500 um count as faint."""
+
 S500 = int(np.searchsorted(vector.BROADBAND_CENTRES_HZ, 599.6e9))
 """The index of the canonical broadband interval at 500 um."""
 
@@ -69,7 +71,7 @@ class Sample:
         Most of those are not detected there.
         """
         bright = self.inputs.mask[:, S500] * np.sinh(self.inputs.values[:, S500])
-        return np.asarray(~(bright * vector.BROADBAND_DEPTH_JY[S500] >= _FAINT_JY))
+        return np.asarray(~(bright * vector.BROADBAND_DEPTH_JY[S500] >= FAINT_JY))
 
 
 def sample_of(galaxies: Sequence[RealGalaxy], conventional: ConventionalRedshift) -> Sample:

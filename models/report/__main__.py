@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mmbroker.models.critic.judged import judge as critic
-from mmbroker.models.lines.judged import judge as weak_lines
+from mmbroker.models.lines.judged import judge as lines
 from mmbroker.models.pages.render import REPORTS as OUTPUT
 from mmbroker.models.pages.render import write_summary
 from mmbroker.models.parser.judged import judge as parser
 from mmbroker.models.real_data.folder import add_data_option
-from mmbroker.models.realism import judge as simulator
+from mmbroker.models.realism import judge as realism
 from mmbroker.models.redshift.judged import baselines
 from mmbroker.models.redshift.judged import judge as redshift
 from mmbroker.models.redshift.judged import probability as redshift_probability
@@ -20,13 +20,13 @@ from mmbroker.models.redshift.judged import probability as redshift_probability
 Report = Callable[[Path | None, Path], None]
 
 REPORTS: dict[str, Report] = {
-    "simulator": simulator.report,
+    "simulator": realism.report,
     "baselines": baselines.report,
     "critic": critic.report,
     "redshift": redshift.report,
     "redshift_probability": redshift_probability.report,
     "parser": parser.report,
-    "weak_lines": weak_lines.report,
+    "weak_lines": lines.report,
 }
 WITHOUT_TABLES = Path(".mmbroker", "reports")
 """The folder of reports without the published tables, with which the project's own are made."""

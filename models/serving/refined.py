@@ -18,7 +18,7 @@ from mmbroker.models.serving.errors import ModelUnavailable
 from mmbroker.models.serving.triton import Model, Version
 from mmbroker.processors.redshift import ConventionalRedshift
 from mmbroker.processors.redshift.grids import Array, Array32
-from mmbroker.processors.redshift.refined import Fitting, Known, RefinedRedshift
+from mmbroker.processors.redshift.refined import Fallback, Fitting, Known, RefinedRedshift
 from mmbroker.schemas.events import Fingerprint, ModelUsed, RedshiftPosterior
 
 Asking = Callable[[str], AbstractContextManager[None]]
@@ -176,7 +176,7 @@ class RefinedRedshiftClient:
         asking: Asking = lambda _: nullcontext(),
         known: Known | None = None,
         fitting: Fitting = nullcontext,
-    ) -> list[RedshiftPosterior | str]:
+    ) -> list[RedshiftPosterior | Fallback]:
         """Refine the redshift of each fingerprint.
 
         A posterior is the same to the bit in whichever batch the galaxy is.

@@ -36,10 +36,12 @@ _IONISED_CARBON_SCATTER_DEX = 0.25
 """Scatter of [CI] and [CII] at given CO(1-0). Assumed: [CI] follows the cold gas closely, [CII]
 less so."""
 
-_REST_HZ = np.array([relations.LINES_HZ[name] for name in LINE_NAMES])
+REST_HZ = np.array([relations.LINES_HZ[name] for name in LINE_NAMES])
+"""Frequencies at rest in Hz, shape (lines,), in the order of LINE_NAMES."""
+
 _IS_CO = np.array([name.startswith("CO") for name in LINE_NAMES])
 _IS_IONISED = np.array([name == "[CII]" for name in LINE_NAMES])
-_LOG_J = np.where(_IS_CO, np.log10(_REST_HZ / _REST_HZ[0]), 0.0)
+_LOG_J = np.where(_IS_CO, np.log10(REST_HZ / REST_HZ[0]), 0.0)
 
 
 def line_luminosities(
@@ -94,7 +96,7 @@ def line_fluxes(
     Returns:
         Fluxes in Jy km/s, float64, shape (N, lines).
     """
-    observed_ghz = _REST_HZ / 1e9 / (1 + redshift)[:, None]
+    observed_ghz = REST_HZ / 1e9 / (1 + redshift)[:, None]
     flux: Floats = (
         luminosity * observed_ghz**2 * ((1 + redshift) ** 3 * magnification)[:, None]
     ) / (relations.LINE_LUMINOSITY_FACTOR * distance_mpc[:, None] ** 2)

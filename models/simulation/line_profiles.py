@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from mmbroker.processors import relations
+from mmbroker.processors.features.lines import SHAPES
 from mmbroker.processors.relations import FWHM_PER_SIGMA
 from mmbroker.schemas.events import Floats
 
 Integers = NDArray[np.int64]
 
-SHAPES = ("gaussian", "double-horned", "blended")
-GAUSSIAN, DOUBLE_HORNED, BLENDED = range(3)
+GAUSSIAN, DOUBLE_HORNED, BLENDED = range(len(SHAPES))
+"""Indices into SHAPES."""
 
 SHAPE_SHARES = (0.65, relations.DOUBLE_PEAKED_SHARE, 0.10)
 """The shares of Gaussian, double-horned and blended lines. Assumed: as many are double-horned as

@@ -208,7 +208,7 @@ class Population:
         profiles: the profile of the lines of each galaxy.
         radio_excess_dex: log10 of the radio emission over that of star formation; 0 for most.
         morphology: the radio morphology, an index into
-            ``models.simulation.radio_maps.MORPHOLOGIES``; int64.
+            ``processors.features.maps.MORPHOLOGIES``; int64.
         dust_radius_kpc: the radius in kpc that encloses half of the dust's light, without lensing.
         radio_extent_kpc: the full width at half maximum in the radio in kpc, without lensing. For
             doubles and jets it is the distance between the outermost components.

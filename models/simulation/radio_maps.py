@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from mmbroker.processors.features.maps import MORPHOLOGIES
 from mmbroker.processors.relations import FWHM_PER_SIGMA
 from mmbroker.schemas.events import Floats
 
@@ -19,8 +20,8 @@ Booleans = NDArray[np.bool_]
 Integers = NDArray[np.int64]
 Float32 = NDArray[np.float32]
 
-MORPHOLOGIES = ("compact", "extended", "double", "jet")
-COMPACT, EXTENDED, DOUBLE, JET = range(4)
+COMPACT, EXTENDED, DOUBLE, JET = range(len(MORPHOLOGIES))
+"""Indices into MORPHOLOGIES."""
 
 COMPONENTS = 6
 """The most components of a source: a core and five knots."""

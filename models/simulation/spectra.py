@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mmbroker.models.simulation.line_emission import LINE_NAMES, REST_HZ
 from mmbroker.models.simulation.line_profiles import BLENDED, LineProfiles, draw_profiles
 from mmbroker.models.simulation.spectral_axes import Axis, draw_axis
 from mmbroker.models.simulation.spectral_noise import (
@@ -39,9 +40,7 @@ _WITH_GALAXY, _WITH_INTERLOPER = 0.7, 0.08
 
 _C = relations.SPEED_OF_LIGHT_KM_S
 
-_NAMES = tuple(relations.LINES_HZ)
-_REST_HZ = np.array([relations.LINES_HZ[name] for name in _NAMES])
-_LOG_RATIO = np.log([relations.LINE_RATIOS[name] for name in _NAMES])
+_LOG_RATIO = np.log([relations.LINE_RATIOS[name] for name in LINE_NAMES])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -195,7 +194,7 @@ def _lines(
     count = len(error)
     frequency, chosen = _chosen_line(count, axis, random)
     galaxy = random.random(count) < _WITH_GALAXY
-    redshift = np.where(galaxy, _REST_HZ[chosen] / frequency - 1, np.nan)
+    redshift = np.where(galaxy, REST_HZ[chosen] / frequency - 1, np.nan)
     width = (
         relations.LINE_WIDTH_KM_S * 10 ** random.normal(0, relations.LINE_WIDTH_SCATTER_DEX, count)
     ).clip(80.0, 1200.0)
@@ -205,10 +204,10 @@ def _lines(
     low, high = edges[:-1], edges[:-1] + axis.width_hz
 
     # A ladder's other lines, brighter or fainter by their ratios and scatter.
-    ratio = _LOG_RATIO + 2 * np.log(_REST_HZ)
+    ratio = _LOG_RATIO + 2 * np.log(REST_HZ)
     scatter = relations.LINE_RATIO_SCATTER_DEX * np.log(10)
-    log_flux = ratio - ratio[chosen][:, None] + random.normal(0, scatter, (count, len(_NAMES)))
-    at = _REST_HZ / (1 + redshift)[:, None]
+    log_flux = ratio - ratio[chosen][:, None] + random.normal(0, scatter, (count, len(LINE_NAMES)))
+    at = REST_HZ / (1 + redshift)[:, None]
     reach = 1500.0 / _C
     covered = (at > low[0] * (1 - reach)) & (at < high[-1] * (1 + reach))
     log_flux[np.arange(count), chosen] = 0.0
@@ -261,7 +260,7 @@ def _chosen_line(count: int, axis: Axis, random: np.random.Generator) -> tuple[F
     """Draw a frequency in the spectrum, and a line that may be there at a redshift of 0.1 to 8."""
     frequency = random.choice(axis.frequency_hz, count)
     frequency = frequency + (random.random(count) - 0.5) * axis.width_hz
-    shift = _REST_HZ / frequency[:, None]
+    shift = REST_HZ / frequency[:, None]
     possible = (shift > 1.1) & (shift < 9.0)
     weight = np.where(possible, random.random(possible.shape), -1.0)
     return frequency, np.asarray(weight.argmax(axis=1))

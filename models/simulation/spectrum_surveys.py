@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from mmbroker.models.simulation.line_emission import LINE_NAMES
+from mmbroker.models.simulation.line_emission import REST_HZ
 from mmbroker.models.simulation.line_profiles import LineProfiles
 from mmbroker.models.simulation.population import Population
 from mmbroker.models.simulation.spectral_axes import Axis
@@ -67,7 +67,6 @@ _BEAM_ARCSEC = (1.5, 1.2)
 """The major and the minor axis of the beam. Assumed."""
 
 _REACH_IN_WIDTHS = 2.0
-_LINES_HZ = np.array([relations.LINES_HZ[name] for name in LINE_NAMES])
 
 
 def spectra(
@@ -104,7 +103,7 @@ def add_lines(
         galaxies: the indices of the galaxies in it, int64, shape (n,).
     """
     edges = _edges(frequency_hz)
-    for line, rest_hz in enumerate(_LINES_HZ):
+    for line, rest_hz in enumerate(REST_HZ):
         centre = rest_hz / (1 + population.redshift[galaxies])
         rows = np.flatnonzero((centre > frequency_hz[0]) & (centre < frequency_hz[-1]))
         if not len(rows):
@@ -125,7 +124,7 @@ def add_lines(
 
 def _tunings(population: Population, galaxies: Integers, random: np.random.Generator) -> Integers:
     """The index of the tuning in which the strongest line is, or of any."""
-    line_hz = _LINES_HZ / (1 + population.redshift[galaxies])[:, None]
+    line_hz = REST_HZ / (1 + population.redshift[galaxies])[:, None]
     offset = np.abs(line_hz[:, :, None] - TUNING_CENTRES_HZ)
     inside = (offset > -TUNING_OFFSETS_HZ[479]) & (offset < -TUNING_OFFSETS_HZ[0])
     flux = population.line_flux_jy_km_s[galaxies][:, :, None]

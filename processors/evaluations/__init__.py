@@ -5,7 +5,13 @@ To add one: write its module with a class that derives from ``Evaluation``, and 
 """
 
 from mmbroker.processors.evaluations.absent import NotYetComputed
-from mmbroker.processors.evaluations.interface import Answer, Evaluated, Evaluation, Subject
+from mmbroker.processors.evaluations.interface import (
+    Answer,
+    Arrays,
+    Evaluated,
+    Evaluation,
+    Subject,
+)
 from mmbroker.processors.evaluations.reproducibility import Reproducibility
 
 EVALUATIONS: tuple[Evaluation, ...] = (
@@ -17,4 +23,4 @@ EVALUATIONS: tuple[Evaluation, ...] = (
 )
 """All evaluations, in the order in which they are published."""
 
-__all__ = ["EVALUATIONS", "Answer", "Evaluated", "Evaluation", "Subject"]
+__all__ = ["EVALUATIONS", "Answer", "Arrays", "Evaluated", "Evaluation", "Subject"]

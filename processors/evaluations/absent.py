@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mmbroker.processors.evaluations.interface import Answer, Evaluated, Evaluation, Subject
+from mmbroker.processors.evaluations.interface import Arrays, Evaluated, Evaluation, Subject
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class NotYetComputed(Evaluation):
     name: str
 
     def evaluate(
-        self, subjects: Sequence[Subject], answer: Answer | None = None
+        self, subjects: Sequence[Subject], answer: Arrays | None = None
     ) -> list[Evaluated]:
         """An absent score for every subject."""
         return [Evaluated(None, "absent: this version does not compute it") for _ in subjects]

@@ -43,11 +43,12 @@ class Answer:
     """The answer of a model on a server to an evaluation's question.
 
     Attributes:
-        outputs: outputs of the model by name, with one row for each row of the question.
-        used: name, version and hash of the model that answered.
+        outputs: outputs of the model by name, with one row for each row of the question; None if
+            the question had no rows, so that the model was not asked.
+        used: name, version and hash of the model in force.
     """
 
-    outputs: Arrays
+    outputs: Arrays | None
     used: ModelUsed
 
 
@@ -78,7 +79,7 @@ class Evaluation(ABC):
 
     @abstractmethod
     def evaluate(
-        self, subjects: Sequence[Subject], answer: Answer | None = None
+        self, subjects: Sequence[Subject], answer: Arrays | None = None
     ) -> list[Evaluated]:
         """Judge the subjects: one result for each, in their order.
 
@@ -86,6 +87,6 @@ class Evaluation(ABC):
 
         Args:
             subjects: the galaxies of a batch.
-            answer: answer to the ``question`` for the same subjects; None if there was no question,
-                or if it had no rows.
+            answer: outputs of ``model`` by name, with one row for each row of the ``question`` for
+                the same subjects; None if there was no question, or if it had no rows.
         """

@@ -26,7 +26,7 @@ from collections.abc import Iterable, Sequence
 
 from scipy.special import gammaincc
 
-from mmbroker.processors.evaluations.interface import Answer, Evaluated, Evaluation, Subject
+from mmbroker.processors.evaluations.interface import Arrays, Evaluated, Evaluation, Subject
 from mmbroker.processors.frequency_grid import CENTRES_HZ
 from mmbroker.processors.relations import OBSERVATORY_LATITUDES_DEG
 from mmbroker.schemas.events import BandStatistics, Fingerprint, MapStatistics
@@ -43,7 +43,7 @@ class Reproducibility(Evaluation):
     name = "reproducibility"
 
     def evaluate(
-        self, subjects: Sequence[Subject], answer: Answer | None = None
+        self, subjects: Sequence[Subject], answer: Arrays | None = None
     ) -> list[Evaluated]:
         """The index of every subject; absent for a galaxy without observations."""
         return [_evaluated(subject.fingerprint) for subject in subjects]

@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -37,13 +38,32 @@ from mmbroker.schemas.events import Fingerprint, PublishedRedshift, RedshiftPost
 REFINED = "refined"
 """Name among the inputs of a posterior that the networks made."""
 
-FALLBACK = "conventional"
-"""Beginning of the reason why a posterior is not refined, which is among its inputs."""
 
-_LINES = f"{FALLBACK}: a spectrum counts for more"
-_FEW_BANDS = f"{FALLBACK}: too few near-infrared bands"
-_UNLIKE = f"{FALLBACK}: fluxes unlike those of the training"
-_DISAGREE = f"{FALLBACK}: the networks disagree"
+class Fallback(StrEnum):
+    """Why a posterior is not refined: the key in figures, and among the inputs of a posterior."""
+
+    SPECTRUM = "spectrum"
+    UNLIKE = "unlike"
+    DISAGREE = "disagree"
+    FEW_BANDS = "few_bands"
+
+    @property
+    def words(self) -> str:
+        """The reason for people."""
+        return _WORDS[self]
+
+    @property
+    def published(self) -> str:
+        """The reason as scored galaxies say it."""
+        return f"conventional: {self.words}"
+
+
+_WORDS = {
+    Fallback.SPECTRUM: "a spectrum counts for more",
+    Fallback.UNLIKE: "fluxes unlike those of the training",
+    Fallback.DISAGREE: "the networks disagree",
+    Fallback.FEW_BANDS: "too few near-infrared bands",
+}
 
 _TOGETHER = 128
 """Number of galaxies at a time, which bounds the memory."""
@@ -374,8 +394,8 @@ class RefinedRedshift:
         its inputs.
         """
         found = self.refine(fingerprints)
-        reasons = {row: one for row, one in enumerate(found) if isinstance(one, str)}
-        posteriors = [one for one in found if not isinstance(one, str)]
+        reasons = {row: one for row, one in enumerate(found) if isinstance(one, Fallback)}
+        posteriors = [one for one in found if not isinstance(one, Fallback)]
         fallback = self._conventional.without_templates()
         again = fallback.estimate([fingerprints[row] for row in reasons])
         for (row, reason), posterior in zip(reasons.items(), again, strict=True):
@@ -388,7 +408,7 @@ class RefinedRedshift:
         fingerprints: Sequence[Fingerprint],
         known: Known | None = None,
         fitting: Fitting = nullcontext,
-    ) -> list[RedshiftPosterior | str]:
+    ) -> list[RedshiftPosterior | Fallback]:
         """The refined posterior of each fingerprint, in order, or why there is none.
 
         Galaxies for which it is clear beforehand that there is none take hardly any time. The
@@ -401,8 +421,11 @@ class RefinedRedshift:
         """
         vectors = vector.vectors(fingerprints) if known is None else known.vectors
         values, mask = vectors.values[:, vector.BROADBAND], vectors.mask[:, vector.BROADBAND]
-        found: list[RedshiftPosterior | str] = [*self._unlike_training(fingerprints, values, mask)]
-        asked = [row for row, reason in enumerate(found) if not reason]
+        why = self._unlike_training(fingerprints, values, mask)
+        found: dict[int, RedshiftPosterior | Fallback] = {
+            row: reason for row, reason in enumerate(why) if reason is not None
+        }
+        asked = [row for row, reason in enumerate(why) if reason is None]
         for first in range(0, len(asked), _TOGETHER):
             rows = asked[first : first + _TOGETHER]
             evidence = self._evidence([fingerprints[row] for row in rows], rows, known, fitting)
@@ -412,7 +435,7 @@ class RefinedRedshift:
             posteriors = posteriors_of(log_posterior[: len(rows)], used)
             for row, posterior, reason in zip(rows, posteriors, reasons, strict=False):
                 found[row] = reason or posterior
-        return found
+        return [found[row] for row in range(len(fingerprints))]
 
     def _evidence(
         self,
@@ -429,7 +452,7 @@ class RefinedRedshift:
         with fitting():
             return self._conventional.with_fitted_templates(fingerprints, evidence)
 
-    def log_posterior(self, inputs: Inputs) -> tuple[Array, list[str]]:
+    def log_posterior(self, inputs: Inputs) -> tuple[Array, list[Fallback | None]]:
         """Compute the posteriors of N galaxies.
 
         Args:
@@ -437,7 +460,7 @@ class RefinedRedshift:
 
         Returns:
             The ln of the posteriors, shape (N, COARSE); and for each galaxy the reason why it is
-            the conventional posterior, empty if it is the refined one.
+            the conventional posterior, None if it is the refined one.
         """
         weights = self._weights
         chosen = weights["intervals"]
@@ -450,24 +473,24 @@ class RefinedRedshift:
         density = mixture(inputs, colours, shares)
         unsure = disagreement(members) > float(weights["largest_disagreement"])
         reasons = [
-            reason or (_DISAGREE if one else "")
+            reason or (Fallback.DISAGREE if one else None)
             for reason, one in zip(self._beyond(inputs.values, inputs.mask), unsure, strict=True)
         ]
-        refined = np.array([not reason for reason in reasons])[:, None]
+        refined = np.array([reason is None for reason in reasons])[:, None]
         log_density = float(weights["sharpness"]) * np.log(density + 1e-300)
         return np.where(refined, log_density, inputs.log_fallback), reasons
 
     def _unlike_training(
         self, fingerprints: Sequence[Fingerprint], values: Array32, mask: Array32
-    ) -> list[str]:
-        """Why the networks are not asked about a galaxy, or "" if they are."""
+    ) -> list[Fallback | None]:
+        """Why the networks are not asked about a galaxy, or None if they are."""
         return [
-            _LINES if len(one.chunk_index) else reason
+            Fallback.SPECTRUM if len(one.chunk_index) else reason
             for one, reason in zip(fingerprints, self._beyond(values, mask), strict=True)
         ]
 
-    def _beyond(self, values: Array32, mask: Array32) -> list[str]:
-        """Why photometry is not like that of the training, or "" if it is.
+    def _beyond(self, values: Array32, mask: Array32) -> list[Fallback | None]:
+        """Why photometry is not like that of the training, or None if it is.
 
         Args:
             values: see ``Inputs``, shape (N, intervals).
@@ -478,9 +501,10 @@ class RefinedRedshift:
         values, seen = values[:, chosen], mask[:, chosen] > 0
         outside = seen & ((values < weights["lowest"]) | (values > weights["highest"]))
         few = seen.sum(axis=1) < float(weights["fewest"])
-        reasons = np.where(few, _FEW_BANDS, np.where(outside.any(axis=1), _UNLIKE, ""))
-        found: list[str] = reasons.tolist()
-        return found
+        return [
+            Fallback.FEW_BANDS if too_few else Fallback.UNLIKE if beyond else None
+            for too_few, beyond in zip(few, np.any(outside, axis=1), strict=True)
+        ]
 
 
 _FAR_INFRARED = (vector.BROADBAND_CENTRES_HZ > 1e11) & (vector.BROADBAND_CENTRES_HZ < 3.5e12)

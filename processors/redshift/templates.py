@@ -87,7 +87,7 @@ class Templates:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Photometry:
+class BandFluxes:
     """Measured fluxes of N galaxies in bands of the table, joined galaxy after galaxy.
 
     Attributes:
@@ -108,7 +108,7 @@ class Photometry:
         return np.diff(self.start)
 
 
-def photometry(fingerprints: Sequence[Fingerprint], wavelength_um: Array) -> Photometry:
+def photometry(fingerprints: Sequence[Fingerprint], wavelength_um: Array) -> BandFluxes:
     """The measurements of fingerprints in bands of the table.
 
     An upper limit counts as a flux of zero with the noise behind the limit.
@@ -140,7 +140,7 @@ def photometry(fingerprints: Sequence[Fingerprint], wavelength_um: Array) -> Pho
     known = np.abs(wavelength / wavelength_um[index] - 1) < NEAREST_BAND
     count = np.bincount(np.array(owner, int)[known], minlength=len(fingerprints))
     start = np.concatenate([[0], np.cumsum(count)])
-    return Photometry(start, index[known], flux[known], error[known])
+    return BandFluxes(start, index[known], flux[known], error[known])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -193,12 +193,12 @@ class TemplateFit:
             measured.count,
         )
 
-    def log_posterior(self, measured: Photometry) -> Array:
+    def log_posterior(self, measured: BandFluxes) -> Array:
         """The ln of probabilities per cell, summing to 1, float64, shape (N, COARSE)."""
         log_prior = self._log_prior(self.magnitude(measured))
         return _normalised(self.log_likelihood(measured) + log_prior)
 
-    def log_likelihood(self, measured: Photometry) -> Array:
+    def log_likelihood(self, measured: BandFluxes) -> Array:
         """The ln of the likelihood averaged over templates, float64, shape (N, COARSE).
 
         The mean of the likelihood over the grid is 1. It includes ``Templates.floor``, the
@@ -263,7 +263,7 @@ class TemplateFit:
         result[known] = log_prior(self.templates.prior, magnitude[known])
         return result
 
-    def magnitude(self, measured: Photometry) -> Array:
+    def magnitude(self, measured: BandFluxes) -> Array:
         """AB magnitude in the band nearest to ``PRIOR_UM``, shape (N,); NaN without such a band.
 
         Of several measurements in that band the most precise is used.
@@ -279,7 +279,7 @@ class TemplateFit:
                 result[row] = -2.5 * np.log10(flux / relations.AB_ZERO_JY)
         return result
 
-    def log_likelihood_at(self, measured: Photometry, point: NDArray[np.int64]) -> Array:
+    def log_likelihood_at(self, measured: BandFluxes, point: NDArray[np.int64]) -> Array:
         """The ln of the likelihood of each template at one point of the grid for each galaxy.
 
         Args:

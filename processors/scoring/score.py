@@ -131,7 +131,8 @@ class Scorer:
 
         Args:
             model_hash: SHA-256 of the critic; empty without one.
-            asked: the models that refined the redshift and that answered the evaluations.
+            asked: the models that refine the redshift and that answer the evaluations, whether
+                they were asked for these galaxies or not.
         """
         parts = [
             model_hash,
@@ -167,7 +168,9 @@ class Scorer:
             schema_id: id of the fingerprints' schema.
             refinement: the learned redshifts.
             recovered: the result of ``recover``; None to compute it here.
-            answers: answers to the questions of the evaluations, by name of the evaluation.
+            answers: answers to the questions of the evaluations, by name of the evaluation, also of
+                those that had nothing to ask: the identity of a score does not depend on what else
+                is in its batch.
 
         Returns:
             The scored galaxies in order, with rank 0.
@@ -257,7 +260,8 @@ class Scorer:
     def _evaluate(
         self, subjects: Sequence[Subject], answers: Mapping[str, Answer]
     ) -> list[list[EvaluationScore]]:
-        columns = [each.evaluate(subjects, answers.get(each.name)) for each in self.evaluations]
+        outputs = {name: answer.outputs for name, answer in answers.items()}
+        columns = [each.evaluate(subjects, outputs.get(each.name)) for each in self.evaluations]
         names = [each.name for each in self.evaluations]
         rows = []
         for row in zip(*columns, strict=True):

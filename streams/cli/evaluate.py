@@ -60,11 +60,11 @@ def evaluate_redshift(
     plot: Annotated[Path | None, typer.Option(help="Write a plot to this PNG file.")] = None,
 ) -> None:
     """Compare the broker's redshifts, and a published estimate, with spectroscopic redshifts."""
-    from mmbroker.models.redshift.evaluate import evaluate, page
+    from mmbroker.models.redshift.compare_tables import compare, page
 
     if plot is not None and not plot.absolute().parent.is_dir():
         raise ValueError(f"--plot {plot}: there is no directory {plot.parent}")
-    results = evaluate.evaluate_redshift(table, mapping, model, split)
+    results = compare.compare_table(table, mapping, model, split)
     if as_json:
         sys.stdout.write(json.dumps(results.as_json(), indent=2) + "\n")
     else:
@@ -82,7 +82,7 @@ def evaluate_tune(
     This takes minutes. It writes processors/redshift/tuned.json and
     models/weights/redshift_calibration.json.
     """
-    from mmbroker.models.redshift.evaluate import tune_tables
+    from mmbroker.models.redshift.compare_tables import tune_tables
 
     figures = tune_tables.tune_redshift(
         tables, _packaged("mmbroker.processors.redshift", "tuned.json")
@@ -100,7 +100,7 @@ def evaluate_calibrate(
     This writes models/weights/redshift_calibration.json. Afterwards write its card with
     python -m mmbroker.models.redshift.conventional.probability.
     """
-    from mmbroker.models.redshift.evaluate import tune_tables
+    from mmbroker.models.redshift.compare_tables import tune_tables
 
     path = WEIGHTS / "redshift_calibration.json"
     console.print_json(data=tune_tables.calibrate_redshift(tables, path))

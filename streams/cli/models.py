@@ -39,13 +39,13 @@ def models_list(
 
     Exit status 1 when a version in force is not served; the stage that needs it waits then.
     """
-    from mmbroker.streams.operating import model_versions as serving
+    from mmbroker.streams.operating import model_versions
 
-    versions = serving.served(current_settings())
+    versions = model_versions.served(current_settings())
     if as_json:
-        sys.stdout.write(json.dumps([serving.as_json(each) for each in versions]) + "\n")
+        sys.stdout.write(json.dumps([model_versions.as_json(each) for each in versions]) + "\n")
     else:
-        console.print(serving.render(versions))
+        console.print(model_versions.render(versions))
     if not all(each.served for each in versions):
         raise typer.Exit(1)
 
@@ -74,11 +74,11 @@ def models_add(
     changes. The setting triton.model_repository has to name the folder from which Triton reads
     models; with a local stack it is set by itself.
     """
-    from mmbroker.streams.operating import model_versions as serving
+    from mmbroker.streams.operating import model_versions
 
     settings = current_settings()
     with console.status(f"Triton loads {name}"):
-        added = serving.add(settings, name, directory)
+        added = model_versions.add(settings, name, directory)
     number = added.version.number
     said = (
         f"{name} version {number} is served"
@@ -117,10 +117,10 @@ def models_use(
     again, stop the stages and run: mmbroker rescore. Feature trees stay as they are. The two
     networks of the refined redshift belong together: if you switch one, the other is switched too.
     """
-    from mmbroker.streams.operating import model_versions as serving
+    from mmbroker.streams.operating import model_versions
 
     settings = current_settings()
-    for used in serving.use(settings, name, version):
+    for used in model_versions.use(settings, name, version):
         chosen = used.version
         already = used.before == chosen.number
         said = "was in force already" if already else f"is in force, it was {used.before}"
@@ -142,7 +142,7 @@ def models_remove(
 
     Scores that came from it can no longer be verified.
     """
-    from mmbroker.streams.operating import model_versions as serving
+    from mmbroker.streams.operating import model_versions
 
-    serving.remove(current_settings(), name, version)
+    model_versions.remove(current_settings(), name, version)
     console.print(f"{name} version {version} is no longer served")

@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mmbroker.streams.settings import Settings, SettingsError
-from mmbroker.streams.store import LMDBStore, Store, StoreError, damage, open_store
+from mmbroker.streams.store import Store, StoreError, damage, open_store, open_store_in
 from mmbroker.streams.terminal import Terminal
 
 POLL_S = 0.1
@@ -116,7 +116,7 @@ def _copy(store: Store, target: Path, progress: bool) -> None:
 
 
 def _described(directory: Path) -> Backup:
-    with closing(LMDBStore(directory)) as copy, copy.reading() as reading:
+    with closing(open_store_in(directory)) as copy, copy.reading() as reading:
         observations = sum(1 for _ in reading.observations())
         return Backup(directory, reading.galaxies(), observations, copy.size_bytes())
 

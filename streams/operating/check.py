@@ -16,13 +16,13 @@ from mmbroker.streams.kafka.registry import make_codec
 from mmbroker.streams.operating.ledger import ledger
 from mmbroker.streams.settings import Settings
 from mmbroker.streams.stages.accounting import EXPIRED
-from mmbroker.streams.stages.asked import (
-    Scorers,
+from mmbroker.streams.stages.clients import (
     make_critic,
     make_evaluation_models,
     make_parsers,
     make_refined_networks,
 )
+from mmbroker.streams.stages.scorers import Scorers
 from mmbroker.streams.store import REMEDY, StoreDamagedError, damage, open_store
 
 

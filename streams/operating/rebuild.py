@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mmbroker.processors.alerts.decide import LastAlert
-from mmbroker.processors.fingerprint import merge as fingerprints
+from mmbroker.processors.fingerprint import merge
 from mmbroker.processors.fingerprint.contribution import observation_hash
 from mmbroker.processors.scoring import ranking
 from mmbroker.schemas.codec import Codec
@@ -46,13 +46,14 @@ from mmbroker.streams.stages.messages import now_ms
 from mmbroker.streams.store import (
     FILE,
     Archived,
-    LMDBStore,
     Reading,
     Status,
+    Store,
     StoreDamagedError,
     Writing,
     damage,
     exclusive,
+    open_store_in,
 )
 from mmbroker.streams.subscribing.read import Read, read, topic_of
 from mmbroker.streams.terminal import Terminal
@@ -100,7 +101,7 @@ def rebuild(
             stack.callback(former.close)
         unfinished = directory.with_name(UNFINISHED)
         shutil.rmtree(unfinished, ignore_errors=True)  # left by an interrupted rebuild
-        store = LMDBStore(unfinished)
+        store = open_store_in(unfinished)
         try:
             with _progress_bar(progress) as bar:
                 rebuilt = _Rebuild(settings, store, former, bar).run()
@@ -125,12 +126,12 @@ def _progress_bar(visible: bool) -> Progress:
     return Progress(*columns, TimeElapsedColumn(), console=console, disable=not visible)
 
 
-def _opened(backup: Path, directory: Path) -> LMDBStore:
+def _opened(backup: Path, directory: Path) -> Store:
     if not (backup / FILE).is_file():
         raise SettingsError(f"--backup {backup}: there is no backup, it has no file {FILE}")
     if backup.resolve() == directory.resolve():
         raise SettingsError(f"--backup {backup} is the store itself: move it aside first")
-    return LMDBStore(backup)
+    return open_store_in(backup)
 
 
 @contextmanager
@@ -169,7 +170,7 @@ def _exclusive(directory: Path, replace: bool) -> Iterator[None]:
 def _galaxies_if_whole(directory: Path) -> int:
     """Number of galaxies in a store; 0 if it is damaged."""
     try:
-        with closing(LMDBStore(directory)) as store, store.reading() as reading:
+        with closing(open_store_in(directory)) as store, store.reading() as reading:
             galaxies = reading.galaxies()
     except StoreDamagedError:
         return 0
@@ -191,7 +192,7 @@ class _Rebuild:
     """
 
     def __init__(
-        self, settings: Settings, store: LMDBStore, backup: LMDBStore | None, bar: Progress
+        self, settings: Settings, store: Store, backup: Store | None, bar: Progress
     ) -> None:
         self._settings = settings
         self._topics = settings.topics
@@ -283,14 +284,14 @@ class _Rebuild:
                 for galaxy_id in galaxy_ids:
                     fingerprint = self._fingerprint(writing, galaxy_id)
                     if fingerprint.acquisition.observations:
-                        writing.put_position(galaxy_id, fingerprints.position(fingerprint))
+                        writing.put_position(galaxy_id, merge.position(fingerprint))
                     if fingerprint.acquisition.ambiguous:
                         self._ambiguous_galaxies.append(galaxy_id)
                     sources = {
                         observation_hash(each.observation_id): each
                         for each in fingerprint.recent_sources
                     }
-                    for hashed in fingerprints.observation_hashes(fingerprint):
+                    for hashed in merge.observation_hashes(fingerprint):
                         source = sources.get(hashed, _NO_SOURCE)
                         writing.archive(hashed, Archived("merged", galaxy_id, source))
 
@@ -334,7 +335,7 @@ class _Rebuild:
     def _spread_candidates(self, writing: Writing, fingerprint: Fingerprint) -> None:
         missing = fingerprint.acquisition.ambiguous
         unknown = []
-        for hashed in fingerprints.observation_hashes(fingerprint):
+        for hashed in merge.observation_hashes(fingerprint):
             archived = writing.archived(hashed)
             if archived is None:
                 continue

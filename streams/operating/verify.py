@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -12,6 +12,8 @@ from mmbroker.models.serving import triton
 from mmbroker.models.serving.critic import CriticClient
 from mmbroker.models.serving.parsers import MapParserClient, SpectrumParserClient
 from mmbroker.models.serving.refined import RefinedRedshiftClient
+from mmbroker.models.serving.triton import Model
+from mmbroker.processors.evaluations import EVALUATIONS, Evaluation
 from mmbroker.processors.scoring.score import fingerprint_hash
 from mmbroker.schemas.codec import Codec
 from mmbroker.schemas.events import (
@@ -25,8 +27,7 @@ from mmbroker.schemas.records import to_rows
 from mmbroker.streams.kafka.registry import make_codec
 from mmbroker.streams.settings import Settings, SettingsError
 from mmbroker.streams.stages.archive import NotArchivedError, archived_observations, rebuild
-from mmbroker.streams.stages.asked import (
-    Scorers,
+from mmbroker.streams.stages.clients import (
     make_critic,
     make_evaluation_models,
     make_parser,
@@ -34,6 +35,7 @@ from mmbroker.streams.stages.asked import (
 )
 from mmbroker.streams.stages.evaluating import ROLE
 from mmbroker.streams.stages.score_galaxies import ScoreGalaxies
+from mmbroker.streams.stages.scorers import Scorers
 from mmbroker.streams.store import Reading, Store, open_store
 from mmbroker.streams.subscribing.read import read
 
@@ -109,7 +111,33 @@ def verify(settings: Settings, galaxy_id: str) -> Iterator[Comparison]:
             detail = f"version {score.version} was scored and the store has moved on"
             yield Comparison("score", False, detail)
             return
-        yield _compare_scores(score, _scored_again(settings, store, codec, score, again))
+        yield verify_score(settings, store, codec, score, again)
+
+
+def verify_score(
+    settings: Settings,
+    store: Store,
+    codec: Codec,
+    score: ScoredGalaxy,
+    encoded: bytes,
+    evaluations: Sequence[Evaluation] = EVALUATIONS,
+) -> Comparison:
+    """Make a score again from its fingerprint, and compare.
+
+    Args:
+        settings: say where Triton is.
+        store: says which versions of models are in force, for those that Triton serves no more.
+        codec: events to bytes and back.
+        score: the score.
+        encoded: the fingerprint.
+        evaluations: the evaluations of which the score consists.
+
+    Raises:
+        InfrastructureError: Triton does not answer.
+        ModelUnavailable: Triton does not answer.
+    """
+    again = _scored_again(settings, store, codec, score, encoded, evaluations)
+    return _compare_scores(score, again)
 
 
 def _rebuilt(
@@ -131,7 +159,12 @@ def _rebuilt(
 
 
 def _scored_again(
-    settings: Settings, store: Store, codec: Codec, score: ScoredGalaxy, encoded: bytes
+    settings: Settings,
+    store: Store,
+    codec: Codec,
+    score: ScoredGalaxy,
+    encoded: bytes,
+    evaluations: Sequence[Evaluation],
 ) -> ScoredGalaxy:
     """Score a fingerprint with the models that made a score, as far as Triton serves them."""
     critic = make_critic(settings)
@@ -139,7 +172,7 @@ def _scored_again(
     if critic is not None and score.provenance.model_hash:
         provenance = score.provenance
         version = version_that_scored(critic, provenance.model_hash, provenance.calibration_id)
-    scorers = Scorers(settings)
+    scorers = Scorers(settings, evaluations)
     refined = refined_versions = None
     if _refined_by(score):
         refined = make_refined(settings, scorers.redshift)
@@ -149,7 +182,7 @@ def _scored_again(
     models = make_evaluation_models(settings, scorers.evaluations)
     stage = ScoreGalaxies(store, settings.topics, codec, scorers, critic, refined, models)
     fingerprint = codec.decode_as(Fingerprint, encoded)
-    answered = {each.name: int(each.version) for each in score.models if each.role.startswith(ROLE)}
+    answered = versions_that_answered(models, score.models)
     return stage.score([(fingerprint, encoded)], version, refined_versions, answered)[0]
 
 
@@ -187,7 +220,8 @@ def _compare_scores(score: ScoredGalaxy, again: ScoredGalaxy) -> Comparison:
             )
             return Comparison("score", False, detail)
         there = {each.sha256 for each in again.models} | {"", again.provenance.model_hash}
-        asked = [score.provenance.model_hash, *_refined_by(score)]
+        answered = [each.sha256 for each in score.models if each.role.startswith(ROLE)]
+        asked = dict.fromkeys([score.provenance.model_hash, *_refined_by(score), *answered])
         gone = "".join(f" (model {each} is not)" for each in asked if each not in there)
         detail = (
             f"it was scored by {score.provenance.scorer_hash} and {again.provenance.scorer_hash} "
@@ -300,3 +334,28 @@ def versions_that_refined(
         if number not in network.versions():
             return None
     return found if refined.used(found) == wanted else None
+
+
+def versions_that_answered(
+    models: Mapping[str, Model], used: Sequence[ModelUsed]
+) -> dict[str, int]:
+    """The versions of the models that answered the evaluations of a score, as far as served.
+
+    Args:
+        models: the models that the evaluations ask, by name.
+        used: ``models`` of the scored galaxy.
+
+    Returns:
+        The versions by name of the model, without those that Triton does not serve any more, or
+        that are another network now.
+
+    Raises:
+        ModelUnavailable: Triton does not answer.
+    """
+    found = {}
+    for each in used:
+        if each.role.startswith(ROLE) and each.name in models:
+            model, number = models[each.name], int(each.version)
+            if number in model.versions() and model.version(number).sha256 == each.sha256:
+                found[each.name] = number
+    return found

@@ -35,7 +35,7 @@ from mmbroker.models.serving.repository import provide
 from mmbroker.models.serving.triton import inference_seconds
 from mmbroker.models.simulation.observations import simulate
 from mmbroker.processors.alerts.decide import LastAlert
-from mmbroker.processors.fingerprint import merge as fingerprints
+from mmbroker.processors.fingerprint import merge
 from mmbroker.processors.scoring import ranking
 from mmbroker.processors.sky import Position
 from mmbroker.schemas.codec import Codec
@@ -89,7 +89,7 @@ from mmbroker.streams.stages.build_fingerprints import BuildFingerprints
 from mmbroker.streams.stages.messages import OBSERVED_AT, Outgoing, Received
 from mmbroker.streams.stages.publish_alerts import ranking_name
 from mmbroker.streams.stages.score_galaxies import RANKING
-from mmbroker.streams.store import Archived, LMDBStore, open_store
+from mmbroker.streams.store import Archived, open_store, open_store_in
 from mmbroker.streams.subscribing.read import read
 from mmbroker.streams.terminal import Terminal
 from mmbroker.streams.topics import Topics, flow, observation_key
@@ -336,7 +336,7 @@ class _Bench:
 
     def update_cost(self) -> None:
         """Measure the time to merge one more observation, by the length of a galaxy's history."""
-        store = LMDBStore(self._directory / "update-store")
+        store = open_store_in(self._directory / "update-store")
         stage = BuildFingerprints(store, Topics(), self._codec)
         offsets = itertools.count()
 
@@ -516,7 +516,7 @@ class _Bench:
                 for number in range(first, min(first + 5000, count)):
                     template = templates[number % len(templates)]
                     copy, hashes = moved_copy(template.fingerprint, number, random)
-                    place = fingerprints.position(copy)
+                    place = merge.position(copy)
                     name = copy.galaxy_id
                     writing.put_fingerprint(name, copy.version, self._codec.encode(copy))
                     writing.put_position(name, place)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mmbroker.models.simulation.observations import galaxy_number, simulate
-from mmbroker.processors.fingerprint import merge as fingerprints
+from mmbroker.processors.fingerprint import merge
 from mmbroker.processors.fingerprint.contribution import observation_hash
 from mmbroker.processors.sky import unit_vector
 from mmbroker.schemas.codec import Codec
@@ -51,7 +51,7 @@ def galaxy_templates(settings: Settings, codec: Codec) -> list[Template]:
     for each in observations:
         by_galaxy.setdefault(str(galaxy_number(each.observation_id)), []).append(each)
     return [
-        Template(fingerprints.build(name, members, trees), [codec.encode(each) for each in members])
+        Template(merge.build(name, members, trees), [codec.encode(each) for each in members])
         for name, members in by_galaxy.items()
     ]
 
@@ -73,7 +73,7 @@ def moved_copy(
     hashes = [observation_hash(f"existing {number} {each}") for each in range(count)]
     copy = dataclasses.replace(
         template,
-        galaxy_id=fingerprints.galaxy_id(f"existing {number}"),
+        galaxy_id=merge.galaxy_id(f"existing {number}"),
         right_ascension_deg=right_ascension,
         declination_deg=declination,
         position_sums=np.append(weight * vector, weight),

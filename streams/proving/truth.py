@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
-from mmbroker.processors.fingerprint import merge as fingerprints
+from mmbroker.processors.fingerprint import merge
 from mmbroker.processors.fingerprint.contribution import observation_hash
 from mmbroker.processors.sky import separation_arcsec
 from mmbroker.schemas.events import Alert, Fingerprint, Observation, ParsedObservation, Quarantine
@@ -16,7 +16,9 @@ from mmbroker.schemas.records import to_rows
 from mmbroker.streams.proving.embedded import ledger_now
 from mmbroker.streams.proving.traffic import Traffic
 from mmbroker.streams.settings import Settings
-from mmbroker.streams.stages.asked import make_parsers
+from mmbroker.streams.stages.clients import (
+    make_parsers,
+)
 from mmbroker.streams.stages.metrics import StageMetrics
 from mmbroker.streams.stages.parsing import Parsing
 from mmbroker.streams.store import open_store
@@ -104,14 +106,14 @@ def untrue(settings: Settings, traffic: Traffic) -> Untrue:
     for galaxy_id, message in published.items():
         fingerprint = message.event
         assert isinstance(fingerprint, Fingerprint)
-        hashes = fingerprints.observation_hashes(fingerprint)
+        hashes = merge.observation_hashes(fingerprint)
         members.update(hashes)
         known = [by_hash[each] for each in hashes if each in by_hash]
         numbers = {traffic.galaxy(each.observation_id) for each in known}
         true_galaxies.update(numbers)
         if len(numbers) > 1 and _extent_arcsec(known) > APART_ARCSEC:
             found.mixed.append(galaxy_id)
-        if not _same(fingerprint, fingerprints.build(galaxy_id, known, trees)):
+        if not _same(fingerprint, merge.build(galaxy_id, known, trees)):
             found.unlike_rebuild.append(galaxy_id)
         score = scored.get(galaxy_id)
         galaxy = None if score is None else score.galaxy

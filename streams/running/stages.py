@@ -15,8 +15,10 @@ from mmbroker.streams.store import open_store
 
 
 def _build_fingerprints(settings: Settings) -> Stage:
-    from mmbroker.streams.stages.asked import make_parsers
     from mmbroker.streams.stages.build_fingerprints import BuildFingerprints
+    from mmbroker.streams.stages.clients import (
+        make_parsers,
+    )
 
     return BuildFingerprints(
         open_store(settings),
@@ -27,13 +29,13 @@ def _build_fingerprints(settings: Settings) -> Stage:
 
 
 def _score_galaxies(settings: Settings) -> Stage:
-    from mmbroker.streams.stages.asked import (
-        Scorers,
+    from mmbroker.streams.stages.clients import (
         make_critic,
         make_evaluation_models,
         make_refined,
     )
     from mmbroker.streams.stages.score_galaxies import ScoreGalaxies
+    from mmbroker.streams.stages.scorers import Scorers
 
     scorers = Scorers(settings)
     refined = settings.triton.refined_redshift

@@ -9,7 +9,7 @@ from mmbroker.models.serving.triton import Model
 from mmbroker.processors.evaluations import Answer, Evaluation, Subject
 from mmbroker.schemas.events import ModelUsed
 from mmbroker.streams.errors import InfrastructureError
-from mmbroker.streams.stages.in_force import require_served, version_in_force
+from mmbroker.streams.stages.in_force import require_served, versions_in_force
 from mmbroker.streams.stages.metrics import StageMetrics
 from mmbroker.streams.store import Store
 
@@ -56,35 +56,29 @@ class Evaluating:
             versions: the versions of models to ask, by name; for other models those in force.
 
         Returns:
-            The answers, by the name of the evaluation; without those that had nothing to ask.
+            The answers, by the name of the evaluation. One that had nothing to ask has an answer
+            without outputs, which names the version in force.
 
         Raises:
             InfrastructureError: Triton does not answer, or does not serve the version.
         """
-        found = {}
-        for each in evaluations:
-            if each.model:
-                model = self._models[each.model]
-                version = (versions or {}).get(each.model)
-                answer = self._asked(each, model, subjects, version)
-                if answer is not None:
-                    found[each.name] = answer
-        return found
+        asking = [each for each in evaluations if each.model]
+        models = [self._models[each.model] for each in asking]
+        in_force = versions_in_force(models, self._store) if models else []
+        return {
+            each.name: self._answer(each, model, subjects, (versions or {}).get(each.model, number))
+            for each, model, number in zip(asking, models, in_force, strict=True)
+        }
 
-    def _asked(
-        self,
-        evaluation: Evaluation,
-        model: Model,
-        subjects: Sequence[Subject],
-        version: int | None,
-    ) -> Answer | None:
+    def _answer(
+        self, evaluation: Evaluation, model: Model, subjects: Sequence[Subject], version: int
+    ) -> Answer:
         inputs = evaluation.question(subjects)
-        if not inputs or not len(next(iter(inputs.values()))):
-            return None
-        version = version or version_in_force(model, self._store)
+        outputs = None
         try:
-            with self._metrics.triton(model.model):
-                outputs = model.infer(inputs, version)
+            if inputs and len(next(iter(inputs.values()))):
+                with self._metrics.triton(model.model):
+                    outputs = model.infer(inputs, version)
             used = model.version(version)
         except ModelUnavailable as error:
             self._metrics.triton_failed(model.model)

@@ -132,6 +132,9 @@ class _Said:
         last = self.new.get(galaxy.galaxy_id)
         if last is None:
             last = self._reading.last_alert(self.name, galaxy.galaxy_id)
+        # The version of a score of which nothing was said is not kept, which would take a write for
+        # each score. Then an older one that comes late may have an alert; but whoever scored it
+        # late publishes the newest score again behind it, which has the last word.
         if last is not None and galaxy.version < last.version + repeated:
             return False
         if last is not None and self._has_spoken_of(galaxy, last):

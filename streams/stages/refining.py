@@ -12,7 +12,7 @@ from functools import partial
 from mmbroker.models.packaged.refined import GATE
 from mmbroker.models.serving.errors import ModelUnavailable
 from mmbroker.models.serving.refined import RefinedRedshiftClient
-from mmbroker.processors.redshift.refined import Known
+from mmbroker.processors.redshift.refined import Fallback, Known
 from mmbroker.processors.scoring.score import RefinedRedshifts
 from mmbroker.schemas.events import Fingerprint
 from mmbroker.streams.errors import InfrastructureError
@@ -74,9 +74,9 @@ class Refining:
         fitting = partial(self._metrics.part, "templates")
         found = self._refined.refine(fingerprints, versions, self._asking, known, fitting)
         return RefinedRedshifts(
-            [None if isinstance(each, str) else each for each in found],
+            [None if isinstance(each, Fallback) else each for each in found],
             self._refined.used(versions),
-            [each if isinstance(each, str) else "" for each in found],
+            [each.published if isinstance(each, Fallback) else "" for each in found],
         )
 
     def _require_usable(self, versions: Sequence[int]) -> None:

@@ -28,7 +28,6 @@ from mmbroker.schemas.events import Fingerprint, RedshiftPosterior, ScoredGalaxy
 from mmbroker.streams.errors import InfrastructureError
 from mmbroker.streams.names import SCORE_GALAXIES
 from mmbroker.streams.stages.accounting import Account
-from mmbroker.streams.stages.asked import Scorers
 from mmbroker.streams.stages.base import RefusedError, Stage
 from mmbroker.streams.stages.evaluating import Evaluating
 from mmbroker.streams.stages.in_force import require_served, version_in_force
@@ -40,6 +39,7 @@ from mmbroker.streams.stages.messages import (
     note_observed,
 )
 from mmbroker.streams.stages.refining import Refining
+from mmbroker.streams.stages.scorers import Scorers
 from mmbroker.streams.store import Store
 from mmbroker.streams.topics import Topics
 

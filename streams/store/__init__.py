@@ -6,6 +6,8 @@ transactions. A ``Reading`` sees the store as it is at one moment. A ``Writing``
 not at all, and is durable when it ends. Several processes may have the same store open.
 """
 
+from pathlib import Path
+
 from mmbroker.streams.settings import Settings
 from mmbroker.streams.store.interface import (
     FIRST_VERSION,
@@ -36,6 +38,7 @@ __all__ = [
     "damage",
     "exclusive",
     "open_store",
+    "open_store_in",
 ]
 
 
@@ -46,4 +49,14 @@ def open_store(settings: Settings) -> Store:
         StoreDamagedError: the store is not whole, or has another layout.
         StoreError: the store cannot be used.
     """
-    return LMDBStore(settings.store_directory)
+    return open_store_in(settings.store_directory)
+
+
+def open_store_in(directory: Path) -> Store:
+    """Open the store in a directory; make it if it is missing.
+
+    Raises:
+        StoreDamagedError: the store is not whole, or has another layout.
+        StoreError: the store cannot be used.
+    """
+    return LMDBStore(directory)

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmbroker.models.lines import measures
 from mmbroker.models.lines.baselines import Baselines, Masked, masked
-from mmbroker.models.lines.judged import figures as weak_lines_figures
+from mmbroker.models.lines.judged import figures
 from mmbroker.models.lines.judged.verdict import with_verdict
-from mmbroker.models.lines.measures import Predictions, figures, predict, recover
+from mmbroker.models.lines.measures import Predictions, predict, recover
 from mmbroker.models.lines.simulation import observed_lines, simulated_lines
 from mmbroker.models.lines.train import (
     cross_validation,
@@ -97,11 +98,11 @@ def report(tables: Path | None, output: Path) -> None:
         results["ladders"] = {
             one.name: _ladder_numbers(masked_one, found) for one, masked_one, found in ladders
         }
-        weak_lines_figures.recovered(rows, each, output / "weak_lines_recovered.png")
-        weak_lines_figures.skills(results, output / "weak_lines_skill.png")
-        weak_lines_figures.ladders(ladders, output / "weak_lines_ladders.png")
+        figures.recovered(rows, each, output / "weak_lines_recovered.png")
+        figures.skills(results, output / "weak_lines_skill.png")
+        figures.ladders(ladders, output / "weak_lines_ladders.png")
     results["simulated"] = _simulated(model, baselines or _published_alone())
-    weak_lines_figures.simulated(results["simulated"], output / "weak_lines_simulated.png")
+    figures.simulated(results["simulated"], output / "weak_lines_simulated.png")
     write("weak_lines", with_verdict(results), output)
 
 
@@ -123,7 +124,7 @@ def _simulated(model: LineRecovery, baselines: Baselines) -> dict[str, Any]:
         for low, high in SIGNAL_TO_NOISE:
             chosen = (ratio >= low) & (ratio < high) & (besides > 0)
             name = f"{low:g}–{high:g}" if high < 1e3 else f"over {low:g}"
-            numbers = figures(rows, found, chosen)
+            numbers = measures.figures(rows, found, chosen)
             if mask:
                 error = {each: (v - rows.truth)[chosen] for each, v in found.baselines.items()}
                 numbers["bias_dex of baselines"] = {

@@ -8,6 +8,7 @@ import numpy as np
 
 from mmbroker.models.parser.exported import ExportedSpectrumParser
 from mmbroker.models.parser.judged.line_detections import BATCH, LEAST_LOGIT
+from mmbroker.models.simulation.line_emission import LINE_NAMES
 from mmbroker.models.simulation.spectra import SimulatedSpectra, simulate_spectra
 from mmbroker.processors import relations
 from mmbroker.processors.features.identification import Coverage, identified, log_likelihood
@@ -24,7 +25,6 @@ PRIOR_SCATTER = 0.10
 """The scatter in ln(1 + z) of the redshift known beforehand: that of far-infrared photometry."""
 
 TOLERANCE = 0.005
-LINE_NAMES = tuple(relations.LINES_HZ)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from mmbroker.models.parser.judged.line_purity import FEWEST_DETECTIONS
-from mmbroker.models.simulation.line_profiles import SHAPE_SHARES, SHAPES
+from mmbroker.models.simulation.line_profiles import SHAPE_SHARES
 from mmbroker.processors.features import inputs
+from mmbroker.processors.features.lines import SHAPES
 from mmbroker.processors.redshift.comb import EVIDENCE_WEIGHT
 
 _LARGEST_LOSS = 0.03

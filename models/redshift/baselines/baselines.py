@@ -32,6 +32,12 @@ STACKED = "stacked"
 LOG_LINEAR = "stacked, log-linear"
 TREES = "trees"
 TRAINING_CONSTANTS = "conventional, training constants"
+PUBLISHED = "published "
+"""Beginning of the names of published redshifts; see ``is_published``."""
+
+RECALIBRATED = "recalibrated "
+"""Beginning of the names of the same with the intervals that the conventional redshift gives them.
+"""
 
 NAME = "redshift_baselines"
 """The name of the packaged files."""
@@ -57,8 +63,15 @@ _KERNEL = 0.01
 _LEVELS = (0.16, 0.5, 0.84)
 
 
+def is_published(estimator: str) -> bool:
+    """Whether an estimator's name is that of a redshift as it was published."""
+    return estimator.startswith(PUBLISHED)
+
+
 def training_constants(weights: Path = WEIGHTS) -> Tuned:
-    """Read the constants of the conventional redshift that were tuned on the training parts alone.
+    """Read the constants of the conventional redshift that were tuned on the training parts.
+
+    The search for these started from constants that had seen all tables.
 
     Args:
         weights: the folder with redshift_constants_training.json.
@@ -148,9 +161,9 @@ class Baselines:
             if not all(stated):
                 continue
             points = np.array([one[0].redshift for one in stated])
-            found[f"published {method}"] = Estimate.of_points(points, truth)
+            found[f"{PUBLISHED}{method}"] = Estimate.of_points(points, truth)
             recalibrated = log_likelihood(packaged(), stated)
-            found[f"recalibrated {method}"] = Estimate.of_densities(recalibrated, truth)
+            found[f"{RECALIBRATED}{method}"] = Estimate.of_densities(recalibrated, truth)
         trained = ConventionalRedshift(training_constants())
         densities = {
             CONVENTIONAL: inputs.log_fallback,

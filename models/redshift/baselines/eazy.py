@@ -40,7 +40,7 @@ from mmbroker.processors.redshift.grids import COARSE, Array
 from mmbroker.processors.redshift.templates import (
     ERROR_KNOTS_UM,
     PRIOR_UM,
-    Photometry,
+    BandFluxes,
     Templates,
     photometry,
 )
@@ -70,7 +70,7 @@ class Part:
     """
 
     truth: Array
-    measured: Photometry
+    measured: BandFluxes
 
     @property
     def identity(self) -> str:
@@ -159,7 +159,7 @@ def write(
 
 
 def log_densities(
-    measured: Photometry, templates: Templates, spectra: dict[str, tuple[Array, Array]]
+    measured: BandFluxes, templates: Templates, spectra: dict[str, tuple[Array, Array]]
 ) -> Array:
     """Run EAZY.
 
@@ -233,7 +233,7 @@ def _write_errors_and_prior(templates: Templates) -> None:
     np.savetxt("prior", np.column_stack([_REDSHIFTS, per_redshift.T]), header=heading)
 
 
-def _galaxies(measured: Photometry) -> Table:
+def _galaxies(measured: BandFluxes) -> Table:
     """Make EAZY's table of fluxes and errors in uJy; columns are named by the bands' numbers."""
     count = len(measured.start) - 1
     owner = np.repeat(np.arange(count), measured.count)

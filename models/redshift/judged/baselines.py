@@ -14,6 +14,7 @@ from mmbroker.models.real_data.split import TEST, VALIDATION
 from mmbroker.models.redshift.baselines.baselines import (
     CONVENTIONAL,
     WITH_TEMPLATES,
+    is_published,
     load_baselines,
 )
 from mmbroker.models.redshift.baselines.eazy import eazy_estimates, unfitted_parts
@@ -106,7 +107,7 @@ def template_figures(tables: Path, fit: TemplateFit) -> dict[str, Any]:
 def best(parts: dict[str, dict[str, Any]]) -> dict[str, str]:
     """The names of the best published redshift on the test part, and of the best other estimate."""
     faint = parts["test"]["faint"]
-    return best_estimators(faint, [name for name in faint if not name.startswith("published")])
+    return best_estimators(faint, [name for name in faint if not is_published(name)])
 
 
 def rule(parts: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:

@@ -12,15 +12,15 @@ from mmbroker.models.packaged.templates import load_templates
 from mmbroker.models.pages.render import write
 from mmbroker.models.real_data.catalogues import goods_north
 from mmbroker.models.real_data.split import TEST, VALIDATION
-from mmbroker.models.redshift.baselines.baselines import load_baselines
+from mmbroker.models.redshift.baselines.baselines import PUBLISHED, is_published, load_baselines
 from mmbroker.models.redshift.figures import REFINED, judged_part
 from mmbroker.models.redshift.judged import (
     in_stream,
     simulated_estimates,
     simulated_spectra,
+    targets,
     trials,
 )
-from mmbroker.models.redshift.judged import targets as redshift_targets
 from mmbroker.models.redshift.judged.protocol import ERRORS, OPENINGS, best_estimators
 from mmbroker.models.redshift.judged.scatter import scatter_figure
 from mmbroker.models.redshift.sample import Estimate, sample_of
@@ -72,7 +72,7 @@ def _real(
         output / f"{NAME}_test.png",
         test.truth,
         {
-            "published (mean of the two)": Estimate.of_points(
+            f"{PUBLISHED}(mean of the two)": Estimate.of_points(
                 np.expm1(test.inputs.centre), test.truth
             ),
             "conventional with templates": Estimate.of_densities(
@@ -86,9 +86,7 @@ def _real(
         "parts": parts,
         "best": best(parts),
         "conditions": {name: conditions(one["faint"]) for name, one in parts.items()},
-        "targets": {
-            name: redshift_targets.targets(one, baselines, model) for name, one in samples.items()
-        },
+        "targets": {name: targets.targets(one, baselines, model) for name, one in samples.items()},
         "cosmos": in_stream.cosmos_figures(tables, conventional),
         "trial_redshifts": trials.figures(everything, model),
     }
@@ -113,7 +111,7 @@ def conditions(estimators: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any
         best estimator (``worse``): ours, theirs, and that estimator's name (``of``).
     """
     ours = estimators[REFINED]
-    published = {name: one for name, one in estimators.items() if name.startswith("published")}
+    published = {name: one for name, one in estimators.items() if is_published(name)}
     name, best = min(published.items(), key=lambda each: float(each[1]["mae"][0]))
     difference = best[_MINUS]["mae"]
     relative = difference[0] / best["mae"][0]
@@ -130,7 +128,7 @@ def conditions(estimators: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any
             "against": name,
             "relative": relative,
             "difference": difference,
-            "met": bool(relative <= redshift_targets.IMPROVEMENT and difference[2] < 0),
+            "met": bool(relative <= targets.IMPROVEMENT and difference[2] < 0),
         },
         "coverage": {"met": bool(_COVERAGE[0] <= ours["coverage68"][0] <= _COVERAGE[1])},
         "strongest": {"worse": worse, "met": not worse},

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from mmbroker.models.redshift.baselines.baselines import is_published
+
 ERRORS = ("mae", "nmad", "outliers", "crps")
 """The measures for which a lower value is better."""
 
@@ -33,7 +35,7 @@ def best_estimators(estimators: dict[str, dict[str, Any]], others: Iterable[str]
         others: the names of the estimators that are no published redshifts.
     """
     groups = {
-        "published": [name for name in estimators if name.startswith("published")],
+        "published": [name for name in estimators if is_published(name)],
         "others": others,
     }
     return {

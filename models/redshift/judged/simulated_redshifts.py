@@ -11,13 +11,13 @@ import numpy as np
 
 from mmbroker.models.real_data.catalogues import goods_north
 from mmbroker.models.real_data.split import split_of
+from mmbroker.models.redshift import measures
 from mmbroker.models.simulation.observations import Mix, galaxy_number, simulate, true_redshifts
 from mmbroker.schemas.events import Observation
 
 GALAXIES = 2_000
 _METHODS = {"EAZY": "EAZY", "Liu et al. 2018": "other"}
 _SIMULATED_METHODS = {"simulated EAZY": "EAZY", "simulated photometric": "other"}
-_OUTLIER = 0.15
 
 
 def compare(tables: Path, part: int, seed: int) -> dict[str, dict[str, float]]:
@@ -69,12 +69,11 @@ def _errors(galaxies: list[tuple[float, dict[str, float]]]) -> dict[str, Any]:
             if len(by_method) == 2
         ]
     )
-    wrong = np.abs(pairs) > _OUTLIER
+    wrong = np.abs(pairs) > measures.OUTLIER
     core = pairs[~wrong.any(axis=1)]
-    deviation = np.abs(pairs - np.median(pairs, axis=0))
     return {
         "galaxies": len(pairs),
-        "NMAD": float(1.4826 * np.median(deviation, axis=0)[0]),
+        "NMAD": float(measures.nmad(pairs[:, 0])),
         "outliers": float(wrong[:, 0].mean()),
         "outliers of both": float(wrong.all(axis=1).mean()),
         "correlation of the others": float(np.corrcoef(core.T)[0, 1]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mmbroker.models.redshift import measures
-from mmbroker.models.redshift.baselines.baselines import TEMPLATES, Baselines
+from mmbroker.models.redshift.baselines.baselines import TEMPLATES, Baselines, is_published
 from mmbroker.models.redshift.figures import REFINED
 from mmbroker.models.redshift.sample import Estimate, Sample
 from mmbroker.processors.redshift.grids import Array
@@ -38,7 +38,7 @@ def targets(sample: Sample, baselines: Baselines, model: RefinedRedshift) -> dic
         name: measures.deviation(one.redshift, judged.truth) for name, one in estimates.items()
     }
     published = min(
-        (each for name, each in deltas.items() if name.startswith("published")),
+        (each for name, each in deltas.items() if is_published(name)),
         key=lambda each: float(measures.mae(each)),
     )
     return measured(published, deltas[REFINED], deltas[TEMPLATES])

@@ -34,7 +34,7 @@ from mmbroker.processors.redshift import ConventionalRedshift
 from mmbroker.processors.redshift.grids import COARSE, Array
 from mmbroker.processors.redshift.templates import (
     GRID,
-    Photometry,
+    BandFluxes,
     TemplateFit,
     Templates,
     log_prior,
@@ -331,7 +331,7 @@ def out_of_fold(
     return likelihood, posterior
 
 
-def measured_of(known: Known, fitted: TemplateFit) -> Photometry:
+def measured_of(known: Known, fitted: TemplateFit) -> BandFluxes:
     """The photometry that a fit uses.
 
     Args:

@@ -22,9 +22,8 @@ from mmbroker.models.parser.exported import (
 )
 from mmbroker.models.parser.map_targets import map_inputs
 from mmbroker.models.parser.measures import VERSIONS
-from mmbroker.models.simulation.line_profiles import SHAPES as SIMULATED_SHAPES
-from mmbroker.models.simulation.radio_maps import MORPHOLOGIES as SIMULATED_MORPHOLOGIES
-from mmbroker.models.simulation.radio_maps import simulate_maps
+from mmbroker.models.simulation.line_profiles import BLENDED, DOUBLE_HORNED, GAUSSIAN
+from mmbroker.models.simulation.radio_maps import COMPACT, DOUBLE, EXTENDED, JET, simulate_maps
 from mmbroker.models.simulation.spectra import simulate_spectra
 from mmbroker.processors.features.inputs import SourceInMap
 from mmbroker.processors.features.lines import SHAPES
@@ -66,8 +65,10 @@ def test_what_a_card_says_beside_the_calibration_makes_no_other_version(name: st
 
 
 def test_classes_have_the_names_that_they_were_trained_with() -> None:
-    assert SHAPES == SIMULATED_SHAPES
-    assert MORPHOLOGIES == SIMULATED_MORPHOLOGIES
+    assert SHAPES == ("gaussian", "double-horned", "blended")
+    assert (GAUSSIAN, DOUBLE_HORNED, BLENDED) == (0, 1, 2)
+    assert MORPHOLOGIES == ("compact", "extended", "double", "jet")
+    assert (COMPACT, EXTENDED, DOUBLE, JET) == (0, 1, 2, 3)
 
 
 def test_bright_lines_are_found_and_measured(network: ExportedSpectrumParser) -> None:

@@ -24,6 +24,7 @@ from mmbroker.models.serving.repository import add_version, remove_version
 from mmbroker.models.simulation.observations import simulate
 from mmbroker.processors.fingerprint.merge import build
 from mmbroker.processors.redshift import ConventionalRedshift
+from mmbroker.processors.redshift.refined import Fallback
 from mmbroker.schemas.events import Fingerprint, RedshiftPosterior
 from mmbroker.schemas.records import to_record
 from tests.networks import documented
@@ -45,15 +46,15 @@ def galaxies() -> list[Fingerprint]:
     return [build(each.observation_id, [each]) for each in simulate(300, seed=11)]
 
 
-def records(found: list[RedshiftPosterior | str]) -> list[object]:
-    return [each if isinstance(each, str) else to_record(each) for each in found]
+def records(found: list[RedshiftPosterior | Fallback]) -> list[object]:
+    return [each if isinstance(each, Fallback) else to_record(each) for each in found]
 
 
 def test_a_galaxy_is_refined_alike_beside_whatever_others(
     served: RefinedRedshiftClient, galaxies: list[Fingerprint]
 ) -> None:
     together = records(served.refine(galaxies, VERSIONS))
-    asked = [row for row, each in enumerate(together) if not isinstance(each, str)]
+    asked = [row for row, each in enumerate(together) if not isinstance(each, Fallback)]
     assert len(asked) > 129  # more than are asked together
     assert records(served.refine(galaxies[::-1], VERSIONS))[::-1] == together
     for count in (2, 7, 9):
@@ -68,7 +69,7 @@ def test_the_networks_on_triton_are_the_packaged_ones(
 ) -> None:
     expected = load_refined(ConventionalRedshift()).refine(galaxies)
     for one, other in zip(served.refine(galaxies, VERSIONS), expected, strict=True):
-        if isinstance(one, str) or isinstance(other, str):
+        if isinstance(one, Fallback) or isinstance(other, Fallback):
             assert one == other
             continue
         assert one.best == pytest.approx(other.best, abs=1e-3)
@@ -187,7 +188,7 @@ def test_a_network_of_another_training_goes_with_its_own_settings_alone(
         [
             each.interval_68.upper - each.interval_68.lower
             for each in found
-            if not isinstance(each, str)
+            if not isinstance(each, Fallback)
         ]
         for found in (before, after)
     ]

@@ -11,9 +11,9 @@ from mmbroker.models.simulation.line_profiles import (
     BLENDED,
     DOUBLE_HORNED,
     GAUSSIAN,
-    SHAPES,
     draw_profiles,
 )
+from mmbroker.processors.features.lines import SHAPES
 
 VELOCITY = np.linspace(-3000.0, 3000.0, 6001)
 

@@ -10,7 +10,6 @@ from mmbroker.models.simulation.radio_maps import (
     DOUBLE,
     EXTENDED,
     JET,
-    MORPHOLOGIES,
     Beam,
     add_sidelobes,
     correlated_noise,
@@ -20,6 +19,7 @@ from mmbroker.models.simulation.radio_maps import (
     images,
     resized,
 )
+from mmbroker.processors.features.maps import MORPHOLOGIES
 from mmbroker.schemas.events import Floats
 
 SIDE = 65

@@ -12,7 +12,13 @@ from mmbroker.processors.fingerprint.merge import build, empty
 from mmbroker.processors.fingerprint.vector import vectors
 from mmbroker.processors.redshift import ConventionalRedshift, refined
 from mmbroker.processors.redshift.grids import COARSE
-from mmbroker.processors.redshift.refined import FEATURES, Inputs, Known, RefinedRedshift
+from mmbroker.processors.redshift.refined import (
+    FEATURES,
+    Fallback,
+    Inputs,
+    Known,
+    RefinedRedshift,
+)
 from mmbroker.processors.redshift.refined_networks import COMPONENTS, WITH_PUBLISHED, NumpyNetworks
 from mmbroker.processors.redshift.templates import FittedTemplates, TemplateFit
 from mmbroker.processors.redshift.tuned import packaged
@@ -140,19 +146,28 @@ def test_the_mixture_is_what_the_gate_makes_of_it(conventional: ConventionalReds
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"fewest": np.array(9)}, "too few near-infrared bands"),
-        ({"highest": np.zeros(6, np.float32)}, "fluxes unlike those of the training"),
-        ({"largest_disagreement": np.array(-1.0)}, "the networks disagree"),
+        ({"fewest": np.array(9)}, Fallback.FEW_BANDS),
+        ({"highest": np.zeros(6, np.float32)}, Fallback.UNLIKE),
+        ({"largest_disagreement": np.array(-1.0)}, Fallback.DISAGREE),
     ],
 )
 def test_what_the_networks_cannot_know_stays_conventional_and_says_so(
-    conventional: ConventionalRedshift, change: dict[str, np.ndarray], reason: str
+    conventional: ConventionalRedshift, change: dict[str, np.ndarray], reason: Fallback
 ) -> None:
     model = RefinedRedshift({**weights(conventional), **change}, conventional)
     (expected,) = ConventionalRedshift().estimate([galaxy(3.0)])
     (posterior,) = model.estimate([galaxy(3.0)])
     assert posterior.best == pytest.approx(expected.best, rel=1e-9)
-    assert posterior.inputs == [*expected.inputs, f"conventional: {reason}"]
+    assert posterior.inputs == [*expected.inputs, reason]
+
+
+def test_scored_galaxies_say_in_words_why_a_redshift_is_conventional() -> None:
+    assert [each.published for each in Fallback] == [
+        "conventional: a spectrum counts for more",
+        "conventional: fluxes unlike those of the training",
+        "conventional: the networks disagree",
+        "conventional: too few near-infrared bands",
+    ]
 
 
 class Silent(NumpyNetworks):
@@ -174,9 +189,9 @@ def test_networks_are_not_asked_for_galaxies_that_they_cannot_know(
     few = replace(galaxy(1.0), bands=galaxy().bands[:3])
     assert model.refine([]) == []
     assert model.refine([with_spectrum, few, empty("")]) == [
-        "conventional: a spectrum counts for more",
-        "conventional: too few near-infrared bands",
-        "conventional: too few near-infrared bands",
+        Fallback.SPECTRUM,
+        Fallback.FEW_BANDS,
+        Fallback.FEW_BANDS,
     ]
 
 
@@ -187,7 +202,7 @@ def test_posteriors_come_in_the_order_of_the_galaxies(
     many = [galaxy(3.0), replace(galaxy(3.0), bands=[]), galaxy(3.0)]
     assert [each.inputs[-1] for each in model.estimate(many)] == [
         refined.REFINED,
-        "conventional: too few near-infrared bands",
+        Fallback.FEW_BANDS,
         refined.REFINED,
     ]
 

@@ -24,7 +24,9 @@ from mmbroker.models.simulation.observations import simulate
 from mmbroker.schemas.events import ScoredGalaxy
 from mmbroker.streams.cli.models import models_app
 from mmbroker.streams.operating.verify import verify, version_that_scored
-from mmbroker.streams.stages.asked import make_critic
+from mmbroker.streams.stages.clients import (
+    make_critic,
+)
 from mmbroker.streams.stages.messages import now_ms
 from mmbroker.streams.store import FIRST_VERSION, LMDBStore, open_store
 from tests.conftest import Broker

@@ -8,21 +8,32 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from prometheus_client import generate_latest
 
+from mmbroker.deploy.local import LocalStack
+from mmbroker.models.serving import triton
+from mmbroker.models.serving.repository import add_version, remove_version
 from mmbroker.models.simulation.observations import galaxy_number, simulate
-from mmbroker.processors.evaluations import Answer, Evaluated, Evaluation, Subject
+from mmbroker.processors.evaluations import Evaluated, Evaluation, Subject
 from mmbroker.processors.evaluations.interface import Arrays
 from mmbroker.processors.evaluations.reproducibility import Reproducibility
 from mmbroker.processors.fingerprint.merge import build, empty
 from mmbroker.processors.fingerprint.vector import condition, vectors
 from mmbroker.schemas.codec import Codec
-from mmbroker.schemas.events import Fingerprint, Observation, ScoredGalaxy
+from mmbroker.schemas.events import Fingerprint, ModelUsed, Observation, ScoredGalaxy
 from mmbroker.streams.errors import InfrastructureError
+from mmbroker.streams.operating.verify import Comparison, verify_score
 from mmbroker.streams.settings import Settings, TritonSettings
-from mmbroker.streams.stages.asked import Scorers, make_evaluation_models
+from mmbroker.streams.stages.clients import (
+    make_evaluation_models,
+)
+from mmbroker.streams.stages.evaluating import ROLE
 from mmbroker.streams.stages.score_galaxies import ScoreGalaxies
+from mmbroker.streams.stages.scorers import Scorers
 from mmbroker.streams.store import LMDBStore
 from mmbroker.streams.topics import Topics
+from tests.endpoint import by_label, samples
+from tests.networks import SHIFT, shifted_critic, withdrawn
 
 codec = Codec()
 
@@ -43,10 +54,10 @@ class Realism(Evaluation):
         return {"values": seen.values[rows], "mask": seen.mask[rows], "condition": given}
 
     def evaluate(
-        self, subjects: Sequence[Subject], answer: Answer | None = None
+        self, subjects: Sequence[Subject], answer: Arrays | None = None
     ) -> list[Evaluated]:
         seen = vectors([each.fingerprint for each in subjects]).observed
-        outputs = iter([] if answer is None else answer.outputs["critic"][:, 0].tolist())
+        outputs = iter([] if answer is None else answer["critic"][:, 0].tolist())
         return [
             Evaluated(1 / (1 + float(np.exp(-next(outputs)))), "asked")
             if there
@@ -84,6 +95,11 @@ def of(galaxy: ScoredGalaxy, name: str) -> float | None:
     return next(each.score for each in galaxy.evaluations if each.name == name)
 
 
+def answering(galaxy: ScoredGalaxy) -> list[ModelUsed]:
+    """The models that answer the evaluations of a galaxy."""
+    return [each for each in galaxy.models if each.role.startswith(ROLE)]
+
+
 def test_the_stage_asks_for_it_and_says_which_model_answered(
     make_stage: Callable[..., ScoreGalaxies], galaxies: list[tuple[Fingerprint, bytes]]
 ) -> None:
@@ -92,26 +108,34 @@ def test_the_stage_asks_for_it_and_says_which_model_answered(
     nothing, *seen = stage.score(galaxies)
     assert of(nothing, "realism") is None
     assert len({of(each, "realism") for each in seen}) == len(seen) > 3
-    (used,) = [each for each in seen[0].models if each.role == "evaluation: realism"]
-    assert (used.name, used.version, len(used.sha256)) == ("critic", "1", 64)
+    (used,) = answering(seen[0])
+    assert (used.role, used.name, used.version, len(used.sha256)) == (
+        "evaluation: realism",
+        "critic",
+        "1",
+        64,
+    )
     assert all(each.weight == pytest.approx(0.5) for each in seen[0].evaluations)
 
 
 def test_a_score_is_the_same_to_the_bit_whatever_the_batch(
     make_stage: Callable[..., ScoreGalaxies], galaxies: list[tuple[Fingerprint, bytes]]
 ) -> None:
-    stage = make_stage(Realism())
-    together = [codec.encode(each) for each in stage.score(galaxies[1:])]
-    alone = [codec.encode(stage.score([each])[0]) for each in galaxies[1:]]
+    stage = make_stage(Realism(), Reproducibility())
+    together = [codec.encode(each) for each in stage.score(galaxies)]
+    alone = [codec.encode(stage.score([each])[0]) for each in galaxies]
     assert alone == together
 
 
-def test_nothing_is_asked_where_no_row_is(
+def test_nothing_is_asked_where_no_row_is_and_the_model_in_force_is_named(
     make_stage: Callable[..., ScoreGalaxies], galaxies: list[tuple[Fingerprint, bytes]]
 ) -> None:
-    (nothing,) = make_stage(Realism()).score(galaxies[:1])
+    stage = make_stage(Realism())
+    (nothing,) = stage.score(galaxies[:1])
+    scrape = samples(generate_latest(stage.metrics.registry).decode())
+    assert by_label(scrape, "mmbroker_triton_request_seconds_count", "model") == {"critic": 0}
     assert of(nothing, "realism") is None
-    assert not [each for each in nothing.models if each.role.startswith("evaluation")]
+    assert [each.version for each in answering(nothing)] == ["1"]
 
 
 def test_another_identity_is_another_score(
@@ -134,3 +158,52 @@ def test_a_model_that_is_not_served_is_waited_for_and_named(
         stage.probe()
     with pytest.raises(InfrastructureError, match="'nobody'"):
         stage.score(galaxies[1:2])
+
+
+# Verifying ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def judge(stack: LocalStack, tmp_path: Path) -> Iterator[str]:
+    """A model of its own with versions 1 and 2, which tests may remove."""
+    name = "judge_of_evaluations"
+    for number in (1, 2):
+        folder = shifted_critic(tmp_path / f"version {number}", number * SHIFT, name)
+        assert add_version(stack.triton.model_repository, name, folder) == number
+    triton.load(stack.triton_url, name)
+    yield name
+    withdrawn(stack, name)
+
+
+def test_a_score_verifies_while_the_version_that_answered_is_served(
+    make_stage: Callable[..., ScoreGalaxies],
+    galaxies: list[tuple[Fingerprint, bytes]],
+    stack: LocalStack,
+    judge: str,
+) -> None:
+    evaluations = [Realism(model=judge), Reproducibility()]
+    stage = make_stage(*evaluations)
+    use(stage, judge, 2)
+    taken = galaxies[:2]  # nothing was observed of the first
+    scores = stage.score(taken)
+    use(stage, judge, 1)
+    settings = Settings(triton=TritonSettings(url=stack.triton_url, critic=""))
+
+    def verified() -> list[Comparison]:
+        return [
+            verify_score(settings, stage.store, codec, score, encoded, evaluations)
+            for score, (_, encoded) in zip(scores, taken, strict=True)
+        ]
+
+    assert all(each.same for each in verified())
+    remove_version(stack.triton.model_repository, judge, 2)
+    triton.load(stack.triton_url, judge)
+    gone = answering(scores[0])[0].sha256
+    for each in verified():
+        assert not each.same
+        assert f"(model {gone} is not)" in each.detail
+
+
+def use(stage: ScoreGalaxies, model: str, version: int) -> None:
+    with stage.store.writing() as writing:
+        writing.use_model(model, version)

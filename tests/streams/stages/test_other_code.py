@@ -23,7 +23,7 @@ from pathlib import Path
 from mmbroker.schemas.codec import Codec
 from mmbroker.schemas.events import Fingerprint
 from mmbroker.streams.settings import Settings
-from mmbroker.streams.stages.asked import Scorers
+from mmbroker.streams.stages.scorers import Scorers
 from mmbroker.streams.stages.score_galaxies import ScoreGalaxies
 from mmbroker.streams.store import LMDBStore
 from mmbroker.streams.topics import Topics

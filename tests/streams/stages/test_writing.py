@@ -15,12 +15,12 @@ from mmbroker.schemas.codec import Codec
 from mmbroker.schemas.events import Fingerprint, Observation, ParsedObservation
 from mmbroker.streams.settings import Settings
 from mmbroker.streams.stages.accounting import EXPIRED, GAP
-from mmbroker.streams.stages.asked import Scorers
 from mmbroker.streams.stages.base import Stage
 from mmbroker.streams.stages.build_fingerprints import BuildFingerprints
 from mmbroker.streams.stages.messages import Outgoing, Received
 from mmbroker.streams.stages.publish_alerts import PublishAlerts
 from mmbroker.streams.stages.score_galaxies import ScoreGalaxies
+from mmbroker.streams.stages.scorers import Scorers
 from mmbroker.streams.store import LMDBStore
 from mmbroker.streams.store.lmdb import LMDBTransaction
 from mmbroker.streams.topics import Topics

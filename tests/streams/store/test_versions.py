@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,19 +16,20 @@ from hypothesis import strategies as st
 from mmbroker.processors.alerts.decide import AlertStream, LastAlert
 from mmbroker.processors.scoring import ranking
 from mmbroker.schemas.codec import Codec
-from mmbroker.schemas.events import ScoredGalaxy
+from mmbroker.schemas.events import Alert, ScoredGalaxy
 from mmbroker.streams.settings import Settings
-from mmbroker.streams.stages.asked import Scorers
 from mmbroker.streams.stages.base import Stage
 from mmbroker.streams.stages.build_fingerprints import BuildFingerprints
 from mmbroker.streams.stages.messages import Received
 from mmbroker.streams.stages.publish_alerts import PublishAlerts, ranking_name
 from mmbroker.streams.stages.score_galaxies import RANKING, ScoreGalaxies
+from mmbroker.streams.stages.scorers import Scorers
 from mmbroker.streams.store import LMDBStore, Store
 from mmbroker.streams.store.lmdb import LAYOUT
 from mmbroker.streams.subscribing.read import Read
 from mmbroker.streams.subscribing.top import Standings
 from mmbroker.streams.topics import Topics
+from tests.run_page import REPOSITORY, tracked
 from tests.streams.stages.test_build_fingerprints import at
 
 NAME = "ranks"
@@ -175,6 +177,30 @@ def test_an_alert_of_before_is_not_what_was_said_last(store: LMDBStore) -> None:
     assert members(store, ranking_name("anything")) == 0
 
 
+def test_a_late_score_that_is_spoken_of_is_followed_by_the_newest(
+    store: LMDBStore, scored: ScoredGalaxy
+) -> None:
+    """A newer score of which nothing was to be said is no bar to one that comes late.
+
+    It is published again behind the late one by the process that scored late.
+    """
+    stage, offsets = PublishAlerts(store, topics, codec), itertools.count()
+
+    def said(version: int, probability: float) -> list[tuple[str, int, float]]:
+        galaxy = dataclasses.replace(scored, version=version, probability=probability)
+        event = Received(topics.scored, 0, next(offsets), 1000, codec.encode(galaxy))
+        processed = stage.process([event])
+        processed.finish()
+        alerts = [codec.decode_as(Alert, each.value) for each in processed.messages]
+        return [(each.alert_type, each.galaxy.version, each.galaxy.probability) for each in alerts]
+
+    assert said(1, 0.2) == [("INITIAL", 1, 0.2)]
+    assert said(3, 0.2) == []
+    assert said(2, 0.9) == [("UPDATE", 2, 0.9)]  # late
+    assert said(3, 0.2) == [("UPDATE", 3, 0.2)]  # published again
+    assert said(2, 0.9) == []
+
+
 @given(st.permutations(range(1, 5)))
 def test_alerts_told_in_any_order_end_in_the_newest_version(versions: list[int]) -> None:
     with tempfile.TemporaryDirectory() as directory:
@@ -210,3 +236,11 @@ def test_a_galaxy_without_observations_has_no_place_in_the_table_of_the_best(
     for message in (emptied, scored):
         standings.take(message)
         assert len(standings) == len(standings.best(10)) == 0
+
+
+# One constructor ----------------------------------------------------------------------------------
+
+
+def test_the_kind_of_store_is_named_in_its_folder_alone() -> None:
+    named = [each for each in tracked("streams/**.py") if "LMDBStore" in each.read_text()]
+    assert {each.parent for each in named} == {REPOSITORY / "streams" / "store"}

@@ -24,7 +24,7 @@ from mmbroker.models.redshift.judged import judge as redshift
 from mmbroker.models.report import __main__ as judge
 from mmbroker.processors.redshift import ConventionalRedshift
 from mmbroker.streams.settings import Settings
-from mmbroker.streams.stages.asked import Scorers
+from mmbroker.streams.stages.scorers import Scorers
 
 
 def figures(mae: float, **more: Any) -> dict[str, Any]:
@@ -69,7 +69,10 @@ def test_without_tables_simulated_galaxies_are_judged_as_such(tmp_path: Path) ->
     assert len(tables) == 3
     assert all(one.startswith("Simulated, ") for one in tables)
     numbers = json.loads((tmp_path / "redshift.json").read_text())
-    assert f"{numbers['simulated_with_spectra']['n']} galaxies of `simulator.py`" in page
+    assert (
+        f"{numbers['simulated_with_spectra']['n']} galaxies of `models/simulation/observations.py`"
+        in page
+    )
     figures = numbers["simulated"]
     assert figures["photometry alone"].keys() == {
         "conventional",
@@ -221,21 +224,20 @@ def test_why_targets_are_met_or_missed_is_said_of_what_was_measured() -> None:
 
 
 def test_fallbacks_are_said_in_a_sentence() -> None:
-    few, unlike = "conventional: too few near-infrared bands", "conventional: fluxes unlike"
     given = {
         "all": {"refined": figures(0.04)},
         "photometry alone": {"refined": figures(0.04)},
         "far infrared alone": {"refined": figures(0.04)},
         "fallbacks": {
             "with published": {},
-            "photometry alone": {few: 1},
-            "far infrared alone": {few: 2, unlike: 3},
+            "photometry alone": {"few_bands": 1},
+            "far infrared alone": {"few_bands": 2, "unlike": 3},
         },
     }
     assert in_one_line(said("fallen_back", given)) == (
         "The refined redshift is the conventional one for none of 9 with both published redshifts, "
         "1 of 9 from photometry alone (too few near-infrared bands), 5 of 9 from the far infrared "
-        "alone (too few near-infrared bands 2, fluxes unlike 3)."
+        "alone (too few near-infrared bands 2, fluxes unlike those of the training 3)."
     )
 
 

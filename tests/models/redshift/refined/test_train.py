@@ -66,7 +66,7 @@ def test_validation_is_judged_beside_every_baseline(
     far_infrared = figures["far infrared alone"]
     assert far_infrared["refined"]["crps"] == far_infrared["conventional"]["crps"]
     assert figures["fallbacks"]["far infrared alone"] == {
-        f"{refined.FALLBACK}: too few near-infrared bands": far_infrared["refined"]["n"]
+        refined.Fallback.FEW_BANDS: far_infrared["refined"]["n"]
     }
     assert "conventional_minus" not in figures[TEMPLATES_MINUS]["conventional"]
 
@@ -101,7 +101,7 @@ def test_galaxies_without_near_infrared_bands_stay_conventional(
 ) -> None:
     some = sample_of(cosmos(shared_data)[:20], conventional)
     log_posterior, reasons = RefinedRedshift(weights, conventional).log_posterior(some.inputs)
-    assert set(reasons) == {f"{refined.FALLBACK}: too few near-infrared bands"}
+    assert set(reasons) == {refined.Fallback.FEW_BANDS}
     assert (log_posterior == some.inputs.log_fallback).all()
 
 

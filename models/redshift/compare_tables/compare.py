@@ -1,4 +1,4 @@
-"""Evaluate redshift estimates on a table with spectroscopic redshifts.
+"""Compare redshift estimates with the spectroscopic redshifts of a table.
 
 The table takes the way of the stream: rows become observations, observations fingerprints, and
 fingerprints posteriors. Spectroscopic redshifts are only compared with.
@@ -10,8 +10,8 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import compress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +23,15 @@ from mmbroker.models.redshift import measures
 from mmbroker.models.redshift.baselines.baselines import (
     CONVENTIONAL,
     LOG_LINEAR,
+    PUBLISHED,
+    RECALIBRATED,
     STACKED,
     TREES,
     WITH_TEMPLATES,
     load_baselines,
 )
-from mmbroker.models.redshift.evaluate.learned_from import was_learned_from
-from mmbroker.models.redshift.evaluate.real_galaxies import (
+from mmbroker.models.redshift.compare_tables.learned_from import was_learned_from
+from mmbroker.models.redshift.compare_tables.real_galaxies import (
     Array,
     Differences,
     Estimates,
@@ -38,24 +40,15 @@ from mmbroker.models.redshift.evaluate.real_galaxies import (
     Results,
     read_galaxies,
 )
+from mmbroker.models.redshift.sample import FAINT_JY
 from mmbroker.processors.redshift import ConventionalRedshift
 from mmbroker.processors.redshift import published as published_redshift
 from mmbroker.processors.redshift.posterior import posteriors_of
-from mmbroker.processors.redshift.refined import FALLBACK, RefinedRedshift, inputs_of
+from mmbroker.processors.redshift.refined import Fallback, RefinedRedshift, inputs_of
 from mmbroker.processors.redshift.tuned import packaged
 from mmbroker.schemas.events import Fingerprint, RedshiftPosterior
 
-if TYPE_CHECKING:
-    pass
-
-
 FAR_INFRARED = "conventional far-infrared"
-PUBLISHED = "published "
-"""Prefix of the published redshifts' names."""
-
-RECALIBRATED = "recalibrated "
-"""Prefix of the same with the intervals that the conventional redshift gives them."""
-
 TEMPLATES_PHOTOMETRY = "with templates, without published"
 REFINED = "refined"
 REFINED_PHOTOMETRY = "refined without published"
@@ -79,12 +72,11 @@ _CATALOGUE_OF_MAPPING = {
 
 MODELS = (CONVENTIONAL, REFINED, "both")
 
-FAINT_JY = 15e-3
 _BATCH = 500
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Evaluation:
+class ComparedTable:
     """Estimates of every estimator on the same galaxies."""
 
     table: str
@@ -102,8 +94,8 @@ class Evaluation:
     notes: list[str] = field(default_factory=list)
     """What could not be compared, and why."""
 
-    reasons: dict[str, list[str]] = field(default_factory=dict)
-    """Why an estimate of each galaxy is the conventional one, or "", by learned estimator."""
+    reasons: dict[str, list[Fallback | None]] = field(default_factory=dict)
+    """Why an estimate of each galaxy is the conventional one, or None, by learned estimator."""
 
     trained_on: int = 0
     """How many of the galaxies are in parts that learned estimators were fitted or chosen on."""
@@ -121,11 +113,10 @@ class Evaluation:
             name for name, one in self.estimates.items() if np.isfinite(one.redshift[chosen]).all()
         ]
 
-    def fallbacks(self, subset: str, estimator: str) -> dict[str, int]:
+    def fallbacks(self, subset: str, estimator: str) -> dict[Fallback, int]:
         """How many galaxies of a subset have the conventional estimate instead, by reason."""
-        chosen = self.subsets[subset]
-        reasons = np.array(self.reasons.get(estimator, [""] * len(chosen)))[chosen]
-        return dict(Counter(reasons[reasons != ""].tolist()))
+        reasons = compress(self.reasons.get(estimator, []), self.subsets[subset])
+        return dict(Counter(each for each in reasons if each is not None))
 
     def figures(self, subset: str, estimator: str) -> Figures:
         """The figures of one estimator on one subset; None where there are none."""
@@ -142,7 +133,7 @@ class Evaluation:
         }
 
     def values(self, subset: str, estimator: str) -> dict[str, Array]:
-        """What each of ``metrics.MEASURES`` is taken of, a value for each galaxy of a subset."""
+        """What each of ``measures.MEASURES`` is taken of, a value for each galaxy of a subset."""
         chosen = self.subsets[subset]
         truth = self.truth[chosen]
         one = self.estimates[estimator].select(chosen)
@@ -184,7 +175,7 @@ class Evaluation:
     def as_json(self) -> Results:
         """``{subset: {estimator: {n, mae, ..., minus: {reference: {mae: [value, low, high]}}}}}``.
 
-        The figures are those of ``metrics.MEASURES``; only estimates of ours have ``minus``, and
+        The figures are those of ``measures.MEASURES``; only estimates of ours have ``minus``, and
         ``fallbacks`` where some are the conventional one: how many, by reason. ``simulated`` is the
         number of galaxies with simulated data, if there are any.
         """
@@ -208,7 +199,7 @@ class Evaluation:
         }
         return {"minus": compared} if compared else {}
 
-    def _fallen_back(self, subset: str, estimator: str) -> dict[str, dict[str, int]]:
+    def _fallen_back(self, subset: str, estimator: str) -> dict[str, dict[Fallback, int]]:
         found = self.fallbacks(subset, estimator)
         return {"fallbacks": found} if found else {}
 
@@ -221,12 +212,12 @@ def _or_none(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def evaluate_redshift(
+def compare_table(
     table: str | Path,
     mapping: str | Path | None = None,
     model: str = CONVENTIONAL,
     split: str = "all",
-) -> Evaluation:
+) -> ComparedTable:
     """Compare our redshifts and the published ones of a table with spectroscopic ones.
 
     Every estimator is judged on the same galaxies: those that have all published redshifts that
@@ -281,7 +272,7 @@ def evaluate_redshift(
     if not complete.all():
         subsets[EVERY_ROW] = np.ones(len(truth), bool)
     learned = [name for name in (REFINED, REFINED_PHOTOMETRY) if name in posteriors]
-    return Evaluation(
+    return ComparedTable(
         table=Path(table).name,
         truth=truth,
         subsets=subsets,
@@ -351,11 +342,10 @@ def _baselines(
     return found | {TREES: found[TREES].where(np.concatenate(published) > 0)}
 
 
-def _reason(posterior: RedshiftPosterior) -> str:
-    """Why a learned posterior is the conventional one, or ""."""
+def _reason(posterior: RedshiftPosterior) -> Fallback | None:
+    """Why a learned posterior is the conventional one, or None."""
     last = posterior.inputs[-1]
-    start = f"{FALLBACK}: "
-    return last.removeprefix(start) if last.startswith(start) else ""
+    return last if isinstance(last, Fallback) else None
 
 
 def _comparable(

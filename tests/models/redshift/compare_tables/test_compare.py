@@ -20,18 +20,19 @@ from mmbroker.models.redshift.baselines.baselines import (
     TREES,
     WITH_TEMPLATES,
 )
-from mmbroker.models.redshift.evaluate.evaluate import (
+from mmbroker.models.redshift.compare_tables.compare import (
     EVERY_ROW,
     FAR_INFRARED,
     REFINED,
     REFINED_PHOTOMETRY,
     TEMPLATES_PHOTOMETRY,
-    Evaluation,
+    ComparedTable,
     _trained_on,
-    evaluate_redshift,
+    compare_table,
 )
-from mmbroker.models.redshift.evaluate.page import plot, render
-from mmbroker.models.redshift.evaluate.real_galaxies import Results, read_galaxies
+from mmbroker.models.redshift.compare_tables.page import plot, render
+from mmbroker.models.redshift.compare_tables.real_galaxies import Results, read_galaxies
+from mmbroker.processors.redshift.refined import Fallback
 
 FIGURES = {"n", "mae", "nmad", "outliers", "crps", "coverage68", "coverage95"}
 METHODS = ("z_phot", "eazy")
@@ -39,16 +40,16 @@ SPT = "spt_dndz_tab_a1.txt"
 
 
 @pytest.fixture(scope="module")
-def goodsn(shared_data: Path) -> Evaluation:
-    return evaluate_redshift(shared_data / "goodsn.ecsv")
+def goodsn(shared_data: Path) -> ComparedTable:
+    return compare_table(shared_data / "goodsn.ecsv")
 
 
-def published(evaluation: Evaluation) -> list[str]:
-    return [name for name in evaluation.estimates if name.startswith("published ")]
+def published(compared: ComparedTable) -> list[str]:
+    return [name for name in compared.estimates if name.startswith("published ")]
 
 
 @pytest.fixture
-def results(goodsn: Evaluation) -> Results:
+def results(goodsn: ComparedTable) -> Results:
     found: Results = json.loads(json.dumps(goodsn.as_json()))
     return found
 
@@ -84,7 +85,7 @@ def test_differences_are_stated_with_intervals_from_pairs(results: Results) -> N
     assert high - low < 0.2 * alone
 
 
-def test_the_crps_of_a_redshift_alone_is_its_error(goodsn: Evaluation) -> None:
+def test_the_crps_of_a_redshift_alone_is_its_error(goodsn: ComparedTable) -> None:
     chosen = goodsn.subsets["all"]
     one = goodsn.estimates["published z_phot"].select(chosen)
     assert one.crps == pytest.approx(np.abs(one.redshift - goodsn.truth[chosen]))
@@ -93,7 +94,9 @@ def test_the_crps_of_a_redshift_alone_is_its_error(goodsn: Evaluation) -> None:
     assert recalibrated.crps.mean() < one.crps.mean()
 
 
-def test_published_figures_are_those_of_the_catalogue(goodsn: Evaluation, results: Results) -> None:
+def test_published_figures_are_those_of_the_catalogue(
+    goodsn: ComparedTable, results: Results
+) -> None:
     """The published redshifts of GOODS-N at S500 < 15 mJy, computed independently."""
     faint = results["faint"]
     figures = [faint[name] for name in published(goodsn)]
@@ -103,7 +106,7 @@ def test_published_figures_are_those_of_the_catalogue(goodsn: Evaluation, result
     assert best["outliers"] == pytest.approx(0.056, abs=1e-3)
 
 
-def test_the_conventional_redshift_is_no_worse_than_the_published(goodsn: Evaluation) -> None:
+def test_the_conventional_redshift_is_no_worse_than_the_published(goodsn: ComparedTable) -> None:
     for subset in goodsn.subsets.keys() - {EVERY_ROW}:
         chosen = goodsn.subsets[subset]
         delta = {
@@ -123,15 +126,15 @@ def test_the_68_per_cent_interval_holds_68_per_cent(results: Results) -> None:
 
 
 def test_far_infrared_photometry_alone_places_the_spt_sources(shared_data: Path) -> None:
-    evaluation = evaluate_redshift(shared_data / SPT)
-    figures = evaluation.figures("all", FAR_INFRARED)
+    compared = compare_table(shared_data / SPT)
+    figures = compared.figures("all", FAR_INFRARED)
     assert figures["n"] == 46
     assert figures["nmad"] is not None
     assert figures["nmad"] <= 0.12
 
 
 def test_the_output_states_what_the_figures_are_and_are_not(
-    goodsn: Evaluation, tmp_path: Path
+    goodsn: ComparedTable, tmp_path: Path
 ) -> None:
     text = io.StringIO()
     Console(file=text, width=200).print(render(goodsn))
@@ -143,15 +146,15 @@ def test_the_output_states_what_the_figures_are_and_are_not(
 
 
 @pytest.fixture(scope="module")
-def spectra() -> Evaluation:
+def spectra() -> ComparedTable:
     """Galaxies of the demo sample whose spectra are simulated."""
-    return evaluate_redshift(
+    return compare_table(
         str(resources.files("mmbroker.deploy") / "demo" / "lines.ecsv"), model="both"
     )
 
 
 def test_every_estimator_is_plotted_in_a_panel_of_its_own(
-    spectra: Evaluation, monkeypatch: pytest.MonkeyPatch
+    spectra: ComparedTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plotted: list[Figure] = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: plotted.append(figure))
@@ -166,7 +169,7 @@ def test_every_estimator_is_plotted_in_a_panel_of_its_own(
     assert figure.get_suptitle() == "lines.ecsv, 14 galaxies, all with simulated data"
 
 
-def test_simulated_data_are_labelled_so(spectra: Evaluation) -> None:
+def test_simulated_data_are_labelled_so(spectra: ComparedTable) -> None:
     text = io.StringIO()
     Console(file=text, width=200).print(render(spectra))
     assert "lines.ecsv: all, 14 galaxies, all with simulated data" in text.getvalue()
@@ -176,19 +179,19 @@ def test_simulated_data_are_labelled_so(spectra: Evaluation) -> None:
 @pytest.mark.slow
 def test_the_refined_redshift_is_judged_beside_the_conventional(shared_data: Path) -> None:
     """On the training part, of which nothing is learnt by looking."""
-    evaluation = evaluate_redshift(shared_data / "goodsn.ecsv", model="both", split="train")
-    assert {CONVENTIONAL, FAR_INFRARED, REFINED, REFINED_PHOTOMETRY} < set(evaluation.estimates)
-    found = evaluation.as_json()["faint"]
+    compared = compare_table(shared_data / "goodsn.ecsv", model="both", split="train")
+    assert {CONVENTIONAL, FAR_INFRARED, REFINED, REFINED_PHOTOMETRY} < set(compared.estimates)
+    found = compared.as_json()["faint"]
     assert found[REFINED]["n"] == 496
     assert set(found[REFINED]["minus"]) == {
         CONVENTIONAL, WITH_TEMPLATES, STACKED, LOG_LINEAR, TREES, *found[CONVENTIONAL]["minus"],
     }  # fmt: skip
     assert set(found[REFINED_PHOTOMETRY]["minus"]) == {FAR_INFRARED, TEMPLATES_PHOTOMETRY}
-    assert any(REFINED in one.inputs for one in evaluation.posteriors)
-    assert evaluation.trained_on == len(evaluation.truth)
+    assert any(REFINED in one.inputs for one in compared.posteriors)
+    assert compared.trained_on == len(compared.truth)
     text = io.StringIO()
-    Console(file=text, width=400).print(render(evaluation))
-    count = len(evaluation.truth)
+    Console(file=text, width=400).print(render(compared))
+    count = len(compared.truth)
     assert f"{count} of these {count} galaxies, by their places, are among those" in text.getvalue()
     assert "Trees: the published redshift with a learnt correction" in text.getvalue()
     assert f"{REFINED}: 0 of 496 are the conventional redshift" in text.getvalue()
@@ -199,24 +202,24 @@ def test_the_refined_redshift_of_galaxies_it_cannot_know_is_the_conventional(
     shared_data: Path, table: str
 ) -> None:
     """Those of COSMOS have bands that templates are fitted to, too few for the networks."""
-    evaluation = evaluate_redshift(shared_data / table, model="both")
-    ours, theirs = (evaluation.estimates[name] for name in (REFINED, CONVENTIONAL))
+    compared = compare_table(shared_data / table, model="both")
+    ours, theirs = (compared.estimates[name] for name in (REFINED, CONVENTIONAL))
     assert ours.redshift == pytest.approx(theirs.redshift, rel=1e-6)
     assert ours.lower_68 == pytest.approx(theirs.lower_68, rel=1e-6)
-    assert all("too few near-infrared" in one.inputs[-1] for one in evaluation.posteriors)
-    found = evaluation.as_json()["all"][REFINED]
-    assert found["fallbacks"] == {"too few near-infrared bands": found["n"]}
-    assert evaluation.trained_on == 0
+    assert all(one.inputs[-1] == Fallback.FEW_BANDS for one in compared.posteriors)
+    found = compared.as_json()["all"][REFINED]
+    assert found["fallbacks"] == {"few_bands": found["n"]}
+    assert compared.trained_on == 0
     assert {STACKED, LOG_LINEAR} < found["minus"].keys()
-    assert TREES not in evaluation.estimators("all")  # no optical redshift is published
-    assert np.isnan(evaluation.estimates[TREES].redshift).all()
+    assert TREES not in compared.estimators("all")  # no optical redshift is published
+    assert np.isnan(compared.estimates[TREES].redshift).all()
 
 
 def test_stacks_and_trees_are_those_of_the_reports(shared_data: Path) -> None:
-    evaluation = evaluate_redshift(shared_data / "goodsn.ecsv", model="refined", split="validation")
+    compared = compare_table(shared_data / "goodsn.ecsv", model="refined", split="validation")
     reports = resources.files("mmbroker.models") / "reports" / "baselines.json"
     stated = json.loads(reports.read_text())["parts"]["validation"]["faint"]
-    found = evaluation.as_json()["faint"]
+    found = compared.as_json()["faint"]
     for name in (STACKED, LOG_LINEAR, TREES):
         for figure in ("mae", "nmad", "crps"):
             assert found[name][figure] == pytest.approx(stated[name][figure][0], abs=2e-3)
@@ -238,12 +241,12 @@ def test_a_part_of_a_table_that_nothing_was_trained_on_is_refused(
     unseen = tmp_path / "unseen.toml"
     unseen.write_text(mapping.read_text().replace('name = "goodsn"', 'name = "unseen"'))
     with pytest.raises(ValueError, match="nothing was trained on tables of mapping 'unseen'"):
-        evaluate_redshift(shared_data / "goodsn.ecsv", unseen, split="test")
+        compare_table(shared_data / "goodsn.ecsv", unseen, split="test")
 
 
 def test_an_unknown_model_is_refused(shared_data: Path) -> None:
     with pytest.raises(ValueError, match="'other' is none of conventional, refined, both"):
-        evaluate_redshift(shared_data / "goodsn.ecsv", model="other")
+        compare_table(shared_data / "goodsn.ecsv", model="other")
 
 
 def test_a_table_without_spectroscopic_redshifts_is_refused(tmp_path: Path) -> None:
@@ -257,4 +260,4 @@ def test_a_table_without_spectroscopic_redshifts_is_refused(tmp_path: Path) -> N
         '[truth]\nredshift = "z"\n'
     )
     with pytest.raises(ValueError, match="no row has a positive 'z'"):
-        evaluate_redshift(table)
+        compare_table(table)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmbroker.processors.fingerprint import merge as fingerprint
+from mmbroker.processors.fingerprint import merge
 from mmbroker.processors.fingerprint.contribution import contribution
 from mmbroker.processors.fingerprint.map_photometry import UnusableError
 from mmbroker.processors.ingest.fitting import fitting_mapping, without_absent
@@ -105,7 +105,7 @@ def read_galaxies(table: str | Path, mapping: str | Path | None = None) -> Galax
     for row in kept:
         usable, unusable = _usable(row)
         problems += unusable
-        fingerprints.append(fingerprint.build(row.identifier, usable))
+        fingerprints.append(merge.build(row.identifier, usable))
     nan = float("nan")
     published: dict[str, Estimates] = {}
     for name in chosen.published:

@@ -11,6 +11,12 @@ import numpy as np
 
 from mmbroker.models.redshift import measures
 from mmbroker.models.redshift.baselines.baselines import CONVENTIONAL
+from mmbroker.models.redshift.compare_tables.compare import (
+    ComparedTable,
+    estimates_of,
+    posteriors_by,
+)
+from mmbroker.models.redshift.compare_tables.real_galaxies import Figures, read_galaxies
 from mmbroker.models.redshift.conventional.tune import (
     EVALUATIONS,
     Sample,
@@ -18,8 +24,6 @@ from mmbroker.models.redshift.conventional.tune import (
     fold_of,
     tune,
 )
-from mmbroker.models.redshift.evaluate.evaluate import Evaluation, estimates_of, posteriors_by
-from mmbroker.models.redshift.evaluate.real_galaxies import Figures, read_galaxies
 from mmbroker.processors.redshift import ConventionalRedshift
 from mmbroker.processors.redshift.published import independent
 from mmbroker.processors.redshift.tuned import Tuned
@@ -73,7 +77,7 @@ def tune_redshift(
     for sample, posteriors in zip(many, cross_validate(many, evaluations), strict=True):
         everything = np.ones(len(sample.truth), bool)
         estimates = {CONVENTIONAL: estimates_of(posteriors, sample.truth)}
-        held = Evaluation(
+        held = ComparedTable(
             sample.name, sample.truth, {"all": everything}, estimates, posteriors, [], "", ""
         )
         figures[sample.name] = held.figures("all", CONVENTIONAL)

@@ -1,4 +1,4 @@
-"""The result of an evaluation of redshifts as tables and as a plot."""
+"""A compared table of redshifts as tables and as a plot."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from rich.text import Text
 
 from mmbroker.models.redshift import measures
 from mmbroker.models.redshift.baselines.baselines import STACKED
-from mmbroker.models.redshift.evaluate.evaluate import UNSEEN, Evaluation
-from mmbroker.models.redshift.evaluate.real_galaxies import Array, Difference, Estimates
+from mmbroker.models.redshift.compare_tables.compare import UNSEEN, ComparedTable
+from mmbroker.models.redshift.compare_tables.real_galaxies import Array, Difference, Estimates
 
 CAVEAT = (
     "Galaxies with spectroscopic redshifts are brighter in the optical than the sources this "
@@ -35,17 +35,17 @@ _STACKS_AND_TREES = (
 _HEADINGS = ("MAE", "NMAD", "outliers", "CRPS", "68 %", "95 %")
 
 
-def render(evaluation: Evaluation) -> Group:
+def render(compared: ComparedTable) -> Group:
     """The figures to print, and how the conventional estimate compares with the published."""
     parts: list[RenderableType] = []
-    for subset, chosen in evaluation.subsets.items():
+    for subset, chosen in compared.subsets.items():
         if chosen.any():
-            parts.append(_figures_table(evaluation, subset))
-            parts += [_fallen_back(evaluation, subset, each) for each in evaluation.reasons]
+            parts.append(_figures_table(compared, subset))
+            parts += [_fallen_back(compared, subset, each) for each in compared.reasons]
             parts += [
-                _differences_table(evaluation, subset, estimator)
-                for estimator in evaluation.estimators(subset)
-                if evaluation.references(subset, estimator)
+                _differences_table(compared, subset, estimator)
+                for estimator in compared.estimators(subset)
+                if compared.references(subset, estimator)
             ]
     parts += [
         "Δ = (z - z_spec) / (1 + z_spec). MAE: mean |Δ|. NMAD: 1.4826 median|Δ - median Δ|. "
@@ -55,37 +55,37 @@ def render(evaluation: Evaluation) -> Group:
         "Faint: not 15 mJy or more at 500 µm, which includes what was not observed there; faint "
         "positive: 0 < S500 < 15 mJy. Conventional far-infrared: without the published redshifts, "
         "from far infrared, radio and lines; the refined redshift would be the same there.",
-        *([_STACKS_AND_TREES] if STACKED in evaluation.estimates else []),
-        f"Constants {evaluation.identity} were tuned on tables of this kind; figures of galaxies "
+        *([_STACKS_AND_TREES] if STACKED in compared.estimates else []),
+        f"Constants {compared.identity} were tuned on tables of this kind; figures of galaxies "
         "left out of the tuning are in processors/redshift/tuned.json.",
         Text(CAVEAT, "bold"),
     ]
-    absent = "".join(f"; {each}" for each in evaluation.notes)
-    parts.append(f"Read with mapping {evaluation.mapping}{absent}.")
-    if evaluation.trained_on:
-        parts.append(Text(_trained_on_some(evaluation), "bold"))
-    if evaluation.problems:
-        parts.append(f"{len(evaluation.problems)} problems, the first: {evaluation.problems[0]}")
+    absent = "".join(f"; {each}" for each in compared.notes)
+    parts.append(f"Read with mapping {compared.mapping}{absent}.")
+    if compared.trained_on:
+        parts.append(Text(_trained_on_some(compared), "bold"))
+    if compared.problems:
+        parts.append(f"{len(compared.problems)} problems, the first: {compared.problems[0]}")
     return Group(*parts)
 
 
-def _trained_on_some(evaluation: Evaluation) -> str:
+def _trained_on_some(compared: ComparedTable) -> str:
     return (
-        f"{evaluation.trained_on} of these {len(evaluation.truth)} galaxies, by their places, are "
+        f"{compared.trained_on} of these {len(compared.truth)} galaxies, by their places, are "
         "among those on which templates, stacks, trees or the refined redshift were fitted, "
         f"trained or chosen, which flatters them: --split {UNSEEN} leaves them out."
     )
 
 
-def _figures_table(evaluation: Evaluation, subset: str) -> Table:
-    chosen = evaluation.subsets[subset]
+def _figures_table(compared: ComparedTable, subset: str) -> Table:
+    chosen = compared.subsets[subset]
     table = _table(
-        f"{evaluation.table}: {subset}, {_counted(evaluation.simulated[chosen])} "
+        f"{compared.table}: {subset}, {_counted(compared.simulated[chosen])} "
         "(95 % bootstrap, from and to, below)",
         "redshift",
     )
-    for estimator in evaluation.estimators(subset):
-        values = evaluation.values(subset, estimator)
+    for estimator in compared.estimators(subset):
+        values = compared.values(subset, estimator)
         cells = [_with_interval(measures.MEASURES[name], each) for name, each in values.items()]
         table.add_row(estimator, *cells)
     return table
@@ -116,23 +116,23 @@ def _with_interval(measure: measures.Measure, values: Array) -> str:
     return f"{value:.4f}\n{low:.4f}\n{high:.4f}"
 
 
-def _differences_table(evaluation: Evaluation, subset: str, estimator: str) -> Table:
+def _differences_table(compared: ComparedTable, subset: str, estimator: str) -> Table:
     table = _table(
         f"{estimator} minus another, negative is better but for coverage "
         "(95 % paired bootstrap, from and to, below)",
         "other",
     )
-    for reference in evaluation.references(subset, estimator):
-        found = evaluation.differences(subset, estimator, reference)
+    for reference in compared.references(subset, estimator):
+        found = compared.differences(subset, estimator, reference)
         table.add_row(reference, *(_signed(each) for each in found.values()))
     return table
 
 
-def _fallen_back(evaluation: Evaluation, subset: str, estimator: str) -> str:
+def _fallen_back(compared: ComparedTable, subset: str, estimator: str) -> str:
     """How many estimates of a subset are the conventional one, and why."""
-    found = evaluation.fallbacks(subset, estimator)
-    count = int(evaluation.subsets[subset].sum())
-    why = "".join(f"; {reason}: {number}" for reason, number in found.items())
+    found = compared.fallbacks(subset, estimator)
+    count = int(compared.subsets[subset].sum())
+    why = "".join(f"; {each.words}: {number}" for each, number in found.items())
     return f"{estimator}: {sum(found.values())} of {count} are the conventional redshift{why}\n"
 
 
@@ -143,12 +143,12 @@ def _signed(difference: Difference | None) -> str:
     return f"{value:+.4f}\n{low:+.4f}\n{high:+.4f}"
 
 
-def plot(evaluation: Evaluation, path: str | Path) -> None:
+def plot(compared: ComparedTable, path: str | Path) -> None:
     """Write a figure: estimates with 68 % intervals against the truth, and their coverage."""
     from matplotlib.figure import Figure  # slow to import, and rarely wanted
 
-    truth = evaluation.truth
-    shown = {name: evaluation.estimates[name] for name in evaluation.ranks}
+    truth = compared.truth
+    shown = {name: compared.estimates[name] for name in compared.ranks}
     figure = Figure(figsize=(5.5 * (1 + len(shown)), 5), layout="constrained")
     *panels, right = figure.subplots(1, 1 + len(shown))
     largest = np.max([truth, *(one.redshift for one in shown.values())])
@@ -157,7 +157,7 @@ def plot(evaluation: Evaluation, path: str | Path) -> None:
     for (name, one), (colour, width), panel in zip(shown.items(), styles, panels, strict=False):
         _plot_redshifts(panel, truth, one, line, colour)
         panel.set(ylabel=f"1 + {name} redshift", title=name)
-        ranks = np.sort(evaluation.ranks[name])
+        ranks = np.sort(compared.ranks[name])
         share = (np.arange(len(ranks)) + 0.5) / max(len(ranks), 1)
         right.plot(ranks, share, color=colour, lw=width, label=f"{name}, {len(ranks)} galaxies")
     right.plot([0, 1], [0, 1], color="black", lw=1, label="calibrated")
@@ -169,8 +169,8 @@ def plot(evaluation: Evaluation, path: str | Path) -> None:
         title="calibration",
     )
     right.legend()
-    figure.suptitle(f"{evaluation.table}, {_counted(evaluation.simulated)}")
-    trained = f" {_trained_on_some(evaluation)}" if evaluation.trained_on else ""
+    figure.suptitle(f"{compared.table}, {_counted(compared.simulated)}")
+    trained = f" {_trained_on_some(compared)}" if compared.trained_on else ""
     figure.supxlabel("\n".join(textwrap.wrap(CAVEAT + trained, 190)), fontsize=7)
     figure.savefig(path, dpi=150)
 
