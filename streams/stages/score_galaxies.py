@@ -107,7 +107,7 @@ class ScoreGalaxies(Stage):
                 known = newest.get(fingerprint.galaxy_id)
                 if known is None or fingerprint.version >= known[0].version:
                     newest[fingerprint.galaxy_id] = fingerprint, event
-            newest = self._without_older(newest)
+            newest, late = self._without_older(newest)
         scored = {id(event) for _, event in newest.values()}
         outcomes = [
             refused[number].outcome
@@ -119,6 +119,7 @@ class ScoreGalaxies(Stage):
         galaxies = self.score(taken) if taken else []
         places = places_of(galaxies)
         messages += self._ranked(galaxies, places, observed_at)
+        watched = {**late, **places}
         counted = False
 
         def finish() -> list[Outgoing]:
@@ -126,21 +127,29 @@ class ScoreGalaxies(Stage):
             if not counted:
                 self._finish(batch, outcomes, galaxies, places)
                 counted = True
-            return self._moved_on(places, observed_at)
+            return self._moved_on(watched, observed_at)
 
         return Processed(messages, finish)
 
     def _without_older(
         self, newest: dict[str, tuple[Fingerprint, Received]]
-    ) -> dict[str, tuple[Fingerprint, Received]]:
-        """The fingerprints of which no newer version has been scored."""
+    ) -> tuple[dict[str, tuple[Fingerprint, Received]], Places]:
+        """Take out the fingerprints of which a newer version has been scored.
+
+        Returns:
+            The others; and the places of those taken out that were never counted. A process may
+            have published their scores behind the newer ones, and then ended.
+        """
+        late: Places = {}
+        left = {}
         with self.store.reading() as reading:
-            ranked = {galaxy_id: reading.ranked(RANKING, galaxy_id) for galaxy_id in newest}
-        return {
-            galaxy_id: (fingerprint, event)
-            for galaxy_id, (fingerprint, event) in newest.items()
-            if (ranked[galaxy_id] or (0, 0))[0] <= fingerprint.version
-        }
+            for galaxy_id, (fingerprint, event) in newest.items():
+                ranked = reading.ranked(RANKING, galaxy_id)
+                if ranked is None or ranked[0] <= fingerprint.version:
+                    left[galaxy_id] = fingerprint, event
+                elif event.offset >= reading.next_offset(self.name, event.topic, event.partition):
+                    late[galaxy_id] = fingerprint.version, None
+        return left, late
 
     def _moved_on(self, places: Places, observed_at: dict[str, bytes]) -> list[Outgoing]:
         """Scores of galaxies of which another process scored a newer version meanwhile.

@@ -158,6 +158,19 @@ def test_a_score_of_before_does_not_put_a_galaxy_back_that_has_left(store: LMDBS
     assert deliver(other, there) == []  # nor a message that is delivered again
 
 
+def test_a_score_of_before_whose_process_ended_is_followed_by_the_newest(store: LMDBStore) -> None:
+    there, empty = fingerprints(store)
+    late, other = (ScoreGalaxies(store, topics, codec, Scorers(Settings()), None) for _ in range(2))
+    event = Received(topics.fingerprints, 1, 0, 1000, there)
+    assert late.process([event]).messages  # published, and then it is killed
+    deliver(other, empty)
+    processed = other.process([event])
+    assert processed.messages == []
+    (again,) = processed.finish()
+    assert codec.decode_as(ScoredGalaxy, again.value).version == 2
+    assert processed.finish() == []
+
+
 def test_an_alert_of_before_is_not_what_was_said_last(store: LMDBStore) -> None:
     there, empty = fingerprints(store)
     score = ScoreGalaxies(store, topics, codec, Scorers(Settings()), None)
