@@ -13,13 +13,8 @@ import numpy as np
 from mmbroker.processors.features.maps import MapInput, map_input
 from mmbroker.processors.features.patches import Patches, median, patches_of
 from mmbroker.processors.fingerprint.contribution import barycentric_frequency_hz
-from mmbroker.processors.fingerprint.map_photometry import (
-    UnusableError,
-    angle_on_pixels_rad,
-    celestial_wcs,
-    pixel_of,
-    pixel_side_arcsec,
-)
+from mmbroker.processors.fingerprint.errors import UnusableError
+from mmbroker.processors.fingerprint.map_wcs import celestial_wcs
 from mmbroker.schemas.events import Observation
 
 FREQUENCIES_HZ = (75e9, 370e9)
@@ -94,15 +89,15 @@ def source_in_map(observation: Observation) -> SourceInMap | None:
         return None
     try:
         wcs = celestial_wcs(continuum_map.wcs_header)
-        x, y = pixel_of(wcs, observation.right_ascension_deg, observation.declination_deg)
+        x, y = wcs.pixel_of(observation.right_ascension_deg, observation.declination_deg)
         image = continuum_map.image.astype(float)
-        pixel_arcsec = pixel_side_arcsec(wcs)
+        pixel_arcsec = wcs.pixel_side_arcsec
         found = map_input(
             image,
             pixel_arcsec,
             continuum_map.beam_major_arcsec,
             continuum_map.beam_minor_arcsec,
-            angle_on_pixels_rad(wcs, continuum_map.beam_position_angle_deg),
+            wcs.angle_on_pixels_rad(continuum_map.beam_position_angle_deg),
             continuum_map.noise_jy_per_beam,
             middle=(x, y),
         )

@@ -16,7 +16,8 @@ from astropy.time import Time
 from numba import njit
 from numpy.typing import NDArray
 
-from mmbroker.processors.fingerprint.map_photometry import UnusableError, measure
+from mmbroker.processors.fingerprint.errors import UnusableError
+from mmbroker.processors.fingerprint.map_photometry import measure
 from mmbroker.processors.frequency_grid import EDGES_HZ
 from mmbroker.processors.relations import (
     LSRK_APEX_DECLINATION_DEG,

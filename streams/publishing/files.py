@@ -276,7 +276,7 @@ def unusable(observation: Observation) -> list[str]:
     """Why build-fingerprints could not use a valid observation; empty if it could."""
     # Imported only here: publishing need not wait for the code of the stages.
     from mmbroker.processors.fingerprint.contribution import contribution
-    from mmbroker.processors.fingerprint.map_photometry import UnusableError
+    from mmbroker.processors.fingerprint.errors import UnusableError
 
     try:
         contribution(observation)

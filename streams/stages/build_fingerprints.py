@@ -20,7 +20,7 @@ from mmbroker.processors.fingerprint.contribution import (
     contribution,
     observation_hash,
 )
-from mmbroker.processors.fingerprint.map_photometry import UnusableError
+from mmbroker.processors.fingerprint.errors import UnusableError
 from mmbroker.processors.fingerprint.merge import FingerprintFullError
 from mmbroker.processors.sky import Position, associate
 from mmbroker.processors.validation import problems

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mmbroker.processors.fingerprint import merge
 from mmbroker.processors.fingerprint.contribution import contribution
-from mmbroker.processors.fingerprint.map_photometry import UnusableError
+from mmbroker.processors.fingerprint.errors import UnusableError
 from mmbroker.processors.ingest.fitting import fitting_mapping, without_absent
 from mmbroker.processors.ingest.mapping import MappingError, load_mapping
 from mmbroker.processors.ingest.tables import Row, read_table

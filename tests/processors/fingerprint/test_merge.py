@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from mmbroker.processors.fingerprint import merge as fingerprints
 from mmbroker.processors.fingerprint.contribution import contribution, spectrum_on_grid
-from mmbroker.processors.fingerprint.map_photometry import UnusableError, measure
+from mmbroker.processors.fingerprint.errors import UnusableError
+from mmbroker.processors.fingerprint.map_photometry import measure
 from mmbroker.processors.frequency_grid import BINS, CENTRES_HZ, EDGES_HZ
 from mmbroker.schemas.events import (
     BandMeasurement,
