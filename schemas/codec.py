@@ -8,8 +8,9 @@ There are three framings:
 - ``json``: for people. Binary fields are left out, so JSON is written and never read back.
 
 Bytes come from strangers, so the size of a message limits the time and the memory that decoding
-takes. Messages above a maximum size are refused, only schemas of the manifest are interpreted, and
-compressed containers are refused.
+takes. Messages above a maximum size are refused, also those with more items than any event has, and
+a message is decoded only if its schema says that it belongs where it is. Only schemas of the
+manifest are interpreted, and compressed containers are refused.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from mmbroker.schemas.events import (
     Score,
     ScoredGalaxy,
 )
+from mmbroker.schemas.items import require_few_items
 from mmbroker.schemas.records import Record, from_record, to_record, to_rows
 
 Framing = Literal["confluent", "container", "json"]
@@ -56,8 +58,21 @@ _WITHOUT_TABLES = {"Fingerprint": 2, "ScoredGalaxy": 2, "Alert": 2}
 Avro's own rules would read such a list as an empty table. So this version and all older ones are
 read with the schema of this version."""
 
-_REMEMBERED_HEADERS = 64
-"""How many texts of container headers are remembered, so that they need not be parsed again."""
+COUNTED_FROM_BYTES = 2**16
+"""The items of larger messages are counted before they are made."""
+
+MOST_ITEMS = 2**15
+"""Most items in all arrays of a larger message. The longest lists of all kinds together, with the
+feature trees of eight observations, are half as long."""
+
+_MOST_ITEMS_OF = {"Observation": 2**10}
+"""Types of which fewer are allowed."""
+
+LONGEST_CONTAINER_HEADER = 2**16
+"""Larger headers of containers, in bytes, are refused before they are read."""
+
+_REMEMBERED_SCHEMAS = 64
+"""How many texts of containers' schemas are remembered, so that they need not be parsed again."""
 
 _CONFLUENT_MAGIC = b"\x00"
 _CONTAINER_MAGIC = b"Obj\x01"
@@ -66,7 +81,12 @@ _SYNC_MARKER = hashlib.blake2b(b"mmbroker", digest_size=16).digest()
 
 Avro accepts any bytes here. With fixed ones, equal events have equal bytes."""
 
+_SYNC_BYTES = len(_SYNC_MARKER)
 _HEADER = struct.Struct(">bI")
+_LONGEST_BLOCK_HEADER = 20
+"""Most bytes of the two numbers that begin a block of a container."""
+
+_METADATA: Any = {"type": "map", "values": "bytes"}
 
 
 class MalformedEventError(ValueError):
@@ -129,7 +149,7 @@ class Codec:
             to_parsing_canonical_form(version.definition): version
             for version in self._by_id.values()
         }
-        self._by_header: dict[str, SchemaVersion] = {}
+        self._by_text: dict[bytes, SchemaVersion] = {}
         self._classes: dict[str, type[Event]] = {cls.__name__: cls for cls in EVENT_TYPES}
 
     def schema_id(self, event_type: type[Event]) -> int:
@@ -180,30 +200,17 @@ class Codec:
         Raises:
             MalformedEventError: the bytes are not an event of a known schema.
         """
-        if not data:
-            raise MalformedEventError("the message is empty")
-        if len(data) > MAX_EVENT_BYTES:
-            raise MalformedEventError(
-                f"the message has {len(data)} bytes, more than {MAX_EVENT_BYTES}"
-            )
-        if data[:1] == _CONFLUENT_MAGIC:
-            return self._decode_confluent(data)
-        if data[:4] == _CONTAINER_MAGIC:
-            return self._decode_container(data)
-        raise MalformedEventError(
-            f"the message begins with {data[:4]!r}, neither Confluent framing nor an Avro container"
-        )
+        return self._decoded(data, None)
 
     def decode_as(self, event_type: type[E], data: bytes | None) -> E:
         """Decode an event that must be of the given type.
 
+        An event of another type costs nothing: it is refused for its schema, unread.
+
         Raises:
             MalformedEventError: the bytes are not an event of that type.
         """
-        event = self.decode(data)
-        if not isinstance(event, event_type):
-            raise _misplaced(type(event).__name__, event_type.__name__)
-        return event
+        return typing.cast(E, self._decoded(data, event_type.__name__))
 
     def decode_score(self, data: bytes | None) -> Score:
         """Decode only the part of a scored galaxy that decides on alerts.
@@ -212,17 +219,51 @@ class Codec:
             MalformedEventError: the bytes are not a scored galaxy.
         """
         newest = self._newest["ScoredGalaxy"]
-        if data is None or not data.startswith(_CONFLUENT_MAGIC) or len(data) > MAX_EVENT_BYTES:
-            return from_record(Score, to_record(self.decode_as(ScoredGalaxy, data)))
-        schema = self._confluent_schema(data)
-        if schema.name != newest.name:
-            raise _misplaced(schema.name, newest.name)
-        record = _read(data, schema, _part(newest.text, Score))
+        schema, ending, start = self._record(data, newest.name)
+        record = _read(ending, start, schema, _part(newest.text, Score))
         return _guarded(schema.name, lambda: from_record(Score, record))
 
-    def _decode_confluent(self, data: bytes) -> Event:
-        schema = self._confluent_schema(data)
-        return self._event(schema.name, _read(data, schema, self._read_as(schema).definition))
+    def _decoded(self, data: bytes | None, wanted: str | None) -> Event:
+        schema, ending, start = self._record(data, wanted)
+        record = _read(ending, start, schema, self._read_as(schema).definition)
+        cls = self._classes[schema.name]
+        event: Event = _guarded(
+            schema.name, lambda: from_record(cls, _completed(schema.name, record))
+        )
+        return event
+
+    def _record(self, data: bytes | None, wanted: str | None) -> tuple[SchemaVersion, bytes, int]:
+        """Find the record in a message, without reading it.
+
+        Args:
+            data: the message.
+            wanted: name that the record's schema must have; None for any.
+
+        Returns:
+            The schema, bytes that end with the record, and the place where it begins in them.
+
+        Raises:
+            MalformedEventError: there is no record, or one of another schema.
+        """
+        if not data:
+            raise MalformedEventError("the message is empty")
+        if len(data) > MAX_EVENT_BYTES:
+            raise MalformedEventError(
+                f"the message has {len(data)} bytes, more than {MAX_EVENT_BYTES}"
+            )
+        if data[:1] == _CONFLUENT_MAGIC:
+            found = self._confluent_schema(data), data, _HEADER.size
+        elif data[:4] == _CONTAINER_MAGIC:
+            found = self._contained(data)
+        else:
+            raise MalformedEventError(
+                f"the message begins with {data[:4]!r}, "
+                "neither Confluent framing nor an Avro container"
+            )
+        name = found[0].name
+        if wanted is not None and name != wanted:
+            raise MalformedEventError(f"the message holds {name} where {wanted} belongs")
+        return found
 
     def _read_as(self, schema: SchemaVersion) -> SchemaVersion:
         """The version whose schema the records of a given version are read with."""
@@ -239,39 +280,40 @@ class Codec:
             raise MalformedEventError(f"schema id {schema_id} is unknown")
         return schema
 
-    def _decode_container(self, data: bytes) -> Event:
-        reader = _guarded("container header", lambda: fastavro.reader(io.BytesIO(data)))
-        schema = self._container_schema(reader)
-        wanted = self._read_as(schema).definition
-        if wanted is not schema.definition:
-            reader = fastavro.reader(io.BytesIO(data), reader_schema=wanted)
-        records = _guarded(schema.name, lambda: [next(reader), next(reader, None)])
-        if records[1] is not None:
-            raise MalformedEventError("the container holds more than one event")
-        return self._event(schema.name, records[0])
+    def _contained(self, data: bytes) -> tuple[SchemaVersion, bytes, int]:
+        buffer = io.BytesIO(data[: len(_CONTAINER_MAGIC) + LONGEST_CONTAINER_HEADER])
+        buffer.seek(len(_CONTAINER_MAGIC))
+        metadata: Any = _guarded(
+            "container header", lambda: fastavro.schemaless_reader(buffer, _METADATA, None)
+        )
+        schema = self._container_schema(metadata)
+        block = buffer.tell() + _SYNC_BYTES
+        sync = data[buffer.tell() : block]
+        buffer = io.BytesIO(data[block : block + _LONGEST_BLOCK_HEADER])
+        count, size = (_guarded("container block", lambda: _long(buffer)) for _ in range(2))
+        start = block + buffer.tell()
+        if count != 1:
+            raise MalformedEventError(f"the container holds {count} events, not one")
+        if size < 0 or data[start + size :] != sync:
+            raise MalformedEventError("the container does not end after its first block")
+        return schema, data[: start + size], start
 
-    def _container_schema(self, reader: Any) -> SchemaVersion:
-        compression = reader.metadata.get("avro.codec", "null")
-        if compression != "null":
+    def _container_schema(self, metadata: dict[str, bytes]) -> SchemaVersion:
+        compression = metadata.get("avro.codec", b"null")
+        if compression != b"null":
+            shown = compression[:20].decode(errors="replace")
             raise MalformedEventError(
-                f"the container is compressed with {compression}; compress on the Kafka level"
+                f"the container is compressed with {shown}; compress on the Kafka level"
             )
-        header = reader.metadata["avro.schema"]
-        if header not in self._by_header:
-            form = _guarded(
-                "container schema", lambda: to_parsing_canonical_form(json.loads(header))
-            )
+        text = metadata.get("avro.schema", b"")
+        if text not in self._by_text:
+            form = _guarded("container schema", lambda: to_parsing_canonical_form(json.loads(text)))
             if form not in self._by_canonical_form:
                 raise MalformedEventError("the container's schema is unknown")
-            if len(self._by_header) >= _REMEMBERED_HEADERS:
-                self._by_header.clear()
-            self._by_header[header] = self._by_canonical_form[form]
-        return self._by_header[header]
-
-    def _event(self, name: str, record: Any) -> Event:
-        cls = self._classes[name]
-        event: Event = _guarded(name, lambda: from_record(cls, _completed(name, record)))
-        return event
+            if len(self._by_text) >= _REMEMBERED_SCHEMAS:
+                self._by_text.clear()
+            self._by_text[text] = self._by_canonical_form[form]
+        return self._by_text[text]
 
 
 def _completed(name: str, record: Record) -> Record:
@@ -283,14 +325,13 @@ def _completed(name: str, record: Record) -> Record:
     return record
 
 
-def _misplaced(found: str, expected: str) -> MalformedEventError:
-    return MalformedEventError(f"the message holds {found} where {expected} belongs")
-
-
-def _read(data: bytes, written: SchemaVersion, wanted: Any) -> Record:
-    """Decode the record after the Confluent header, converted to the wanted schema."""
+def _read(data: bytes, start: int, written: SchemaVersion, wanted: Any) -> Record:
+    """Decode the record that ends some bytes, converted to the wanted schema."""
+    if len(data) >= COUNTED_FROM_BYTES:
+        most = _MOST_ITEMS_OF.get(written.name, MOST_ITEMS)
+        _guarded(written.name, lambda: require_few_items(written.text, data, start, most))
     buffer = io.BytesIO(data)
-    buffer.seek(_HEADER.size)
+    buffer.seek(start)
     same = wanted is written.definition
     record: Any = _guarded(
         written.name,
@@ -301,6 +342,10 @@ def _read(data: bytes, written: SchemaVersion, wanted: Any) -> Record:
             f"{len(data) - buffer.tell()} bytes follow the {written.name} record"
         )
     return typing.cast(Record, record)
+
+
+def _long(buffer: io.BytesIO) -> int:
+    return typing.cast(int, fastavro.schemaless_reader(buffer, "long", None))
 
 
 def _written(name: str, definition: Any, event: Any) -> bytes:
