@@ -21,6 +21,7 @@ import hashlib
 import io
 import json
 import math
+import re
 import struct
 import sys
 import typing
@@ -58,18 +59,21 @@ _WITHOUT_TABLES = {"Fingerprint": 2, "ScoredGalaxy": 2, "Alert": 2}
 Avro's own rules would read such a list as an empty table. So this version and all older ones are
 read with the schema of this version."""
 
-COUNTED_FROM_BYTES = 2**16
-"""The items of larger messages are counted before they are made."""
+_FEW_ITEMS = {"Observation": (2**16, 2**10)}
+_MANY_ITEMS = 2**18, 2**14
+"""From how many bytes on the items of a message are counted before they are made, and how many
+there may be in all its arrays.
 
-MOST_ITEMS = 2**15
-"""Most items in all arrays of a larger message. The longest lists of all kinds together, with the
-feature trees of eight observations, are half as long."""
+Observations come from strangers. The longest lists of any other event, with the feature trees of
+eight observations, have some 10,000 items."""
 
-_MOST_ITEMS_OF = {"Observation": 2**10}
-"""Types of which fewer are allowed."""
+MOST_METADATA = 16
+"""Most entries in the header of a container."""
 
-LONGEST_CONTAINER_HEADER = 2**16
-"""Larger headers of containers, in bytes, are refused before they are read."""
+LONGEST_SCHEMA = 2**16
+"""Most bytes of a container's schema, without documentation where it has more."""
+
+_DOCUMENTATION = re.compile(rb'"doc"\s*:\s*"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 
 _REMEMBERED_SCHEMAS = 64
 """How many texts of containers' schemas are remembered, so that they need not be parsed again."""
@@ -83,10 +87,7 @@ Avro accepts any bytes here. With fixed ones, equal events have equal bytes."""
 
 _SYNC_BYTES = len(_SYNC_MARKER)
 _HEADER = struct.Struct(">bI")
-_LONGEST_BLOCK_HEADER = 20
-"""Most bytes of the two numbers that begin a block of a container."""
-
-_METADATA: Any = {"type": "map", "values": "bytes"}
+_METADATA = '{"type": "map", "values": "bytes"}'
 
 
 class MalformedEventError(ValueError):
@@ -281,17 +282,15 @@ class Codec:
         return schema
 
     def _contained(self, data: bytes) -> tuple[SchemaVersion, bytes, int]:
-        buffer = io.BytesIO(data[: len(_CONTAINER_MAGIC) + LONGEST_CONTAINER_HEADER])
+        buffer = io.BytesIO(data)
         buffer.seek(len(_CONTAINER_MAGIC))
-        metadata: Any = _guarded(
-            "container header", lambda: fastavro.schemaless_reader(buffer, _METADATA, None)
-        )
+        metadata = _guarded("container header", lambda: _metadata(buffer, data))
         schema = self._container_schema(metadata)
         block = buffer.tell() + _SYNC_BYTES
         sync = data[buffer.tell() : block]
-        buffer = io.BytesIO(data[block : block + _LONGEST_BLOCK_HEADER])
+        buffer.seek(block)
         count, size = (_guarded("container block", lambda: _long(buffer)) for _ in range(2))
-        start = block + buffer.tell()
+        start = buffer.tell()
         if count != 1:
             raise MalformedEventError(f"the container holds {count} events, not one")
         if size < 0 or data[start + size :] != sync:
@@ -306,6 +305,12 @@ class Codec:
                 f"the container is compressed with {shown}; compress on the Kafka level"
             )
         text = metadata.get("avro.schema", b"")
+        if len(text) > LONGEST_SCHEMA:
+            text = _DOCUMENTATION.sub(b'"doc":""', text)
+        if len(text) > LONGEST_SCHEMA:
+            raise MalformedEventError(
+                f"the container's schema has {len(text)} bytes, more than {LONGEST_SCHEMA}"
+            )
         if text not in self._by_text:
             form = _guarded("container schema", lambda: to_parsing_canonical_form(json.loads(text)))
             if form not in self._by_canonical_form:
@@ -327,8 +332,8 @@ def _completed(name: str, record: Record) -> Record:
 
 def _read(data: bytes, start: int, written: SchemaVersion, wanted: Any) -> Record:
     """Decode the record that ends some bytes, converted to the wanted schema."""
-    if len(data) >= COUNTED_FROM_BYTES:
-        most = _MOST_ITEMS_OF.get(written.name, MOST_ITEMS)
+    counted_from, most = _FEW_ITEMS.get(written.name, _MANY_ITEMS)
+    if len(data) >= counted_from:
         _guarded(written.name, lambda: require_few_items(written.text, data, start, most))
     buffer = io.BytesIO(data)
     buffer.seek(start)
@@ -342,6 +347,13 @@ def _read(data: bytes, start: int, written: SchemaVersion, wanted: Any) -> Recor
             f"{len(data) - buffer.tell()} bytes follow the {written.name} record"
         )
     return typing.cast(Record, record)
+
+
+def _metadata(buffer: io.BytesIO, data: bytes) -> dict[str, bytes]:
+    """Read the header of a container."""
+    require_few_items(_METADATA, data, buffer.tell(), MOST_METADATA)
+    found: Any = fastavro.schemaless_reader(buffer, _parsed(_METADATA), None)
+    return typing.cast(dict[str, bytes], found)
 
 
 def _long(buffer: io.BytesIO) -> int:

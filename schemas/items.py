@@ -130,7 +130,7 @@ def _blocks(items: Any, item: _Step) -> _Step:
                 walk.number()
             walk.left -= count
             if walk.left < 0:
-                raise TooManyItemsError("its arrays have too many items")
+                raise TooManyItemsError("there are more items than may be")
             if size is None:
                 for _ in range(count):
                     item(walk)
