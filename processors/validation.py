@@ -53,6 +53,8 @@ EARLIEST_MJD = 33_282.0
 LATEST_MJD = 106_331.0
 """2150 January 1."""
 
+LONGEST_INTEGRATION_S = (LATEST_MJD - EARLIEST_MJD) * 86_400.0
+
 FEWEST_CHANNELS, MOST_CHANNELS = 2, 65_536
 SMALLEST_SIDE, LARGEST_SIDE = 4, 1024
 MOST_MEASUREMENTS = 64
@@ -65,6 +67,9 @@ BAND_FREQUENCIES_HZ = (1e7, 1e16)
 BRIGHTEST_JY = 1e6
 FAINTEST_ERROR_JY = 1e-15
 """A million times below what any telescope reaches. The limit keeps inverse variances finite."""
+
+NARROWEST_BEAM_ARCSEC = 1e-6
+"""A microarcsecond, a tenth of the finest beam of any array. The limit keeps areas above 0."""
 
 WIDEST_BEAM_ARCSEC = 7200.0
 REDSHIFTS = (-0.01, 20.0)
@@ -147,7 +152,11 @@ def _acquisition(acquisition: Acquisition) -> Iterator[str]:
         yield from _name("acquisition.data_url", acquisition.data_url, LONGEST_URL)
     yield from _one_of("acquisition.quality", acquisition.quality, _QUALITIES)
     if acquisition.integration_time_s is not None:
-        yield from _positive("acquisition.integration_time_s", acquisition.integration_time_s)
+        yield from _positive(
+            "acquisition.integration_time_s",
+            acquisition.integration_time_s,
+            LONGEST_INTEGRATION_S,
+        )
 
 
 def _one_payload(observation: Observation) -> Iterator[str]:
@@ -163,7 +172,7 @@ def _spectrum(spectrum: Spectrum) -> Iterator[str]:
     yield from _one_of("spectrum.frame", spectrum.frame, _FRAMES)
     for axis in ("beam_major_arcsec", "beam_minor_arcsec"):
         if getattr(spectrum, axis) is not None:
-            yield from _positive(f"spectrum.{axis}", getattr(spectrum, axis), WIDEST_BEAM_ARCSEC)
+            yield from _beam(f"spectrum.{axis}", getattr(spectrum, axis))
     angle = spectrum.beam_position_angle_deg
     if angle is not None:
         yield from _within("spectrum.beam_position_angle_deg", angle, -360.0, 360.0)
@@ -240,8 +249,7 @@ def _continuum_map(continuum_map: ContinuumMap) -> Iterator[str]:
         "continuum_map.frequency_hz", continuum_map.frequency_hz, *MAP_FREQUENCIES_HZ
     )
     for axis in ("beam_major_arcsec", "beam_minor_arcsec"):
-        value = getattr(continuum_map, axis)
-        yield from _positive(f"continuum_map.{axis}", value, WIDEST_BEAM_ARCSEC)
+        yield from _beam(f"continuum_map.{axis}", getattr(continuum_map, axis))
     angle = continuum_map.beam_position_angle_deg
     yield from _within("continuum_map.beam_position_angle_deg", angle, -360.0, 360.0)
     noise = continuum_map.noise_jy_per_beam
@@ -415,6 +423,10 @@ def _positive(field: str, value: Any, largest: float = math.inf) -> Iterator[str
         return
     limit = "finite" if math.isinf(largest) else f"at most {_bound(largest)}"
     yield f"{field} = {_shown(value)} is not positive and {limit}"
+
+
+def _beam(field: str, value: Any) -> Iterator[str]:
+    yield from _within(field, value, NARROWEST_BEAM_ARCSEC, WIDEST_BEAM_ARCSEC)
 
 
 def _possible_redshift(field: str, value: Any) -> Iterator[str]:

@@ -59,13 +59,15 @@ _WITHOUT_TABLES = {"Fingerprint": 2, "ScoredGalaxy": 2, "Alert": 2}
 Avro's own rules would read such a list as an empty table. So this version and all older ones are
 read with the schema of this version."""
 
-_FEW_ITEMS = {"Observation": (2**16, 2**10)}
-_MANY_ITEMS = 2**18, 2**14
-"""From how many bytes on the items of a message are counted before they are made, and how many
-there may be in all its arrays.
+COUNTED_FROM_BYTES = 2**16
+"""The items of larger messages are counted before they are made."""
 
-Observations come from strangers. The longest lists of any other event, with the feature trees of
-eight observations, have some 10,000 items."""
+MOST_ITEMS = 2**14
+"""Most items in all arrays of a larger message. The longest lists of any event, with the feature
+trees of eight observations, have some 10,000."""
+
+_MOST_ITEMS_OF = {"Observation": 2**10}
+"""Types of which fewer are allowed, because strangers write them."""
 
 MOST_METADATA = 16
 """Most entries in the header of a container."""
@@ -332,8 +334,8 @@ def _completed(name: str, record: Record) -> Record:
 
 def _read(data: bytes, start: int, written: SchemaVersion, wanted: Any) -> Record:
     """Decode the record that ends some bytes, converted to the wanted schema."""
-    counted_from, most = _FEW_ITEMS.get(written.name, _MANY_ITEMS)
-    if len(data) >= counted_from:
+    if len(data) >= COUNTED_FROM_BYTES:
+        most = _MOST_ITEMS_OF.get(written.name, MOST_ITEMS)
         _guarded(written.name, lambda: require_few_items(written.text, data, start, most))
     buffer = io.BytesIO(data)
     buffer.seek(start)

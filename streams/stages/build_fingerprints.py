@@ -220,19 +220,22 @@ def prepare(codec: Codec, data: bytes | None) -> Prepared | RefusedError:
     """Decode and check an observation and compute its contribution, or say why it is refused."""
     try:
         observation = codec.decode_as(Observation, data)
-        wrong = problems(observation)
-        if wrong:
-            sender = f"{observation.observation_id[:80]!r} of {observation.instrument[:80]!r}"
-            return RefusedError("invalid", f"{sender}: {'; '.join(wrong)}")
-        if observation.is_withdrawal:
-            return Prepared(observation, None)
-        return Prepared(observation, contribution(observation))
     except MalformedEventError as error:
         return RefusedError("undecodable", str(error))
+    wrong = problems(observation)
+    if wrong:
+        sender = f"{observation.observation_id[:80]!r} of {observation.instrument[:80]!r}"
+        return RefusedError("invalid", f"{sender}: {'; '.join(wrong)}")
+    if observation.is_withdrawal:
+        return Prepared(observation, None)
+    try:
+        return Prepared(observation, contribution(observation))
     except UnusableError as error:
         return RefusedError("unusable", str(error))
-    except OverflowError as error:
-        return RefusedError("unusable", f"its numbers are too large or too small: {error}")
+    except (ArithmeticError, ValueError) as error:  # what numpy, scipy and astropy raise on numbers
+        payload = ", ".join(observation.payloads)
+        raised = f"{type(error).__name__}: {error}"
+        return RefusedError("unusable", f"{payload} has numbers that cannot be used: {raised}")
 
 
 class _Galaxies:
