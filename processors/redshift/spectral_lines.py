@@ -155,6 +155,8 @@ def _running_line(flux: Array, weight: Array, wanted: NDArray[np.bool_], continu
         if count == 0 or not wanted[index]:
             continue
         total = totals[high] - totals[low]
+        if total <= 0:  # the weights elsewhere are so large that these are lost in rounding
+            continue
         mean = (flux_sums[high] - flux_sums[low]) / total
         centre = (index_sums[high] - index_sums[low]) / total
         slope = 0.0
