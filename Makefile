@@ -57,8 +57,8 @@ model: $(VENV)/installed-train ## train the critic again and write its weights
 reports: $(VENV)/installed-train ## judge the learned models again; MMBROKER_DATA=FOLDER of real tables, or the simulated part alone
 	@$(BIN)/python -m mmbroker.models.report $(ARGS)
 
-bench: $(VENV)/installed ## measure rates and latencies; QUICK=1 for under five minutes
-	@$(BIN)/python -m mmbroker.streams.proving.benchmark $(if $(QUICK),--quick)
+bench: $(VENV)/installed ## measure rates and latencies; QUICK=1 for under five minutes, FUZZ=1 for the fuzz alone
+	@$(BIN)/python -m mmbroker.streams.proving.benchmark $(if $(QUICK),--quick) $(if $(FUZZ),--fuzz)
 
 clean: ## stop the local stack and forget its data; the virtual environment stays
 	@test ! -x $(BIN)/mmbroker || $(BIN)/mmbroker stack down

@@ -55,6 +55,7 @@ from mmbroker.streams.proving.embedded import (
     stage_running,
     stages_running,
 )
+from mmbroker.streams.proving.fuzz import ENTRIES, fuzz
 from mmbroker.streams.proving.kill import HANG_S, Killer, memory_mb, peak_memory_mb, schedule
 from mmbroker.streams.proving.load import (
     SHARE_OF_EXISTING,
@@ -121,9 +122,13 @@ def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a smaller run, under five minutes")
+    parser.add_argument("--fuzz", action="store_true", help="nothing but the fuzz, two minutes")
     parser.add_argument("--output", type=Path, default=Path(".mmbroker/bench"))
     arguments = parser.parse_args()
     console = Terminal()
+    if arguments.fuzz:
+        fuzzed = fuzz_all(Sizes().fuzz_s, console)
+        sys.exit(1 if any(each["wrong"] for each in fuzzed.values()) else 0)
     # Things are killed on purpose, so their warnings and errors are not shown.
     logging.getLogger("mmbroker.streams").setLevel(logging.CRITICAL)
     arguments.output.mkdir(parents=True, exist_ok=True)
@@ -161,11 +166,32 @@ def run(sizes: Sizes, console: Console, output: Path) -> Report:
                 bench.kills()
             if sizes.backlog[0]:
                 bench.backlog()
+        if sizes.fuzz_s:
+            report.reliability["fuzz"] = fuzz_all(sizes.fuzz_s, console)
     finally:
         for log in directory.glob("*.log"):
             shutil.copy(log, output)
         shutil.rmtree(directory, ignore_errors=True)
     return report
+
+
+def fuzz_all(seconds: float, console: Terminal) -> dict[str, dict[str, Any]]:
+    """Fuzz everything that reads what strangers wrote, with inputs that are new each time.
+
+    Args:
+        seconds: how long each entry is fuzzed.
+        console: where to show the results.
+
+    Returns:
+        By entry, the fields of ``Fuzzed`` with ``wrong`` and the seed.
+    """
+    found = {}
+    for name in ENTRIES:
+        seed = time.time_ns() % 2**32
+        result = fuzz(name, seed, seconds)
+        found[name] = {**dataclasses.asdict(result), "wrong": result.wrong, "seed": seed}
+        console.print(f"fuzz of {name}: {found[name]}")
+    return found
 
 
 def _machine(sizes: Sizes) -> dict[str, Any]:

@@ -81,6 +81,7 @@ class Sizes:
             measurement is skipped.
         backlog: number of large spectra that wait for the stages, and the channels of each. With 0
             spectra the measurement is skipped.
+        fuzz_s: how long each entry is fuzzed; with 0 it is not.
     """
 
     events: int = 20_000
@@ -90,9 +91,10 @@ class Sizes:
     updates: int = 60
     kills: tuple[int, int, float] = (20_000, 15, 60.0)
     backlog: tuple[int, int] = (30_000, 1_250)
+    fuzz_s: float = 40.0
 
 
-QUICK = Sizes(10_000, (0, 10_000, 100_000), 12.0, (2_500, 9.75), 30, (0, 0, 0.0), (0, 0))
+QUICK = Sizes(10_000, (0, 10_000, 100_000), 12.0, (2_500, 9.75), 30, (0, 0, 0.0), (0, 0), 0.0)
 
 
 @dataclass(frozen=True)
@@ -235,6 +237,8 @@ def what_is_wrong(report: Report) -> str:
         if megabytes > BACKLOG_LIMIT_MB:
             much = f"{megabytes:.0f} MB with a backlog, not within {BACKLOG_LIMIT_MB:.0f} MB"
             said.append(f"{stage} took {much}")
+    fuzzed = reliability.get("fuzz", {})
+    said += [f"fuzz of {name}: {each['wrong']}" for name, each in fuzzed.items() if each["wrong"]]
     gain = reliability["scoring_rate_2"] / reliability["scoring_rate_1"]
     if gain < SCORING_GAIN and report.machine["cores"] >= 2:
         said.append(
@@ -248,6 +252,9 @@ def what_is_wrong(report: Report) -> str:
 
 
 def _reliability_rows(measured: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, each in measured.get("fuzz", {}).items():
+        held = f"slowest {each['slowest_ms']:.0f} ms, memory grew by {each['growth_mb']:.0f} MB"
+        yield f"fuzz of {name}, {each['inputs']:,} inputs", each["wrong"] or held
     for processes in (1, 2):
         rate = measured[f"scoring_rate_{processes}"]
         yield f"scoring, processes: {processes}", f"{rate:,.0f}/s"
