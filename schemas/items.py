@@ -78,11 +78,15 @@ def _step(schema: Any, named: dict[str, _Step]) -> _Step:
     if isinstance(schema, list):
         return _union([_step(each, named) for each in schema])
     kind = schema["type"] if isinstance(schema, dict) else schema
-    if kind in _FIXED_BYTES:
-        size = _FIXED_BYTES[kind]
-        return lambda walk: walk.skip(size)
-    if kind in ("int", "long", "enum"):
-        step: _Step = _Walk.number  # type: ignore[assignment]
+    if isinstance(kind, dict):
+        return _step(kind, named)
+    if kind in named:
+        return named[kind]
+    if kind in _FIXED_BYTES or kind == "fixed":
+        size = _FIXED_BYTES[kind] if kind in _FIXED_BYTES else schema["size"]
+        step: _Step = lambda walk: walk.skip(size)  # noqa: E731
+    elif kind in ("int", "long", "enum"):
+        step = _Walk.number  # type: ignore[assignment]
     elif kind in ("bytes", "string"):
         step = lambda walk: walk.skip(walk.number())  # noqa: E731
     elif kind == "array":
@@ -90,12 +94,8 @@ def _step(schema: Any, named: dict[str, _Step]) -> _Step:
     elif kind == "map":
         entry = _record([_step("string", named), _step(schema["values"], named)])
         step = _blocks(None, entry)
-    elif kind == "record":
-        step = _record([_step(field["type"], named) for field in schema["fields"]])
-    elif kind in named:
-        step = named[kind]
     else:
-        step = _step(kind, named)
+        step = _record([_step(field["type"], named) for field in schema["fields"]])
     if isinstance(schema, dict) and "name" in schema:
         named[schema["name"]] = step
     return step

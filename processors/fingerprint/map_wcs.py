@@ -76,6 +76,9 @@ _TEXTS = re.compile(r"(?:CTYPE|CUNIT)[12]|RADESYS|RADECSYS")
 _NUMBERS = re.compile(
     r"(?:CRPIX|CRVAL|CDELT|CROTA)[12]|PV[12]_\d\d?|LONPOLE|LATPOLE|EQUINOX|EPOCH|WCSAXES"
 )
+_PLAIN = ("CTYPE1", "CTYPE2", "CUNIT1", "CUNIT2", "CRPIX1", "CRPIX2", "WCSAXES")
+"""Keywords whose values cannot be senseless together with others."""
+
 _MATRICES = re.compile(r"(PC|CD)(?:0?([1-4])_0?([1-4])|00([1-4])00([1-4]))")
 _FURTHER_AXES = re.compile(r"(?:CTYPE|CRPIX|CRVAL|CDELT|CUNIT|CROTA)[34]|PV[34]_\d\d?")
 """Keywords of the further axes, which do not change where pixels lie on the sky."""
@@ -283,7 +286,12 @@ def _projection(cards: Cards) -> tuple[Wcsprm, str]:
         wcs.set()
     except Exception as error:  # wcslib raises many kinds
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-        raise UnusableError(f"continuum_map.wcs_header makes no sense: {reason}") from error
+        numbers = ", ".join(
+            f"{name} = {value!r}" for name, value in cards.items() if name not in _PLAIN
+        )
+        raise UnusableError(
+            f"continuum_map.wcs_header makes no sense: {reason} (of {numbers[:300]})"
+        ) from error
     return wcs, kind
 
 

@@ -8,6 +8,8 @@ import dataclasses
 import io
 import json
 import struct
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import fastavro
@@ -257,3 +259,117 @@ def test_arrays_are_little_endian_on_the_wire() -> None:
 
     spectrum = Spectrum(np.array([1.0, 2.0], ">f8"), "LSRK", np.zeros(2, ">f4"), np.ones(2, ">f4"))
     assert to_record(spectrum)["frequency_hz"] == np.array([1.0, 2.0], "<f8").tobytes()
+
+
+# What strangers may make the reader do ------------------------------------------------------------
+
+
+def number(value: int) -> bytes:
+    buffer = io.BytesIO()
+    fastavro.schemaless_writer(buffer, "long", value)
+    return buffer.getvalue()
+
+
+def container(metadata: dict[str, bytes], record: bytes, events: int = 1) -> bytes:
+    buffer = io.BytesIO()
+    buffer.write(b"Obj\x01")
+    fastavro.schemaless_writer(buffer, {"type": "map", "values": "bytes"}, metadata)
+    sync = b"S" * 16
+    return buffer.getvalue() + sync + number(events) + number(len(record)) + record + sync
+
+
+def an_observation() -> bytes:
+    return codec.encode(Observation("a", "b", 1.0, 2.0, 0.5, 59000.0, replaces="c"))
+
+
+def with_documentation(text: str) -> bytes:
+    schema = json.loads(manifest()[0].text)
+    schema["doc"] = text
+    return json.dumps(schema, ensure_ascii=False).encode()
+
+
+def peak_of(decode: Callable[[], object]) -> int:
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(MalformedEventError):
+            decode()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def floods() -> dict[str, bytes]:
+    """An event of each type in which the last empty list has as many items as a message holds."""
+    found = {}
+    for version in manifest():
+        data = (SAMPLES / f"{version.name}.v{version.version}.confluent").read_bytes()
+        count = MAX_EVENT_BYTES - len(data) - 10
+        for place in [at for at in range(5, len(data)) if data[at] == 0][-5:]:
+            flood = data[:place] + number(count) + bytes(count) + data[place:]
+            found[f"{version.name}-v{version.version}-{place}"] = flood
+    return found
+
+
+def test_an_event_of_another_type_is_refused_unread() -> None:
+    schema = next(each for each in manifest() if each.name == "Fingerprint")
+    data = struct.pack(">bI", 0, schema.id) + b"\x00" * (MAX_EVENT_BYTES - 5)
+    assert peak_of(lambda: codec.decode_as(Observation, data)) < 100_000
+    in_container = container({"avro.schema": schema.text.encode()}, data[5:-100_000])
+    for each in (data, in_container):
+        with pytest.raises(MalformedEventError, match="holds Fingerprint where Observation"):
+            codec.decode_as(Observation, each)
+        with pytest.raises(MalformedEventError, match="holds Fingerprint where ScoredGalaxy"):
+            codec.decode_score(each)
+
+
+def test_no_list_costs_more_than_a_small_multiple_of_the_bytes() -> None:
+    for name, data in floods().items():
+        assert peak_of(lambda data=data: codec.decode(data)) < 2 * MAX_EVENT_BYTES, name  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("characters", [10_000, 300_000])
+def test_headers_with_much_documentation_are_read_and_not_kept(characters: int) -> None:
+    mine = Codec()
+    record = an_observation()[5:]
+    mine.decode(container({"avro.schema": with_documentation("x")}, record))
+    tracemalloc.start()
+    try:
+        for each in range(30):
+            text = f"\U0001f30c{each}" + "x" * characters
+            mine.decode(container({"avro.schema": with_documentation(text)}, record))
+        kept = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert kept < 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        ({}, "schema cannot be read"),
+        ({f"{each}": b"" for each in range(1000)}, "more items than may be"),
+        ({"avro.schema": b"[" * 100_000}, "100000 bytes, more than 65536"),
+        ({"avro.schema": b"[" * 60_000}, "recursion"),
+        ({"avro.schema": b"1" * 60_000}, "cannot be read"),
+        ({"avro.schema": b'{"type": "array", "items": "null"}'}, "schema is unknown"),
+        (
+            {"avro.schema": manifest()[0].text.encode(), "avro.codec": b"\xff\x00"},
+            "compressed with",
+        ),
+    ],
+)
+def test_headers_of_containers_are_bounded(metadata: dict[str, bytes], said: str) -> None:
+    assert said in refused(container(metadata, an_observation()[5:]))
+
+
+@pytest.mark.parametrize("events", [0, 2, -1, 2**40])
+def test_a_container_holds_one_event(events: int) -> None:
+    data = container({"avro.schema": manifest()[0].text.encode()}, an_observation()[5:], events)
+    assert f"holds {events} events" in refused(data)
+
+
+def test_a_container_ends_after_its_block() -> None:
+    data = container({"avro.schema": manifest()[0].text.encode()}, an_observation()[5:])
+    assert isinstance(codec.decode(data), Observation)
+    for wrong in (data + b"x", data[:-1], data[:-16] + b"T" * 16):
+        assert "does not end" in refused(wrong)

@@ -18,6 +18,7 @@ from mmbroker.processors.fingerprint.map_photometry import measure
 from mmbroker.processors.frequency_grid import BINS, CENTRES_HZ, EDGES_HZ
 from mmbroker.schemas.events import (
     BandMeasurement,
+    ContinuumMap,
     Fingerprint,
     Observation,
     Photometry,
@@ -230,6 +231,48 @@ def test_the_flux_density_of_a_point_source_is_recovered(flux: float) -> None:
     assert measured.weighted_extent / measured.weight < 0.3
 
 
+def elongated_map(
+    ratio: float, angle_deg: float, extent_arcsec: float = 0.0, flux_jy: float = 3e-3
+) -> ContinuumMap:
+    """A source under a beam of 0.6 arcsec in the geometric mean, in pixels of 0.1 arcsec."""
+    y, x = np.indices((96, 96)) - 47.5
+    angle = np.radians(angle_deg)
+    along = y * np.cos(angle) - x * np.sin(angle)  # east is to the left
+    across = y * np.sin(angle) + x * np.cos(angle)
+    beam = np.array([6.0 * ratio**0.5, 6.0 / ratio**0.5])
+    seen = np.hypot(beam, extent_arcsec / 0.1)
+    source = np.exp(-4 * np.log(2) * ((along / seen[0]) ** 2 + (across / seen[1]) ** 2))
+    noise = np.random.default_rng(0).normal(0, 1e-5, (96, 96))
+    step = 0.1 / 3600
+    image = flux_jy * beam.prod() / seen.prod() * source + noise
+    return dataclasses.replace(
+        continuum_map(150.0, 2.0),
+        image_jy_per_beam=image.astype(np.float32).ravel(),
+        height=96,
+        width=96,
+        wcs_header=header_of(["RA---SIN", "DEC--SIN"], [150.0, 2.0], [-step, step], 48.5),
+        beam_major_arcsec=beam[0] / 10,
+        beam_minor_arcsec=beam[1] / 10,
+        beam_position_angle_deg=angle_deg,
+    )
+
+
+@pytest.mark.parametrize("angle_deg", [0.0, 30.0, -75.0])
+@pytest.mark.parametrize("ratio", [1.0, 2.0, 3.0, 5.0])
+def test_elongated_beams_do_not_bias_flux_densities(ratio: float, angle_deg: float) -> None:
+    measured = measure(elongated_map(ratio, angle_deg), 150.0, 2.0)
+    assert measured.weighted_flux / measured.weight == pytest.approx(3e-3, rel=0.02)
+    assert measured.weighted_extent / measured.weight < 0.1
+
+
+def test_an_extent_is_that_of_the_source_under_an_elongated_beam_too() -> None:
+    extents = []
+    for ratio in (1.0, 2.5):
+        measured = measure(elongated_map(ratio, 30.0, extent_arcsec=0.3), 150.0, 2.0)
+        extents.append(measured.weighted_extent / measured.weight)
+    assert extents[1] == pytest.approx(extents[0], rel=0.2)
+
+
 def test_flux_densities_scatter_as_their_errors_say() -> None:
     pulls = []
     for seed in range(200):
@@ -251,6 +294,13 @@ def test_blank_pixels_within_the_aperture_do_not_bias_the_flux_density(blank: sl
     assert error > measure(whole, 150.0, 2.0).weight ** -0.5
 
 
+def test_a_map_without_noise_is_unusable() -> None:
+    flat = np.full(48 * 48, 1e-30, np.float32)
+    flat[::2] = 0.0
+    with pytest.raises(UnusableError, match=r"noise of 7.41e-31 Jy/beam, below 1e-15"):
+        measure(dataclasses.replace(continuum_map(150.0, 2.0), image_jy_per_beam=flat), 150.0, 2.0)
+
+
 def test_a_mostly_blank_aperture_is_unusable() -> None:
     whole = continuum_map(150.0, 2.0, 1e-2)
     image = whole.image.copy()
@@ -264,12 +314,14 @@ def test_a_position_off_the_map_is_unusable() -> None:
         measure(continuum_map(150.0, 2.0), 150.1, 2.0)
 
 
-def header_of(ctype: list[str], crval: list[float], cdelt: list[float]) -> str:
+def header_of(
+    ctype: list[str], crval: list[float], cdelt: list[float], middle: float = 24.5
+) -> str:
     wcs = WCS(naxis=len(ctype))
     wcs.wcs.ctype = ctype
     wcs.wcs.crval = crval
     wcs.wcs.cdelt = cdelt
-    wcs.wcs.crpix = [24.5, 24.5, 1.0, 1.0][: len(ctype)]
+    wcs.wcs.crpix = [middle, middle, 1.0, 1.0][: len(ctype)]
     return str(wcs.to_header_string())
 
 
