@@ -175,7 +175,7 @@ def run(sizes: Sizes, console: Console, output: Path) -> Report:
     return report
 
 
-def fuzz_all(seconds: float, console: Terminal) -> dict[str, dict[str, Any]]:
+def fuzz_all(seconds: float, console: Console) -> dict[str, dict[str, Any]]:
     """Fuzz everything that reads what strangers wrote, with inputs that are new each time.
 
     Args:

@@ -138,7 +138,7 @@ def _observations() -> Entry:
 
 def _samples() -> list[Observation]:
     """One observation of each kind."""
-    kinds = {str(each.payloads): each for each in simulate(200, seed=1)}
+    kinds = {str(each.payloads): each for each in simulate(60, seed=1)}
     return list(kinds.values())
 
 

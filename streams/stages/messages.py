@@ -12,9 +12,6 @@ OBSERVED_AT = "observed-at"
 """Header with the Kafka timestamp, in ms, of the observation from which a message came; if it came
 from several, of the earliest, which has waited longest."""
 
-LONGEST_TIME = 16
-"""A header with this many digits, or more, is not taken for a time in ms."""
-
 
 @dataclass(frozen=True, slots=True)
 class Received:
@@ -29,14 +26,8 @@ class Received:
 
     @property
     def observed_at(self) -> bytes:
-        """Time in ms at which the observation behind this message arrived, as header value.
-
-        A publisher may have set the header to anything, so it counts only if it is a time.
-        """
-        stated = self.headers.get(OBSERVED_AT, b"")
-        if stated.isdigit() and len(stated) < LONGEST_TIME:
-            return stated
-        return str(self.timestamp_ms).encode()
+        """Time in ms at which the observation behind this message arrived, as header value."""
+        return self.headers.get(OBSERVED_AT) or str(self.timestamp_ms).encode()
 
 
 @dataclass(frozen=True, slots=True)

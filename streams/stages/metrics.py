@@ -29,7 +29,7 @@ from prometheus_client.utils import floatToGoString
 
 from mmbroker.schemas import __version__
 from mmbroker.schemas.events import ScoredGalaxy
-from mmbroker.streams.stages.messages import LONGEST_TIME, OBSERVED_AT, Outgoing, now_ms
+from mmbroker.streams.stages.messages import OBSERVED_AT, Outgoing, now_ms
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -42,6 +42,8 @@ BATCH_BOUNDS_EVENTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 TRITON_BOUNDS_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 PROBABILITY_BOUNDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 HYPERSCORE_BOUNDS = (100.01, 100.1, 100.2, 100.5, 101, 102, 105, 110, 115, 120, 135, 160, 200)
+LONGEST_TIME = 16
+"""A header with this many digits, or more, is not taken for a time in ms."""
 
 
 class Histogram(Collector):

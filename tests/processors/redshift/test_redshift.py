@@ -539,6 +539,14 @@ def test_a_steep_continuum_is_not_a_line() -> None:
     assert np.abs(residual * np.sqrt(weight)).max() < spectral_lines.SIGNIFICANT
 
 
+def test_weights_that_are_lost_in_rounding_leave_no_continuum() -> None:
+    flux, weight = np.full(600, 1e-3), np.full(600, 1e-77)
+    weight[:50] = 1e30
+    residual = spectral_lines.subtract_continuum(flux, weight)
+    assert np.isfinite(residual).all()
+    assert np.abs(residual[:50]).max() < 1e-9
+
+
 def test_the_identity_follows_the_constants(estimator: ConventionalRedshift) -> None:
     assert ConventionalRedshift().identity == estimator.identity
     other = replace(packaged(), dust_error=packaged().dust_error * 1.1)
