@@ -94,6 +94,21 @@ def contribution(observation: Observation) -> Contribution:
     Raises:
         UnusableError: the payload cannot be used; the message says why.
     """
+    try:
+        return _contribution(observation)
+    except UnusableError:
+        raise
+    except (
+        ArithmeticError,
+        ValueError,
+    ) as error:  # numpy, astropy and numba on a stranger's numbers
+        payload = ", ".join(observation.payloads)
+        raise UnusableError(
+            f"{payload} has numbers that cannot be used: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _contribution(observation: Observation) -> Contribution:
     index, weight, weighted_flux = (
         _NO_CHUNKS if observation.spectrum is None else _on_grid(observation, observation.spectrum)
     )

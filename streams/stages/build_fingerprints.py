@@ -232,10 +232,6 @@ def prepare(codec: Codec, data: bytes | None) -> Prepared | RefusedError:
         return Prepared(observation, contribution(observation))
     except UnusableError as error:
         return RefusedError("unusable", str(error))
-    except (ArithmeticError, ValueError) as error:  # what numpy, scipy and astropy raise on numbers
-        payload = ", ".join(observation.payloads)
-        raised = f"{type(error).__name__}: {error}"
-        return RefusedError("unusable", f"{payload} has numbers that cannot be used: {raised}")
 
 
 class _Galaxies:

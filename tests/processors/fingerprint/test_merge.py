@@ -301,6 +301,19 @@ def test_a_map_without_noise_is_unusable() -> None:
         measure(dataclasses.replace(continuum_map(150.0, 2.0), image_jy_per_beam=flat), 150.0, 2.0)
 
 
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_what_arithmetic_raises_on_the_numbers_of_a_stranger_is_unusable() -> None:
+    pointed = dataclasses.replace(
+        continuum_map(150.0, 2.0),
+        wcs_header=header_of(["RA---SIN", "DEC--SIN"], [150.0, 2.0], [-1e-5, 1e-5], 24.0),
+        beam_major_arcsec=1e-300,
+        beam_minor_arcsec=1e-300,
+    )
+    observation = Observation("a", "b", 150.0, 2.0, 0.2, 59000.0, continuum_map=pointed)
+    with pytest.raises(UnusableError, match="continuum_map has numbers .* ZeroDivisionError"):
+        contribution(observation)
+
+
 def test_a_mostly_blank_aperture_is_unusable() -> None:
     whole = continuum_map(150.0, 2.0, 1e-2)
     image = whole.image.copy()
