@@ -310,7 +310,7 @@ def test_what_arithmetic_raises_on_the_numbers_of_a_stranger_is_unusable() -> No
         beam_minor_arcsec=1e-300,
     )
     observation = Observation("a", "b", 150.0, 2.0, 0.2, 59000.0, continuum_map=pointed)
-    with pytest.raises(UnusableError, match="continuum_map has numbers .* ZeroDivisionError"):
+    with pytest.raises(UnusableError, match=r"continuum_map has numbers .* ZeroDivisionError"):
         contribution(observation)
 
 
