@@ -17,9 +17,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from mmbroker.processors.ingest.headers import Given, HeaderError
-from mmbroker.processors.ingest.mapping import Mapping, MappingError, NoMappingError, find_mapping
+from mmbroker.processors.ingest.mapping import (
+    Mapping,
+    MappingError,
+    NoMappingError,
+    find_mapping,
+    mapping_beside,
+)
 from mmbroker.processors.ingest.maps import read_map
 from mmbroker.processors.ingest.spectra import read_spectrum
+from mmbroker.processors.ingest.table_files import not_a_file
 from mmbroker.processors.ingest.tables import read_table
 from mmbroker.processors.validation import problems
 from mmbroker.schemas.events import Observation
@@ -56,6 +63,8 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
+        if self.row is None and self.message.startswith(str(self.file)):
+            return self.message
         row = None if self.row is None else f"row {self.row}"
         place = ", ".join(str(part) for part in (self.file, row, self.observation_id) if part)
         return f"{place}: {self.message}"
@@ -135,7 +144,8 @@ def publish_files(
 ) -> Summary:
     """Publish the observations in files: tables with a mapping, spectra, maps.
 
-    An observation with a problem is not sent, and is listed in the result; the others are sent.
+    An observation with a problem is not sent, and is listed in the result, as is a file that cannot
+    be read; the others are sent.
 
     Args:
         paths: the files.
@@ -152,21 +162,26 @@ def publish_files(
         What became of the observations.
 
     Raises:
-        MappingError, HeaderError: a file cannot be read.
         SettingsError: there is no store to compare with.
         PublishingError: Kafka cannot be reached, or did not take some of the observations.
         ValueError: the rate is not positive.
     """
-    files = [Path(path) for path in paths]
-    for file in files:
-        _require_file(file)  # before anything is sent
-    items: Iterator[Item] = (
-        (file, *item) for file in files for item in _observations(file, mapping, given or Given())
-    )
+    items = _items([Path(path) for path in paths], mapping, given or Given())
     if correct:
         settings = settings or load_settings()
         items = _corrections(items, settings)
     return _publish(items, rate, check, progress, settings)
+
+
+def _items(files: list[Path], mapping: Mapping | None, given: Given) -> Iterator[Item]:
+    """Everything in files; one that cannot be read is told, and the next is read."""
+    for file in files:
+        try:
+            for row, observation, told in _observations(file, mapping, given):
+                yield file, row, observation, told
+        except Exception as error:  # files of strangers raise errors of every kind
+            log.debug("%s", file, exc_info=True)
+            yield file, None, None, [str(error) or type(error).__name__]
 
 
 def _corrections(items: Iterable[Item], settings: Settings) -> Iterator[Item]:
@@ -334,7 +349,9 @@ def _observations(
     path: Path, mapping: Mapping | None, given: Given
 ) -> Iterator[tuple[int | None, Observation | None, list[str]]]:
     """(row number, observation, problems) of everything in a file."""
-    kind = _kind(path)
+    if reason := not_a_file(path):
+        raise MappingError(f"{path}: {reason}")
+    kind = _kind(path, mapping)
     if kind == "map":
         yield None, read_map(path, given), []
         return
@@ -342,7 +359,7 @@ def _observations(
         try:
             mapping = mapping or find_mapping(path)
         except NoMappingError as no_mapping:
-            if path.suffix not in (".ecsv", ".fits", ".fit"):
+            if not {".ecsv", ".fits", ".fit"} & _suffixes(path):
                 raise
             try:
                 yield None, read_spectrum(path, given), []
@@ -358,19 +375,23 @@ def _observations(
     yield None, read_spectrum(path, given), []
 
 
-def _require_file(path: Path) -> None:
-    if path.is_dir():
-        raise MappingError(f"{path} is a directory: name the files in it")
-    if not path.is_file():
-        raise MappingError(f"{path}: there is no such file")
+def _kind(path: Path, mapping: Mapping | None) -> str:
+    """What a file contains: ``table``, ``spectrum`` or ``map``.
 
-
-def _kind(path: Path) -> str:
-    """What a file contains: ``table``, ``spectrum`` or ``map``."""
-    if not {".fits", ".fit", ".fz"} & set(path.suffixes):
+    A FITS file with an image is a table all the same if it has one, and a mapping that was given
+    names its extension or a mapping lies beside it.
+    """
+    if not {".fits", ".fit", ".fz"} & _suffixes(path):
         return "table"
     try:
         with fits.open(path) as extensions:
+            is_meant = mapping.table.hdu is not None if mapping else mapping_beside(path).is_file()
+            if is_meant and any(
+                isinstance(each, fits.BinTableHDU | fits.TableHDU)
+                and not isinstance(each, fits.CompImageHDU)
+                for each in extensions
+            ):
+                return "table"
             for extension in extensions:
                 if extension.is_image and extension.header["NAXIS"] > 0:
                     axes = [length for length in extension.shape if length > 1]
@@ -378,6 +399,10 @@ def _kind(path: Path) -> str:
     except OSError as error:
         raise HeaderError(f"{path} cannot be read: {error}") from error
     return "table"
+
+
+def _suffixes(path: Path) -> set[str]:
+    return {suffix.lower() for suffix in path.suffixes}
 
 
 def _progress_bar(shown: bool) -> Progress:
