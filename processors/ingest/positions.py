@@ -29,7 +29,7 @@ _SAME_AS_ICRS = re.compile(r"ICRS|(eq_)?FK5( J?2000(\.0*)?)?|J?2000(\.0*)?", re.
 
 _OTHER_FRAME = re.compile(
     r"B(?:18|19)\d\d|(?<!\d)1950(?:\.0)?(?!\d)|FK4|eq(?:uinox|\.)?[ =]*J?(?!2000)(?:18|19|20)\d\d"
-    r"|(?:super)?galactic|ecliptic",
+    r"|(?<![a-z])(?:super)?galactic|ecliptic",
     re.IGNORECASE,
 )
 _OTHER_NAME = re.compile(
@@ -165,8 +165,7 @@ def _from_parts(
     if not 1 <= len(parts) <= 3:
         raise columns.wrong(key, f"= {names} has {len(parts)} parts besides a sign, not 1 to 3")
     usual = (u.h, u.min, u.s) if sexagesimal == u.hourangle else (u.deg, u.arcmin, u.arcsec)
-    if said is not None:
-        first = columns.unit(f"{key}_unit", parts[0], said)
+    if said is not None and (first := columns.unit(f"{key}_unit", parts[0], said)) is not None:
         usual = (first, first / 60, first / 3600)
     degrees = np.zeros(columns.rows)
     for place, name in enumerate(parts):
@@ -175,22 +174,22 @@ def _from_parts(
         factor = _degrees_per(columns, key, name, unit or usual[place], sexagesimal)
         negative = np.signbit(values)
         if place:
-            for index in np.flatnonzero((values < 0) | (values >= 60)):
+            for index in np.flatnonzero((values < 0) | (values > 60)).tolist():
                 columns.note(index, f"{name} = {values[index]:g} is not between 0 and 60")
-            values = np.where((values < 0) | (values >= 60), np.nan, values)
+            values = np.where((values < 0) | (values > 60), np.nan, values)
         elif signs is None:
             signs = np.where(negative, -1.0, 1.0)
             if columns.column(key, name).dtype.kind in "iu" and sexagesimal == u.deg:
-                for index in np.flatnonzero(values == 0):
+                for index in np.flatnonzero(values == 0).tolist():
                     columns.note(
                         index,
                         f"{name} = 0 has no sign: name the column of the sign first in {key}",
                     )
                 values = np.where(values == 0, np.nan, values)
         elif negative.any():
-            index = int(np.flatnonzero(negative)[0])
+            at = int(np.flatnonzero(negative)[0])
             raise columns.wrong(
-                key, f": {name} = {values[index]:g} in row {index + 1} has a sign of its own"
+                key, f": {name} = {values[at]:g} in row {at + 1} has a sign of its own"
             )
         degrees = degrees + np.abs(values) * factor
     assert signs is not None
@@ -250,9 +249,11 @@ def _require_frame(columns: Columns, position: Position) -> None:
             raise _frame_wanted(columns, f"column {name!r} says {said!r}")
     if position.frame is None:
         header = {str(key).upper(): str(value).strip() for key, value in columns.said.items()}
-        for key in ("RADESYS", "RADECSYS", "EQUINOX", "EPOCH"):
+        for key in ("RADESYS", "RADECSYS", "EQUINOX"):
             if key in header and not _SAME_AS_ICRS.fullmatch(header[key]):
                 raise _frame_wanted(columns, f"the table says {key} = {header[key]}")
+        if _OTHER_FRAME.fullmatch(header.get("EPOCH", "")):  # of old the word for the equinox
+            raise _frame_wanted(columns, f"the table says EPOCH = {header['EPOCH']}")
 
 
 def _other_frame(name: str, column: Column) -> str | None:
@@ -279,13 +280,13 @@ def _convert(columns: Columns, position: Position, longitude: Numbers, latitude:
     frame = position.frame
     with np.errstate(invalid="ignore"):
         known = (longitude >= -180.0) & (longitude <= 360.0) & (np.abs(latitude) <= 90.0)
-    for index in np.flatnonzero(np.isfinite(longitude) & ~known):
+    for index in np.flatnonzero(np.isfinite(longitude) & ~known).tolist():
         columns.note(
             index, f"position: {longitude[index]:g}, {latitude[index]:g} is no place in {frame}"
         )
     longitude[~known] = np.nan
-    options = {"equinox": position.equinox, "obstime": position.epoch}
-    options = {name: value for name, value in options.items() if value is not None}
+    stated = {"equinox": position.equinox, "obstime": position.epoch}
+    options = {name: value for name, value in stated.items() if value is not None}
     try:
         _require_fixed(frame or "", options)
         place = SkyCoord(longitude[known], latitude[known], unit="deg", frame=frame, **options).icrs

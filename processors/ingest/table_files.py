@@ -94,7 +94,7 @@ def read_columns(
         else:
             table = Table.read(path, format=name)
     except Exception as error:  # astropy's readers raise errors of every kind
-        reason = str(error) or type(error).__name__
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise MappingError(f"{path}, mapping {mapping}: cannot be read: {reason}") from error
     return _plain(table, time_scale), dict(table.meta), len(table)
 
@@ -164,6 +164,8 @@ def _scaled_nulls(hdu: Any) -> dict[str, Any]:
     """
     nulls = {}
     for column in hdu.columns:
+        if isinstance(column.bzero, float) and column.bzero.is_integer():
+            column.bzero = int(column.bzero)  # as astropy knows unsigned numbers
         scaled = column.bscale not in ("", None, 1) or column.bzero not in ("", None, 0)
         if scaled and column.null not in ("", None):
             nulls[column.name] = hdu.data.view(np.ndarray)[column.name] == column.null

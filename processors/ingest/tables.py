@@ -456,7 +456,8 @@ def _errors(columns: Columns, key: str, band: Band) -> Numbers:
         sides = [
             np.abs(columns.numbers(f"{key}.error[{i}]", name)) for i, name in enumerate(band.error)
         ]
-        return np.maximum.reduce(sides)
+        larger: Numbers = np.maximum.reduce(sides)
+        return larger
     if isinstance(band.error, str):
         return columns.numbers(f"{key}.error", band.error)
     return np.full(columns.rows, np.nan if band.error is None else float(band.error))
@@ -572,9 +573,9 @@ def _tell_incomplete(
     """Note rows whose flux cannot be published as it stands, which nothing else tells."""
     with np.errstate(invalid="ignore"):
         without = np.isfinite(shown) & ~np.isnan(flux) & ~np.isfinite(error)
-    for index in np.flatnonzero(np.isinf(shown)):
+    for index in np.flatnonzero(np.isinf(shown)).tolist():
         columns.note(index, f"{band.flux} = {shown[index]} is not a finite number")
-    for index in np.flatnonzero(without):
+    for index in np.flatnonzero(without).tolist():
         columns.note(
             index,
             f"{band.flux} = {shown[index]} has no error in {band.error}: set "

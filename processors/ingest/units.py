@@ -82,7 +82,8 @@ def in_jansky(values: Numbers, unit: u.UnitBase, frequency_hz: float) -> Numbers
             "a flux per beam is no flux density; if the sources are unresolved, write "
             f"{(unit * u.beam).to_string()}"
         )
-    return values * float(unit.to(u.Jy, equivalencies=known))
+    factor = float(unit.to(u.Jy, equivalencies=known))
+    return values * factor
 
 
 def error_in_jansky(
@@ -103,7 +104,7 @@ def error_in_jansky(
     step = getattr(unit, "function_unit", unit)
     if step in (u.mag, u.dex, u.dB):
         per_step = abs(step.to(u.dex)) * math.log(10.0)
-        return np.abs(flux_jy) * per_step * error
+        return np.abs(flux_jy) * float(per_step) * error
     if unit == PERCENT:
         return np.abs(flux_jy) * error / 100.0
     return in_jansky(error, unit, frequency_hz)
