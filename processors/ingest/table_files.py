@@ -228,7 +228,7 @@ def _columns_of(name: str, cells: Any, time_scale: str) -> dict[str, Any]:
             )
             for axis, angle in (("ra", place.ra), ("dec", place.dec))
         }
-    if isinstance(cells, u.Quantity):
+    if isinstance(cells, u.Quantity) and cells.dtype.names is None:
         return {name: MaskedColumn(_unmasked(cells.value), name, unit=cells.unit)}
     return {name: cells}
 
