@@ -138,7 +138,7 @@ def _read_fits(path: Path, form: TableFormat) -> Table:
         if form.hdu is not None:
             hdu = extensions[form.hdu]
         else:
-            tables = [each for each in extensions if isinstance(each, fits.hdu.table._TableBaseHDU)]
+            tables = [each for each in extensions if is_table_extension(each)]
             if len(tables) != 1:
                 there = ", ".join(f"{extensions.index(e)} ({e.name or 'no name'})" for e in tables)
                 raise ValueError(
@@ -147,7 +147,7 @@ def _read_fits(path: Path, form: TableFormat) -> Table:
                     else "it has no table"
                 )
             (hdu,) = tables
-        if not isinstance(hdu, fits.hdu.table._TableBaseHDU):
+        if not is_table_extension(hdu):
             raise ValueError(f"hdu = {form.hdu!r} is no table")
         nulls = _scaled_nulls(hdu)
         table = Table.read(hdu, format="fits")
@@ -155,6 +155,12 @@ def _read_fits(path: Path, form: TableFormat) -> Table:
         table[name] = MaskedColumn(table[name])
         table[name].mask = np.ma.getmaskarray(table[name]) | null
     return table
+
+
+def is_table_extension(extension: Any) -> bool:
+    """Whether an extension of a FITS file is a table, and no compressed image."""
+    is_one = isinstance(extension, fits.BinTableHDU | fits.TableHDU)
+    return is_one and not isinstance(extension, fits.CompImageHDU)
 
 
 def _scaled_nulls(hdu: Any) -> dict[str, Any]:

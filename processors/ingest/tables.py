@@ -417,7 +417,7 @@ class _Band:
     @classmethod
     def read(cls, columns: Columns, key: str, band: Band, group: PhotometryGroup) -> _Band:
         flux = columns.numbers(f"{key}.flux", band.flux)
-        error = _errors(columns, key, band)
+        error = _errors(columns, key, band, group)
         absent = columns.is_missing(flux, group.missing) | columns.is_missing(error, group.missing)
         _require_sentinels(columns, band.flux, np.where(absent, np.nan, flux), group)
         limit = np.full(columns.rows, np.nan)
@@ -450,13 +450,18 @@ class _Band:
         return None
 
 
-def _errors(columns: Columns, key: str, band: Band) -> Numbers:
-    """Errors as the table or the mapping has them; of an error up and one down the larger."""
+def _errors(columns: Columns, key: str, band: Band, group: PhotometryGroup) -> Numbers:
+    """Errors as the table or the mapping has them; of an error up and one down the larger.
+
+    A value of either that means *not observed* stays.
+    """
     if isinstance(band.error, list):
-        sides = [
-            np.abs(columns.numbers(f"{key}.error[{i}]", name)) for i, name in enumerate(band.error)
-        ]
-        larger: Numbers = np.maximum.reduce(sides)
+        sides = [columns.numbers(f"{key}.error[{i}]", name) for i, name in enumerate(band.error)]
+        larger: Numbers = np.maximum.reduce(np.abs(sides))
+        for name, side in zip(band.error, sides, strict=True):
+            missing = columns.is_missing(side, group.missing)
+            larger = np.where(missing, side, larger)
+            _require_sentinels(columns, name, np.where(missing, np.nan, side), group)
         return larger
     if isinstance(band.error, str):
         return columns.numbers(f"{key}.error", band.error)

@@ -26,7 +26,7 @@ from mmbroker.processors.ingest.mapping import (
 )
 from mmbroker.processors.ingest.maps import read_map
 from mmbroker.processors.ingest.spectra import read_spectrum
-from mmbroker.processors.ingest.table_files import not_a_file
+from mmbroker.processors.ingest.table_files import is_table_extension, not_a_file
 from mmbroker.processors.ingest.tables import read_table
 from mmbroker.processors.validation import problems
 from mmbroker.schemas.events import Observation
@@ -386,11 +386,7 @@ def _kind(path: Path, mapping: Mapping | None) -> str:
     try:
         with fits.open(path) as extensions:
             is_meant = mapping.table.hdu is not None if mapping else mapping_beside(path).is_file()
-            if is_meant and any(
-                isinstance(each, fits.BinTableHDU | fits.TableHDU)
-                and not isinstance(each, fits.CompImageHDU)
-                for each in extensions
-            ):
+            if is_meant and any(map(is_table_extension, extensions)):
                 return "table"
             for extension in extensions:
                 if extension.is_image and extension.header["NAXIS"] > 0:

@@ -212,6 +212,15 @@ def test_the_mapping_may_say_what_the_error_is(
     assert tuple(band_of(row).flux_error_jy for row in rows) == pytest.approx(errors)
 
 
+def test_a_sentinel_in_an_error_up_or_down_is_no_error(tmp_path: Path) -> None:
+    columns = {"S": Column([5.0], unit="mJy"), "e_S": [-99.0], "E_S": [1.0]}
+    both = {"error": ["e_S", "E_S"]}
+    with pytest.raises(MappingError, match=r"missing is not set, and e_S = -99"):
+        read(tmp_path, columns, mapping(both))
+    (row,) = read(tmp_path, columns, mapping(both, anywhere=[-99]))
+    assert (row.observations, row.problems) == ([], [])
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
