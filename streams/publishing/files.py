@@ -268,7 +268,7 @@ def _publish(
         start = time.monotonic()
         for file, row, observation, told in items:
             broken = told if observation is None else [*told, *problems(observation)]
-            if check and observation is not None and not broken:
+            if observation is not None and not broken:
                 broken = unusable(observation)
             name = None if observation is None else observation.observation_id
             summary.problems += (Problem(file, row, name, message) for message in broken)
@@ -287,7 +287,12 @@ def _publish(
 
 
 def unusable(observation: Observation) -> list[str]:
-    """Why build-fingerprints could not use a valid observation; empty if it could."""
+    """Why build-fingerprints could not use a valid observation; empty if it could.
+
+    It can use whatever has neither a spectrum nor a map.
+    """
+    if observation.spectrum is None and observation.continuum_map is None:
+        return []
     # Imported only here: publishing need not wait for the code of the stages.
     from mmbroker.processors.fingerprint.contribution import contribution
     from mmbroker.processors.fingerprint.map_photometry import UnusableError

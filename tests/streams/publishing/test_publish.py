@@ -171,6 +171,35 @@ def test_a_file_that_cannot_be_read_is_told_and_the_others_are_published(
     assert len(list(arrived(settings, 14))) == 14
 
 
+FAR_LINES = """
+name = "far"
+id = "{name}"
+time = 2020-01-01
+position = { right_ascension = "ra", declination = "dec", error_arcsec = 1 }
+[[line_spectrum]]
+instrument = "line flux"
+redshift = ["z"]
+fwhm_km_s = 300
+lines = [{ name = "CO(1-0)", flux = "flux", error = "error" }]
+"""
+
+
+def test_publishing_refuses_what_a_check_does(settings: Settings, tmp_path: Path) -> None:
+    path = tmp_path / "far.ecsv"
+    near = {"name": "near", "ra": 10.0, "dec": 2.0, "z": 0.5, "flux": 5.0, "error": 0.5}
+    Table(rows=[near, near | {"name": "far", "z": 9.0}]).write(path)
+    path.with_suffix(".toml").write_text(FAR_LINES)
+    told = []
+    for check in (True, False):
+        summary = publish_files([path], check=check, progress=False, settings=settings)
+        assert summary.sent == 1
+        told.append([str(problem) for problem in summary.problems])
+    assert told[0] == told[1]
+    assert "far/far/line flux: " in told[0][0]
+    ((_, observation),) = arrived(settings, 1)
+    assert observation.observation_id == "far/near/line flux"
+
+
 def test_a_table_behind_an_image_is_one_if_a_mapping_says_so(tmp_path: Path) -> None:
     path = tmp_path / "catalogue.fits"
     table = fits.BinTableHDU(Table.read(DEMO / "spt.ecsv"), name="CATALOG")
