@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -10,26 +11,20 @@ from typing import Any
 
 import numpy as np
 from astropy import units as u
-from astropy.table import Column, MaskedColumn, Table
+from astropy.table import Column, MaskedColumn
 from numpy.typing import NDArray
 
-from mmbroker.processors.ingest.mapping import Join, Mapping, MappingError, TableFormat
+from mmbroker.processors.ingest.mapping import Join, Mapping, MappingError
+from mmbroker.processors.ingest.table_files import NO_NUMBER, read_columns
+from mmbroker.processors.ingest.units import Numbers, unit_from
 from mmbroker.schemas.wording import meant
 
-Numbers = NDArray[np.float64]
+__all__ = ["MINUS_SIGNS", "Columns", "Flags", "Numbers"]
+
 Flags = NDArray[np.bool_]
 
-_FORMATS = {
-    ".ecsv": "ascii.ecsv",
-    ".csv": "ascii.csv",
-    ".fits": "fits",
-    ".fit": "fits",
-    ".vot": "votable",
-    ".votable": "votable",
-    ".xml": "votable",
-}
 MINUS_SIGNS = str.maketrans({"−": "-", "–": "-"})
-_NO_NUMBER = frozenset({"", "-", "--", "---", "...", "nan", "null", "none", "n/a"})
+_FORTRAN_EXPONENT = re.compile(r"(?<=[\d.])[dD](?=[-+]?\d+$)")
 
 
 class Columns:
@@ -42,6 +37,7 @@ class Columns:
     Attributes:
         rows: number of rows of the first table.
         problems: reasons why cells cannot be read, by index of the row.
+        said: what the file says of the first table as a whole, such as keywords of its header.
 
     Raises:
         MappingError: a table cannot be read, it has no column for the key of a join, or the key is
@@ -51,12 +47,12 @@ class Columns:
     def __init__(self, path: Path, mapping: Mapping) -> None:
         self._path = path
         self._mapping = mapping
-        table = _read(path, mapping.table, mapping.name)
         self.numbers = cache(self._numbers)
         self.texts = cache(self._texts)
-        self.rows = len(table)
         self.problems: dict[int, list[str]] = {}
-        self._columns: dict[str, Any] = {name: table[name] for name in table.colnames}
+        self._columns, self.said, self.rows = read_columns(
+            path, mapping.table, mapping.name, mapping.time_scale, mapping.position.parts
+        )
         for index, join in enumerate(mapping.join):
             self._join(f"join[{index}]", join)
 
@@ -65,22 +61,37 @@ class Columns:
         """Names of all columns; those of joined tables have their prefix."""
         return list(self._columns)
 
+    @property
+    def says_missing(self) -> bool:
+        """Whether the mapping says which values mean *not observed*, or that none do."""
+        return self._mapping.missing is not None
+
+    @property
+    def time_scale(self) -> str:
+        """Scale of times, in which columns of times are given as MJDs."""
+        return self._mapping.time_scale
+
     def _join(self, key: str, join: Join) -> None:
         path = self._path.parent / join.file
-        other = _read(path, join.table, self._mapping.name)
+        other, _, _ = read_columns(
+            path, join.table, self._mapping.name, self._mapping.time_scale, []
+        )
         other_key = join.other_key or join.key
-        if other_key not in other.colnames:
-            raise self._no_column(f"{key}.other_key", other_key, path, other.colnames)
+        if other_key not in other:
+            raise self._no_column(f"{key}.other_key", other_key, path, list(other))
         names = [_text(cell) for cell in other[other_key]]
         places = {name: place for place, name in enumerate(names)}
         if len(places) != len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise self.wrong(key, f"{path} has {other_key} = {twice!r} twice")
-        found = np.array([places.get(name, -1) for name in self.texts(f"{key}.key", join.key)])
-        for column in other.colnames:
-            joined = MaskedColumn(other[column][found])
-            joined.mask = joined.mask | (found < 0)
-            self._columns[f"{join.name}.{column}"] = joined
+        rows = [places.get(name, -1) for name in self.texts(f"{key}.key", join.key)]
+        found = np.array(rows, dtype=int)
+        for name, column in other.items():
+            if not isinstance(column, Column) or not len(column):
+                continue
+            joined = MaskedColumn(column[found])
+            joined.mask = joined.mask | (found < 0).reshape((-1,) + (1,) * (joined.ndim - 1))
+            self._columns[f"{join.name}.{name}"] = joined
 
     def _numbers(self, key: str, column: str) -> Numbers:
         """A column as float64, shape (rows,); NaN where masked, empty or not a number.
@@ -88,7 +99,7 @@ class Columns:
         Raises:
             MappingError: there is no such column, or it cannot hold numbers.
         """
-        cells = self._column(key, column)
+        cells = self.column(key, column)
         if cells.dtype.kind in "fiub" and cells.ndim == 1:
             return np.ma.filled(np.ma.asarray(cells, dtype=np.float64), np.nan)
         if cells.dtype.kind not in "USO" or cells.ndim != 1:
@@ -97,10 +108,10 @@ class Columns:
         numbers = np.full(self.rows, np.nan)
         for index, cell in enumerate(cells):
             text = _text(cell).translate(MINUS_SIGNS)
-            if text.lower() in _NO_NUMBER:
+            if text.lower() in NO_NUMBER:
                 continue
             try:
-                numbers[index] = float(text)
+                numbers[index] = _number(text)
             except ValueError:
                 self.note(index, f"{column} = {text!r} is not a number")
         return numbers
@@ -114,7 +125,7 @@ class Columns:
     def is_missing(self, numbers: Numbers, missing: Sequence[float] | None = None) -> Flags:
         """Whether each number is one of the values that mean *not observed*; False for NaN."""
         flags: Flags = np.zeros(len(numbers), dtype=bool)
-        for value in self._mapping.missing if missing is None else missing:
+        for value in (self._mapping.missing if missing is None else missing) or ():
             flags |= np.isclose(numbers, value, rtol=1e-6, atol=0.0)
         return flags
 
@@ -126,16 +137,65 @@ class Columns:
 
     def _texts(self, key: str, column: str) -> list[str]:
         """A column as text, empty where masked."""
-        return [_text(cell) for cell in self._column(key, column)]
+        return [_text(cell) for cell in self.column(key, column)]
 
     def is_text(self, key: str, column: str) -> bool:
         """Whether a column holds text."""
-        return self._column(key, column).dtype.kind in "USO"
+        return self.column(key, column).dtype.kind in "USO"
 
-    def unit(self, key: str, column: str) -> u.UnitBase | None:
-        """The unit that the table states for a column; None if it states none."""
-        unit = self._column(key, column).unit
-        return None if unit is None or isinstance(unit, u.UnrecognizedUnit) else unit
+    def unit(self, key: str, column: str, said: str | None = None) -> u.UnitBase | None:
+        """The unit of a column: the one that the mapping says, else the one that the table states.
+
+        Args:
+            key: key of the mapping that says it, or would.
+            column: name of the column.
+            said: what the mapping says.
+
+        Returns:
+            The unit; None if none is stated.
+
+        Raises:
+            MappingError: there is no such column, or what is said or stated is no unit.
+        """
+        stated = self.stated_unit(key, column)
+        if said is None and stated is None:
+            return None
+        try:
+            return unit_from(said if said is not None else stated or "")
+        except ValueError as error:
+            if said is not None:
+                raise self.wrong(key, f"= {said!r} {error}") from error
+            raise self.wrong(
+                key, f"is not set: column {column!r} states {stated!r}, which {error}"
+            ) from error
+
+    def stated_unit(self, key: str, column: str) -> str | None:
+        """The unit that the table states for a column, as text; None if it states none."""
+        unit = self.column(key, column).unit
+        return None if unit is None else (str(unit).strip() or None)
+
+    def measured_in(
+        self,
+        target: u.UnitBase,
+        key: str,
+        column: str,
+        missing: Sequence[float] | None = None,
+    ) -> Numbers:
+        """As ``measured``, in the target unit; a column that states no unit has it already.
+
+        Raises:
+            MappingError: the table states a unit that cannot be converted.
+        """
+        numbers = self.measured(key, column, missing)
+        unit = self.unit(key, column)
+        if unit is None or unit == target:
+            return numbers
+        try:
+            return numbers * float(unit.to(target))
+        except u.UnitConversionError as error:
+            raise self.wrong(
+                key, f"= {column!r} states the unit {unit}, not {target or 'a pure number'}"
+            ) from error
 
     def template(self, key: str, template: str) -> Callable[[int], str]:
         """A function that fills a template from the columns of the row with a given index."""
@@ -145,7 +205,7 @@ class Columns:
         except ValueError as error:
             raise self.wrong(key, f"= {template!r}: {error}") from error
         for literal, column, form, _ in parsed:
-            cells = None if column is None else self._column(key, column)
+            cells = None if column is None else self.column(key, column)
             parts.append((literal, cells, form or ""))
         if all(cells is None for _, cells, _ in parts):
             constant = "".join(literal for literal, _, _ in parts)
@@ -162,10 +222,21 @@ class Columns:
 
         return fill
 
-    def _column(self, key: str, column: str) -> Column:
+    def column(self, key: str, column: str) -> Column:
+        """A column with what the table says of it.
+
+        Raises:
+            MappingError: there is no such column, or it can be neither numbers nor text.
+        """
         if column not in self._columns:
             raise self._no_column(key, column, self._path, list(self._columns))
-        return self._columns[column]
+        cells = self._columns[column]
+        if isinstance(cells, Column):
+            return cells
+        parts = [name for name in self._columns if name.startswith(f"{column}.")]
+        named = f"; name {' or '.join(parts)}" if parts else ""
+        kind = type(cells).__name__
+        raise self.wrong(key, f"= {column!r} is a column of {kind}, not of numbers or text{named}")
 
     def note(self, index: int, problem: str) -> None:
         """Keep a problem of a row."""
@@ -183,23 +254,15 @@ class Columns:
         )
 
 
-def _read(path: Path, form: TableFormat, mapping: str) -> Table:
-    if not path.is_file():
-        raise MappingError(f"mapping {mapping}: {path}: there is no such file")
-    suffix = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
-    options: dict[str, Any] = {"format": form.format or _FORMATS.get(suffix.lower(), "ascii")}
-    if options["format"].startswith("ascii"):
-        options |= {"names": form.columns} if form.columns else {}
-        options |= {"delimiter": form.delimiter} if form.delimiter else {}
-        options |= {"comment": form.comment} if form.comment else {}
-        if options["format"] != "ascii.ecsv":
-            options |= {"guess": options["format"] == "ascii", "encoding": "utf-8-sig"}
-    elif form.hdu is not None:
-        options["hdu"] = form.hdu
-    try:
-        return Table.read(path, **options)
-    except Exception as error:  # astropy's readers raise errors of every kind
-        raise MappingError(f"mapping {mapping}: {path} cannot be read: {error}") from error
+def _number(text: str) -> float:
+    """A number as tables write it, also with Fortran's exponent: ``1.5D-3``.
+
+    Raises:
+        ValueError: it is none; ``1_000`` is one for Python alone.
+    """
+    if "_" in text:
+        raise ValueError(text)
+    return float(_FORTRAN_EXPONENT.sub("e", text))
 
 
 def _text(cell: Any) -> str:

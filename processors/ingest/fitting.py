@@ -52,8 +52,7 @@ def _has_what_all_need(path: Path, mapping: Mapping) -> bool:
         return False
     position = mapping.position
     named = {name for _, name, _, _ in string.Formatter().parse(mapping.id) if name}
-    named |= {mapping.truth.redshift, *(position.designation or ())}
-    named |= {each for each in (position.right_ascension, position.declination) if each}
+    named |= {mapping.truth.redshift, *position.columns}
     return named <= there
 
 
@@ -77,11 +76,7 @@ def without_absent(path: Path, mapping: Mapping) -> tuple[Mapping, list[str]]:
 
     photometry = []
     for group in mapping.photometry:
-        bands = [
-            each
-            for each in group.bands
-            if present(f"band {each.name}", each.flux, each.error, each.limit)
-        ]
+        bands = [each for each in group.bands if present(f"band {each.name}", *each.columns)]
         if bands:
             photometry.append(group.model_copy(update={"bands": bands}))
     published = {

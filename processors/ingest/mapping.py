@@ -20,7 +20,7 @@ from functools import cached_property
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from astropy import units as u
 from pydantic import (
@@ -36,6 +36,7 @@ from mmbroker.schemas.events import Quality, TimeScale
 from mmbroker.schemas.wording import fault, unit_problem
 
 DEFAULT_LIMIT_SIGMA = 3.0
+COMPRESSED = (".gz", ".bz2", ".xz", ".zip")
 
 
 class MappingError(ValueError):
@@ -58,7 +59,8 @@ class TableFormat(_Section):
         columns: names of the columns of a table without a header.
         delimiter: character between the columns of a text table.
         comment: regular expression for the beginning of a line that is not data.
-        hdu: number or name of the extension of a FITS file.
+        hdu: number or name of the extension of a FITS file, or of the table in a VOTable; needed
+            where there are several.
     """
 
     format: str | None = None
@@ -91,25 +93,56 @@ class Position(_Section):
     """Where the galaxy is: two columns, or a designation such as ``H-ATLASJ083051.0+013224``.
 
     Attributes:
-        right_ascension, declination: columns in degrees, or sexagesimal in hours and degrees.
+        right_ascension, declination: a column each, of numbers or sexagesimal text; or the columns
+            of hours, minutes and seconds, and those of sign (if it has one of its own), degrees,
+            arcminutes and arcseconds: ``["RAh", "RAm", "RAs"]``, ``["DE-", "DEd", "DEm", "DEs"]``.
+        right_ascension_unit, declination_unit: unit of numbers, or of the first of several columns
+            or of sexagesimal text; by default the one that the table states, else degrees for
+            numbers, and hours and degrees for the others.
         designation: columns with designations; the first that contains coordinates is used.
-        error_arcsec: 1 sigma error on each axis, a constant or a column. With a designation, the
-            error due to its truncation is added in quadrature.
-        frame: any frame of ``astropy.coordinates``; positions are converted to ICRS.
+        error_arcsec: 1 sigma error on each axis, a constant in arcsec or a column. With a
+            designation, the error due to its truncation is added in quadrature.
+        error_unit: unit of that column; by default the one that the table states, else arcsec.
+        frame: ``icrs``, ``fk5``, ``fk4``, ``galactic`` or another frame of ``astropy.coordinates``
+            that does not depend on the observer; positions are converted to ICRS. By default
+            ``icrs``; a table that states another frame is then refused.
+        equinox: equinox of the frame, e.g. ``"B1950"``; by default that of the frame in astropy.
+        epoch: time at which positions in ``fk4`` were observed; by default the equinox.
     """
 
-    right_ascension: str | None = None
-    declination: str | None = None
+    right_ascension: str | list[str] | None = None
+    declination: str | list[str] | None = None
+    right_ascension_unit: str | None = None
+    declination_unit: str | None = None
     designation: list[str] | None = None
     error_arcsec: float | str
-    frame: str = "icrs"
+    error_unit: str | None = None
+    frame: str | None = None
+    equinox: str | None = None
+    epoch: str | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         columns = self.right_ascension is not None and self.declination is not None
         if columns == (self.designation is not None):
             raise ValueError("set right_ascension and declination, or designation")
+        if not columns and (self.right_ascension_unit or self.declination_unit):
+            raise ValueError("a designation has no unit")
+        if self.error_unit is not None and not isinstance(self.error_arcsec, str):
+            raise ValueError("error_unit is that of a column; a constant is in arcsec")
         return self
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that positions are read from, without that of their error."""
+        axes = (self.right_ascension or [], self.declination or [], self.designation or [])
+        return [name for axis in axes for name in ([axis] if isinstance(axis, str) else axis)]
+
+    @property
+    def parts(self) -> list[str]:
+        """The columns that hold parts of a position, whose text may have the sign."""
+        axes = (self.right_ascension, self.declination)
+        return [name for axis in axes if isinstance(axis, list) for name in axis]
 
 
 class AcquisitionFields(_Section):
@@ -131,24 +164,53 @@ class _Group(_Section):
     acquisition: AcquisitionFields = AcquisitionFields()
 
 
-class Band(_Section):
+class _Units(_Section):
+    unit: str | None = None
+    error_unit: str | None = None
+    limit_unit: str | None = None
+
+
+class Band(_Units):
     """One band of a photometric table.
 
     Attributes:
         name: name of the band.
-        flux, error: columns with flux density (or magnitude) and its 1 sigma error.
+        flux: column with flux density or magnitude.
+        error: column with its 1 sigma error, or a constant; or the columns of an error up and an
+            error down, of which the larger is taken.
+        error_where_missing: 1 sigma error where ``error`` is blank, or not set, in its unit.
+        percent_where_missing: the same in per cent of the flux.
         wavelength, frequency: exactly one of them, e.g. ``"500 um"``, ``"1.4 GHz"``.
         limit: column with an upper limit, which is used where there is no flux.
-        unit: unit of these columns; by default that of the group.
+        limit_flag: column that says by one of ``limit_values`` that the flux is an upper limit.
+        unit, error_unit, limit_unit: as in the group, which they take precedence over.
     """
 
     name: str
     flux: str
-    error: str
+    error: str | float | list[str] | None = None
+    error_where_missing: float | None = Field(default=None, gt=0)
+    percent_where_missing: float | None = Field(default=None, gt=0)
     wavelength: str | None = None
     frequency: str | None = None
     limit: str | None = None
-    unit: str | None = None
+    limit_flag: str | None = None
+
+    @model_validator(mode="after")
+    def _an_error(self) -> Self:
+        fallbacks = [self.error_where_missing, self.percent_where_missing]
+        if None not in fallbacks:
+            raise ValueError("set error_where_missing or percent_where_missing, not both")
+        if self.error in (None, []) and fallbacks == [None, None]:
+            raise ValueError("set error, or error_where_missing or percent_where_missing")
+        return self
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that the band is read from."""
+        errors = self.error if isinstance(self.error, list) else [self.error]
+        named = (self.flux, *errors, self.limit, self.limit_flag)
+        return [name for name in named if isinstance(name, str)]
 
     @model_validator(mode="after")
     def _one_axis(self) -> Self:
@@ -170,24 +232,28 @@ class Band(_Section):
             raise ValueError(unit_problem(error)) from error
 
 
-class PhotometryGroup(_Group):
+class PhotometryGroup(_Group, _Units):
     """The bands of one instrument, which make one observation for each row.
 
     Attributes:
-        unit: unit of fluxes, errors and limits; ``ABmag`` for AB magnitudes; by default the one
-            that the table states.
+        unit: unit of fluxes, errors and limits; ``ABmag`` for AB magnitudes. By default each
+            column's own, as the table states it; an error or limit without one has that of the
+            flux.
+        error_unit, limit_unit: those of errors and limits where they differ; ``%`` for errors in
+            per cent of the flux.
         missing: values of flux or error that mean *not observed*; by default those of the mapping.
-            NaN and masked values always do, but see ``limit_sigma``.
+            NaN and masked fluxes always do, but see ``limit_sigma``.
         largest_error: a larger error, in the unit of the column, means *not observed*, too.
         limit_sigma: set it if a flux of NaN with an error is a non-detection. Its upper limit is
             then this number of errors.
+        limit_values: values of the columns ``limit_flag`` that mark an upper limit.
     """
 
     bands: list[Band] = Field(min_length=1)
-    unit: str | None = None
     missing: list[float] | None = None
     largest_error: float | None = Field(default=None, gt=0)
     limit_sigma: float | None = Field(default=None, gt=0)
+    limit_values: list[str] = ["<"]
 
 
 class LineColumns(_Section):
@@ -195,8 +261,8 @@ class LineColumns(_Section):
 
     Attributes:
         name: name of the line, e.g. ``CO(3-2)``.
-        flux, error: columns with velocity-integrated flux in Jy km/s and its 1 sigma error. The
-            error may be left out if ``noise_mjy`` is set.
+        flux, error: columns with velocity-integrated flux and its 1 sigma error, in the unit that
+            the table states, else in Jy km/s. The error may be left out if ``noise_mjy`` is set.
     """
 
     name: str
@@ -212,7 +278,8 @@ class LineSpectrumGroup(_Group):
 
     Attributes:
         redshift: columns with redshifts, of which the first that is not missing is used.
-        fwhm_km_s: column with the full width at half maximum of the lines, or a constant.
+        fwhm_km_s: column with the full width at half maximum of the lines, in the unit that the
+            table states, else in km/s; or a constant.
         fwhm_where_missing_km_s: width that is used where the value of that column is missing.
         aliases: names of lines in the table, each with the name that is used here.
         missing: values that mean *not observed*; by default those of the mapping.
@@ -297,8 +364,9 @@ class Mapping(_Section):
         name: name of the catalogue, with which the observation ids begin.
         files: patterns of the names of the files that it is for.
         id: template of the text that identifies a row within the table.
-        time: time of the observations: a date, an MJD or a column with MJDs.
-        missing: values that mean *not observed* in any column.
+        time: time of the observations: a date, an MJD or a column with MJDs, times or ISO dates.
+        time_format: what numbers in a column of times are, if not MJDs.
+        missing: values that mean *not observed* in any column; ``[]`` says that there are none.
         simulated: whether the table is simulated data.
     """
 
@@ -311,9 +379,10 @@ class Mapping(_Section):
     position: Position
     time: date | float | str
     time_scale: TimeScale = "UTC"
+    time_format: Literal["mjd", "jd", "decimalyear"] | None = None
     bibcode: str | None = None
     simulated: bool = False
-    missing: list[float] = []
+    missing: list[float] | None = None
     acquisition: AcquisitionFields = AcquisitionFields()
     photometry: list[PhotometryGroup] = []
     line_spectrum: list[LineSpectrumGroup] = []
@@ -362,11 +431,11 @@ def find_mapping(path: Path) -> Mapping:
 
     Raises:
         NoMappingError: there is no mapping, or more than one.
-        MappingError: the file beside the table is not a mapping.
+        MappingError: the file beside the table is not a mapping, or joins files of other folders.
     """
-    beside = path.with_suffix(".toml")
+    beside = mapping_beside(path)
     if beside.is_file():
-        return _parsed(beside)
+        return _within_its_folder(path, _parsed(beside))
     mappings = [_parsed(file) for file in _included_files()]
     fitting = [
         mapping
@@ -374,7 +443,7 @@ def find_mapping(path: Path) -> Mapping:
         if any(fnmatch(path.name, pattern) for pattern in mapping.files)
     ]
     if len(fitting) == 1:
-        return fitting[0]
+        return _within_its_folder(path, fitting[0])
     for mapping in mappings:
         if path.name in (join.file for join in mapping.join):
             raise NoMappingError(
@@ -386,6 +455,31 @@ def find_mapping(path: Path) -> Mapping:
         f"{path}: {'several mappings fit' if fitting else 'no mapping fits this file name'} "
         f"({named}); name one, or put {beside.name} beside the table"
     )
+
+
+def mapping_beside(path: Path) -> Path:
+    """Where a mapping for a table lies that is found by itself: ``survey.toml``."""
+    whole = path.with_suffix(".toml")
+    if path.suffix.lower() not in COMPRESSED or whole.is_file():
+        return whole
+    return path.with_suffix("").with_suffix(".toml")
+
+
+def _within_its_folder(path: Path, mapping: Mapping) -> Mapping:
+    """The mapping; nobody named it, so it may have come with the table, from anywhere.
+
+    Raises:
+        MappingError: it joins a file outside of the folder of the table.
+    """
+    folder = path.parent.resolve()
+    for index, join in enumerate(mapping.join):
+        inside = (folder / join.file).resolve().is_relative_to(folder)
+        if not inside or Path(join.file).is_absolute() or ".." in Path(join.file).parts:
+            raise MappingError(
+                f"{path}, mapping {mapping.name}: join[{index}].file = {join.file!r} is not in the "
+                "folder of the table; if it is to be read, name the mapping with --mapping"
+            )
+    return mapping
 
 
 def included() -> list[str]:

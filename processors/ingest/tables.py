@@ -18,11 +18,9 @@ from typing import Any
 
 import numpy as np
 from astropy import units as u
-from astropy.coordinates import Angle, SkyCoord, frame_transform_graph
 from astropy.time import Time
 
-from mmbroker.processors.ingest.columns import MINUS_SIGNS, Columns, Numbers
-from mmbroker.processors.ingest.designations import position_in
+from mmbroker.processors.ingest.columns import Columns, Numbers
 from mmbroker.processors.ingest.line_spectra import PublishedLine, simulated_spectrum
 from mmbroker.processors.ingest.mapping import (
     DEFAULT_LIMIT_SIGMA,
@@ -33,11 +31,13 @@ from mmbroker.processors.ingest.mapping import (
     MappingError,
     NoMappingError,
     PhotometryGroup,
-    Position,
     Published,
     find_mapping,
     load_mapping,
 )
+from mmbroker.processors.ingest.positions import positions
+from mmbroker.processors.ingest.times import times
+from mmbroker.processors.ingest.units import PERCENT, error_in_jansky, in_jansky
 from mmbroker.processors.relations import LINES_HZ
 from mmbroker.schemas.events import (
     Acquisition,
@@ -46,7 +46,6 @@ from mmbroker.schemas.events import (
     PhotometricRedshift,
     Photometry,
 )
-from mmbroker.schemas.wording import meant, unit_problem
 
 __all__ = [
     "Mapping",
@@ -58,8 +57,8 @@ __all__ = [
     "read_table",
 ]
 
-_UNIT_NAMES = {"ABmag": "mag(AB)"}
-_FLUX_PER_MAGNITUDE = 0.4 * math.log(10.0)
+_BLANK_FLAGS = ("", "=", "0", "False")
+_SENTINEL = re.compile(r"-9{2,}(\.9+|\.0)?")
 
 
 @dataclass(slots=True)
@@ -117,7 +116,9 @@ def read_table(path: str | Path, mapping: Mapping) -> Iterator[Row]:
     redshifts = {name: catalogue.redshift(name, each) for name, each in mapping.published.items()}
     truth = np.full(columns.rows, np.nan)
     if mapping.truth is not None:
-        truth = columns.measured("truth.redshift", mapping.truth.redshift)
+        truth = columns.measured_in(
+            u.dimensionless_unscaled, "truth.redshift", mapping.truth.redshift
+        )
 
     first_with: dict[str, int] = {}
     for index, name in enumerate(catalogue.identifiers):
@@ -155,7 +156,7 @@ class _Catalogue:
         self.identifiers = identifiers
         self._columns = columns
         self._mapping = mapping
-        right_ascension, declination, error = _positions(columns, mapping.position)
+        right_ascension, declination, error = positions(columns, mapping.position)
         self._right_ascension = right_ascension.tolist()
         self._declination = declination.tolist()
         self._error = error.tolist()
@@ -173,7 +174,8 @@ class _Catalogue:
             }
             held = ", ".join(f"{name} = {text!r}" for name, text in texts.items())
             return f"position.designation: {held} holds no full coordinates"
-        names = (position.right_ascension, position.declination, "position error")
+        axes = (position.right_ascension, position.declination)
+        names = [*(axis if isinstance(axis, str) else f"{axis}" for axis in axes), "position error"]
         held = ", ".join(f"{name} = {value}" for name, value in zip(names, values, strict=True))
         return f"position: {held} is not a position"
 
@@ -206,7 +208,9 @@ class _Catalogue:
             AcquisitionFields(),
             suffix=f"redshift/{name}",
         )
-        best = self._columns.measured(f"{key}.redshift", published.redshift).tolist()
+        best = self._columns.measured_in(
+            u.dimensionless_unscaled, f"{key}.redshift", published.redshift
+        ).tolist()
         lower, upper = (each.tolist() for each in self._interval(key, published))
 
         def make(index: int) -> Observation | None:
@@ -225,13 +229,15 @@ class _Catalogue:
     def _interval(self, key: str, published: Published) -> tuple[Numbers, Numbers]:
         columns = self._columns
         if published.error is not None:
-            best = columns.measured(f"{key}.redshift", published.redshift)
-            error = columns.measured(f"{key}.error", published.error)
+            best = columns.measured_in(
+                u.dimensionless_unscaled, f"{key}.redshift", published.redshift
+            )
+            error = columns.measured_in(u.dimensionless_unscaled, f"{key}.error", published.error)
             return np.maximum(best - error, 0.0), best + error
         if published.lower is not None and published.upper is not None:
             return (
-                columns.measured(f"{key}.lower", published.lower),
-                columns.measured(f"{key}.upper", published.upper),
+                columns.measured_in(u.dimensionless_unscaled, f"{key}.lower", published.lower),
+                columns.measured_in(u.dimensionless_unscaled, f"{key}.upper", published.upper),
             )
         unknown = np.full(columns.rows, np.nan)
         return unknown, unknown
@@ -272,12 +278,18 @@ class _Catalogue:
         self, key: str, group: LineSpectrumGroup
     ) -> tuple[list[float], list[float]]:
         columns = self._columns
-        redshift = columns.measured(f"{key}.redshift[0]", group.redshift[0], group.missing)
+        redshift = columns.measured_in(
+            u.dimensionless_unscaled, f"{key}.redshift[0]", group.redshift[0], group.missing
+        )
         for place, name in enumerate(group.redshift[1:], 1):
-            other = columns.measured(f"{key}.redshift[{place}]", name, group.missing)
+            other = columns.measured_in(
+                u.dimensionless_unscaled, f"{key}.redshift[{place}]", name, group.missing
+            )
             redshift = np.where(np.isfinite(redshift), redshift, other)
         if isinstance(group.fwhm_km_s, str):
-            fwhm = columns.measured(f"{key}.fwhm_km_s", group.fwhm_km_s, group.missing)
+            fwhm = columns.measured_in(
+                u.km / u.s, f"{key}.fwhm_km_s", group.fwhm_km_s, group.missing
+            )
         else:
             fwhm = np.full(columns.rows, float(group.fwhm_km_s))
         if group.fwhm_where_missing_km_s is not None:
@@ -292,7 +304,9 @@ class _Catalogue:
         def column(part: str, name: str | None) -> list[float]:
             if name is None:
                 return [0.0] * self._columns.rows
-            return _listed(self._columns.measured(f"{key}.{part}", name, group.missing))
+            return _listed(
+                self._columns.measured_in(u.Jy * u.km / u.s, f"{key}.{part}", name, group.missing)
+            )
 
         if group.lines is None:
             assert group.line is not None
@@ -362,7 +376,9 @@ class _Catalogue:
         if isinstance(time, date):
             time = float(Time(time.isoformat(), scale="utc").mjd)
         column_key = f"{key}.time".removeprefix(".")
-        return _listed(self._columns.constant_or_column(column_key, time))
+        if not isinstance(time, str):
+            return _listed(self._columns.constant_or_column(column_key, time))
+        return _listed(times(self._columns, column_key, time, self._mapping.time_format))
 
     def _acquisitions(
         self, key: str, fields: AcquisitionFields, bibcode: str | None
@@ -401,22 +417,25 @@ class _Band:
     @classmethod
     def read(cls, columns: Columns, key: str, band: Band, group: PhotometryGroup) -> _Band:
         flux = columns.numbers(f"{key}.flux", band.flux)
-        error = columns.numbers(f"{key}.error", band.error)
+        error = _errors(columns, key, band, group)
         absent = columns.is_missing(flux, group.missing) | columns.is_missing(error, group.missing)
+        _require_sentinels(columns, band.flux, np.where(absent, np.nan, flux), group)
         limit = np.full(columns.rows, np.nan)
         if band.limit is not None:
             limit = columns.measured(f"{key}.limit", band.limit, group.missing)
         if group.largest_error is not None:
             absent |= error > group.largest_error
-        unit = _unit(columns, key, band, group)
-        flux, error, limit = _in_jansky(flux, error, limit, unit, key, band, columns)
+        shown = np.where(absent, np.nan, flux)
+        flux, error, limit = _in_jansky(columns, key, band, group, flux, error, limit)
         flux, error = np.where(absent, np.nan, flux), np.where(absent, np.nan, error)
+        flux, limit = _flagged(columns, key, band, group, flux, limit)
         unmeasured = np.isnan(flux)
         if group.limit_sigma is not None:
             not_detected = unmeasured & np.isnan(limit)
             limit = np.where(not_detected, group.limit_sigma * error, limit)
         sigma = group.limit_sigma or DEFAULT_LIMIT_SIGMA
         error = np.where(unmeasured & np.isnan(error), limit / sigma, error)
+        _tell_incomplete(columns, band, shown, flux, error)
         return cls(band.name, band.frequency_hz, flux.tolist(), error.tolist(), limit.tolist())
 
     def measurement(self, index: int) -> BandMeasurement | None:
@@ -431,100 +450,142 @@ class _Band:
         return None
 
 
-def _unit(columns: Columns, key: str, band: Band, group: PhotometryGroup) -> u.UnitBase:
-    text = band.unit or group.unit
-    if text is None:
-        stated = columns.unit(f"{key}.flux", band.flux)
-        if stated is None:
-            raise columns.wrong(f"{key}.unit", f"is not set, and column {band.flux!r} states none")
-        return stated
-    try:
-        return u.Unit(_UNIT_NAMES.get(text, text))
-    except ValueError as error:
-        raise columns.wrong(
-            f"{key}.unit", f"= {text!r} is no unit: {unit_problem(error)}"
-        ) from error
+def _errors(columns: Columns, key: str, band: Band, group: PhotometryGroup) -> Numbers:
+    """Errors as the table or the mapping has them; of an error up and one down the larger.
+
+    A value of either that means *not observed* stays.
+    """
+    if isinstance(band.error, list):
+        sides = [columns.numbers(f"{key}.error[{i}]", name) for i, name in enumerate(band.error)]
+        larger: Numbers = np.maximum.reduce(np.abs(sides))
+        for name, side in zip(band.error, sides, strict=True):
+            missing = columns.is_missing(side, group.missing)
+            larger = np.where(missing, side, larger)
+            _require_sentinels(columns, name, np.where(missing, np.nan, side), group)
+        return larger
+    if isinstance(band.error, str):
+        return columns.numbers(f"{key}.error", band.error)
+    return np.full(columns.rows, np.nan if band.error is None else float(band.error))
 
 
 def _in_jansky(
+    columns: Columns,
+    key: str,
+    band: Band,
+    group: PhotometryGroup,
     flux: Numbers,
     error: Numbers,
     limit: Numbers,
-    unit: u.UnitBase,
+) -> tuple[Numbers, Numbers, Numbers]:
+    """Fluxes, errors and limits in Jy, each from its own unit; errors where there were none."""
+    said = band.unit or group.unit
+    unit = columns.unit(f"{key}.unit", band.flux, said)
+    if unit is None:
+        raise columns.wrong(f"{key}.unit", f"is not set, and column {band.flux!r} states none")
+
+    def unit_of(word: str, column: str | None, own: str | None) -> u.UnitBase:
+        if own is None and (said is not None or column is None):
+            return unit
+        found = columns.unit(f"{key}.{word}", column or band.flux, own)
+        return unit if found in (None, u.dimensionless_unscaled) else found
+
+    first = band.error[0] if isinstance(band.error, list) else band.error
+    if isinstance(band.error, list) and said is None:
+        units = [columns.unit(f"{key}.error_unit", each, band.error_unit) for each in band.error]
+        if any(each != units[0] for each in units):
+            raise columns.wrong(f"{key}.error", f"= {band.error} states different units")
+    error_unit = unit_of(
+        "error_unit",
+        first if isinstance(first, str) else None,
+        band.error_unit or group.error_unit,
+    )
+    limit_unit = unit_of("limit_unit", band.limit, band.limit_unit or group.limit_unit)
+    hz = band.frequency_hz
+    word, name, own = "unit", band.flux, unit
+    try:
+        flux = in_jansky(flux, unit, hz)
+        word, name, own = "error_unit", str(first), error_unit
+        error = error_in_jansky(error, error_unit, flux, hz)
+        if band.error_where_missing is not None:
+            constant = np.full(columns.rows, band.error_where_missing)
+            error = np.where(
+                np.isnan(error), error_in_jansky(constant, error_unit, flux, hz), error
+            )
+        elif band.percent_where_missing is not None:
+            constant = np.full(columns.rows, band.percent_where_missing)
+            error = np.where(np.isnan(error), error_in_jansky(constant, PERCENT, flux, hz), error)
+        word, name, own = "limit_unit", str(band.limit), limit_unit
+        limit = in_jansky(limit, limit_unit, hz)
+    except u.UnitConversionError as problem:
+        raise columns.wrong(f"{key}.{word}", f"= {own} (column {name!r}): {problem}") from problem
+    return flux, error, limit
+
+
+def _flagged(
+    columns: Columns,
     key: str,
     band: Band,
-    columns: Columns,
-) -> tuple[Numbers, Numbers, Numbers]:
-    try:
-        if isinstance(unit, u.function.FunctionUnitBase):  # magnitudes
-            flux = (flux * unit).to_value(u.Jy)
-            return flux, flux * _FLUX_PER_MAGNITUDE * error, (limit * unit).to_value(u.Jy)
-        factor = unit.to(u.Jy, equivalencies=u.spectral_density(band.frequency_hz * u.Hz))
-    except u.UnitConversionError as problem:
-        raise columns.wrong(f"{key}.unit", f"= {unit}: {problem}") from problem
-    return flux * factor, error * factor, limit * factor
+    group: PhotometryGroup,
+    flux: Numbers,
+    limit: Numbers,
+) -> tuple[Numbers, Numbers]:
+    """Take fluxes for limits where a flag says so; fluxes with other flags are told and left out.
 
-
-def _positions(columns: Columns, position: Position) -> tuple[Numbers, Numbers, Numbers]:
-    """Right ascension and declination (ICRS, degrees) and error (arcsec); NaN where unknown."""
-    if position.designation is not None:
-        right_ascension, declination, error = _designated(columns, position.designation)
-    else:
-        assert position.right_ascension is not None
-        assert position.declination is not None
-        key = "position.right_ascension"
-        right_ascension = _degrees(columns, key, position.right_ascension, u.hourangle)
-        declination = _degrees(columns, "position.declination", position.declination, u.deg)
-        error = np.zeros(columns.rows)
-    stated = columns.constant_or_column("position.error_arcsec", position.error_arcsec)
-    error = np.hypot(error, stated)
-    if position.frame != "icrs":
-        known = np.isfinite(right_ascension) & (np.abs(declination) <= 90.0)
-        try:
-            place = SkyCoord(
-                right_ascension[known], declination[known], unit="deg", frame=position.frame
-            ).icrs
-        except ValueError as problem:
-            frames = frame_transform_graph.get_names()
-            reason = (
-                str(problem)
-                if position.frame in frames
-                else f"no frame of astropy.coordinates{meant(position.frame, frames)}"
-            )
-            raise columns.wrong("position.frame", f"= {position.frame!r}: {reason}") from problem
-        right_ascension[known], declination[known] = place.ra.deg, place.dec.deg
-    return right_ascension, declination, error
-
-
-_SEXAGESIMAL = r"\d[:hd ]\s*\d"
-
-
-def _degrees(columns: Columns, key: str, name: str, sexagesimal: u.UnitBase) -> Numbers:
-    """A column in degrees, from decimal degrees or from sexagesimal text in the given unit."""
-    texts = columns.texts(key, name) if columns.is_text(key, name) else []
-    is_sexagesimal = [re.search(_SEXAGESIMAL, text) is not None for text in texts]
-    if not any(is_sexagesimal):
-        return columns.measured(key, name)
-    degrees = np.full(columns.rows, np.nan)
-    for index, text in enumerate(texts):
-        if sexagesimal == u.hourangle and not is_sexagesimal[index]:
-            # This could be hours, as in the other rows, or degrees.
-            columns.note(index, f"{name} = {text!r} is not sexagesimal, as other rows are")
+    A column that CDS would name as the flag of the flux, ``l_FLUX``, is not ignored either.
+    """
+    before, _, last = band.flux.rpartition(".")
+    usual = f"{before}.l_{last}" if before else f"l_{last}"
+    name = band.limit_flag or (usual if usual in columns.names else None)
+    if name is None:
+        return flux, limit
+    flags = columns.texts(f"{key}.limit_flag", name)
+    flux, limit = flux.copy(), limit.copy()
+    for index, flag in enumerate(flags):
+        if flag in _BLANK_FLAGS or np.isnan(flux[index]):
             continue
-        try:
-            degrees[index] = Angle(text.translate(MINUS_SIGNS), sexagesimal).deg
-        except ValueError:
-            columns.note(index, f"{name} = {text!r} is not an angle")
-    return degrees
+        if band.limit_flag is not None and flag in group.limit_values:
+            limit[index] = flux[index]
+        else:
+            columns.note(
+                index,
+                f"{name} = {flag!r} marks {band.flux}: say with limit_flag = {name!r} and "
+                f"limit_values what it means; {group.limit_values} are upper limits",
+            )
+        flux[index] = np.nan
+    return flux, limit
 
 
-def _designated(columns: Columns, names: list[str]) -> tuple[Numbers, Numbers, Numbers]:
-    texts = [columns.texts(f"position.designation[{i}]", name) for i, name in enumerate(names)]
-    found = np.full((3, columns.rows), np.nan)
-    for index in range(columns.rows):
-        positions = (position_in(column[index]) for column in texts)
-        found[:, index] = next(filter(None, positions), (np.nan, np.nan, np.nan))
-    return found[0], found[1], found[2]
+def _require_sentinels(columns: Columns, name: str, flux: Numbers, group: PhotometryGroup) -> None:
+    """Ask what values such as -99 mean, if the mapping says nothing of missing values.
+
+    Raises:
+        MappingError: there is such a value.
+    """
+    if group.missing is not None or columns.says_missing:
+        return
+    for index in np.flatnonzero(flux <= -99.0):
+        if _SENTINEL.fullmatch(str(flux[index])):
+            raise columns.wrong(
+                "missing",
+                f"is not set, and {name} = {flux[index]:g} in row {index + 1} may mean that "
+                f"nothing was observed: set missing = [{flux[index]:g}], or [] if it is a flux",
+            )
+
+
+def _tell_incomplete(
+    columns: Columns, band: Band, shown: Numbers, flux: Numbers, error: Numbers
+) -> None:
+    """Note rows whose flux cannot be published as it stands, which nothing else tells."""
+    with np.errstate(invalid="ignore"):
+        without = np.isfinite(shown) & ~np.isnan(flux) & ~np.isfinite(error)
+    for index in np.flatnonzero(np.isinf(shown)).tolist():
+        columns.note(index, f"{band.flux} = {shown[index]} is not a finite number")
+    for index in np.flatnonzero(without).tolist():
+        columns.note(
+            index,
+            f"{band.flux} = {shown[index]} has no error in {band.error}: set "
+            "error_where_missing or percent_where_missing",
+        )
 
 
 def _listed(numbers: Numbers) -> list[float]:

@@ -17,9 +17,16 @@ from rich.table import Table
 from rich.text import Text
 
 from mmbroker.processors.ingest.headers import Given, HeaderError
-from mmbroker.processors.ingest.mapping import Mapping, MappingError, NoMappingError, find_mapping
+from mmbroker.processors.ingest.mapping import (
+    Mapping,
+    MappingError,
+    NoMappingError,
+    find_mapping,
+    mapping_beside,
+)
 from mmbroker.processors.ingest.maps import read_map
 from mmbroker.processors.ingest.spectra import read_spectrum
+from mmbroker.processors.ingest.table_files import is_table_extension, not_a_file
 from mmbroker.processors.ingest.tables import read_table
 from mmbroker.processors.validation import problems
 from mmbroker.schemas.events import Observation
@@ -57,6 +64,8 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
+        if self.row is None and self.message.startswith(str(self.file)):
+            return self.message
         row = None if self.row is None else f"row {self.row}"
         place = ", ".join(str(part) for part in (self.file, row, self.observation_id) if part)
         return f"{place}: {self.message}"
@@ -136,7 +145,8 @@ def publish_files(
 ) -> Summary:
     """Publish the observations in files: tables with a mapping, spectra, maps.
 
-    An observation with a problem is not sent, and is listed in the result; the others are sent.
+    An observation with a problem is not sent, and is listed in the result, as is a file that cannot
+    be read; the others are sent.
 
     Args:
         paths: the files.
@@ -153,21 +163,26 @@ def publish_files(
         What became of the observations.
 
     Raises:
-        MappingError, HeaderError: a file cannot be read.
         SettingsError: there is no store to compare with.
         PublishingError: Kafka cannot be reached, or did not take some of the observations.
         ValueError: the rate is not positive.
     """
-    files = [Path(path) for path in paths]
-    for file in files:
-        _require_file(file)  # before anything is sent
-    items: Iterator[Item] = (
-        (file, *item) for file in files for item in _observations(file, mapping, given or Given())
-    )
+    items = _items([Path(path) for path in paths], mapping, given or Given())
     if correct:
         settings = settings or load_settings()
         items = _corrections(items, settings)
     return _publish(items, rate, check, progress, settings)
+
+
+def _items(files: list[Path], mapping: Mapping | None, given: Given) -> Iterator[Item]:
+    """Everything in files; one that cannot be read is told, and the next is read."""
+    for file in files:
+        try:
+            for row, observation, told in _observations(file, mapping, given):
+                yield file, row, observation, told
+        except Exception as error:  # files of strangers raise errors of every kind
+            log.debug("%s", file, exc_info=True)
+            yield file, None, None, [str(error) or type(error).__name__]
 
 
 def _corrections(items: Iterable[Item], settings: Settings) -> Iterator[Item]:
@@ -254,7 +269,7 @@ def _publish(
         start = time.monotonic()
         for file, row, observation, told in items:
             broken = told if observation is None else [*told, *problems(observation)]
-            if check and observation is not None and not broken:
+            if observation is not None and not broken:
                 broken = unusable(observation)
             name = None if observation is None else observation.observation_id
             summary.problems += (Problem(file, row, name, message) for message in broken)
@@ -273,7 +288,12 @@ def _publish(
 
 
 def unusable(observation: Observation) -> list[str]:
-    """Why build-fingerprints could not use a valid observation; empty if it could."""
+    """Why build-fingerprints could not use a valid observation; empty if it could.
+
+    It can use whatever has neither a spectrum nor a map.
+    """
+    if observation.spectrum is None and observation.continuum_map is None:
+        return []
     # Imported only here: publishing need not wait for the code of the stages.
     from mmbroker.processors.fingerprint.contribution import contribution
     from mmbroker.processors.fingerprint.errors import UnusableError
@@ -335,7 +355,9 @@ def _observations(
     path: Path, mapping: Mapping | None, given: Given
 ) -> Iterator[tuple[int | None, Observation | None, list[str]]]:
     """(row number, observation, problems) of everything in a file."""
-    kind = _kind(path)
+    if reason := not_a_file(path):
+        raise MappingError(f"{path}: {reason}")
+    kind = _kind(path, mapping)
     if kind == "map":
         yield None, read_map(path, given), []
         return
@@ -343,7 +365,7 @@ def _observations(
         try:
             mapping = mapping or find_mapping(path)
         except NoMappingError as no_mapping:
-            if path.suffix not in (".ecsv", ".fits", ".fit"):
+            if not {".ecsv", ".fits", ".fit"} & _suffixes(path):
                 raise
             try:
                 yield None, read_spectrum(path, given), []
@@ -359,19 +381,19 @@ def _observations(
     yield None, read_spectrum(path, given), []
 
 
-def _require_file(path: Path) -> None:
-    if path.is_dir():
-        raise MappingError(f"{path} is a directory: name the files in it")
-    if not path.is_file():
-        raise MappingError(f"{path}: there is no such file")
+def _kind(path: Path, mapping: Mapping | None) -> str:
+    """What a file contains: ``table``, ``spectrum`` or ``map``.
 
-
-def _kind(path: Path) -> str:
-    """What a file contains: ``table``, ``spectrum`` or ``map``."""
-    if not {".fits", ".fit", ".fz"} & set(path.suffixes):
+    A FITS file with an image is a table all the same if it has one, and a mapping that was given
+    names its extension or a mapping lies beside it.
+    """
+    if not {".fits", ".fit", ".fz"} & _suffixes(path):
         return "table"
     try:
         with fits.open(path) as extensions:
+            is_meant = mapping.table.hdu is not None if mapping else mapping_beside(path).is_file()
+            if is_meant and any(map(is_table_extension, extensions)):
+                return "table"
             for extension in extensions:
                 if extension.is_image and extension.header["NAXIS"] > 0:
                     axes = [length for length in extension.shape if length > 1]
@@ -379,6 +401,10 @@ def _kind(path: Path) -> str:
     except OSError as error:
         raise HeaderError(f"{path} cannot be read: {error}") from error
     return "table"
+
+
+def _suffixes(path: Path) -> set[str]:
+    return {suffix.lower() for suffix in path.suffixes}
 
 
 def _progress_bar(shown: bool) -> Progress:

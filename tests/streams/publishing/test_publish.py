@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import re
 import statistics
 import subprocess
 import sys
@@ -12,11 +13,13 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
+from astropy.io import fits
+from astropy.table import Table
 from confluent_kafka import Consumer
 from rich.console import Console
 
 from mmbroker.deploy.local import LocalStack
-from mmbroker.processors.ingest.mapping import MappingError, find_mapping, load_mapping
+from mmbroker.processors.ingest.mapping import TableFormat, find_mapping, load_mapping
 from mmbroker.processors.ingest.tables import Row, read_table
 from mmbroker.processors.validation import InvalidObservation, problems
 from mmbroker.schemas.codec import Codec
@@ -145,16 +148,69 @@ def test_a_wrong_mapping_beside_a_table_is_told_for_what_it_is(tmp_path: Path) -
     table.with_suffix(".toml").write_text(
         (DEMO / "malformed.toml").read_text().replace("[position]", "[positon]")
     )
-    with pytest.raises(MappingError, match="did you mean position") as error:
-        publish_files([table], check=True, progress=False)
-    assert "spectrum" not in str(error.value)
+    (told,) = map(str, publish_files([table], check=True, progress=False).problems)
+    assert "did you mean position" in told
+    assert "spectrum" not in told
 
 
-def test_what_is_no_file_is_told_before_anything_is_sent(tmp_path: Path) -> None:
-    missing = tmp_path / "missing.fits"
-    for path, said in ((tmp_path, "is a directory"), (missing, "there is no such file")):
-        with pytest.raises(MappingError, match=f"{path}:? {said}"):
-            publish_files([DEMO / "spt.ecsv", path], progress=False)
+def test_a_file_that_cannot_be_read_is_told_and_the_others_are_published(
+    settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "empty.ecsv").touch()
+    (tmp_path / "empty.toml").write_text((DEMO / "lines.toml").read_text())
+    (tmp_path / "random.fits").write_bytes(b"SIMPLE" * 1000)
+    wrong = [tmp_path, tmp_path / "gone.csv", tmp_path / "empty.ecsv", tmp_path / "random.fits"]
+    files = [*wrong, DEMO / "lines.ecsv"]
+    for check in (True, False):
+        summary = publish_files(files, check=check, progress=False, settings=settings)
+        assert summary.sent == 14
+        assert [problem.file for problem in summary.problems] == wrong
+        for problem, path in zip(summary.problems, wrong, strict=True):
+            assert str(problem).startswith(str(path))
+            assert str(problem).count(str(path)) == 1
+    assert len(list(arrived(settings, 14))) == 14
+
+
+FAR_LINES = """
+name = "far"
+id = "{name}"
+time = 2020-01-01
+position = { right_ascension = "ra", declination = "dec", error_arcsec = 1 }
+[[line_spectrum]]
+instrument = "line flux"
+redshift = ["z"]
+fwhm_km_s = 300
+lines = [{ name = "CO(1-0)", flux = "flux", error = "error" }]
+"""
+
+
+def test_publishing_refuses_what_a_check_does(settings: Settings, tmp_path: Path) -> None:
+    path = tmp_path / "far.ecsv"
+    near = {"name": "near", "ra": 10.0, "dec": 2.0, "z": 0.5, "flux": 5.0, "error": 0.5}
+    Table(rows=[near, near | {"name": "far", "z": 9.0}]).write(path)
+    path.with_suffix(".toml").write_text(FAR_LINES)
+    told = []
+    for check in (True, False):
+        summary = publish_files([path], check=check, progress=False, settings=settings)
+        assert summary.sent == 1
+        told.append([str(problem) for problem in summary.problems])
+    assert told[0] == told[1]
+    assert "far/far/line flux: " in told[0][0]
+    ((_, observation),) = arrived(settings, 1)
+    assert observation.observation_id == "far/near/line flux"
+
+
+def test_a_table_behind_an_image_is_one_if_a_mapping_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "catalogue.fits"
+    table = fits.BinTableHDU(Table.read(DEMO / "spt.ecsv"), name="CATALOG")
+    fits.HDUList([fits.PrimaryHDU(np.zeros((16, 16), "f4")), table]).writeto(path)
+    without = publish_files([path], check=True, progress=False)
+    assert without.sent == 0
+    mapping = find_mapping(DEMO / "spt.ecsv")
+    named = mapping.model_copy(update={"table": TableFormat(hdu="CATALOG")})
+    assert publish_files([path], named, check=True, progress=False).sent > 0
+    path.with_suffix(".toml").write_text((DEMO / "spt.toml").read_text())
+    assert publish_files([path], check=True, progress=False).sent > 0
 
 
 def test_the_summary_counts_by_instrument() -> None:
@@ -306,12 +362,14 @@ def test_digame_yields_simulated_spectra_only(shared_data: Path) -> None:
 
 
 def test_a_table_that_nothing_fits_is_told(shared_data: Path, tmp_path: Path) -> None:
-    with pytest.raises(MappingError, match=r"spt_dndz_tab_a1\.txt: give that one$"):
-        publish_files([shared_data / "spt_dndz_tab_f1.txt"], check=True, progress=False)
+    (told,) = publish_files(
+        [shared_data / "spt_dndz_tab_f1.txt"], check=True, progress=False
+    ).problems
+    assert str(told).endswith("spt_dndz_tab_a1.txt: give that one")
     unknown = tmp_path / "unknown.ecsv"
     unknown.write_bytes((DEMO / "goodsn.ecsv").read_bytes())
-    with pytest.raises(MappingError, match=r"no mapping fits this file name.*this is no spectrum"):
-        publish_files([unknown], check=True, progress=False)
+    (told,) = publish_files([unknown], check=True, progress=False).problems
+    assert re.search(r"no mapping fits this file name.*this is no spectrum", str(told))
 
 
 def test_problems_of_one_kind_are_told_a_few_times_and_counted() -> None:
