@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
+from functools import partial
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo, OffsetSpec
 
 from mmbroker.streams.kafka.client import (
@@ -37,6 +38,9 @@ WITHOUT_LEADER = (
 """Errors of a Kafka that has no leader for a partition yet; they pass."""
 
 LEADER_PAUSE_S = 0.1
+
+UNREADABLE = (KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG, KafkaError._NOT_IMPLEMENTED)
+"""Errors of a client that cannot unpack a batch of messages: it tries again for ever."""
 
 
 def committed_offsets(settings: KafkaSettings, stage: str, topic: str) -> dict[int, int]:
@@ -82,13 +86,73 @@ def first_offset(settings: KafkaSettings, topic: str, partition: int, start: int
             if message is None:
                 continue
             error = message.error()
-            if error is None:
-                return message.offset()
+            if error is None or is_unreadable(error):
+                return max(message.offset() or 0, start)
             if error.code() == KafkaError._PARTITION_EOF:
                 return None
             if not error.retriable():
                 raise KafkaUnavailableError(complaint(settings, error, f"topic {topic}"))
     raise KafkaUnavailableError(f"topic {topic}: no answer within {METADATA_TIMEOUT_S:g} s")
+
+
+def end_of_unreadable(settings: KafkaSettings, topic: str, partition: int, offset: int) -> int:
+    """Where to read on after a batch of messages that the client cannot unpack.
+
+    Kafka's client tells where such a batch begins and not where it ends, and gets the same batch
+    for every offset within it. So the end is looked for by halving.
+
+    Args:
+        settings: how to reach Kafka.
+        topic: name of the topic.
+        partition: number of the partition.
+        offset: the offset of the error.
+
+    Returns:
+        The offset after the batch; ``offset`` if it can be read after all.
+
+    Raises:
+        KafkaUnavailableError: Kafka does not tell.
+    """
+    with closing(consumer(settings, auto_offset_reset="error", fetch_wait_max_ms=50)) as reader:
+        place = TopicPartition(topic, partition)
+        try:
+            _, end = reader.get_watermark_offsets(place, timeout=METADATA_TIMEOUT_S)
+        except KafkaException as error:
+            reason = complaint(settings, error.args[0], f"topic {topic}")
+            raise KafkaUnavailableError(reason) from error
+        within = partial(_in_unreadable, settings, reader, topic, partition, offset)
+        if not within(offset):
+            return offset
+        inside, step = offset, 1
+        while inside + step < end and within(inside + step):
+            inside, step = inside + step, 2 * step
+        outside = min(inside + step, end)
+        while outside - inside > 1:
+            middle = (inside + outside) // 2
+            inside, outside = (middle, outside) if within(middle) else (inside, middle)
+        return outside
+
+
+def _in_unreadable(
+    settings: KafkaSettings, reader: Consumer, topic: str, partition: int, base: int, offset: int
+) -> bool:
+    """Whether an offset is within the unreadable batch that has an error at ``base``."""
+    reader.assign([TopicPartition(topic, partition, offset)])
+    deadline = time.monotonic() + METADATA_TIMEOUT_S
+    while time.monotonic() < deadline:
+        message = reader.poll(RETRY_PAUSE_S)
+        if message is None:
+            continue
+        error = message.error()
+        if error is not None and error.retriable():
+            continue
+        return is_unreadable(error) and message.offset() == base
+    raise KafkaUnavailableError(f"topic {topic}: no answer within {METADATA_TIMEOUT_S:g} s")
+
+
+def is_unreadable(error: KafkaError | None) -> bool:
+    """Whether an error says that a batch of messages cannot be unpacked by the client."""
+    return error is not None and error.code() in UNREADABLE
 
 
 def end_offsets(
