@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import Future
 from contextlib import closing
 from functools import partial
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo, OffsetSpec
 
+from mmbroker.streams.errors import InfrastructureError
 from mmbroker.streams.kafka.client import (
     METADATA_TIMEOUT_S,
     RETRY_PAUSE_S,
@@ -38,6 +46,15 @@ WITHOUT_LEADER = (
 """Errors of a Kafka that has no leader for a partition yet; they pass."""
 
 LEADER_PAUSE_S = 0.1
+
+STILL_READ = (
+    KafkaError.UNKNOWN_MEMBER_ID,
+    KafkaError.NON_EMPTY_GROUP,
+    KafkaError.ILLEGAL_GENERATION,
+)
+"""Errors that mean that the consumer group still has members."""
+
+MEMBERS_PAUSE_S = 1.0
 
 UNREADABLE = (KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG, KafkaError._NOT_IMPLEMENTED)
 """Errors of a client that cannot unpack a batch of messages: it tries again for ever."""
@@ -70,6 +87,43 @@ def committed_offsets(settings: KafkaSettings, stage: str, topic: str) -> dict[i
                     reason = complaint(settings, error.args[0], f"consumer group {group}")
                     raise KafkaUnavailableError(reason) from error
             time.sleep(RETRY_PAUSE_S)
+
+
+def move_committed(settings: Settings, stage: str, places: list[TopicPartition]) -> None:
+    """Set the offsets from which a stage goes on when it is started.
+
+    Raises:
+        KafkaUnavailableError: Kafka cannot be reached, or refuses.
+        InfrastructureError: the stage runs.
+    """
+    kafka = settings.kafka
+    group = consumer_group(kafka, stage)
+    client = admin(kafka)  # kept in a variable: a client that is collected cancels its requests
+    # After a process has stopped, Kafka keeps it as a member until its session ends.
+    deadline = time.monotonic() + settings.stage.session_timeout_s + 5
+    while True:
+        asked = client.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, places)])
+        refused = _refusal(asked[group])
+        if refused is None:
+            return
+        if refused.code() not in STILL_READ:
+            raise KafkaUnavailableError(complaint(kafka, refused, f"consumer group {group}"))
+        if time.monotonic() > deadline:
+            raise InfrastructureError(
+                f"{stage} runs (consumer group {group} has members): stop it, then start it again "
+                "after this command"
+            )
+        time.sleep(MEMBERS_PAUSE_S)
+
+
+def _refusal(asked: Future[ConsumerGroupTopicPartitions]) -> KafkaError | None:
+    """The error with which Kafka refused the request or a partition of it; None if it did not."""
+    try:
+        places = asked.result().topic_partitions or []
+    except KafkaException as error:
+        refused: KafkaError = error.args[0]
+        return refused
+    return next((place.error for place in places if place.error is not None), None)
 
 
 def first_offset(settings: KafkaSettings, topic: str, partition: int, start: int) -> int | None:

@@ -96,7 +96,8 @@ class DurableProducer:
         passing = [each for each in failures if each[1].code() not in OF_THE_MESSAGE]
         if passing or waiting:
             raise self._unavailable(passing, waiting)
-        return failures
+        reasons = {id(message): error for message, error in failures}
+        return [(each, reasons[id(each)]) for each in messages if id(each) in reasons]
 
     def _unavailable(self, failures: Failures, waiting: int) -> KafkaUnavailableError:
         reason = f"no answer within {self._settings.delivery_timeout_s:g} s"
@@ -110,7 +111,8 @@ class DurableProducer:
 
     def _connected(self, alone: bool) -> Producer:
         if alone:
-            return self._made(**{"batch.num.messages": 1})
+            # Not idempotent: then a refusal holds up no other message.
+            return self._made(**{"batch.num.messages": 1, "enable.idempotence": False})
         if self._producer is None:
             self._producer = self._made()
         return self._producer

@@ -195,21 +195,8 @@ class Stage(ABC):
         return found
 
     def quarantined(self, event: Received, refused: RefusedError) -> Outgoing:
-        """The message for quarantine, with a refused event and the reason.
-
-        A long event is cut to what fits. The whole event can be read in its own topic.
-        """
-        record = Quarantine(
-            stage=self.name,
-            reason=refused.reason,
-            detail=refused.detail,
-            topic=event.topic,
-            partition=event.partition,
-            offset=event.offset,
-            original=(event.value or b"")[: KEPT_BYTES[0]],
-        )
-        key = f"{event.topic}/{event.partition}/{event.offset}".encode()
-        return Outgoing(self.topics.quarantine, key, self.codec.encode(record))
+        """The message for quarantine, with a refused event and the reason."""
+        return quarantine_message(self.codec, self.topics, self.name, event, refused)
 
     def instead_of(self, message: Outgoing, reason: str) -> Outgoing:
         """What to send in place of a message that Kafka refuses for what it is.
@@ -269,6 +256,33 @@ class Stage(ABC):
             return []
 
         return Processed([self.quarantined(event, refused)], finish)
+
+
+def quarantine_message(
+    codec: Codec, topics: Topics, stage: str, event: Received, refused: RefusedError
+) -> Outgoing:
+    """The message for quarantine, with an event that a stage refused.
+
+    A long event is cut to what fits. The whole event can be read in its own topic.
+
+    Args:
+        codec: events to bytes.
+        topics: names of the topics.
+        stage: name of the stage.
+        event: the event.
+        refused: why it was refused.
+    """
+    record = Quarantine(
+        stage=stage,
+        reason=refused.reason,
+        detail=refused.detail,
+        topic=event.topic,
+        partition=event.partition,
+        offset=event.offset,
+        original=(event.value or b"")[: KEPT_BYTES[0]],
+    )
+    key = f"{event.topic}/{event.partition}/{event.offset}".encode()
+    return Outgoing(topics.quarantine, key, codec.encode(record))
 
 
 def _shortened(text: str, longest: int) -> str:
