@@ -106,7 +106,8 @@ def move_committed(settings: Settings, stage: str, places: list[TopicPartition])
         refused = _refusal(asked[group])
         if refused is None:
             return
-        if refused.code() not in STILL_READ:
+        passes = refused.code() in WITHOUT_COORDINATOR and time.monotonic() < deadline
+        if not passes and refused.code() not in STILL_READ:
             raise KafkaUnavailableError(complaint(kafka, refused, f"consumer group {group}"))
         if time.monotonic() > deadline:
             raise InfrastructureError(
