@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
+from confluent_kafka import KafkaException, Producer
 
 from mmbroker.deploy.local import LocalStack
 from mmbroker.deploy.local.kafka import MESSAGE_BYTES
@@ -46,6 +47,14 @@ def test_the_largest_message_goes_through_and_a_larger_one_is_refused(
     larger = largest + bytes(2 * FRAMING_BYTES)
     told = producer.send([Outgoing(settings.topics.observations, b"stage", larger)])
     assert ["too large" in each.reason for each in told] == [True]
+
+
+@pytest.mark.slow
+def test_no_transaction_holds_readers_up_for_longer_than_a_minute(stack: LocalStack) -> None:
+    client = {"bootstrap.servers": stack.bootstrap_servers, "transactional.id": "long"}
+    long = Producer({**client, "transaction.timeout.ms": 61_000})
+    with pytest.raises(KafkaException, match="INVALID_TRANSACTION_TIMEOUT"):
+        long.init_transactions(20)
 
 
 @pytest.mark.slow
