@@ -310,12 +310,13 @@ def process_durably(stage: Stage, producer: DurableProducer, batch: Sequence[Rec
 
 
 def _send(stage: Stage, producer: DurableProducer, messages: Sequence[Outgoing]) -> None:
-    with stage.metrics.part("send"):
-        unsendable = producer.send(messages)
-        while unsendable:
-            instead = [stage.instead_of(each.message, each.reason) for each in unsendable]
-            unsendable = producer.send(instead)
-    stage.metrics.sent(messages)
+    """Send messages; those that Kafka does not take as they are go to quarantine, or are cut."""
+    while messages:
+        with stage.metrics.part("send"):
+            unsendable = producer.send(messages)
+        left = {id(each.message) for each in unsendable}
+        stage.metrics.sent([each for each in messages if id(each) not in left])
+        messages = [stage.instead_of(each.message, each.reason) for each in unsendable]
 
 
 def _size_bytes(batch: Sequence[Received]) -> int:

@@ -214,6 +214,7 @@ class StageMetrics:
         """Count messages that are durable now, and their latency."""
         for topic, count in Tally(message.topic for message in messages).items():
             self._sent.labels(self._stage, topic).inc(count)
+            self._unsendable.labels(self._stage, topic)  # so that it starts at zero
         headers = [message.headers.get(OBSERVED_AT) or b"" for message in messages]
         # A publisher may have set the header: to anything, or from a clock that is ahead.
         times = [int(each) for each in headers if is_time(each)]
