@@ -137,12 +137,50 @@ def rescore() -> None:
 
 
 @app.command()
+def skip(
+    name: Annotated[StageName, typer.Argument(metavar="STAGE", help="Which stage.")],
+    partition: Annotated[int, typer.Argument(help="Partition of the topic that it reads.", min=0)],
+    offsets: Annotated[
+        str, typer.Argument(help="The offset that it reads next, as 17; or a range, as 17-20.")
+    ],
+    reason: Annotated[
+        str, typer.Option(help="Why, in a few words; quarantine keeps it with the bytes.")
+    ],
+    without_bytes: Annotated[
+        bool,
+        typer.Option(
+            "--without-bytes",
+            help="Do not read the messages to keep their bytes. For what fills the memory when it "
+            "is read.",
+        ),
+    ] = False,
+) -> None:
+    """Have a stage pass over messages on which it ends again and again.
+
+    Stop the stages first. The log of the stage names the topic and the partition; the offset is the
+    next that it would read. If it ends somewhere in a batch, run it with
+    MMBROKER_STAGE__BATCH_EVENTS=1: then it does all that it can, and the next offset is the one on
+    which it ends. The ledger counts what is skipped, its bytes go to quarantine, and the topic
+    keeps it.
+    """
+    from mmbroker.streams.operating.skip import Offsets
+    from mmbroker.streams.operating.skip import skip as pass_over
+
+    settings = current_settings()
+    given = Offsets.of(offsets)
+    with console.status("waiting until Kafka holds the stage for stopped"):
+        done = pass_over(settings, name.value, partition, given, reason, not without_bytes)
+    console.print(done.text, soft_wrap=True, markup=False)
+
+
+@app.command()
 def ledger(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show for every stage how many events came in and what became of them.
 
-    Exit status 1 while the numbers do not add up.
+    Exit status 1 while the numbers do not add up, or events are to be read again, because what they
+    caused is not published yet.
     """
     from mmbroker.streams.operating import ledger as accounts
 
@@ -152,5 +190,5 @@ def ledger(
         sys.stdout.write(json.dumps([accounts.as_json(entry) for entry in entries]) + "\n")
     else:
         console.print(accounts.render(entries))
-    if not all(entry.closes for entry in entries):
+    if not all(entry.closes and not entry.again for entry in entries):
         raise typer.Exit(1)

@@ -19,11 +19,16 @@ from mmbroker.streams.kafka.refusal import (
     tls_context,
 )
 from mmbroker.streams.settings import KafkaSettings, SettingsError
-from mmbroker.streams.topics import Topic
+from mmbroker.streams.topics import LARGEST_MESSAGE_BYTES, Topic
 
 log = logging.getLogger(__name__)
 
 Client = TypeVar("Client", Consumer, AdminClient)
+
+UNPACKED_BYTES = 4 * LARGEST_MESSAGE_BYTES
+"""How large a batch of messages that is compressed with zstd may become. What becomes larger cannot
+be unpacked. librdkafka tries three times as much each time, so the largest message needs this. All
+consumers have the same bound: they have to agree on what cannot be unpacked."""
 
 METADATA_TIMEOUT_S = 10.0
 RETRY_PAUSE_S = 0.2
@@ -60,6 +65,8 @@ def consumer(settings: KafkaSettings, group: str | None = None, **options: Any) 
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
             "fetch.queue.backoff.ms": 10,
+            "fetch.max.bytes": LARGEST_MESSAGE_BYTES,
+            "receive.message.max.bytes": UNPACKED_BYTES,
             "enable.partition.eof": True,
             "reconnect.backoff.max.ms": RECONNECT_MS,
             "logger": log,

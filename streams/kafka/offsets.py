@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import Future
 from contextlib import closing
+from functools import partial
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo, OffsetSpec
 
+from mmbroker.streams.errors import InfrastructureError
 from mmbroker.streams.kafka.client import (
     METADATA_TIMEOUT_S,
     RETRY_PAUSE_S,
@@ -40,6 +49,18 @@ WITHOUT_LEADER = (
 
 LEADER_PAUSE_S = 0.1
 
+STILL_READ = (
+    KafkaError.UNKNOWN_MEMBER_ID,
+    KafkaError.NON_EMPTY_GROUP,
+    KafkaError.ILLEGAL_GENERATION,
+)
+"""Errors that mean that the consumer group still has members."""
+
+MEMBERS_PAUSE_S = 1.0
+
+UNREADABLE = (KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG, KafkaError._NOT_IMPLEMENTED)
+"""Errors of a client that cannot unpack a batch of messages: it tries again for ever."""
+
 
 def committed_offsets(settings: KafkaSettings, stage: str, topic: str) -> dict[int, int]:
     """How far a stage has acknowledged a topic.
@@ -70,6 +91,44 @@ def committed_offsets(settings: KafkaSettings, stage: str, topic: str) -> dict[i
             time.sleep(RETRY_PAUSE_S)
 
 
+def move_committed(settings: Settings, stage: str, places: list[TopicPartition]) -> None:
+    """Set the offsets from which a stage goes on when it is started.
+
+    Raises:
+        KafkaUnavailableError: Kafka cannot be reached, or refuses.
+        InfrastructureError: the stage runs.
+    """
+    kafka = settings.kafka
+    group = consumer_group(kafka, stage)
+    client = admin(kafka)  # kept in a variable: a client that is collected cancels its requests
+    # After a process has stopped, Kafka keeps it as a member until its session ends.
+    deadline = time.monotonic() + settings.stage.session_timeout_s + 5
+    while True:
+        asked = client.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, places)])
+        refused = _refusal(asked[group])
+        if refused is None:
+            return
+        passes = refused.code() in WITHOUT_COORDINATOR and time.monotonic() < deadline
+        if not passes and refused.code() not in STILL_READ:
+            raise KafkaUnavailableError(complaint(kafka, refused, f"consumer group {group}"))
+        if time.monotonic() > deadline:
+            raise InfrastructureError(
+                f"{stage} runs (consumer group {group} has members): stop it, then start it again "
+                "after this command"
+            )
+        time.sleep(MEMBERS_PAUSE_S)
+
+
+def _refusal(asked: Future[ConsumerGroupTopicPartitions]) -> KafkaError | None:
+    """The error with which Kafka refused the request or a partition of it; None if it did not."""
+    try:
+        places = asked.result().topic_partitions or []
+    except KafkaException as error:
+        refused: KafkaError = error.args[0]
+        return refused
+    return next((place.error for place in places if place.error is not None), None)
+
+
 def first_offset(settings: KafkaSettings, topic: str, partition: int, start: int) -> int | None:
     """The offset of the first message of a partition at or after ``start``; None without one.
 
@@ -84,13 +143,73 @@ def first_offset(settings: KafkaSettings, topic: str, partition: int, start: int
             if message is None:
                 continue
             error = message.error()
-            if error is None:
-                return message.offset()
+            if error is None or is_unreadable(error):
+                return max(message.offset() or 0, start)
             if error.code() == KafkaError._PARTITION_EOF:
                 return None
             if not error.retriable():
                 raise KafkaUnavailableError(complaint(settings, error, f"topic {topic}"))
     raise KafkaUnavailableError(f"topic {topic}: no answer within {METADATA_TIMEOUT_S:g} s")
+
+
+def end_of_unreadable(settings: KafkaSettings, topic: str, partition: int, offset: int) -> int:
+    """Where to read on after a batch of messages that the client cannot unpack.
+
+    Kafka's client tells where such a batch begins and not where it ends, and gets the same batch
+    for every offset within it. So the end is looked for by halving.
+
+    Args:
+        settings: how to reach Kafka.
+        topic: name of the topic.
+        partition: number of the partition.
+        offset: the offset of the error.
+
+    Returns:
+        The offset after the batch; ``offset`` if it can be read after all.
+
+    Raises:
+        KafkaUnavailableError: Kafka does not tell.
+    """
+    with closing(consumer(settings, auto_offset_reset="error", fetch_wait_max_ms=50)) as reader:
+        place = TopicPartition(topic, partition)
+        try:
+            _, end = reader.get_watermark_offsets(place, timeout=METADATA_TIMEOUT_S)
+        except KafkaException as error:
+            reason = complaint(settings, error.args[0], f"topic {topic}")
+            raise KafkaUnavailableError(reason) from error
+        within = partial(_in_unreadable, settings, reader, topic, partition, offset)
+        if not within(offset):
+            return offset
+        inside, step = offset, 1
+        while inside + step < end and within(inside + step):
+            inside, step = inside + step, 2 * step
+        outside = min(inside + step, end)
+        while outside - inside > 1:
+            middle = (inside + outside) // 2
+            inside, outside = (middle, outside) if within(middle) else (inside, middle)
+        return outside
+
+
+def _in_unreadable(
+    settings: KafkaSettings, reader: Consumer, topic: str, partition: int, base: int, offset: int
+) -> bool:
+    """Whether an offset is within the unreadable batch that has an error at ``base``."""
+    reader.assign([TopicPartition(topic, partition, offset)])
+    deadline = time.monotonic() + METADATA_TIMEOUT_S
+    while time.monotonic() < deadline:
+        message = reader.poll(RETRY_PAUSE_S)
+        if message is None:
+            continue
+        error = message.error()
+        if error is not None and error.retriable():
+            continue
+        return is_unreadable(error) and message.offset() == base
+    raise KafkaUnavailableError(f"topic {topic}: no answer within {METADATA_TIMEOUT_S:g} s")
+
+
+def is_unreadable(error: KafkaError | None) -> bool:
+    """Whether an error says that a batch of messages cannot be unpacked by the client."""
+    return error is not None and error.code() in UNREADABLE
 
 
 def end_offsets(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -13,9 +14,9 @@ from mmbroker.processors.evaluations import EVALUATIONS
 from mmbroker.streams.errors import InfrastructureError
 from mmbroker.streams.kafka.client import existing_topics, topic_config, why_missing
 from mmbroker.streams.kafka.registry import make_codec
-from mmbroker.streams.operating.ledger import ledger
+from mmbroker.streams.operating.ledger import Entry, ledger
 from mmbroker.streams.settings import Settings
-from mmbroker.streams.stages.accounting import EXPIRED
+from mmbroker.streams.stages.accounting import EXPIRED, SKIPPED, UNREADABLE
 from mmbroker.streams.stages.clients import (
     make_critic,
     make_evaluation_models,
@@ -24,6 +25,9 @@ from mmbroker.streams.stages.clients import (
 )
 from mmbroker.streams.stages.scorers import Scorers
 from mmbroker.streams.store import REMEDY, StoreDamagedError, damage, open_store
+
+ACKNOWLEDGED_WITHIN_S = 2.0
+"""A stage acknowledges a batch this soon after it has counted it, unless something holds it up."""
 
 
 @dataclass(frozen=True)
@@ -156,14 +160,53 @@ def _store(settings: Settings) -> str:
 
 
 def _ledger(settings: Settings) -> str:
-    with closing(open_store(settings)) as store, store.reading() as reading:
-        entries = ledger(settings, reading)
+    entries = _entries(settings)
     gone = [f"{each.expired:,} of {each.stage}" for each in entries if each.expired]
     if gone:
         raise InfrastructureError(
             f"Kafka has deleted events before they were read, by the retention of the topic: "
             f"{', '.join(gone)}; they are lost unless published again"
         )
+    _require_published(settings, entries)
     waiting = ", ".join(f"{each.stage} {each.waiting:,}" for each in entries)
-    lost = sum(each.outcomes.get(EXPIRED, 0) for each in entries)
-    return f"events that wait: {waiting}; expired unread so far: {lost:,}"
+    told = [f"events that wait: {waiting}"]
+    for what, outcome in (
+        ("expired unread", EXPIRED),
+        ("of batches that cannot be unpacked", UNREADABLE),
+        (SKIPPED, SKIPPED),
+    ):
+        lost = sum(each.outcomes.get(outcome, 0) for each in entries)
+        if lost or outcome == EXPIRED:
+            told.append(f"{what} so far: {lost:,}")
+    unsendable = sum(sum(each.unsendable.values()) for each in entries)
+    if unsendable:
+        told.append(f"messages that Kafka refused and quarantine has instead: {unsendable:,}")
+    return "; ".join(told)
+
+
+def _entries(settings: Settings) -> list[Entry]:
+    with closing(open_store(settings)) as store, store.reading() as reading:
+        return ledger(settings, reading, again=True)
+
+
+def _require_published(settings: Settings, entries: Sequence[Entry]) -> None:
+    """Make sure that what a stage has counted is also published, a moment later at the latest.
+
+    Raises:
+        InfrastructureError: some is not.
+    """
+    if not any(each.again for each in entries):
+        return
+    time.sleep(ACKNOWLEDGED_WITHIN_S)
+    later = _entries(settings)
+    held = [
+        f"{now.again:,} of {now.stage}"
+        for before, now in zip(entries, later, strict=True)
+        if before.again and now.again >= before.again
+    ]
+    if held:
+        raise InfrastructureError(
+            f"events are counted, and what they caused is not yet acknowledged as published: "
+            f"{', '.join(held)}; a running stage says at /readyz why, a stopped one reads them "
+            "again when it is started (as after mmbroker rescore)"
+        )

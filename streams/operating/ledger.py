@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from confluent_kafka.admin import AdminClient
@@ -13,9 +13,12 @@ from rich.text import Text
 from mmbroker.streams.kafka.client import admin
 from mmbroker.streams.kafka.offsets import committed_offsets, end_offsets, start_offsets
 from mmbroker.streams.settings import Settings
-from mmbroker.streams.stages.accounting import EXPIRED
+from mmbroker.streams.stages.accounting import EXPIRED, SKIPPED, UNREADABLE, unsendable_of
 from mmbroker.streams.store import Reading
 from mmbroker.streams.topics import flow
+
+LOST = (EXPIRED, UNREADABLE, SKIPPED)
+"""Outcomes of events that the stage never saw."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,10 @@ class Entry:
         expired: number of the waiting ones that Kafka has deleted already; they are lost.
         outcomes: number of events by outcome.
         sent: number of alerts by stream and type; only for the last stage.
-        again: number of events that are accounted for and will be read again, as after ``rescore``;
-            0 if this was not asked.
+        unsendable: number of messages that Kafka refused for what they are, by topic; what is
+            counted under an outcome was not published in full.
+        again: number of events that are accounted for and will be read again: what they caused is
+            not published yet, or ``rescore`` asked for it; 0 if this was not asked.
     """
 
     stage: str
@@ -40,6 +45,7 @@ class Entry:
     outcomes: Mapping[str, int]
     sent: Mapping[str, int]
     again: int = 0
+    unsendable: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def accounted(self) -> int:
@@ -81,7 +87,10 @@ def ledger(
         }
         waiting = sum(max(end - accounted[partition], 0) for partition, end in ends.items())
         expired = sum(max(start - accounted[partition], 0) for partition, start in starts.items())
-        entry = Entry(stage, sum(ends.values()), waiting, expired, outcomes, sent)
+        refused = unsendable_of(stage)
+        unsendable = {name: count for (owner, name), count in counts.items() if owner == refused}
+        received = sum(ends.values())
+        entry = Entry(stage, received, waiting, expired, outcomes, sent, unsendable=unsendable)
         if again and ends:
             committed = committed_offsets(settings.kafka, stage, topic)
             from_here = {number: max(committed.get(number, 0), starts[number]) for number in ends}
@@ -105,7 +114,7 @@ def render(entries: list[Entry]) -> Table:
     for entry in entries:
         table.add_row(Text(entry.stage, "bold"), "in", Text(f"{entry.received:,}", "bold"))
         for name, count in sorted(entry.outcomes.items()):
-            table.add_row("", *_line(name, count, "red" if name == EXPIRED else ""))
+            table.add_row("", *_line(name, count, "red" if name in LOST else ""))
         if entry.waiting:
             table.add_row("", *_line("waiting", entry.waiting, "yellow"))
         if entry.expired:
@@ -113,6 +122,8 @@ def render(entries: list[Entry]) -> Table:
         table.add_row("", *_line(*_sum(entry)))
         if entry.again:
             table.add_row("", *_line("of these, to be read again", entry.again, "yellow"))
+        for name, count in sorted(entry.unsendable.items()):
+            table.add_row("", *_line(f"not published, refused by Kafka: {name}", count, "red"))
         for name, count in sorted(entry.sent.items()):
             table.add_row("", *_line(f"alerts {name}", count, "dim"))
         table.add_section()

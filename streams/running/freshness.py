@@ -47,5 +47,6 @@ def require_newest(settings: Settings, stage: str, topic: str, store: Store) -> 
                 f"the store in {directory} is older than what {stage} has acknowledged: of {topic} "
                 f"[{partition}] it knows {accounted[partition]:,} events, and {offset:,} are "
                 f"acknowledged. Stop the stages and run: mv {directory} {directory}.old; "
-                f"mmbroker rebuild --backup {directory}.old"
+                f"mmbroker rebuild --backup {directory}.old. If the offset of the group was moved "
+                "by hand to pass a message, move it back and use: mmbroker skip"
             )

@@ -34,6 +34,7 @@ from prometheus_client import MetricsHandler
 from mmbroker.streams.errors import InfrastructureError
 from mmbroker.streams.kafka.offsets import end_offsets
 from mmbroker.streams.settings import Settings, SettingsError
+from mmbroker.streams.stages.accounting import SKIPPED
 from mmbroker.streams.stages.base import Stage
 from mmbroker.streams.stages.metrics import StageMetrics
 
@@ -159,6 +160,7 @@ class Probe:
             counts = reading.counts()
             metrics.galaxies.set(reading.galaxies())
         accounted = sum(count for (owner, _), count in counts.items() if owner == stage.name)
+        metrics.skipped.set(counts.get((stage.name, SKIPPED), 0))
         metrics.unaccounted.set(sum(offsets.values()) - accounted)
         metrics.lag(
             {

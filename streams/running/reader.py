@@ -12,20 +12,24 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from mmbroker.streams.errors import InfrastructureError
 from mmbroker.streams.kafka.client import consumer, consumer_group
+from mmbroker.streams.kafka.offsets import end_of_unreadable, is_unreadable
 from mmbroker.streams.kafka.producer import DurableProducer
 from mmbroker.streams.kafka.refusal import complaint
 from mmbroker.streams.running.health import Health
 from mmbroker.streams.settings import Settings
+from mmbroker.streams.stages.accounting import UNREADABLE, Place
 from mmbroker.streams.stages.base import Stage
-from mmbroker.streams.stages.messages import Outgoing, Received
+from mmbroker.streams.stages.messages import Outgoing, Received, known_headers
 from mmbroker.streams.store import StoreBrokenError
+from mmbroker.streams.topics import LARGEST_MESSAGE_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +89,8 @@ class Reader:
         self._health = health
         self._producer = DurableProducer(settings.kafka)
         self._gathered: list[Received] = []
+        self._unreadable: dict[Place, int] = {}
+        """Where a batch that cannot be unpacked begins, in the partitions that have one now."""
         self._lost_at: float | None = None
         self._patience_s = LEFT_OUT_S
 
@@ -117,8 +123,13 @@ class Reader:
             while not stop.is_set() and not self._left_out():
                 self._health.turned()
                 batch = self._batch(reading)
-                if batch and self._until_done(batch, stop):
+                if batch:
+                    self.stage.metrics.received.inc(len(batch))
+                    if not self._until_done(partial(self._process, batch), stop):
+                        continue
                     self._commit(reading, batch)
+                if self._unreadable:
+                    self._until_done(partial(self._step_over, reading), stop)
         finally:
             reading.close()
 
@@ -146,7 +157,7 @@ class Reader:
             max_poll_interval_ms=session_ms + int(2000 * now.give_up_after_s),
             enable_partition_eof=False,
             queued_max_messages_kbytes=now.fetch_bytes // 1024,
-            fetch_max_bytes=max(now.fetch_bytes, 2**20),
+            fetch_max_bytes=min(max(now.fetch_bytes, 2**20), LARGEST_MESSAGE_BYTES),
             message_max_bytes=2**20,
         )
         reading.subscribe(
@@ -164,6 +175,7 @@ class Reader:
     def _revoked(self, reading: Consumer, places: list[TopicPartition]) -> None:
         self._health.assigned = frozenset()
         self._gathered.clear()
+        self._unreadable.clear()
 
     def _lost(self, reading: Consumer, places: list[TopicPartition]) -> None:
         """Called when Kafka did not answer for a whole session, so that the partitions are lost."""
@@ -192,6 +204,9 @@ class Reader:
             error = message.error()
             if error is None:
                 received.append(_as_received(message))
+            elif is_unreadable(error):
+                place = message.topic() or "", message.partition() or 0
+                self._unreadable.setdefault(place, message.offset() or 0)
             elif error.code() in FENCED:
                 raise _FencedError(error.str())
             elif error.code() in PASSING:
@@ -202,22 +217,47 @@ class Reader:
                 )
         return received
 
-    def _until_done(self, batch: Sequence[Received], stop: threading.Event) -> bool:
-        """Process a batch; try again while the infrastructure is away.
+    def _process(self, batch: Sequence[Received]) -> None:
+        process_durably(self.stage, self._producer, batch)
+
+    def _step_over(self, reading: Consumer) -> None:
+        """Account for the batches that cannot be unpacked, and read on after them.
+
+        Raises:
+            InfrastructureError: Kafka or the store is away.
+        """
+        for (topic, partition), start in list(self._unreadable.items()):
+            end = end_of_unreadable(self._settings.kafka, topic, partition, start)
+            if end > start:
+                log.error(
+                    "%s: offsets %d to %d of %s [%d] are lost: their batch cannot be unpacked; "
+                    "what stood there has to be published again",
+                    self.stage.name, start, end - 1, topic, partition,
+                )  # fmt: skip
+                self.stage.pass_over((topic, partition), start, end, UNREADABLE)
+            next_one = TopicPartition(topic, partition, end)
+            try:
+                reading.seek(next_one)
+                reading.commit(offsets=[next_one], asynchronous=True)
+            except KafkaException as error:
+                log.warning("%s could not step over: %s", self.stage.name, error.args[0].str())
+            del self._unreadable[topic, partition]
+
+    def _until_done(self, act: Callable[[], None], stop: threading.Event) -> bool:
+        """Do something; try again while the infrastructure is away.
 
         Returns:
-            Whether the batch is done; False if the reading was stopped.
+            Whether it is done; False if the reading was stopped.
 
         Raises:
             InfrastructureError: it was away for too long, or trying again does not help.
         """
         stage = self.stage
-        stage.metrics.received.inc(len(batch))
         deadline = time.monotonic() + self._settings.stage.give_up_after_s
         pause = FIRST_PAUSE_S
         while True:
             try:
-                process_durably(stage, self._producer, batch)
+                act()
             except InfrastructureError as error:
                 self._health.waits_for = str(error)
                 self._health.turned()
@@ -270,9 +310,13 @@ def process_durably(stage: Stage, producer: DurableProducer, batch: Sequence[Rec
 
 
 def _send(stage: Stage, producer: DurableProducer, messages: Sequence[Outgoing]) -> None:
-    with stage.metrics.part("send"):
-        producer.send(messages)
-    stage.metrics.sent(messages)
+    """Send messages; those that Kafka does not take as they are go to quarantine, or are cut."""
+    while messages:
+        with stage.metrics.part("send"):
+            unsendable = producer.send(messages)
+        left = {id(each.message) for each in unsendable}
+        stage.metrics.sent([each for each in messages if id(each) not in left])
+        messages = [stage.instead_of(each.message, each.reason) for each in unsendable]
 
 
 def _size_bytes(batch: Sequence[Received]) -> int:
@@ -287,5 +331,5 @@ def _as_received(message: Message) -> Received:
         offset=message.offset() or 0,
         timestamp_ms=message.timestamp()[1],
         value=message.value(),
-        headers={name: value for name, value in headers if isinstance(value, bytes)},
+        headers=known_headers(headers),
     )

@@ -27,11 +27,22 @@ REBUILT = "before the rebuild"
 """Outcome of events that were acknowledged before the store was lost and rebuilt from Kafka. Kafka
 does not know what became of each."""
 
+UNREADABLE = "lost: cannot be unpacked"
+"""Outcome of offsets within a batch of Kafka that the client cannot unpack."""
+
+SKIPPED = "skipped by an operator"
+"""Outcome of offsets that ``mmbroker skip`` had a stage pass over."""
+
 Place = tuple[str, int]
 """(topic, partition)."""
 
 LogStart = Callable[[str, int], int]
 """Function that tells the first offset of a log by (topic, partition)."""
+
+
+def unsendable_of(stage: str) -> str:
+    """Name under which the store counts what a stage could not publish, by topic."""
+    return f"{stage}:unsendable"
 
 
 def nothing_expires(topic: str, partition: int) -> int:
@@ -86,13 +97,16 @@ class Account:
 
         Offsets that are missing before it are counted as ``EXPIRED`` or ``GAP``.
         """
-        place = (event.topic, event.partition)
+        self.add_offsets((event.topic, event.partition), event.offset, event.offset + 1, outcome)
+
+    def add_offsets(self, place: Place, start: int, end: int, outcome: str) -> None:
+        """Count the offsets from ``start`` to before ``end``, but those counted before."""
         expected = self._next.get(place, self._read_up_to(place))
-        if event.offset >= expected:
-            if event.offset > expected:
-                self._add_missing(place, expected, event.offset)
-            self._outcomes[outcome] += 1
-            self._next[place] = event.offset + 1
+        if start > expected:
+            self._add_missing(place, expected, start)
+        if end > expected:
+            self._outcomes[outcome] += end - max(start, expected)
+            self._next[place] = end
 
     def _add_missing(self, place: Place, start: int, end: int) -> None:
         expired = max(min(self._log_starts[place], end) - start, 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 Headers = dict[str, bytes]
@@ -11,6 +11,12 @@ Headers = dict[str, bytes]
 OBSERVED_AT = "observed-at"
 """Header with the Kafka timestamp, in ms, of the observation from which a message came; if it came
 from several, of the earliest, which has waited longest."""
+
+LONGEST_TIME = 16
+"""A header with this many digits, or more, is not taken for a time in ms."""
+
+UNKNOWN_PLACE = -1
+"""Partition and offset of a message that Kafka does not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +32,30 @@ class Received:
 
     @property
     def observed_at(self) -> bytes:
-        """Time in ms at which the observation behind this message arrived, as header value."""
-        return self.headers.get(OBSERVED_AT) or str(self.timestamp_ms).encode()
+        """Time in ms at which the observation behind this message arrived, as header value.
+
+        It is a number of few digits, whatever a stranger put into the header.
+        """
+        return self.headers.get(OBSERVED_AT) or _digits(self.timestamp_ms)
+
+
+def known_headers(given: Iterable[tuple[str, object]]) -> Headers:
+    """Those of a stranger's headers that mean something here; all others are dropped."""
+    return {
+        name: value
+        for name, value in given
+        if name == OBSERVED_AT and isinstance(value, bytes) and is_time(value)
+    }
+
+
+def is_time(value: bytes) -> bool:
+    """Whether a header's value is a time in ms."""
+    return value.isdigit() and len(value) < LONGEST_TIME
+
+
+def _digits(timestamp_ms: int) -> bytes:
+    """A Kafka timestamp, which is -1 where there is none, and may be any number."""
+    return str(min(max(timestamp_ms, 0), 10 ** (LONGEST_TIME - 1) - 1)).encode()
 
 
 @dataclass(frozen=True, slots=True)

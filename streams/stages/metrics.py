@@ -29,7 +29,7 @@ from prometheus_client.utils import floatToGoString
 
 from mmbroker.schemas import __version__
 from mmbroker.schemas.events import ScoredGalaxy
-from mmbroker.streams.stages.messages import OBSERVED_AT, Outgoing, now_ms
+from mmbroker.streams.stages.messages import OBSERVED_AT, Outgoing, is_time, now_ms
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -42,8 +42,6 @@ BATCH_BOUNDS_EVENTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 TRITON_BOUNDS_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 PROBABILITY_BOUNDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 HYPERSCORE_BOUNDS = (100.01, 100.1, 100.2, 100.5, 101, 102, 105, 110, 115, 120, 135, 160, 200)
-LONGEST_TIME = 16
-"""A header with this many digits, or more, is not taken for a time in ms."""
 
 
 class Histogram(Collector):
@@ -149,6 +147,11 @@ class StageMetrics:
         self._sent = counter(
             "messages_sent", "Messages that Kafka holds durably, repeats included.", "topic"
         )
+        self._unsendable = counter(
+            "messages_unsendable",
+            "Messages that Kafka refuses for what they are; they are in quarantine.",
+            "topic",
+        )
         self._latency = histogram(
             "latency_seconds",
             "Time from an observation's Kafka timestamp until what came of it was durable.",
@@ -183,6 +186,9 @@ class StageMetrics:
         self.unaccounted = gauge(
             "unaccounted_events", "Events passed in Kafka without an outcome in the ledger."
         ).labels(stage)
+        self.skipped = gauge(
+            "skipped_events", "Events that operators had the stage skip, as the ledger counts."
+        ).labels(stage)
         self.store_bytes = gauge("store_bytes", "Space in use by the store.").labels(stage)
         self.disk_free_bytes = gauge(
             "disk_free_bytes", "Space left on the disk of the data directory."
@@ -208,10 +214,15 @@ class StageMetrics:
         """Count messages that are durable now, and their latency."""
         for topic, count in Tally(message.topic for message in messages).items():
             self._sent.labels(self._stage, topic).inc(count)
+            self._unsendable.labels(self._stage, topic)  # so that it starts at zero
         headers = [message.headers.get(OBSERVED_AT) or b"" for message in messages]
         # A publisher may have set the header: to anything, or from a clock that is ahead.
-        times = [int(each) for each in headers if each.isdigit() and len(each) < LONGEST_TIME]
+        times = [int(each) for each in headers if is_time(each)]
         self._latency.observe(np.maximum(now_ms() - np.array(times, float), 0.0) / 1000)
+
+    def unsendable(self, topic: str) -> None:
+        """Count a message that Kafka refuses for what it is."""
+        self._unsendable.labels(self._stage, topic).inc()
 
     def batch(self, events: int, seconds: float) -> None:
         """Count a batch whose results are durable now."""

@@ -32,6 +32,7 @@ from mmbroker.streams.kafka.client import (
     consumer,
     partitions_of,
 )
+from mmbroker.streams.kafka.offsets import end_of_unreadable, is_unreadable
 from mmbroker.streams.kafka.refusal import complaint
 from mmbroker.streams.kafka.registry import make_codec
 from mmbroker.streams.local_stack import load_settings
@@ -224,7 +225,7 @@ def read(
         key: skip messages with other keys without decoding them; None reads all.
 
     Yields:
-        Each message.
+        Each message. One that says so stands for a batch that cannot be unpacked.
 
     Raises:
         SettingsError: there is no such stream.
@@ -250,8 +251,20 @@ def read(
             elif error.code() == KafkaError._PARTITION_EOF:
                 if until_end:
                     open_partitions.discard(message.partition())
+            elif is_unreadable(error):
+                place = message.partition() or 0, message.offset() or 0
+                end = end_of_unreadable(settings.kafka, topic, *place)
+                if end > place[1] and key is None:
+                    yield _unreadable(topic, *place, end)
+                reader.seek(TopicPartition(topic, place[0], end))
             elif not error.retriable():
                 raise KafkaUnavailableError(complaint(settings.kafka, error, f"topic {topic}"))
+
+
+def _unreadable(topic: str, partition: int, offset: int, end: int) -> Read:
+    """Stands for a batch of messages that cannot be unpacked."""
+    said = f"offsets {offset} to {end - 1} cannot be unpacked"
+    return Read(topic, partition, offset, 0, b"", json.dumps({"undecodable": said}).encode(), None)
 
 
 def _positions(
