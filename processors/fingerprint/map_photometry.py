@@ -84,7 +84,7 @@ def measure(
         extent = _deconvolved_fwhm(image, aperture, distance_arcsec, beam_arcsec)
     weight = error**-2
     return MapStatistics(
-        frequency_bin=math.floor(math.log(continuum_map.frequency_hz) / MAP_FREQUENCY_STEP),
+        frequency_bin=frequency_bin(continuum_map.frequency_hz),
         weight=weight,
         weighted_frequency=weight * continuum_map.frequency_hz,
         weighted_flux=weight * flux,
@@ -94,6 +94,11 @@ def measure(
         smallest_beam_arcsec=beam_arcsec,
         count=1,
     )
+
+
+def frequency_bin(frequency_hz: float) -> int:
+    """The bin of a map's frequency; maps of one bin are merged."""
+    return math.floor(math.log(frequency_hz) / MAP_FREQUENCY_STEP)
 
 
 @lru_cache(maxsize=128)

@@ -64,6 +64,8 @@ class Stage(ABC):
         self.codec = codec
         self.metrics = StageMetrics(self.name)
         self.log_start: LogStart = nothing_expires
+        self.progressed: Callable[[], None] = lambda: None
+        """Is called now and then during a batch that takes long."""
 
     @property
     @abstractmethod
@@ -71,8 +73,12 @@ class Stage(ABC):
         """The topics that the stage reads."""
 
     @abstractmethod
-    def process(self, batch: Sequence[Received]) -> Processed:
+    def process(self, batch: Sequence[Received]) -> Iterator[Processed]:
         """Process a batch.
+
+        Yields:
+            The results of its parts, from its first event on. Each part is short in time and
+            memory, so most batches have one.
 
         Raises:
             InfrastructureError: the infrastructure failed; the same batch can be tried again.
@@ -100,7 +106,7 @@ class Stage(ABC):
             InfrastructureError: the infrastructure failed; the same batch can be tried again.
         """
         try:
-            processed = self.process(batch)
+            yield from self.process(batch)
         except InfrastructureError:
             raise
         except Exception as error:
@@ -109,8 +115,7 @@ class Stage(ABC):
                 for event in batch:
                     yield from self.process_safely([event])
                 return
-            processed = self._set_aside(batch[0], error)
-        yield processed
+            yield self._set_aside(batch[0], error)
 
     def log_starts(self, batch: Sequence[Received]) -> dict[Place, int]:
         """Where the logs begin from which offsets are missing, before or within a batch.
