@@ -23,7 +23,7 @@ from mmbroker.streams.stages.asked import (
     make_parsers,
     make_refined_networks,
 )
-from mmbroker.streams.store import REMEDY, StoreDamagedError, damage, open_store
+from mmbroker.streams.store import REMEDY, StoreDamagedError, damage, read_store
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _triton(settings: Settings) -> str:
     models += make_evaluation_models(settings, EVALUATIONS).values()
     if not models:
         return "no model is configured: no critic's output, feature trees and refined redshifts"
-    with closing(open_store(settings)) as store, store.reading() as reading:
+    with closing(read_store(settings)) as store, store.reading() as reading:
         in_force = [reading.model_version(model.model) for model in models]
     each = [_in_force(*pair) for pair in zip(models, in_force, strict=True)]
     return f"{settings.triton.url}, {'; '.join(each)}"
@@ -144,7 +144,7 @@ def _in_force(model: Model, number: int) -> str:
 
 
 def _store(settings: Settings) -> str:
-    with closing(open_store(settings)) as store, store.reading() as reading:
+    with closing(read_store(settings)) as store, store.reading() as reading:
         galaxies = reading.galaxies()
         size = store.size_bytes() / 1e6
     found = damage(settings.store_directory)
@@ -156,7 +156,7 @@ def _store(settings: Settings) -> str:
 
 
 def _ledger(settings: Settings) -> str:
-    with closing(open_store(settings)) as store, store.reading() as reading:
+    with closing(read_store(settings)) as store, store.reading() as reading:
         entries = ledger(settings, reading)
     gone = [f"{each.expired:,} of {each.stage}" for each in entries if each.expired]
     if gone:

@@ -20,7 +20,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ from mmbroker.streams.store.interface import (
     StoreError,
     Writing,
 )
+from mmbroker.streams.store.writer import Writer
 
 MAP_BYTES = 2**40
 """Address space that is reserved; the file is only as large as its content."""
@@ -99,30 +100,41 @@ class LMDBStore:
 
     Args:
         directory: the directory; it is made if it is missing.
+        readonly: only read a store that exists. Then it is opened even while another process holds
+            the lock of writers, which LMDB otherwise needs to open tables.
 
     Raises:
         StoreDamagedError: the store is not whole, or has another layout.
         StoreError: the directory cannot be used, or the store is being rebuilt.
+        lmdb.NotFoundError: a store to be read has not got all its tables yet.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, readonly: bool = False) -> None:
         self._directory = directory
         try:
             directory.mkdir(parents=True, exist_ok=True)
+            self._writer = Writer(directory)
         except OSError as error:
             raise StoreError(f"the store in {directory} cannot be opened: {error}") from error
-        self._lock: int | None = _locked(directory, fcntl.LOCK_SH)
+        self._lock: int | None = None
         try:
-            self._environment = open_environment(directory)
+            self._lock = _locked(directory, fcntl.LOCK_SH)
+            self._environment = open_environment(directory, readonly=readonly)
             _require_whole(self._environment, directory)
             with _explained(directory):
                 self._environment.reader_check()  # remove readers that were killed
-                self._tables = {name: self._environment.open_db(name.encode()) for name in TABLES}
+                self._tables = self._open_tables(readonly)
             self._file = self._identity()
             self._former = self._require_layout()
-        except StoreError:
-            self._unlock()
+        except (StoreError, lmdb.NotFoundError):
+            self._release()
             raise
+
+    def _open_tables(self, readonly: bool) -> dict[str, Any]:
+        if readonly:
+            return {name: self._environment.open_db(name.encode(), create=False) for name in TABLES}
+        with self._writer.waiting():
+            return {name: self._environment.open_db(name.encode()) for name in TABLES}
 
     def _require_layout(self) -> int | None:
         """Make sure that the layout can be read; set it in a new store.
@@ -188,7 +200,13 @@ class LMDBStore:
     @contextmanager
     def _transaction(self, write: bool) -> Iterator[LMDBTransaction]:
         self._require_in_place()
-        with _explained(self._directory), self._environment.begin(write=write) as transaction:
+        with ExitStack() as stack:
+            stack.enter_context(_explained(self._directory))
+            with self._writer.waiting() if write else nullcontext():
+                transaction = self._environment.begin(write=write)
+            stack.enter_context(transaction)
+            if write:
+                stack.enter_context(self._writer.writing())
             yield LMDBTransaction(transaction, self._tables)
 
     def size_bytes(self) -> int:
@@ -215,9 +233,10 @@ class LMDBStore:
     def close(self) -> None:
         """See ``store.interface.Store``."""
         self._environment.close()
-        self._unlock()
+        self._release()
 
-    def _unlock(self) -> None:
+    def _release(self) -> None:
+        self._writer.close()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -342,6 +361,8 @@ def _explained(directory: Path, what: str = "failed") -> Iterator[None]:
     """
     try:
         yield
+    except lmdb.NotFoundError:
+        raise  # a table is missing, which the caller mends
     except lmdb.BadValsizeError:
         raise  # a key is empty or too long: the event is wrong, not the store
     except lmdb.Error as error:
