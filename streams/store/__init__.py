@@ -8,7 +8,7 @@ not at all, and is durable when it ends. Several processes may have the same sto
 
 from contextlib import suppress
 
-import lmdb
+from lmdb import NotFoundError
 
 from mmbroker.streams.settings import Settings
 from mmbroker.streams.store.interface import (
@@ -70,6 +70,6 @@ def read_store(settings: Settings) -> Store:
         StoreError: the store cannot be used.
     """
     if store_exists(settings):
-        with suppress(lmdb.NotFoundError):  # it is only being made, or another version made it
+        with suppress(NotFoundError):  # it is only being made, or another version made it
             return LMDBStore(settings.store_directory, readonly=True)
     return open_store(settings)

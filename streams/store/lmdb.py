@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import heapq
 import json
 import os
 import shutil
@@ -19,9 +20,9 @@ import signal
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from itertools import takewhile
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,15 @@ import numpy as np
 
 from mmbroker.processors.alerts.decide import LastAlert
 from mmbroker.processors.scoring import ranking
-from mmbroker.processors.sky import Neighbour, Place, Position, place_of, strips_to_search
+from mmbroker.processors.sky import (
+    MOST_NEIGHBOURS,
+    Neighbour,
+    Place,
+    Position,
+    Strip,
+    place_of,
+    strips_to_search,
+)
 from mmbroker.schemas.events import Source
 from mmbroker.schemas.records import to_record
 from mmbroker.streams.store.interface import (
@@ -133,8 +142,10 @@ class LMDBStore:
     def _open_tables(self, readonly: bool) -> dict[str, Any]:
         if readonly:
             return {name: self._environment.open_db(name.encode(), create=False) for name in TABLES}
-        with self._writer.waiting():
-            return {name: self._environment.open_db(name.encode()) for name in TABLES}
+        with self._writer.waiting():  # open_db alone would stop all threads while it waits
+            transaction = self._environment.begin(write=True)
+        with transaction:
+            return {name: self._environment.open_db(name.encode(), transaction) for name in TABLES}
 
     def _require_layout(self) -> int | None:
         """Make sure that the layout can be read; set it in a new store.
@@ -436,18 +447,48 @@ class LMDBTransaction(Writing):
         return int(self._transaction.stat(self._tables["fingerprints"])["entries"])
 
     def neighbours(self, position: Position) -> list[Neighbour]:
-        found = []
+        strips = strips_to_search(position)
+        inside = (entry for strip in strips for entry in self._eastward(strip, strip.west_deg))
+        entries = [*islice(inside, MOST_NEIGHBOURS + 1)]
+        if len(entries) > MOST_NEIGHBOURS:
+            entries = self._nearest(position, strips)
+        return [
+            Neighbour(key[_PLACE.size :].decode(), Position(*_POSITION.unpack(value)))
+            for key, value in entries
+        ]
+
+    def _nearest(self, position: Position, strips: Sequence[Strip]) -> list[tuple[bytes, bytes]]:
+        """The galaxies of a crowded field that are nearest in right ascension, as in the table."""
+        centre = position.right_ascension_deg
+
+        def distance_deg(entry: tuple[bytes, bytes]) -> float:
+            apart = abs(_PLACE.unpack_from(entry[0])[2] - centre)
+            return float(min(apart, 360.0 - apart))
+
+        walks = []
+        for strip in strips:
+            start = centre
+            if not strip.west_deg <= centre <= strip.east_deg:  # beyond 0 or 360 degrees
+                start = strip.west_deg if strip.west_deg == 0.0 else strip.east_deg
+            walks += [self._eastward(strip, start), self._westward(strip, start)]
+        nearest = heapq.merge(*walks, key=distance_deg)
+        return sorted(islice(nearest, MOST_NEIGHBOURS))
+
+    def _eastward(self, strip: Strip, start_deg: float) -> Iterator[tuple[bytes, bytes]]:
+        """The entries of a strip from a right ascension on, ascending."""
+        last = _PLACE.pack(strip.level, strip.zone, strip.east_deg)
         with self._transaction.cursor(self._tables["positions"]) as cursor:
-            for strip in strips_to_search(position):
-                last = _PLACE.pack(strip.level, strip.zone, strip.east_deg)
-                if not cursor.set_range(_PLACE.pack(strip.level, strip.zone, strip.west_deg)):
-                    continue
-                for key, value in cursor:
-                    if key[: _PLACE.size] > last:
-                        break
-                    galaxy_id = key[_PLACE.size :].decode()
-                    found.append(Neighbour(galaxy_id, Position(*_POSITION.unpack(value))))
-        return found
+            if cursor.set_range(_PLACE.pack(strip.level, strip.zone, start_deg)):
+                yield from takewhile(lambda entry: entry[0][: _PLACE.size] <= last, cursor)
+
+    def _westward(self, strip: Strip, start_deg: float) -> Iterator[tuple[bytes, bytes]]:
+        """The entries of a strip before a right ascension, descending."""
+        first = _PLACE.pack(strip.level, strip.zone, strip.west_deg)
+        with self._transaction.cursor(self._tables["positions"]) as cursor:
+            start = _PLACE.pack(strip.level, strip.zone, start_deg)
+            if cursor.prev() if cursor.set_range(start) else cursor.last():
+                entries = cursor.iterprev()
+                yield from takewhile(lambda entry: entry[0] >= first, entries)
 
     def archived(self, observation_hash: bytes) -> Archived | None:
         value = self._get("observations", observation_hash)

@@ -18,6 +18,8 @@ TOLD_AFTER_S = 1.0
 """Who waits for another writer longer says so."""
 
 _NOBODY = 0
+_SHOWN = 80
+"""Characters of a command that are shown."""
 
 
 class Writer:
@@ -61,7 +63,7 @@ class Writer:
             number = int(os.pread(self._file.fileno(), 32, 0))
             process = psutil.Process(number) if number != _NOBODY else None
             if process is not None:
-                command = " ".join(process.cmdline()[-4:])
+                command = " ".join(" ".join(process.cmdline()[-4:]).split())[:_SHOWN]
                 state = ", which is stopped" if process.status() == psutil.STATUS_STOPPED else ""
                 return f"process {number} ({command}){state}"
         return "a process that does not give its name"
