@@ -43,7 +43,8 @@ def holder(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
     process.send_signal(signal.SIGSTOP)
     yield process
     process.kill()
-    process.communicate()
+    process.wait()
+    process.stdout.close()
 
 
 def test_a_store_is_read_and_copied_while_its_writer_is_stopped(
