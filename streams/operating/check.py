@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ from mmbroker.streams.stages.asked import (
 )
 from mmbroker.streams.store import REMEDY, StoreDamagedError, damage, read_store
 
+LEAST_ROOM_BYTES = 2 * 10**9
+"""Less room for the store than this is too little; the alert DiskFills has the same limit."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -42,12 +46,13 @@ class Finding:
 
 
 def check(settings: Settings) -> Iterator[Finding]:
-    """Check Kafka, topics, schemas, the scorer, Triton, the store, and what the stages missed."""
+    """Check Kafka, topics, schemas, the scorer, Triton, store, disk, and what the stages missed."""
     yield from _kafka(settings)
     yield _try("schemas", lambda: _schemas(settings))
     yield _try("scorer", lambda: _scorer(settings))
     yield _try("triton", lambda: _triton(settings))
     yield _try("store", lambda: _store(settings))
+    yield _try("disk", lambda: _disk(settings))
     yield _try("ledger", lambda: _ledger(settings))
 
 
@@ -146,13 +151,30 @@ def _in_force(model: Model, number: int) -> str:
 def _store(settings: Settings) -> str:
     with closing(read_store(settings)) as store, store.reading() as reading:
         galaxies = reading.galaxies()
-        size = store.size_bytes() / 1e6
+        size, room = store.size_bytes() / 1e6, store.room_bytes()
     found = damage(settings.store_directory)
     if found is not None:
         raise StoreDamagedError(
             f"the store in {settings.store_directory} is damaged: {found}; {REMEDY}"
         )
+    if room < LEAST_ROOM_BYTES:
+        raise InfrastructureError(
+            f"the store in {settings.store_directory} has {size:,.1f} MB and can grow by "
+            f"{room / 1e6:,.0f} MB only, in the address space of a process: raise the limit of the "
+            "stages (ulimit -v)"
+        )
     return f"{settings.store_directory}, {galaxies:,} galaxies, {size:.1f} MB, all of it readable"
+
+
+def _disk(settings: Settings) -> str:
+    directory = settings.data_directory
+    free = shutil.disk_usage(directory).free
+    if free < LEAST_ROOM_BYTES:
+        raise InfrastructureError(
+            f"the disk of data_directory = {directory} has {free / 1e6:,.0f} MB left: make room, "
+            "or stop the stages and move the data directory"
+        )
+    return f"{free / 1e9:,.1f} GB left on the disk of {directory}"
 
 
 def _ledger(settings: Settings) -> str:

@@ -46,7 +46,7 @@ from mmbroker.streams.store import Archived, Reading, Store, Writing
 from mmbroker.streams.topics import Topics
 
 PART_S = 2.0
-PART_BYTES = 64 * 2**20
+PART_BYTES = 32 * 2**20
 """A transaction takes no more events when it has taken this long, or has read this much. The rest
 of the batch comes into the next one."""
 

@@ -224,6 +224,10 @@ class LMDBStore:
         """See ``store.interface.Store``."""
         return int(self._environment.info()["last_pgno"]) * int(self._environment.stat()["psize"])
 
+    def room_bytes(self) -> int:
+        """See ``store.interface.Store``."""
+        return int(self._environment.info()["map_size"]) - self.size_bytes()
+
     def copy(self, target: Path) -> None:
         """Write a compact copy of the store as it is now; the store may be in use.
 
