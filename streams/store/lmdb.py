@@ -451,17 +451,21 @@ class LMDBTransaction(Writing):
         return int(self._transaction.stat(self._tables["fingerprints"])["entries"])
 
     def neighbours(self, position: Position) -> list[Neighbour]:
-        strips = strips_to_search(position)
-        inside = (entry for strip in strips for entry in self._eastward(strip, strip.west_deg))
-        entries = [*islice(inside, MOST_NEIGHBOURS + 1)]
-        if len(entries) > MOST_NEIGHBOURS:
-            entries = self._nearest(position, strips)
-        return [
-            Neighbour(key[_PLACE.size :].decode(), Position(*_POSITION.unpack(value)))
-            for key, value in entries
-        ]
+        strips, found = strips_to_search(position), []
+        with self._transaction.cursor(self._tables["positions"]) as cursor:
+            for strip in strips:
+                last = _PLACE.pack(strip.level, strip.zone, strip.east_deg)
+                if not cursor.set_range(_PLACE.pack(strip.level, strip.zone, strip.west_deg)):
+                    continue
+                for key, value in cursor:
+                    if key[: _PLACE.size] > last:
+                        break
+                    found.append(_neighbour(key, value))
+                    if len(found) > MOST_NEIGHBOURS:
+                        return self._nearest(position, strips)
+        return found
 
-    def _nearest(self, position: Position, strips: Sequence[Strip]) -> list[tuple[bytes, bytes]]:
+    def _nearest(self, position: Position, strips: Sequence[Strip]) -> list[Neighbour]:
         """The galaxies of a crowded field that are nearest in right ascension, as in the table."""
         centre = position.right_ascension_deg
 
@@ -476,7 +480,7 @@ class LMDBTransaction(Writing):
                 start = strip.west_deg if strip.west_deg == 0.0 else strip.east_deg
             walks += [self._eastward(strip, start), self._westward(strip, start)]
         nearest = heapq.merge(*walks, key=distance_deg)
-        return sorted(islice(nearest, MOST_NEIGHBOURS))
+        return [_neighbour(*entry) for entry in sorted(islice(nearest, MOST_NEIGHBOURS))]
 
     def _eastward(self, strip: Strip, start_deg: float) -> Iterator[tuple[bytes, bytes]]:
         """The entries of a strip from a right ascension on, ascending."""
@@ -619,6 +623,10 @@ class LMDBTransaction(Writing):
             if not cursor.set_range(prefix):
                 return []
             return [*takewhile(lambda entry: entry[0].startswith(prefix), cursor)]
+
+
+def _neighbour(key: bytes, value: bytes) -> Neighbour:
+    return Neighbour(key[_PLACE.size :].decode(), Position(*_POSITION.unpack(value)))
 
 
 def _archived(value: bytes) -> Archived:
