@@ -190,7 +190,8 @@ class Merging:
         self._maps.require_room(added.maps)
         self._redshifts.require_room(added.photometric_redshifts)
         self._position_sums = self._position_sums + added.position_sums
-        self._chunks = _merge_chunks(self._chunks, added)
+        if added.chunk_index.size:
+            self._chunks = _merge_chunks(self._chunks, added)
         self._bands.add(added.bands)
         self._maps.add(added.maps)
         self._redshifts.add(added.photometric_redshifts)
@@ -198,10 +199,10 @@ class Merging:
             documents = _Entries(self._documents, _url, _same_document)
             documents.add(added.documents)
             self._documents = documents.ascending()[:MAX_DOCUMENTS]
-        ambiguous = int(bool(addition.candidates))
-        self._acquisition = _add_acquisition(
-            self._acquisition, dataclasses.replace(added.acquisition, ambiguous=ambiguous)
-        )
+        acquisition = added.acquisition
+        if addition.candidates:
+            acquisition = dataclasses.replace(acquisition, ambiguous=1)
+        self._acquisition = _add_acquisition(self._acquisition, acquisition)
         self._instruments = _smallest(self._instruments, added.instruments, MAX_INSTRUMENTS)
         self._candidates = _smallest(self._candidates, addition.candidates, MAX_CANDIDATES)
         self._hashes.append(added.observation_hash)
@@ -410,8 +411,6 @@ def _sum_in_order(rows: Floats) -> Floats:
 def _merge_chunks(
     chunks: tuple[Any, Floats, Floats], added: Contribution
 ) -> tuple[Any, Floats, Floats]:
-    if not added.chunk_index.size:
-        return chunks
     index = np.union1d(chunks[0], added.chunk_index).astype(np.int32)
     weight = np.zeros((index.size, CHUNK_BINS))
     weighted_flux = np.zeros_like(weight)
@@ -452,7 +451,7 @@ class _Entries(Generic[T]):
         Raises:
             FingerprintFullError: there would be too many.
         """
-        if added:
+        if added and len(self._by_key()) + len(added) > self._limit:
             _require_room(type(added[0]), self._by_key(), map(self._key, added), self._limit)
 
     def add(self, added: list[T]) -> None:
