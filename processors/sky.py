@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,12 +37,15 @@ MAX_POSITION_ERROR_ARCSEC = 30.0
 """Positions with larger errors cannot be associated. Even the widest beam of the surveys, that of
 SPIRE at 500 um, gives positions with smaller errors (see ``relations.POSITION_ERROR_BEAMS``)."""
 
+MOST_NEIGHBOURS = 10_000
+"""Most galaxies that are considered for an observation. The deepest optical catalogues have some
+thousands within the search radius of the widest beam."""
+
 _PUBLISHING_NSIDE = 64
 _ROUNDING_DEG = 1e-9  # 4 microarcsec, far above what is lost in rounding
 
 
-@dataclass(frozen=True)
-class Position:
+class Position(NamedTuple):
     """A position with its error.
 
     Attributes:
@@ -55,8 +59,7 @@ class Position:
     error_arcsec: float
 
 
-@dataclass(frozen=True)
-class Neighbour:
+class Neighbour(NamedTuple):
     """A known galaxy with its position."""
 
     galaxy_id: str

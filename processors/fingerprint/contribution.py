@@ -112,17 +112,13 @@ def _contribution(observation: Observation) -> Contribution:
     index, weight, weighted_flux = (
         _NO_CHUNKS if observation.spectrum is None else _on_grid(observation, observation.spectrum)
     )
-    position = Position(
-        observation.right_ascension_deg,
-        observation.declination_deg,
-        observation.position_error_arcsec,
-    )
+    position = position_of(observation)
     photometry = observation.photometry
     document = observation.document
     return Contribution(
         observation_hash=observation_hash(observation.observation_id),
         position=position,
-        position_sums=_position_sums(position),
+        position_sums=position_sums(position),
         chunk_index=index,
         chunk_weight=weight,
         chunk_weighted_flux=weighted_flux,
@@ -133,6 +129,24 @@ def _contribution(observation: Observation) -> Contribution:
         acquisition=_acquisition(observation),
         instruments=[observation.instrument],
     )
+
+
+def position_of(observation: Observation) -> Position:
+    """The position of an observation, with its error."""
+    return Position(
+        observation.right_ascension_deg,
+        observation.declination_deg,
+        observation.position_error_arcsec,
+    )
+
+
+def position_sums(position: Position) -> Floats:
+    """What a position adds to ``Fingerprint.position_sums``, float64, shape (4,)."""
+    weight = position.error_arcsec**-2
+    vector = unit_vector(position.right_ascension_deg, position.declination_deg)
+    sums = np.empty(4)
+    sums[:3], sums[3] = weight * vector, weight
+    return sums
 
 
 def spectrum_on_grid(
@@ -281,14 +295,6 @@ def _published(
             estimate.grid_density,
         )
     ]
-
-
-def _position_sums(position: Position) -> Floats:
-    weight = position.error_arcsec**-2
-    vector = unit_vector(position.right_ascension_deg, position.declination_deg)
-    sums = np.empty(4)
-    sums[:3], sums[3] = weight * vector, weight
-    return sums
 
 
 def _acquisition(observation: Observation) -> AcquisitionStatistics:

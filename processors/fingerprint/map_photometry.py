@@ -88,7 +88,7 @@ def measure(
         extent = _deconvolved_fwhm(image[aperture], beam, distance_arcsec[aperture])
     weight = error**-2
     return MapStatistics(
-        frequency_bin=math.floor(math.log(continuum_map.frequency_hz) / MAP_FREQUENCY_STEP),
+        frequency_bin=frequency_bin(continuum_map.frequency_hz),
         weight=weight,
         weighted_frequency=weight * continuum_map.frequency_hz,
         weighted_flux=weight * flux,
@@ -98,6 +98,11 @@ def measure(
         smallest_beam_arcsec=beam_arcsec,
         count=1,
     )
+
+
+def frequency_bin(frequency_hz: float) -> int:
+    """The bin of a map's frequency; maps of one bin are merged."""
+    return math.floor(math.log(frequency_hz) / MAP_FREQUENCY_STEP)
 
 
 def _noise(image: Floats, distance_arcsec: Floats, beam_arcsec: float) -> float:

@@ -132,7 +132,8 @@ def rescore() -> None:
     with console.status("waiting until Kafka holds score-galaxies for stopped"):
         count = read_again(settings)
     console.print(
-        f"score-galaxies will read {count:,} fingerprints again when it is started: mmbroker run"
+        f"score-galaxies will read the fingerprints of {count:,} offsets again when it is started "
+        "(those that are compacted are gone): mmbroker run"
     )
 
 

@@ -45,10 +45,10 @@ def current_settings() -> Settings:
 @contextmanager
 def reading_store() -> Iterator[tuple[Settings, Any]]:
     """The settings in force, and the store as it is when the block begins."""
-    from mmbroker.streams.store import open_store
+    from mmbroker.streams.store import read_store
 
     settings = current_settings()
-    with closing(open_store(settings)) as store, store.reading() as reading:
+    with closing(read_store(settings)) as store, store.reading() as reading:
         yield settings, reading
 
 

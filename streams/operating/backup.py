@@ -15,7 +15,14 @@ from pathlib import Path
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mmbroker.streams.settings import Settings, SettingsError
-from mmbroker.streams.store import Store, StoreError, damage, open_store, open_store_in
+from mmbroker.streams.store import (
+    Store,
+    StoreError,
+    damage,
+    open_store_in,
+    read_store,
+    store_exists,
+)
 from mmbroker.streams.terminal import Terminal
 
 POLL_S = 0.1
@@ -66,9 +73,9 @@ def back_up(settings: Settings, target: Path, progress: bool = True) -> Backup:
         raise SettingsError(f"{target} exists: a backup overwrites nothing, name a new directory")
     if not target.absolute().parent.is_dir():
         raise SettingsError(f"{target}: there is no directory {target.absolute().parent}")
-    if not settings.store_directory.is_dir():
+    if not store_exists(settings):
         raise SettingsError(f"there is no store in {settings.store_directory}")
-    store = open_store(settings)
+    store = read_store(settings)
     part = target.with_name(f"{target.name}.part{os.getpid()}")
     try:
         part.mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -24,7 +25,10 @@ from mmbroker.streams.stages.clients import (
     make_refined_networks,
 )
 from mmbroker.streams.stages.scorers import Scorers
-from mmbroker.streams.store import REMEDY, StoreDamagedError, damage, open_store
+from mmbroker.streams.store import REMEDY, StoreDamagedError, damage, read_store
+
+LEAST_ROOM_BYTES = 2 * 10**9
+"""Less room for the store than this is too little; the alert DiskFills has the same limit."""
 
 ACKNOWLEDGED_WITHIN_S = 2.0
 """A stage acknowledges a batch this soon after it has counted it, unless something holds it up."""
@@ -46,12 +50,13 @@ class Finding:
 
 
 def check(settings: Settings) -> Iterator[Finding]:
-    """Check Kafka, topics, schemas, the scorer, Triton, the store, and what the stages missed."""
+    """Check Kafka, topics, schemas, the scorer, Triton, store, disk, and what the stages missed."""
     yield from _kafka(settings)
     yield _try("schemas", lambda: _schemas(settings))
     yield _try("scorer", lambda: _scorer(settings))
     yield _try("triton", lambda: _triton(settings))
     yield _try("store", lambda: _store(settings))
+    yield _try("disk", lambda: _disk(settings))
     yield _try("ledger", lambda: _ledger(settings))
 
 
@@ -118,7 +123,7 @@ def _triton(settings: Settings) -> str:
     models += make_evaluation_models(settings, EVALUATIONS).values()
     if not models:
         return "no model is configured: no critic's output, feature trees and refined redshifts"
-    with closing(open_store(settings)) as store, store.reading() as reading:
+    with closing(read_store(settings)) as store, store.reading() as reading:
         in_force = [reading.model_version(model.model) for model in models]
     each = [_in_force(*pair) for pair in zip(models, in_force, strict=True)]
     return f"{settings.triton.url}, {'; '.join(each)}"
@@ -148,15 +153,32 @@ def _in_force(model: Model, number: int) -> str:
 
 
 def _store(settings: Settings) -> str:
-    with closing(open_store(settings)) as store, store.reading() as reading:
+    with closing(read_store(settings)) as store, store.reading() as reading:
         galaxies = reading.galaxies()
-        size = store.size_bytes() / 1e6
+        size, room = store.size_bytes() / 1e6, store.room_bytes()
     found = damage(settings.store_directory)
     if found is not None:
         raise StoreDamagedError(
             f"the store in {settings.store_directory} is damaged: {found}; {REMEDY}"
         )
+    if room < LEAST_ROOM_BYTES:
+        raise InfrastructureError(
+            f"the store in {settings.store_directory} has {size:,.1f} MB and can grow by "
+            f"{room / 1e6:,.0f} MB only, in the address space of a process: raise the limit of the "
+            "stages (ulimit -v)"
+        )
     return f"{settings.store_directory}, {galaxies:,} galaxies, {size:.1f} MB, all of it readable"
+
+
+def _disk(settings: Settings) -> str:
+    directory = settings.data_directory
+    free = shutil.disk_usage(directory).free
+    if free < LEAST_ROOM_BYTES:
+        raise InfrastructureError(
+            f"the disk of data_directory = {directory} has {free / 1e6:,.0f} MB left: make room, "
+            "or stop the stages and move the data directory"
+        )
+    return f"{free / 1e9:,.1f} GB left on the disk of {directory}"
 
 
 def _ledger(settings: Settings) -> str:
@@ -185,7 +207,7 @@ def _ledger(settings: Settings) -> str:
 
 
 def _entries(settings: Settings) -> list[Entry]:
-    with closing(open_store(settings)) as store, store.reading() as reading:
+    with closing(read_store(settings)) as store, store.reading() as reading:
         return ledger(settings, reading, again=True)
 
 

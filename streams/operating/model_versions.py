@@ -20,7 +20,7 @@ from mmbroker.models.serving.parsers import MapParserClient, ParserClient, Spect
 from mmbroker.models.serving.refined import RefinedNetworkClient
 from mmbroker.models.serving.triton import Model, Version
 from mmbroker.streams.settings import Settings, SettingsError
-from mmbroker.streams.store import FIRST_VERSION, Store, open_store
+from mmbroker.streams.store import FIRST_VERSION, open_store, read_store, store_exists
 
 LOCK = "models.lock"
 SHA256_SHOWN = 12
@@ -59,7 +59,7 @@ def served(settings: Settings) -> list[Served]:
         StoreError: the store cannot be read.
     """
     found = []
-    with _store(settings) as store, store.reading() as reading:
+    with closing(read_store(settings)) as store, store.reading() as reading:
         chosen = reading.model_versions()
         names = {*triton.served(**settings.triton.control()), *chosen}
         in_force = {name: reading.model_version(name) for name in sorted(names)}
@@ -183,7 +183,7 @@ def use(settings: Settings, name: str, number: int) -> list[Used]:
             other = stack.enter_context(_model(settings, GATE if name == COLOURS else COLOURS))
             chosen.append((other, _other_of_training(chosen[0][0], number, other)))
         versions = [model.version(each) for model, each in chosen]
-        with _store(settings) as store, store.writing() as writing:
+        with closing(open_store(settings)) as store, store.writing() as writing:
             before = [writing.model_version(model.model) for model, _ in chosen]
             for model, each in chosen:
                 writing.use_model(model.model, each)
@@ -222,7 +222,7 @@ def remove(settings: Settings, name: str, number: int) -> None:
     """
     directory = _repository(settings)
     triton.served(**settings.triton.control())
-    with _store(settings) as store, store.reading() as reading:
+    with closing(read_store(settings)) as store, store.reading() as reading:
         if reading.model_version(name) == number:
             raise SettingsError(f"{name} version {number} is in force; first use another")
     with FileLock(directory / LOCK):
@@ -256,9 +256,9 @@ def as_json(version: Served) -> dict[str, Any]:
 
 
 def _in_force(settings: Settings, name: str) -> int:
-    if not settings.store_directory.is_dir():
+    if not store_exists(settings):
         return FIRST_VERSION  # opening the store would make it
-    with _store(settings) as store, store.reading() as reading:
+    with closing(read_store(settings)) as store, store.reading() as reading:
         return reading.model_version(name)
 
 
@@ -318,7 +318,3 @@ def _repository(settings: Settings) -> Path:
     if not directory.is_dir():
         raise SettingsError(f"triton.model_repository = {directory}: there is no such folder")
     return directory
-
-
-def _store(settings: Settings) -> closing[Store]:
-    return closing(open_store(settings))

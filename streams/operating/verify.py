@@ -36,7 +36,7 @@ from mmbroker.streams.stages.clients import (
 from mmbroker.streams.stages.evaluating import ROLE
 from mmbroker.streams.stages.score_galaxies import ScoreGalaxies
 from mmbroker.streams.stages.scorers import Scorers
-from mmbroker.streams.store import Reading, Store, open_store
+from mmbroker.streams.store import Reading, Store, read_store
 from mmbroker.streams.subscribing.read import read
 
 
@@ -89,7 +89,7 @@ def verify(settings: Settings, galaxy_id: str) -> Iterator[Comparison]:
         ModelUnavailable: Triton does not answer.
     """
     codec = make_codec(settings)
-    with closing(open_store(settings)) as store:
+    with closing(read_store(settings)) as store:
         with store.reading() as reading:
             encoded = reading.fingerprint(galaxy_id)
             if encoded is None:

@@ -22,7 +22,7 @@ from mmbroker.streams.operating import ledger
 from mmbroker.streams.operating.ledger import Entry
 from mmbroker.streams.running.supervise import SUPERVISOR_VARIABLE
 from mmbroker.streams.settings import Settings
-from mmbroker.streams.store import open_store
+from mmbroker.streams.store import read_store
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 45.0
@@ -106,7 +106,7 @@ def ledger_now(settings: Settings, client: AdminClient | None = None) -> list[En
     Raises:
         InfrastructureError: Kafka or the store cannot be reached.
     """
-    with closing(open_store(settings)) as store, store.reading() as reading:
+    with closing(read_store(settings)) as store, store.reading() as reading:
         return ledger.ledger(settings, reading, client=client)
 
 
@@ -153,7 +153,7 @@ class Settled:
 
 def counts_now(settings: Settings) -> Counts:
     """Number of events by (stage, outcome) in the store; Kafka is not asked."""
-    with closing(open_store(settings)) as store, store.reading() as reading:
+    with closing(read_store(settings)) as store, store.reading() as reading:
         return reading.counts()
 
 

@@ -193,16 +193,15 @@ def _corrections(items: Iterable[Item], settings: Settings) -> Iterator[Item]:
     """
     # Imported only here: a survey's own pipeline has no store and does not need the code.
     from mmbroker.streams.publishing.correct import NotCorrectableError, correction
-    from mmbroker.streams.store import open_store
+    from mmbroker.streams.store import read_store, store_exists
 
-    directory = settings.store_directory
-    if not directory.is_dir():
+    if not store_exists(settings):
         raise SettingsError(
-            f"there is no store in {directory}: corrections are made where the stages run, with "
-            "their data_directory"
+            f"there is no store in {settings.store_directory}: corrections are made where the "
+            "stages run, with their data_directory"
         )
     codec = make_codec(settings)
-    with closing(open_store(settings)) as store:
+    with closing(read_store(settings)) as store:
         for file, row, observation, told in items:
             if observation is None:
                 yield file, row, None, told

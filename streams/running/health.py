@@ -47,8 +47,8 @@ SLOW_AFTER_S = 10.0
 """A process whose batch takes longer is not ready."""
 
 STUCK_AFTER_S = 120.0
-"""A process that does not go on for so long is not healthy. No batch takes this long, and a batch
-that fails is tried again sooner."""
+"""A process that does not go on for so long is not healthy. No part of a batch takes this long, and
+a batch that fails is tried again sooner."""
 
 CLIENT_S = 5.0
 """A client of the metrics that neither sends nor takes anything for so long is left."""
@@ -75,12 +75,17 @@ class Health:
         """Why the present batch is tried again; None if it is not."""
         self.misses: str | None = "starting"
         """What the last probe missed; None if nothing, or if a batch has succeeded since."""
-        self.last_turn = time.monotonic()
-        """Time at which the process last went on, in s of ``time.monotonic``."""
+        self.last_turn = self.last_progress = time.monotonic()
+        """Times in s of ``time.monotonic``: when the process last took up a batch or tried again,
+        and when it last went on, also within a batch."""
 
     def turned(self) -> None:
-        """Note that the process goes on now."""
-        self.last_turn = time.monotonic()
+        """Note that the process takes up a batch, or tries again, now."""
+        self.last_turn = self.last_progress = time.monotonic()
+
+    def progressed(self) -> None:
+        """Note that the process goes on within a batch."""
+        self.last_progress = time.monotonic()
 
     def succeeded(self) -> None:
         """Note that a batch is durable, so that nothing that it needed was missing."""
@@ -108,7 +113,7 @@ class Health:
     @property
     def unhealthy(self) -> str | None:
         """Why the process is not healthy, in one line; None if it is healthy."""
-        still = time.monotonic() - self.last_turn
+        still = time.monotonic() - self.last_progress
         return f"stuck for {still:.0f} s" if still > STUCK_AFTER_S else None
 
 

@@ -57,6 +57,7 @@ def run_stage(stage: Stage, settings: Settings, instance: str) -> None:
     stage.log_start = _log_start(settings)
     _collect_garbage_rarely()
     health = Health(stage.metrics)
+    stage.progressed = health.progressed
     reader = Reader(stage, settings, instance, health)
     with served(stage, settings, instance, health):
         _Worker(_Reading(reader), redirect_stdouts=False, quiet=True).execute_from_commandline()

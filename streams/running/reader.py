@@ -49,9 +49,6 @@ not, a new client replaces it: after Kafka hung, librdkafka was seen to join for
 end or an error. If the new client gets none either, Kafka may still be away. So every client is
 given twice the time of the one before, up to the longer time."""
 
-_AT_ONCE = 100
-"""Number of messages that are taken from the client's queue before their size is checked."""
-
 PASSING = (
     KafkaError._MAX_POLL_EXCEEDED,
     KafkaError._TRANSPORT,
@@ -183,39 +180,43 @@ class Reader:
         self._lost_at = time.monotonic()
 
     def _batch(self, reading: Consumer) -> list[Received]:
-        """The next messages, limited in number and bytes; none if none came within ``POLL_S``."""
+        """The next messages, limited in number and bytes; none if none came within ``POLL_S``.
+
+        They are taken one by one: strangers choose their sizes, and only the last one may be beyond
+        the limit.
+        """
         now = self._settings.stage
-        first = reading.poll(POLL_S)
-        if first is None:
-            return []
-        self._gathered = batch = self._received([first])  # emptied if partitions are taken away
+        self._gathered = batch = []  # emptied if partitions are taken away
+        message = reading.poll(POLL_S)
         deadline = time.monotonic() + now.batch_wait_s
-        while len(batch) < now.batch_events and _size_bytes(batch) < now.fetch_bytes:
-            left = deadline - time.monotonic()
-            room = min(now.batch_events - len(batch), _AT_ONCE)
-            batch += self._received(reading.consume(room, max(left, 0.0)))
-            if left <= 0:
+        size_bytes = 0
+        while message is not None:
+            received = self._received(message)
+            if received is not None:
+                batch.append(received)
+                size_bytes += len(received.value or b"")
+            if len(batch) >= now.batch_events or size_bytes >= now.fetch_bytes:
                 break
+            message = reading.poll(max(deadline - time.monotonic(), 0.0))
         return batch
 
-    def _received(self, messages: Sequence[Message]) -> list[Received]:
-        received = []
-        for message in messages:
-            error = message.error()
-            if error is None:
-                received.append(_as_received(message))
-            elif is_unreadable(error):
-                place = message.topic() or "", message.partition() or 0
-                self._unreadable.setdefault(place, message.offset() or 0)
-            elif error.code() in FENCED:
-                raise _FencedError(error.str())
-            elif error.code() in PASSING:
-                log.warning("%s: %s", self.stage.name, error.str())
-            else:
-                raise InfrastructureError(
-                    complaint(self._settings.kafka, error, f"topic {message.topic()}")
-                )
-        return received
+    def _received(self, message: Message) -> Received | None:
+        """A message; None if it tells an error after which the client goes on by itself."""
+        error = message.error()
+        if error is None:
+            return _as_received(message)
+        if is_unreadable(error):
+            place = message.topic() or "", message.partition() or 0
+            self._unreadable.setdefault(place, message.offset() or 0)
+            return None
+        if error.code() in FENCED:
+            raise _FencedError(error.str())
+        if error.code() not in PASSING:
+            raise InfrastructureError(
+                complaint(self._settings.kafka, error, f"topic {message.topic()}")
+            )
+        log.warning("%s: %s", self.stage.name, error.str())
+        return None
 
     def _process(self, batch: Sequence[Received]) -> None:
         process_durably(self.stage, self._producer, batch)
@@ -299,6 +300,7 @@ def process_durably(stage: Stage, producer: DurableProducer, batch: Sequence[Rec
     sent = 0
     for processed in stage.process_safely(batch):
         messages = processed.messages
+        stage.progressed()
         _send(stage, producer, messages)
         sent += len(messages)
         while messages := processed.finish():
@@ -317,10 +319,6 @@ def _send(stage: Stage, producer: DurableProducer, messages: Sequence[Outgoing])
         left = {id(each.message) for each in unsendable}
         stage.metrics.sent([each for each in messages if id(each) not in left])
         messages = [stage.instead_of(each.message, each.reason) for each in unsendable]
-
-
-def _size_bytes(batch: Sequence[Received]) -> int:
-    return sum(len(each.value or b"") for each in batch)
 
 
 def _as_received(message: Message) -> Received:

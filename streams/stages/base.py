@@ -87,6 +87,8 @@ class Stage(ABC):
         self.codec = codec
         self.metrics = StageMetrics(self.name)
         self.log_start: LogStart = nothing_expires
+        self.progressed: Callable[[], None] = lambda: None
+        """Is called now and then during a batch that takes long."""
 
     @property
     @abstractmethod
@@ -94,8 +96,12 @@ class Stage(ABC):
         """The topics that the stage reads."""
 
     @abstractmethod
-    def process(self, batch: Sequence[Received]) -> Processed:
+    def process(self, batch: Sequence[Received]) -> Iterator[Processed]:
         """Process a batch.
+
+        Yields:
+            The results of its parts, from its first event on. Each part is short in time and
+            memory, so most batches have one.
 
         Raises:
             InfrastructureError: the infrastructure failed; the same batch can be tried again.
@@ -124,7 +130,7 @@ class Stage(ABC):
             InfrastructureError: the infrastructure failed; the same batch can be tried again.
         """
         try:
-            processed = self.process(batch)
+            yield from self.process(batch)
         except InfrastructureError:
             raise
         except Exception as error:
@@ -134,8 +140,7 @@ class Stage(ABC):
                 yield from self.process_safely(batch[:half])
                 yield from self.process_safely(batch[half:])
                 return
-            processed = self._set_aside(batch[0], error)
-        yield processed
+            yield self._set_aside(batch[0], error)
 
     def log_starts(self, batch: Sequence[Received]) -> dict[Place, int]:
         """Where the logs begin from which offsets are missing, before or within a batch.

@@ -10,8 +10,10 @@ repeat publishes its galaxy again.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from mmbroker.models.serving.parsers import ParserClient
 from mmbroker.processors.fingerprint import merge as fingerprints
@@ -22,21 +24,16 @@ from mmbroker.processors.fingerprint.contribution import (
 )
 from mmbroker.processors.fingerprint.errors import UnusableError
 from mmbroker.processors.fingerprint.merge import FingerprintFullError
-from mmbroker.processors.sky import Position, associate
+from mmbroker.processors.sky import associate
 from mmbroker.processors.validation import problems
 from mmbroker.schemas.codec import Codec, MalformedEventError
-from mmbroker.schemas.events import Fingerprint, Observation, Source
+from mmbroker.schemas.events import Observation, Source
 from mmbroker.schemas.records import to_record
 from mmbroker.streams.names import BUILD_FINGERPRINTS
 from mmbroker.streams.stages.accounting import Account, Place
-from mmbroker.streams.stages.archive import (
-    NotArchivedError,
-    Parse,
-    rebuild,
-    require_archived,
-    stored_event,
-)
+from mmbroker.streams.stages.archive import NotArchivedError
 from mmbroker.streams.stages.base import RefusedError, Stage
+from mmbroker.streams.stages.galaxies import ArchivedGalaxies, Galaxies, NotReadyError
 from mmbroker.streams.stages.messages import (
     OBSERVED_AT,
     Outgoing,
@@ -44,9 +41,17 @@ from mmbroker.streams.stages.messages import (
     Received,
     note_observed,
 )
-from mmbroker.streams.stages.parsing import ArchivedTrees, Parsing, TreesWantedError
+from mmbroker.streams.stages.parsing import ArchivedTrees, Parsing
 from mmbroker.streams.store import Archived, Reading, Store, Writing
 from mmbroker.streams.topics import Topics
+
+PART_S = 2.0
+PART_BYTES = 32 * 2**20
+"""A transaction takes no more events when it has taken this long, or has read this much. The rest
+of the batch comes into the next one."""
+
+LAST_ATTEMPT = 4
+"""Number of tries after which a transaction waits for nothing outside of it."""
 
 
 @dataclass(frozen=True)
@@ -67,19 +72,33 @@ class _Refused:
 
 @dataclass(frozen=True)
 class _TakenIn:
-    """The result of a batch's transaction in the store.
+    """The result of one transaction in the store.
 
     Attributes:
+        events: number of the events, which are the first of the batch.
         refused: quarantine messages of the events that were refused.
         encoded: (version, encoded fingerprint) of every galaxy to publish, by galaxy id.
         observed_at: earliest time of an observation, by galaxy id; see ``messages.OBSERVED_AT``.
         outcomes: number of events by outcome.
     """
 
+    events: int
     refused: list[Outgoing]
     encoded: dict[str, tuple[int, bytes]]
     observed_at: dict[str, bytes]
     outcomes: Mapping[str, int]
+
+
+class _UndoneError(Exception):
+    """Something has to be got before the store can be written; nothing has changed.
+
+    Args:
+        events: number of events that the transaction had, which is to be repeated.
+    """
+
+    def __init__(self, events: int) -> None:
+        super().__init__()
+        self.events = events
 
 
 class BuildFingerprints(Stage):
@@ -105,23 +124,21 @@ class BuildFingerprints(Stage):
         """The observations."""
         return [self.topics.observations]
 
-    def process(self, batch: Sequence[Received]) -> Processed:
+    def process(self, batch: Sequence[Received]) -> Iterator[Processed]:
         """Merge a batch of observations; see ``stages.base.Stage``."""
         with self.metrics.part("prepare"):
             prepared = [self._prepared(event) for event in batch]
         with self.metrics.part("parse"):
             self._parse(prepared)
         log_starts = self.log_starts(batch)
-        trees = ArchivedTrees(self._parsing)
-        while True:
-            try:
-                with self.metrics.part("store"):
-                    taken_in = self._take_in(batch, prepared, log_starts, trees)
-                break
-            except TreesWantedError:
-                with self.metrics.part("parse"):
-                    trees.ask()
-        self.metrics.accounted(taken_in.outcomes)
+        archive = ArchivedGalaxies(self.store, self.codec, self.progressed)
+        while batch:
+            taken_in = self._part(batch, prepared, log_starts, archive)
+            batch, prepared = batch[taken_in.events :], prepared[taken_in.events :]
+            self.metrics.accounted(taken_in.outcomes)
+            yield self._processed(taken_in)
+
+    def _processed(self, taken_in: _TakenIn) -> Processed:
         observed_at = taken_in.observed_at
         published = {galaxy_id: version for galaxy_id, (version, _) in taken_in.encoded.items()}
         messages = [
@@ -131,6 +148,38 @@ class BuildFingerprints(Stage):
         return Processed(
             taken_in.refused + messages, lambda: self._moved_on(published, observed_at)
         )
+
+    def _part(
+        self,
+        batch: Sequence[Received],
+        prepared: Sequence[Prepared | _Refused],
+        log_starts: Mapping[Place, int],
+        archive: ArchivedGalaxies,
+    ) -> _TakenIn:
+        """Merge and count the first events of a batch, as many as a transaction should have.
+
+        What takes long is got outside of the transaction, which is then repeated.
+        """
+        if archive.size_bytes > PART_BYTES:
+            archive.forget()
+        trees = ArchivedTrees(self._parsing)
+        events = len(batch)
+        for attempt in count(1):
+            # In the end it waits no more, because others may change the same galaxies all the time.
+            archive.begin(PART_S if attempt < LAST_ATTEMPT else math.inf)
+            try:
+                with self.metrics.part("store"):
+                    return self._take_in(
+                        batch[:events], prepared[:events], log_starts, archive, trees
+                    )
+            except _UndoneError as undone:
+                events = undone.events
+                with self.metrics.part("rebuild"):
+                    archive.catch_up()
+                with self.metrics.part("parse"):
+                    trees.ask()
+                self.progressed()
+        raise AssertionError  # it returns
 
     def _prepared(self, event: Received) -> Prepared | _Refused:
         """An observation with its contribution, or the reason why it is refused.
@@ -147,18 +196,20 @@ class BuildFingerprints(Stage):
         batch: Sequence[Received],
         prepared: Sequence[Prepared | _Refused],
         log_starts: Mapping[Place, int],
+        archive: ArchivedGalaxies,
         trees: ArchivedTrees,
     ) -> _TakenIn:
-        """Merge and count a batch in one transaction.
+        """Merge and count the first events of a batch in one transaction.
 
         Raises:
-            TreesWantedError: feature trees have to be asked for first; nothing has changed.
+            _UndoneError: something has to be got first; nothing has changed.
         """
         refused: list[Outgoing] = []
         observed_at: dict[str, bytes] = {}
+        events = 0
         with self.store.writing() as writing:
             account = Account(BUILD_FINGERPRINTS, writing, log_starts)
-            galaxies = _Galaxies(writing, self.codec, trees.of)
+            galaxies = Galaxies(writing, self.codec, archive, trees.of)
             for event, each in zip(batch, prepared, strict=True):
                 if isinstance(each, _Refused):
                     outcome = each.outcome
@@ -171,11 +222,19 @@ class BuildFingerprints(Stage):
                     except RefusedError as error:
                         outcome = error.outcome
                         refused.append(self.quarantined(event, error))
+                    except NotReadyError:
+                        if not events:
+                            raise _UndoneError(1) from None
+                        break
                 account.add(event, outcome)
-            trees.require_known()
+                events += 1
+                if archive.is_late() or galaxies.size_bytes + archive.size_bytes > PART_BYTES:
+                    break
             encoded = galaxies.store(observed_at)
+            if encoded is None or trees.wants:
+                raise _UndoneError(events)
             account.store(writing)
-        return _TakenIn(refused, encoded, observed_at, account.outcomes)
+        return _TakenIn(events, refused, encoded, observed_at, account.outcomes)
 
     def probe(self) -> None:
         """Check the parsers; see ``stages.base.Stage``."""
@@ -234,71 +293,8 @@ def prepare(codec: Codec, data: bytes | None) -> Prepared | RefusedError:
         return RefusedError("unusable", str(error))
 
 
-class _Galaxies:
-    """The fingerprints that a transaction has read or changed."""
-
-    def __init__(self, writing: Writing, codec: Codec, parse: Parse) -> None:
-        self._writing = writing
-        self._codec = codec
-        self._parse = parse
-        self._loaded: dict[str, Fingerprint] = {}
-        self._changed: set[str] = set()
-
-    def __getitem__(self, galaxy_id: str) -> Fingerprint:
-        if galaxy_id not in self._loaded:
-            encoded = self._writing.fingerprint(galaxy_id)
-            what = f"the fingerprint of {galaxy_id}"
-            self._loaded[galaxy_id] = (
-                fingerprints.empty(galaxy_id)
-                if encoded is None
-                else stored_event(self._codec, Fingerprint, encoded, what)
-            )
-        return self._loaded[galaxy_id]
-
-    def change(self, fingerprint: Fingerprint) -> None:
-        """Keep a new fingerprint and its position, with which later observations are associated."""
-        galaxy_id = fingerprint.galaxy_id
-        self._writing.put_position(galaxy_id, _where(fingerprint), _where(self[galaxy_id]))
-        self._loaded[galaxy_id] = fingerprint
-        self._changed.add(galaxy_id)
-
-    def rebuild(self, galaxy_id: str, but: bytes) -> None:
-        """Make a fingerprint again from the archive, without one observation.
-
-        Args:
-            galaxy_id: the galaxy.
-            but: hash of the observation that is left out.
-        """
-        before = self[galaxy_id]
-        rebuilt = rebuild(self._writing, self._codec, before, self._parse, but)
-        self.change(dataclasses.replace(rebuilt, version=before.version + 1))
-
-    def store(self, touched: dict[str, bytes]) -> dict[str, tuple[int, bytes]]:
-        """Store the fingerprints that changed.
-
-        Args:
-            touched: the galaxies to publish, by id; some may be unchanged.
-
-        Returns:
-            (version, encoded fingerprint) of every galaxy in ``touched``.
-        """
-        encoded = {}
-        for galaxy_id in touched:
-            fingerprint = self[galaxy_id]
-            data = self._codec.encode(fingerprint)
-            encoded[galaxy_id] = fingerprint.version, data
-            if galaxy_id in self._changed:
-                self._writing.put_fingerprint(galaxy_id, fingerprint.version, data)
-        return encoded
-
-
-def _where(fingerprint: Fingerprint) -> Position | None:
-    """The position of a galaxy; None if it has no observations."""
-    return fingerprints.position(fingerprint) if fingerprint.acquisition.observations else None
-
-
 def _take_in(
-    event: Received, prepared: Prepared, galaxies: _Galaxies, writing: Writing, codec: Codec
+    event: Received, prepared: Prepared, galaxies: Galaxies, writing: Writing, codec: Codec
 ) -> tuple[str, list[str]]:
     """Merge one observation.
 
@@ -307,6 +303,7 @@ def _take_in(
 
     Raises:
         RefusedError: it cannot be merged; nothing has changed.
+        NotReadyError: the archive has to be read first; nothing has changed.
     """
     observation = prepared.observation
     hashed = observation_hash(observation.observation_id)
@@ -323,6 +320,7 @@ def _take_in(
             _refuse_other_content(observation, known, event, codec)
         else:
             writing.archive(hashed, dataclasses.replace(known, data=event.value or b""))
+            galaxies.note_archived(known.galaxy_id, hashed)
         return "repeated", _galaxies_of(observation, known, writing)
 
     source = Source(observation.observation_id, event.topic, event.partition, event.offset)
@@ -339,7 +337,7 @@ def _take_in(
     return "withdrawn" if observation.is_withdrawal else "corrected", touched
 
 
-def _require_rebuildable(observation: Observation, galaxies: _Galaxies, reading: Reading) -> None:
+def _require_rebuildable(observation: Observation, galaxies: Galaxies, reading: Reading) -> None:
     """Make sure that a galaxy can be made again without the observation that is replaced.
 
     Args:
@@ -349,6 +347,7 @@ def _require_rebuildable(observation: Observation, galaxies: _Galaxies, reading:
 
     Raises:
         RefusedError: the galaxy cannot be made again.
+        NotReadyError: the archive has to be read first.
     """
     if observation.replaces is None:
         return
@@ -357,7 +356,7 @@ def _require_rebuildable(observation: Observation, galaxies: _Galaxies, reading:
     if replaced is None or replaced.status != "merged":
         return
     try:
-        require_archived(reading, galaxies[replaced.galaxy_id], but=hashed)
+        galaxies.require_rebuildable(replaced.galaxy_id, but=hashed)
     except NotArchivedError as error:
         raise RefusedError("not-archived", f"{error}; then publish this one again") from error
 
@@ -398,21 +397,20 @@ def _merge(
     event: Received,
     added: Contribution,
     source: Source,
-    galaxies: _Galaxies,
+    galaxies: Galaxies,
     writing: Writing,
     observation: Observation,
 ) -> Archived:
     association = associate(added.position, writing.neighbours(added.position))
     galaxy_id = association.galaxy_id or fingerprints.galaxy_id(observation.observation_id)
     try:
-        merged = fingerprints.merge(galaxies[galaxy_id], added, source, association.candidates)
+        galaxies.merge(galaxy_id, observation, added, source, association.candidates)
     except FingerprintFullError as error:
         raise RefusedError("fingerprint-full", f"{galaxy_id}: {error}") from error
-    galaxies.change(merged)
     return Archived("merged", galaxy_id, source, association.candidates, event.value or b"")
 
 
-def _replace(observation_id: str | None, galaxies: _Galaxies, writing: Writing) -> list[str]:
+def _replace(observation_id: str | None, galaxies: Galaxies, writing: Writing) -> list[str]:
     """Take a corrected or withdrawn observation out of its galaxy.
 
     Args:
@@ -433,5 +431,5 @@ def _replace(observation_id: str | None, galaxies: _Galaxies, writing: Writing) 
     if replaced.status != "merged":
         return []
     writing.archive(hashed, dataclasses.replace(replaced, status="replaced"))
-    galaxies.rebuild(replaced.galaxy_id, but=hashed)
+    galaxies.leave_out(replaced.galaxy_id, hashed)
     return [replaced.galaxy_id]

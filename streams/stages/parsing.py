@@ -68,8 +68,8 @@ class Parsing:
         return trees
 
 
-class TreesWantedError(Exception):
-    """Trees of archived observations are needed before the store can be written."""
+_MOST_WANTED_BYTES = 16 * 2**20
+"""The parsers are asked about observations of this size at a time."""
 
 
 class ArchivedTrees:
@@ -100,18 +100,15 @@ class ArchivedTrees:
             if each.observation_id not in self._known
         }
         if unknown:
-            self._wanted |= unknown
+            if sum(map(_size_bytes, self._wanted.values())) < _MOST_WANTED_BYTES:
+                self._wanted |= unknown
             return None
         return [self._known[each.observation_id] for each in observations]
 
-    def require_known(self) -> None:
-        """Make sure that all trees were known for which ``of`` was called.
-
-        Raises:
-            TreesWantedError: some were not known.
-        """
-        if self._wanted:
-            raise TreesWantedError
+    @property
+    def wants(self) -> bool:
+        """Whether trees were noted for which ``of`` was called."""
+        return bool(self._wanted)
 
     def ask(self) -> None:
         """Get the trees that were not known from the parsers.
@@ -120,6 +117,16 @@ class ArchivedTrees:
             InfrastructureError: see ``Parsing.trees``.
         """
         wanted, self._wanted = self._wanted, {}
+        if not wanted:
+            return
         trees = self._parsing.trees(list(wanted.values()))
         for observation_id, found in zip(wanted, trees, strict=True):
             self._known[observation_id] = next(iter(found), None)
+
+
+def _size_bytes(observation: Observation) -> int:
+    """Size of a spectrum and of a map in memory."""
+    spectrum, continuum_map = observation.spectrum, observation.continuum_map
+    return (0 if spectrum is None else 16 * spectrum.frequency_hz.size) + (
+        0 if continuum_map is None else continuum_map.image_jy_per_beam.nbytes
+    )

@@ -7,7 +7,7 @@ durable in Kafka. After a crash in between, the same alert is made again, with t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -38,7 +38,7 @@ class PublishAlerts(Stage):
         """The scored galaxies."""
         return [self.topics.scored]
 
-    def process(self, batch: Sequence[Received]) -> Processed:
+    def process(self, batch: Sequence[Received]) -> Iterator[Processed]:
         """Make the alerts of a batch of scored galaxies; see ``stages.base.Stage``."""
         messages: list[Outgoing] = []
         outcomes: list[str] = []
@@ -57,7 +57,7 @@ class PublishAlerts(Stage):
                 outcomes.append("alerted" if any(made) else "unchanged")
         with self.metrics.part("encode"):
             messages += [self._message(*alert) for each in said.values() for alert in each.alerts()]
-        return Processed(messages, lambda: self._finish(batch, outcomes, list(said.values())))
+        yield Processed(messages, lambda: self._finish(batch, outcomes, list(said.values())))
 
     def _message(self, stream: AlertStream, head: AlertHead, made: _Made) -> Outgoing:
         return Outgoing(

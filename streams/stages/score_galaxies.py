@@ -8,7 +8,7 @@ new version when their fingerprints are read again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -88,7 +88,7 @@ class ScoreGalaxies(Stage):
         """The fingerprints."""
         return [self.topics.fingerprints]
 
-    def process(self, batch: Sequence[Received]) -> Processed:
+    def process(self, batch: Sequence[Received]) -> Iterator[Processed]:
         """Score a batch of fingerprints; see ``stages.base.Stage``."""
         messages: list[Outgoing] = []
         refused: dict[int, RefusedError] = {}
@@ -129,7 +129,7 @@ class ScoreGalaxies(Stage):
                 counted = True
             return self._moved_on(watched, observed_at)
 
-        return Processed(messages, finish)
+        yield Processed(messages, finish)
 
     def _without_older(
         self, newest: dict[str, tuple[Fingerprint, Received]]

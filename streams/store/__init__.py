@@ -6,7 +6,10 @@ transactions. A ``Reading`` sees the store as it is at one moment. A ``Writing``
 not at all, and is durable when it ends. Several processes may have the same store open.
 """
 
+from contextlib import suppress
 from pathlib import Path
+
+from lmdb import NotFoundError
 
 from mmbroker.streams.settings import Settings
 from mmbroker.streams.store.interface import (
@@ -39,6 +42,8 @@ __all__ = [
     "exclusive",
     "open_store",
     "open_store_in",
+    "read_store",
+    "store_exists",
 ]
 
 
@@ -60,3 +65,23 @@ def open_store_in(directory: Path) -> Store:
         StoreError: the store cannot be used.
     """
     return LMDBStore(directory)
+
+
+def store_exists(settings: Settings) -> bool:
+    """Whether there is a store where the settings say; ``open_store`` would make it."""
+    return (settings.store_directory / FILE).is_file()
+
+
+def read_store(settings: Settings) -> Store:
+    """Open the store that the settings name to read it, also while others write.
+
+    If there is none yet, it is made.
+
+    Raises:
+        StoreDamagedError: the store is not whole, or has another layout.
+        StoreError: the store cannot be used.
+    """
+    if store_exists(settings):
+        with suppress(NotFoundError):  # it is only being made, or another version made it
+            return LMDBStore(settings.store_directory, readonly=True)
+    return open_store(settings)

@@ -211,6 +211,10 @@ class Store(Protocol):
         """Space in use, in bytes."""
         ...
 
+    def room_bytes(self) -> int:
+        """By how much it can grow in the address space that this process has for it."""
+        ...
+
     def copy(self, target: Path) -> None:
         """Copy the store as it is now into an empty directory; it may be in use.
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import heapq
 import json
 import os
 import shutil
@@ -19,9 +20,9 @@ import signal
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from itertools import takewhile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,15 @@ import numpy as np
 
 from mmbroker.processors.alerts.decide import LastAlert
 from mmbroker.processors.scoring import ranking
-from mmbroker.processors.sky import Neighbour, Place, Position, place_of, strips_to_search
+from mmbroker.processors.sky import (
+    MOST_NEIGHBOURS,
+    Neighbour,
+    Place,
+    Position,
+    Strip,
+    place_of,
+    strips_to_search,
+)
 from mmbroker.schemas.events import Source
 from mmbroker.schemas.records import to_record
 from mmbroker.streams.store.interface import (
@@ -41,6 +50,7 @@ from mmbroker.streams.store.interface import (
     StoreError,
     Writing,
 )
+from mmbroker.streams.store.writer import Writer
 
 MAP_BYTES = 2**40
 """Address space that is reserved; the file is only as large as its content."""
@@ -99,30 +109,43 @@ class LMDBStore:
 
     Args:
         directory: the directory; it is made if it is missing.
+        readonly: only read a store that exists. Then it is opened even while another process holds
+            the lock of writers, which LMDB otherwise needs to open tables.
 
     Raises:
         StoreDamagedError: the store is not whole, or has another layout.
         StoreError: the directory cannot be used, or the store is being rebuilt.
+        lmdb.NotFoundError: a store to be read has not got all its tables yet.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, readonly: bool = False) -> None:
         self._directory = directory
         try:
             directory.mkdir(parents=True, exist_ok=True)
+            self._writer = Writer(directory)
         except OSError as error:
             raise StoreError(f"the store in {directory} cannot be opened: {error}") from error
-        self._lock: int | None = _locked(directory, fcntl.LOCK_SH)
+        self._lock: int | None = None
         try:
-            self._environment = open_environment(directory)
+            self._lock = _locked(directory, fcntl.LOCK_SH)
+            self._environment = open_environment(directory, readonly=readonly)
             _require_whole(self._environment, directory)
             with _explained(directory):
                 self._environment.reader_check()  # remove readers that were killed
-                self._tables = {name: self._environment.open_db(name.encode()) for name in TABLES}
+                self._tables = self._open_tables(readonly)
             self._file = self._identity()
             self._former = self._require_layout()
-        except StoreError:
-            self._unlock()
+        except (StoreError, lmdb.NotFoundError):
+            self._release()
             raise
+
+    def _open_tables(self, readonly: bool) -> dict[str, Any]:
+        if readonly:
+            return {name: self._environment.open_db(name.encode(), create=False) for name in TABLES}
+        with self._writer.waiting():  # open_db alone would stop all threads while it waits
+            transaction = self._environment.begin(write=True)
+        with transaction:
+            return {name: self._environment.open_db(name.encode(), transaction) for name in TABLES}
 
     def _require_layout(self) -> int | None:
         """Make sure that the layout can be read; set it in a new store.
@@ -188,12 +211,22 @@ class LMDBStore:
     @contextmanager
     def _transaction(self, write: bool) -> Iterator[LMDBTransaction]:
         self._require_in_place()
-        with _explained(self._directory), self._environment.begin(write=write) as transaction:
+        with ExitStack() as stack:
+            stack.enter_context(_explained(self._directory))
+            with self._writer.waiting() if write else nullcontext():
+                transaction = self._environment.begin(write=write)
+            stack.enter_context(transaction)
+            if write:
+                stack.enter_context(self._writer.writing())
             yield LMDBTransaction(transaction, self._tables)
 
     def size_bytes(self) -> int:
         """See ``store.interface.Store``."""
         return int(self._environment.info()["last_pgno"]) * int(self._environment.stat()["psize"])
+
+    def room_bytes(self) -> int:
+        """See ``store.interface.Store``."""
+        return int(self._environment.info()["map_size"]) - self.size_bytes()
 
     def copy(self, target: Path) -> None:
         """Write a compact copy of the store as it is now; the store may be in use.
@@ -215,9 +248,10 @@ class LMDBStore:
     def close(self) -> None:
         """See ``store.interface.Store``."""
         self._environment.close()
-        self._unlock()
+        self._release()
 
-    def _unlock(self) -> None:
+    def _release(self) -> None:
+        self._writer.close()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -342,6 +376,8 @@ def _explained(directory: Path, what: str = "failed") -> Iterator[None]:
     """
     try:
         yield
+    except lmdb.NotFoundError:
+        raise  # a table is missing, which the caller mends
     except lmdb.BadValsizeError:
         raise  # a key is empty or too long: the event is wrong, not the store
     except lmdb.Error as error:
@@ -415,18 +451,52 @@ class LMDBTransaction(Writing):
         return int(self._transaction.stat(self._tables["fingerprints"])["entries"])
 
     def neighbours(self, position: Position) -> list[Neighbour]:
-        found = []
+        strips, found = strips_to_search(position), []
         with self._transaction.cursor(self._tables["positions"]) as cursor:
-            for strip in strips_to_search(position):
+            for strip in strips:
                 last = _PLACE.pack(strip.level, strip.zone, strip.east_deg)
                 if not cursor.set_range(_PLACE.pack(strip.level, strip.zone, strip.west_deg)):
                     continue
                 for key, value in cursor:
                     if key[: _PLACE.size] > last:
                         break
-                    galaxy_id = key[_PLACE.size :].decode()
-                    found.append(Neighbour(galaxy_id, Position(*_POSITION.unpack(value))))
+                    found.append(_neighbour(key, value))
+                    if len(found) > MOST_NEIGHBOURS:
+                        return self._nearest(position, strips)
         return found
+
+    def _nearest(self, position: Position, strips: Sequence[Strip]) -> list[Neighbour]:
+        """The galaxies of a crowded field that are nearest in right ascension, as in the table."""
+        centre = position.right_ascension_deg
+
+        def distance_deg(entry: tuple[bytes, bytes]) -> float:
+            apart = abs(_PLACE.unpack_from(entry[0])[2] - centre)
+            return float(min(apart, 360.0 - apart))
+
+        walks = []
+        for strip in strips:
+            start = centre
+            if not strip.west_deg <= centre <= strip.east_deg:  # beyond 0 or 360 degrees
+                start = strip.west_deg if strip.west_deg == 0.0 else strip.east_deg
+            walks += [self._eastward(strip, start), self._westward(strip, start)]
+        nearest = heapq.merge(*walks, key=distance_deg)
+        return [_neighbour(*entry) for entry in sorted(islice(nearest, MOST_NEIGHBOURS))]
+
+    def _eastward(self, strip: Strip, start_deg: float) -> Iterator[tuple[bytes, bytes]]:
+        """The entries of a strip from a right ascension on, ascending."""
+        last = _PLACE.pack(strip.level, strip.zone, strip.east_deg)
+        with self._transaction.cursor(self._tables["positions"]) as cursor:
+            if cursor.set_range(_PLACE.pack(strip.level, strip.zone, start_deg)):
+                yield from takewhile(lambda entry: entry[0][: _PLACE.size] <= last, cursor)
+
+    def _westward(self, strip: Strip, start_deg: float) -> Iterator[tuple[bytes, bytes]]:
+        """The entries of a strip before a right ascension, descending."""
+        first = _PLACE.pack(strip.level, strip.zone, strip.west_deg)
+        with self._transaction.cursor(self._tables["positions"]) as cursor:
+            start = _PLACE.pack(strip.level, strip.zone, start_deg)
+            if cursor.prev() if cursor.set_range(start) else cursor.last():
+                entries = cursor.iterprev()
+                yield from takewhile(lambda entry: entry[0] >= first, entries)
 
     def archived(self, observation_hash: bytes) -> Archived | None:
         value = self._get("observations", observation_hash)
@@ -553,6 +623,10 @@ class LMDBTransaction(Writing):
             if not cursor.set_range(prefix):
                 return []
             return [*takewhile(lambda entry: entry[0].startswith(prefix), cursor)]
+
+
+def _neighbour(key: bytes, value: bytes) -> Neighbour:
+    return Neighbour(key[_PLACE.size :].decode(), Position(*_POSITION.unpack(value)))
 
 
 def _archived(value: bytes) -> Archived:

@@ -45,7 +45,7 @@ def test_every_galaxy_is_scored_again_when_asked(make_broker: Callable[..., Brok
     broker.process.terminate()
     broker.process.wait(60)
     assert "to be read again" not in broker.command("ledger").stdout
-    assert "fingerprints again" in broker.command("rescore").stdout
+    assert "offsets again when it is started" in broker.command("rescore").stdout
     assert "to be read again" in broker.command("ledger", check=False).stdout
     assert [each["again"] for each in in_ledger(broker)] == [0, before[1].received, 0]
     environment = {**broker.environment, "MMBROKER_SCORING__HYPERSCORE_FORM": "centred"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import resource
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -47,9 +47,9 @@ class Noting(Stage):
     def sources(self) -> Sequence[str]:
         return [self.topics.observations]
 
-    def process(self, batch: Sequence[Received]) -> Processed:
+    def process(self, batch: Sequence[Received]) -> Iterator[Processed]:
         self.given = [*self.given, *((each.partition, each.offset) for each in batch)]
-        return Processed([])
+        yield Processed([])
 
 
 def reader(settings: Settings, name: str, batch_wait_s: float) -> tuple[Noting, Health, Reader]:

@@ -236,8 +236,9 @@ def test_a_worker_publishes_what_another_changed_meanwhile(tmp_path: Path) -> No
     other = Feed(one.store)
     data = codec.encode(at("a"))
     batch = [Received(topics.observations, 0, 0, 0, data)]
-    first = one.stage.process(batch)
-    second = other.stage.process([Received(topics.observations, 1, 0, 0, codec.encode(at("b")))])
+    (first,) = one.stage.process(batch)
+    elsewhere = [Received(topics.observations, 1, 0, 0, codec.encode(at("b")))]
+    (second,) = other.stage.process(elsewhere)
     assert second.finish() == []  # it published the newest state
     (late,) = published(first.finish())  # this one did not: it publishes that state after its own
     assert late.version == 2

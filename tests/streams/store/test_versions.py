@@ -51,7 +51,7 @@ def deliver(stage: Stage, *events: bytes) -> list[bytes]:
     """Process events, a batch each; the values of what is sent."""
     messages = []
     for event in events:
-        processed = stage.process([Received(stage.sources[0], 0, 0, 1000, event)])
+        (processed,) = stage.process([Received(stage.sources[0], 0, 0, 1000, event)])
         messages += processed.messages
         while more := processed.finish():
             messages += more
@@ -146,7 +146,7 @@ def fingerprints(store: Store) -> tuple[bytes, bytes]:
 def test_a_score_of_before_does_not_put_a_galaxy_back_that_has_left(store: LMDBStore) -> None:
     there, empty = fingerprints(store)
     late, other = (ScoreGalaxies(store, topics, codec, Scorers(Settings()), None) for _ in range(2))
-    processed = late.process([Received(topics.fingerprints, 0, 0, 1000, there)])
+    (processed,) = late.process([Received(topics.fingerprints, 0, 0, 1000, there)])
     deliver(other, empty)
     assert members(store, RANKING) == 0
     (again,) = processed.finish()  # what it sent is followed by the newest state
@@ -176,7 +176,7 @@ def test_an_alert_of_before_is_not_what_was_said_last(store: LMDBStore) -> None:
     score = ScoreGalaxies(store, topics, codec, Scorers(Settings()), None)
     scored, emptied = deliver(score, there, empty)
     late, other = (PublishAlerts(store, topics, codec) for _ in range(2))
-    processed = late.process([Received(topics.scored, 0, 0, 1000, scored)])
+    (processed,) = late.process([Received(topics.scored, 0, 0, 1000, scored)])
     assert len(deliver(other, scored, emptied)) == 2
     galaxy_id = codec.decode_as(ScoredGalaxy, scored).galaxy_id
     with store.reading() as reading:
