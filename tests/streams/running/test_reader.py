@@ -187,11 +187,11 @@ def test_a_message_that_kafka_does_not_take_goes_to_quarantine_cut(
     event = Received(settings.topics.observations, 0, 7, 0, large)
 
     class Sending(Noting):
-        def process(self, batch: Sequence[Received]) -> Processed:
+        def process(self, batch: Sequence[Received]) -> Iterator[Processed]:
             fingerprint = Outgoing(self.topics.fingerprints, b"mm-large", large)
             small = Outgoing(self.topics.fingerprints, b"mm-small", b"small")
             refused = self.quarantined(batch[0], RefusedError("invalid", "for a test"))
-            return Processed([fingerprint, refused, small])
+            yield Processed([fingerprint, refused, small])
 
     stage = Sending(LMDBStore(settings.store_directory), settings.topics, Codec())
     process_durably(stage, DurableProducer(settings.kafka), [event])

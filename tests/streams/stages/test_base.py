@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -37,7 +37,7 @@ class Failing(Stage):
     def sources(self) -> Sequence[str]:
         return [self.topics.observations]
 
-    def process(self, batch: Sequence[Received]) -> Processed:
+    def process(self, batch: Sequence[Received]) -> Iterator[Processed]:
         self.attempts += 1
         if any(event.value == b"poison" for event in batch):
             raise KeyError("\udcff" * 10**6)
@@ -51,7 +51,7 @@ class Failing(Stage):
                 account.store(writing)
             return []
 
-        return Processed([Outgoing("out", place, b"") for place in places], finish)
+        yield Processed([Outgoing("out", place, b"") for place in places], finish)
 
 
 def processed(tmp_path: Path, poison: set[int]) -> tuple[Failing, list[Outgoing]]:

@@ -162,9 +162,10 @@ def test_a_score_of_before_whose_process_ended_is_followed_by_the_newest(store: 
     there, empty = fingerprints(store)
     late, other = (ScoreGalaxies(store, topics, codec, Scorers(Settings()), None) for _ in range(2))
     event = Received(topics.fingerprints, 1, 0, 1000, there)
-    assert late.process([event]).messages  # published, and then it is killed
+    (processed,) = late.process([event])
+    assert processed.messages  # published, and then it is killed
     deliver(other, empty)
-    processed = other.process([event])
+    (processed,) = other.process([event])
     assert processed.messages == []
     (again,) = processed.finish()
     assert codec.decode_as(ScoredGalaxy, again.value).version == 2
@@ -202,7 +203,7 @@ def test_a_late_score_that_is_spoken_of_is_followed_by_the_newest(
     def said(version: int, probability: float) -> list[tuple[str, int, float]]:
         galaxy = dataclasses.replace(scored, version=version, probability=probability)
         event = Received(topics.scored, 0, next(offsets), 1000, codec.encode(galaxy))
-        processed = stage.process([event])
+        (processed,) = stage.process([event])
         processed.finish()
         alerts = [codec.decode_as(Alert, each.value) for each in processed.messages]
         return [(each.alert_type, each.galaxy.version, each.galaxy.probability) for each in alerts]
