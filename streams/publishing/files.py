@@ -11,12 +11,13 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from astropy.io import fits
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from mmbroker.processors.ingest.headers import Given, HeaderError
+from mmbroker.processors.ingest.headers import Given, HeaderError, Origin
+from mmbroker.processors.ingest.images import content_of, is_fits
 from mmbroker.processors.ingest.mapping import Mapping, MappingError, NoMappingError, find_mapping
 from mmbroker.processors.ingest.maps import read_map
 from mmbroker.processors.ingest.spectra import read_spectrum
@@ -76,6 +77,7 @@ class Summary:
         by_instrument: number of these by instrument.
         problems: what was not sent, with file, row and field.
         unchanged: with ``correct``, number of observations that have not changed and were not sent.
+        origins: what was read of each file, and from where.
         seconds: time that it took, in s.
     """
 
@@ -84,6 +86,7 @@ class Summary:
     by_instrument: Counter[str] = field(default_factory=Counter)
     problems: list[Problem] = field(default_factory=list)
     unchanged: int = 0
+    origins: dict[Path, list[Origin]] = field(default_factory=dict)
     seconds: float = 0.0
 
     def told(self, most: int | None = None) -> Iterator[str]:
@@ -117,6 +120,14 @@ class Summary:
         table.caption = f"{self.seconds:.1f} s"
         return table
 
+    def explained(self) -> Iterator[Table]:
+        """For each file a table of what was read, and from where."""
+        for file, origins in self.origins.items():
+            table = Table("What", "Value", "From", title=str(file), title_justify="left")
+            for origin in origins:
+                table.add_row(*map(escape, origin))
+            yield table
+
 
 Item = tuple[Path | None, int | None, Observation | None, list[str]]
 """(file, row, observation, problems of reading it). Without an observation and without problems, it
@@ -135,7 +146,8 @@ def publish_files(
 ) -> Summary:
     """Publish the observations in files: tables with a mapping, spectra, maps.
 
-    An observation with a problem is not sent, and is listed in the result; the others are sent.
+    An observation with a problem is not sent, and is listed in the result; the others are sent. So
+    is a file that cannot be read.
 
     Args:
         paths: the files.
@@ -152,7 +164,7 @@ def publish_files(
         What became of the observations.
 
     Raises:
-        MappingError, HeaderError: a file cannot be read.
+        MappingError: a file is missing.
         SettingsError: there is no store to compare with.
         PublishingError: Kafka cannot be reached, or did not take some of the observations.
         ValueError: the rate is not positive.
@@ -160,13 +172,18 @@ def publish_files(
     files = [Path(path) for path in paths]
     for file in files:
         _require_file(file)  # before anything is sent
+    origins: dict[Path, list[Origin]] = {file: [] for file in files}
     items: Iterator[Item] = (
-        (file, *item) for file in files for item in _observations(file, mapping, given or Given())
+        (file, *item)
+        for file in files
+        for item in _told(file, _observations(file, mapping, given or Given(), origins[file]))
     )
     if correct:
         settings = settings or load_settings()
         items = _corrections(items, settings)
-    return _publish(items, rate, check, progress, settings)
+    summary = _publish(items, rate, check, progress, settings)
+    summary.origins = {file: read for file, read in origins.items() if read}
+    return summary
 
 
 def _corrections(items: Iterable[Item], settings: Settings) -> Iterator[Item]:
@@ -253,7 +270,7 @@ def _publish(
         start = time.monotonic()
         for file, row, observation, told in items:
             broken = told if observation is None else [*told, *problems(observation)]
-            if check and observation is not None and not broken:
+            if observation is not None and not broken and _may_be_unusable(observation):
                 broken = unusable(observation)
             name = None if observation is None else observation.observation_id
             summary.problems += (Problem(file, row, name, message) for message in broken)
@@ -282,6 +299,10 @@ def unusable(observation: Observation) -> list[str]:
     except UnusableError as error:
         return [str(error)]
     return []
+
+
+def _may_be_unusable(observation: Observation) -> bool:
+    return observation.spectrum is not None or observation.continuum_map is not None
 
 
 class _Pace:
@@ -330,32 +351,50 @@ def publish_unchecked(
     return sent
 
 
-def _observations(
-    path: Path, mapping: Mapping | None, given: Given
-) -> Iterator[tuple[int | None, Observation | None, list[str]]]:
-    """(row number, observation, problems) of everything in a file."""
-    kind = _kind(path)
-    if kind == "map":
-        yield None, read_map(path, given), []
-        return
-    if kind == "table":
-        try:
-            mapping = mapping or find_mapping(path)
-        except NoMappingError as no_mapping:
-            if path.suffix not in (".ecsv", ".fits", ".fit"):
-                raise
-            try:
-                yield None, read_spectrum(path, given), []
-            except HeaderError as no_spectrum:
-                raise NoMappingError(f"{no_mapping}; as a spectrum: {no_spectrum}") from no_spectrum
+Rows = Iterator[tuple[int | None, Observation | None, list[str]]]
+"""(row number, observation, problems) of everything in a file."""
+
+
+def _told(path: Path, rows: Rows) -> Rows:
+    """What is in a file; what ends its reading becomes its last problem."""
+    try:
+        yield from rows
+    except (MappingError, HeaderError, OSError) as error:
+        yield None, None, [str(error).removeprefix(f"{path}").lstrip(":, ")]
+    except (ValueError, TypeError, ArithmeticError, LookupError, MemoryError) as error:
+        log.debug("%s cannot be read", path, exc_info=True)
+        yield None, None, [f"cannot be read: {type(error).__name__}: {error}"]
+
+
+def _observations(path: Path, mapping: Mapping | None, given: Given, origins: list[Origin]) -> Rows:
+    if is_fits(path) and not _has_mapping(path, mapping):
+        content = content_of(path, given)
+        if content != "table":
+            is_map = content == "map"
+            yield None, (read_map if is_map else read_spectrum)(path, given, origins), []
             return
-        for row in read_table(path, mapping):
-            if row.problems:
-                yield row.number, None, row.problems
-            for observation in row.observations:
-                yield row.number, observation, []
+    try:
+        mapping = mapping or find_mapping(path)
+    except NoMappingError as no_mapping:
+        if not is_fits(path) and path.suffix != ".ecsv":
+            raise
+        try:
+            yield None, read_spectrum(path, given, origins), []
+        except HeaderError as no_spectrum:
+            raise NoMappingError(f"{no_mapping}; as a spectrum: {no_spectrum}") from no_spectrum
         return
-    yield None, read_spectrum(path, given), []
+    for row in read_table(path, mapping):
+        if row.problems:
+            yield row.number, None, row.problems
+        for observation in row.observations:
+            yield row.number, observation, []
+
+
+def _has_mapping(path: Path, mapping: Mapping | None) -> bool:
+    """Whether a file is meant as a table: a mapping lies beside it, or names an extension."""
+    return path.with_suffix(".toml").is_file() or (
+        mapping is not None and mapping.table.hdu is not None
+    )
 
 
 def _require_file(path: Path) -> None:
@@ -363,21 +402,6 @@ def _require_file(path: Path) -> None:
         raise MappingError(f"{path} is a directory: name the files in it")
     if not path.is_file():
         raise MappingError(f"{path}: there is no such file")
-
-
-def _kind(path: Path) -> str:
-    """What a file contains: ``table``, ``spectrum`` or ``map``."""
-    if not {".fits", ".fit", ".fz"} & set(path.suffixes):
-        return "table"
-    try:
-        with fits.open(path) as extensions:
-            for extension in extensions:
-                if extension.is_image and extension.header["NAXIS"] > 0:
-                    axes = [length for length in extension.shape if length > 1]
-                    return "spectrum" if len(axes) == 1 else "map"
-    except OSError as error:
-        raise HeaderError(f"{path} cannot be read: {error}") from error
-    return "table"
 
 
 def _progress_bar(shown: bool) -> Progress:
