@@ -69,8 +69,6 @@ def read_beam(
     table = next((each for each in extensions if each.name.upper() == TABLE), None)
     if table is not None and (varies or header.get("BMAJ") is None):
         return _of_table(header, table, plane, channels)
-    if varies:
-        raise HeaderError(f"CASAMBM = T, and there is no extension {TABLE}: give --beam")
     major, minor = (header.quantity(u.deg, name) for name in ("BMAJ", "BMIN"))
     if major:
         minor = major if minor is None else minor

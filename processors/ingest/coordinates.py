@@ -64,8 +64,9 @@ def coordinate_system(header: Header, shape: Sequence[int]) -> WCS:
             raise
         except Exception as error:  # wcslib raises many kinds
             reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+            advice = ": set RESTFRQ, or give --rest-frequency-ghz" if "rest freq" in reason else ""
             raise HeaderError(
-                f"CTYPE, CRVAL, CRPIX and CDELT are no coordinate system: {reason}"
+                f"CTYPE, CRVAL, CRPIX and CDELT are no coordinate system: {reason}{advice}"
             ) from error
     wcs.pixel_shape = [*reversed(shape), *[1] * wcs.naxis][: wcs.naxis]
     return wcs
@@ -212,12 +213,13 @@ def sky_frame(wcs: WCS) -> str:
     """Name and equinox of the frame of the celestial axes.
 
     Raises:
-        HeaderError: it cannot be converted to ICRS.
+        HeaderError: they are neither equatorial nor galactic. Of others astropy says ICRS, where
+            RADESYS does.
     """
-    try:
-        return frame_words(wcs_to_celestial_frame(wcs.celestial))
-    except ValueError as error:
-        raise _no_position(wcs, str(error).strip().splitlines()[0]) from error
+    kinds = {wcs.wcs.ctype[axis][:4] for axis in (wcs.wcs.lng, wcs.wcs.lat)}
+    if kinds not in ({"RA--", "DEC-"}, {"GLON", "GLAT"}):
+        raise _no_position(wcs, "neither equatorial nor galactic")
+    return frame_words(wcs_to_celestial_frame(wcs.celestial))
 
 
 def sky_position(wcs: WCS, column: float, row: float) -> tuple[float, float]:
@@ -226,10 +228,8 @@ def sky_position(wcs: WCS, column: float, row: float) -> tuple[float, float]:
     Raises:
         HeaderError: the pixel is not on the sky, or the frame cannot be converted.
     """
-    try:
-        place = wcs.celestial.pixel_to_world(column, row).icrs
-    except ValueError as error:
-        raise _no_position(wcs, str(error)) from error
+    sky_frame(wcs)
+    place = wcs.celestial.pixel_to_world(column, row).icrs
     if not (np.isfinite(place.ra.deg) and np.isfinite(place.dec.deg)):
         values = ", ".join(
             f"CRPIX{axis + 1} = {wcs.wcs.crpix[axis]:g}" for axis in (wcs.wcs.lng, wcs.wcs.lat)

@@ -55,8 +55,10 @@ def opened(path: Path) -> Iterator[fits.HDUList]:
     """The extensions of a FITS file. What astropy cannot read raises a ``HeaderError``."""
     with in_file(path):
         try:
-            with warnings.catch_warnings(), fits.open(path) as extensions:
-                warnings.simplefilter("ignore", AstropyWarning)
+            with (
+                warnings.catch_warnings(action="ignore", category=AstropyWarning),
+                fits.open(path) as extensions,
+            ):
                 yield extensions
         except HeaderError:
             raise

@@ -53,4 +53,5 @@ def stated_unit(name: str, text: object) -> u.UnitBase:
     try:
         return u.Unit(_PARTS.sub(lambda word: _WORDS.get(word[1].upper(), word[1]), stated))
     except ValueError:
-        raise HeaderError(f"{name} = {stated!r}: {problem}") from None
+        advice = "" if name == "--unit" else ": give --unit"
+        raise HeaderError(f"{name} = {stated!r}: {problem}{advice}") from None
