@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from mmbroker.processors.ingest.headers import Given, HeaderError, Origin
 from mmbroker.processors.ingest.images import content_of, is_fits
@@ -123,9 +123,9 @@ class Summary:
     def explained(self) -> Iterator[Table]:
         """For each file a table of what was read, and from where."""
         for file, origins in self.origins.items():
-            table = Table("What", "Value", "From", title=str(file), title_justify="left")
+            table = Table("What", "Value", "From", title=Text(str(file)), title_justify="left")
             for origin in origins:
-                table.add_row(*map(escape, origin))
+                table.add_row(*map(Text, origin))
             yield table
 
 
