@@ -75,7 +75,7 @@ def coordinate_system(header: Header, shape: Sequence[int]) -> WCS:
 def _written_anew(header: Header, dimensions: int) -> fits.Header:
     """A header with the keywords that a coordinate system needs, and no others."""
     own = header.own
-    stated = {str(name) for name in own.cards[0]}
+    stated = list(dict.fromkeys(own.cards[0]))  # in the order of the file: so is what is written
     if distorted := sorted(filter(_DISTORTION.fullmatch, stated)):
         raise HeaderError(f"{distorted[0]}: distorted coordinates: resample the image")
     numbers = {}

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
+import shutil
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -39,14 +44,14 @@ Content = Literal["map", "spectrum", "cube", "table"]
 Index = tuple[slice | int, ...]
 
 _SUFFIXES = frozenset({".fits", ".fit", ".fts", ".fz"})
-_COMPRESSED = frozenset({".gz", ".bz2", ".xz", ".z"})
+_UNPACK = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _OTHERS = frozenset({BEAMS, "COVERAGE", "EXPOSURE", "EXP", "HITS", "PB"})
 """Extensions beside the data that are neither errors nor masks."""
 
 
 def is_fits(path: Path) -> bool:
     """Whether the name of a file is that of a FITS file, compressed or not."""
-    inner = path.with_suffix("") if path.suffix.lower() in _COMPRESSED else path
+    inner = path.with_suffix("") if path.suffix.lower() in _UNPACK else path
     return inner.suffix.lower() in _SUFFIXES
 
 
@@ -57,7 +62,8 @@ def opened(path: Path) -> Iterator[fits.HDUList]:
         try:
             with (
                 warnings.catch_warnings(action="ignore", category=AstropyWarning),
-                fits.open(path) as extensions,
+                _unpacked(path) as file,
+                fits.open(file) as extensions,
             ):
                 yield extensions
         except HeaderError:
@@ -65,6 +71,22 @@ def opened(path: Path) -> Iterator[fits.HDUList]:
         except Exception as error:  # astropy raises errors of every kind for broken files
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise HeaderError(f"cannot be read: {reason}") from error
+
+
+@contextmanager
+def _unpacked(path: Path) -> Iterator[Path]:
+    """A file that can be read at any place: where it is packed, a copy on the disk that is not.
+
+    Each row of a cut-out would be looked for from the beginning of the packed file.
+    """
+    unpack: Any = _UNPACK.get(path.suffix.lower())
+    if unpack is None:
+        yield path
+        return
+    with unpack(path) as packed, tempfile.NamedTemporaryFile(suffix=".fits") as plain:
+        shutil.copyfileobj(packed, plain)
+        plain.flush()
+        yield Path(plain.name)
 
 
 @dataclass(frozen=True, slots=True)

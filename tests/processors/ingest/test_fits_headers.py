@@ -711,3 +711,12 @@ def test_what_was_read_is_told_with_where_it_stood(tmp_path: Path) -> None:
     assert told["time"] == ("MJD 58909.500000 UTC", "DATE-OBS")
     assert told["frequency"] == ("90 ... 93.98 GHz", "CTYPE3 = FREQ in Hz")
     assert POSITION["RA"] == 150.0
+
+
+def test_parameters_of_a_projection_keep_their_order(tmp_path: Path) -> None:
+    """The event is the same in every process, whatever the order of its sets."""
+    parameters = {f"PV2_{number}": 0.0 for number in range(1, 3)}
+    found = read_map(map_file(tmp_path, **parameters)).continuum_map
+    assert found is not None
+    written = [found.wcs_header.index(name) for name in parameters]
+    assert written == sorted(written)
