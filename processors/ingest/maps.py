@@ -7,38 +7,52 @@ from pathlib import Path
 
 import numpy as np
 from astropy import units as u
-from astropy.coordinates import SkyCoord
-from astropy.io import fits
-from astropy.nddata import Cutout2D, NoOverlapError
+from astropy.nddata import NoOverlapError, overlap_slices
 from astropy.wcs import WCS
 
+from mmbroker.processors.ingest.beams import Beam, read_beam
+from mmbroker.processors.ingest.coordinates import (
+    axis_keywords,
+    long_axes,
+    outside,
+    sky_axes,
+    sky_frame,
+    sky_pixel,
+    sky_position,
+    stokes_plane,
+)
 from mmbroker.processors.ingest.headers import (
     Given,
     Header,
     HeaderError,
-    axis_keywords,
+    Origin,
     bare_observation,
-    beam_arcsec,
-    beam_area,
-    coordinate_system,
 )
+from mmbroker.processors.ingest.images import Image, find_data, image_in, opened
+from mmbroker.processors.ingest.spectral_axis import image_frequencies
+from mmbroker.processors.ingest.stated_units import stated_unit
 from mmbroker.processors.validation import LARGEST_SIDE, SMALLEST_SIDE
-from mmbroker.schemas.events import ContinuumMap, Floats, Observation
-from mmbroker.schemas.wording import unit_problem
+from mmbroker.schemas.events import ContinuumMap, Observation
 
 DEFAULT_SIDE_PIXELS = 64
+FINEST_PIXEL_ARCSEC = 1e-6
+"""Below that of any interferometer."""
 _UNITS = "Jy/beam, Jy/pixel or a multiple such as mJy/beam"
 
 
-def read_map(path: str | Path, given: Given | None = None) -> Observation:
+def read_map(
+    path: str | Path, given: Given | None = None, origins: list[Origin] | None = None
+) -> Observation:
     """Read the observation in a FITS image, cut out around the given position or the centre.
 
-    Axes of length one are dropped. The others must be the two axes of the sky, in any order.
+    Axes of length one are dropped. The others must be the two axes of the sky, in any order; of
+    polarisations Stokes I is read.
 
     Args:
         path: FITS file with a celestial coordinate system, BUNIT in Jy/beam or Jy/pixel and the
             beam in BMAJ, BMIN, BPA.
         given: values that replace those of the header.
+        origins: list to which is added what was read, and from where.
 
     Raises:
         HeaderError: the file has no image; its coordinates, unit, beam, frequency, position or time
@@ -46,104 +60,128 @@ def read_map(path: str | Path, given: Given | None = None) -> Observation:
             file.
     """
     path, given = Path(path), given or Given()
-    stored, header = _image(path)
-    wcs = coordinate_system(path, header, stored.shape)
+    with opened(path) as extensions:
+        extension = find_data(extensions, given)
+        if not extension.is_image:
+            raise HeaderError("holds no image of two dimensions")
+        image = image_in(extensions, extension, given)
+        observation = _observation(path, image)
+    if origins is not None:
+        origins += image.header.origins
+    return observation
+
+
+def _observation(path: Path, image: Image) -> Observation:
+    header, wcs, given = image.header, image.wcs, image.header.given
     if not wcs.has_celestial:
-        raise HeaderError(f"{path}: CTYPE = {', '.join(wcs.wcs.ctype)}: no celestial axes")
-    sky = wcs.wcs.lng, wcs.wcs.lat
-    long = [axis for axis in range(wcs.naxis) if wcs.pixel_shape[axis] > 1]
-    if long != sorted(sky):
+        raise HeaderError(f"CTYPE = {', '.join(wcs.wcs.ctype)}: no celestial axes")
+    sky = sky_axes(wcs)
+    if long_axes(wcs) != sky:
         raise HeaderError(
-            f"{path}: {axis_keywords(wcs, long)}: this is no map of the sky, whose axes are "
+            f"{axis_keywords(wcs, long_axes(wcs))}: this is no map of the sky, whose axes are "
             f"CTYPE{sky[0] + 1} and CTYPE{sky[1] + 1}"
         )
+    header.note("coordinates", sky_frame(wcs), "CTYPE, RADESYS, EQUINOX")
     celestial = wcs.celestial
-    data = np.ascontiguousarray(np.squeeze(stored), dtype=np.float64)
-    beam = beam_arcsec(header)
+    stokes = stokes_plane(wcs)
+    beam = read_beam(header, image.extensions, 0 if stokes is None else stokes[1])
     if beam is None:
-        raise HeaderError(f"{path}: no beam in the header (BMAJ, BMIN)")
-    frequency = given.frequency_hz or _frequency(path, wcs, header)
-    cutout = _cutout(path, data, celestial, given)
-    image = cutout.data * _jy_per_beam(path, header, celestial, beam)
-    middle = ((image.shape[1] - 1) / 2, (image.shape[0] - 1) / 2)
-    centre = cutout.wcs.pixel_to_world(*middle).icrs
-    bare = bare_observation(path, header, given, (float(centre.ra.deg), float(centre.dec.deg)), "")
+        raise HeaderError("no beam in the header (BMAJ, BMIN): give --beam")
+    frequency = _frequency(header, wcs)
+    rows, columns = _cut(wcs, celestial, given)
+    part = image.read(image.index({sky[0]: columns, sky[1]: rows}))
+    unit = _unit(header)
+    factor = _jy_per_beam(unit, celestial, beam)
+    values = part * factor
+    cut = celestial.deepcopy()
+    cut.wcs.crpix -= (columns.start, rows.start)
+    height, width = values.shape
+    centre = sky_position(cut, (width - 1) / 2, (height - 1) / 2)
     return replace(
-        bare,
+        bare_observation(path, header, centre, beam.axes, part=given.position),
         continuum_map=ContinuumMap(
-            image_jy_per_beam=image.astype(np.float32).ravel(),
-            height=image.shape[0],
-            width=image.shape[1],
-            wcs_header=cutout.wcs.to_header_string(),
+            image_jy_per_beam=values.astype(np.float32).ravel(),
+            height=height,
+            width=width,
+            wcs_header=cut.to_header_string(),
             frequency_hz=frequency,
-            beam_major_arcsec=beam[0],
-            beam_minor_arcsec=beam[1],
-            beam_position_angle_deg=beam[2],
+            beam_major_arcsec=beam.axes[0],
+            beam_minor_arcsec=beam.axes[1],
+            beam_position_angle_deg=beam.axes[2],
+            noise_jy_per_beam=_noise(image, unit, factor),
         ),
     )
 
 
-def _image(path: Path) -> tuple[Floats, fits.Header]:
-    """The first image with exactly two axes longer than one, as it is stored, and its header."""
-    try:
-        with fits.open(path, memmap=False) as extensions:
-            for extension in extensions:
-                if not extension.is_image or extension.data is None:
-                    continue
-                if np.squeeze(extension.data).ndim == 2:
-                    header = extensions[0].header.copy()
-                    header.update(extension.header)
-                    return extension.data, header
-    except OSError as error:
-        raise HeaderError(f"{path} cannot be read: {error}") from error
-    raise HeaderError(f"{path} holds no image of two dimensions")
-
-
-def _frequency(path: Path, wcs: WCS, header: Header) -> float:
-    if wcs.wcs.spec >= 0 and wcs.wcs.ctype[wcs.wcs.spec].startswith(("FREQ", "WAVE")):
-        spectral = wcs.spectral
-        middle = u.Quantity(spectral.pixel_to_world_values(0.0), spectral.world_axis_units[0])
-        return float(middle.to_value(u.Hz, u.spectral()))
+def _frequency(header: Header, wcs: WCS) -> float:
+    if (given := header.given.frequency_hz) is not None:
+        header.note("frequency", f"{given / 1e9:.9g} GHz", "--frequency-ghz")
+        return given
+    if wcs.wcs.spec >= 0:
+        return float(image_frequencies(header, wcs, 1)[0])
     for name in ("RESTFRQ", "RESTFREQ", "FREQ", "OBSFREQ"):
-        if header.get(name):
-            return float(header[name])
-    raise HeaderError(
-        f"{path}: no frequency axis and no RESTFRQ in the header: give --frequency-ghz"
-    )
+        if stated := header.number(name):
+            header.note("frequency", f"{stated / 1e9:.9g} GHz", name)
+            return stated
+    raise HeaderError("no frequency axis and no RESTFRQ in the header: give --frequency-ghz")
 
 
-def _cutout(path: Path, data: Floats, wcs: WCS, given: Given) -> Cutout2D:
-    height, width = data.shape
-    place: SkyCoord | tuple[float, float] = ((width - 1) / 2, (height - 1) / 2)
-    if given.right_ascension_deg is not None and given.declination_deg is not None:
-        place = SkyCoord(given.right_ascension_deg, given.declination_deg, unit="deg")
+def _cut(wcs: WCS, celestial: WCS, given: Given) -> tuple[slice, slice]:
+    """Rows and columns of the cut-out."""
+    width, height = celestial.pixel_shape
+    area = celestial.proj_plane_pixel_area().to_value(u.arcsec**2)
+    if not FINEST_PIXEL_ARCSEC**2 <= area < np.inf:
+        raise HeaderError(f"CDELT, CD: pixels of {area:.3g} arcsec2 are none of a map")
+    column, row = (width - 1) / 2, (height - 1) / 2
+    if given.position is not None:
+        column, row = sky_pixel(wcs, given.position)
     side = DEFAULT_SIDE_PIXELS
     if given.side_arcsec is not None:
-        side = round(
-            given.side_arcsec / (np.sqrt(wcs.proj_plane_pixel_area().to_value(u.arcsec**2)))
-        )
+        side = round(given.side_arcsec / np.sqrt(area))
     side = min(max(side, SMALLEST_SIDE), LARGEST_SIDE)
     try:
-        return Cutout2D(data, place, (side, side), wcs=wcs, mode="trim", copy=True)
-    except (NoOverlapError, ValueError) as error:  # ValueError: the cut-out has no pixel
-        raise HeaderError(
-            f"{path}: --right-ascension {given.right_ascension_deg} --declination "
-            f"{given.declination_deg} is outside the image"
-        ) from error
+        rows, columns = overlap_slices((height, width), (side, side), (row, column), "trim")[0]
+    except NoOverlapError as error:
+        raise outside(given.position or (np.nan, np.nan)) from error
+    if rows.start == rows.stop or columns.start == columns.stop:
+        raise outside(given.position or (np.nan, np.nan))
+    return rows, columns
 
 
-def _jy_per_beam(path: Path, header: Header, wcs: WCS, beam: tuple[float, float, float]) -> float:
+def _noise(image: Image, unit: u.UnitBase, factor: float) -> float | None:
+    """Noise in Jy/beam at the given position or in the middle; None if it is to be measured."""
+    wcs, position = image.wcs, image.header.given.position
+    sky = sky_axes(wcs)
+    pixel = [(wcs.pixel_shape[axis] - 1) / 2 for axis in sky]
+    if position is not None:
+        pixel = list(sky_pixel(wcs, position))
+    error = image.errors(image.index(dict(zip(sky, map(round, pixel), strict=True))), unit)
+    if error is None:
+        image.header.note("noise", "to be measured on the cut-out", "no extension with errors")
+        return None
+    noise = float(error.to_value(unit)) * factor
+    if not 0.0 < noise < np.inf:
+        raise HeaderError(f"the error is {noise:g} Jy/beam at the position: give --measure-noise")
+    return noise
+
+
+def _unit(header: Header) -> u.UnitBase:
+    """Unit of the pixels."""
+    name, text = "--unit", header.given.unit
+    if text is None:
+        name, text = "BUNIT", header.text("BUNIT")
+    if text is None:
+        raise HeaderError(f"BUNIT is not set: use {_UNITS}, or give --unit")
+    unit = stated_unit(name, text)
+    header.note("unit", unit, f"{name} = {text}")
+    return unit
+
+
+def _jy_per_beam(unit: u.UnitBase, wcs: WCS, beam: Beam) -> float:
     """The factor that converts pixel values to Jy/beam."""
-    text = str(header.get("BUNIT", "")).strip()
-    if not text:
-        raise HeaderError(f"{path}: BUNIT is not set: use {_UNITS}")
-    try:
-        unit = u.Unit(text)
-    except ValueError as error:
-        raise HeaderError(f"{path}: BUNIT = {text!r}: {unit_problem(error)}") from error
     if (unit * u.pix).is_equivalent(u.Jy):
-        return float((unit * u.pix).to(u.Jy) * beam_area(beam) / wcs.proj_plane_pixel_area())
+        return float((unit * u.pix).to(u.Jy) * beam.solid_angle / wcs.proj_plane_pixel_area())
     try:
-        return float(unit.to(u.Jy / u.beam, equivalencies=u.beam_angular_area(beam_area(beam))))
+        return float(unit.to(u.Jy / u.beam, equivalencies=u.beam_angular_area(beam.solid_angle)))
     except u.UnitConversionError as error:
-        raise HeaderError(f"{path}: BUNIT = {text!r}: {error}: use {_UNITS}") from error
+        raise HeaderError(f"BUNIT = '{unit}': {error}: use {_UNITS}, or give --unit") from error

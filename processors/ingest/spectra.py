@@ -1,102 +1,152 @@
 """Reads one-dimensional spectra from FITS and ECSV files.
 
-A FITS image with one spectral axis (frequency, wavelength or velocity), or a table with such a
-column, becomes an observation with a spectrum. Frequencies are converted with ``astropy``; the
-frame is that of SPECSYS. The position of an image is that of its one pixel on the sky. It is not
-that of the reference pixel, because a spectrum that was cut out of a cube keeps the reference pixel
-of the cube. If the file has no errors, the noise is measured on the spectrum, and the calibration
-note says so.
+A FITS image with one spectral axis (frequency, wavelength or velocity), a pixel of a cube, or a
+table with such a column, becomes an observation with a spectrum. Frequencies are converted with
+``astropy``; the frame is that of SPECSYS. The position of an image is that of its one pixel on the
+sky. It is not that of the reference pixel, because a spectrum that was cut out of a cube keeps the
+reference pixel of the cube. If the file has no errors, the noise is measured on the spectrum, and
+the calibration note says so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy import units as u
-from astropy.io import fits
 from astropy.stats import mad_std
-from astropy.table import Table
-from astropy.wcs import WCS
+from astropy.table import Column, Table
 
+from mmbroker.processors.ingest.beams import Beam, read_beam
+from mmbroker.processors.ingest.coordinates import (
+    axis_keywords,
+    long_axes,
+    outside,
+    sky_axes,
+    sky_frame,
+    sky_pixel,
+    sky_position,
+    stokes_plane,
+)
 from mmbroker.processors.ingest.headers import (
     Given,
     Header,
     HeaderError,
-    axis_keywords,
+    Origin,
     bare_observation,
-    beam_arcsec,
-    beam_area,
-    coordinate_system,
+    in_file,
 )
-from mmbroker.schemas.events import Floats, Observation, SpectralFrame, Spectrum
-from mmbroker.schemas.wording import unit_problem
+from mmbroker.processors.ingest.images import (
+    Image,
+    cube_problem,
+    find_data,
+    header_of,
+    image_in,
+    opened,
+)
+from mmbroker.processors.ingest.spectral_axis import (
+    column_type,
+    frame,
+    frequencies,
+    image_frequencies,
+)
+from mmbroker.processors.ingest.stated_units import stated_unit
+from mmbroker.processors.ingest.uncertainties import (
+    error_kind,
+    is_mask,
+    looks_like_errors,
+    rank,
+    standard_deviation,
+)
+from mmbroker.schemas.events import Floats, Observation, Spectrum
 
-_FRAMES: dict[str, SpectralFrame] = {
-    "BARYCENT": "BARYCENTRIC",
-    "HELIOCEN": "BARYCENTRIC",  # they differ by 13 m/s, far below a channel
-    "LSRK": "LSRK",
-    "TOPOCENT": "TOPOCENTRIC",
-}
-_AXIS_COLUMNS = ("frequency", "freq", "nu", "wavelength", "wave", "lambda", "velocity", "vel")
+_FREQUENCY_COLUMNS = ("frequency", "freq", "nu")
+_WAVELENGTH_COLUMNS = ("wavelength", "wave", "lambda")
+_VELOCITY_COLUMNS = ("velocity", "vel")
+_AXIS_COLUMNS = (*_FREQUENCY_COLUMNS, *_WAVELENGTH_COLUMNS, *_VELOCITY_COLUMNS)
 _FLUX_COLUMNS = ("flux_density", "flux", "fluxdensity", "s_nu", "intensity")
-_ERROR_COLUMNS = ("flux_error", "error", "err", "sigma", "uncertainty", "noise", "rms")
-_ERROR_EXTENSIONS = ("ERROR", "ERR", "SIGMA", "UNCERT", "NOISE", "RMS")
-_VELOCITIES = {
-    "VRAD": u.doppler_radio,
-    "VOPT": u.doppler_optical,
-    "VELO": u.doppler_relativistic,
-}
 _FLUX_UNITS = "Jy, Jy/beam, K, W m-2 Hz-1, W m-2 um-1 or a multiple such as mJy"
 _NOISE_MEASURED = "channel error measured as 1.48 times the median absolute deviation"
 _UNRESOLVED = "surface brightness per beam taken as the flux density of an unresolved source"
+_MAIN_BEAM = ("TMB", "TB", "TB(MB)")
+"""Values of TEMPSCAL that are brightness temperatures."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """A spectrum as it is in the file."""
+    """A spectrum as it is in the file; all arrays have shape (channels,).
+
+    Attributes:
+        ctype: CTYPE of its axis; empty for a column.
+        centre_deg: ICRS position of its pixel in degrees.
+        part: that position, if it chose the pixel.
+    """
 
     header: Header
-    axis: u.Quantity
-    axis_type: str
+    frequency_hz: Floats
+    ctype: str
     flux: u.Quantity
     error: u.Quantity | None
+    beam: Beam | None
     centre_deg: tuple[float, float] | None = None
+    part: tuple[float, float] | None = None
 
 
-def read_spectrum(path: str | Path, given: Given | None = None) -> Observation:
-    """Read the observation in a file with one spectrum.
+def read_spectrum(
+    path: str | Path, given: Given | None = None, origins: list[Origin] | None = None
+) -> Observation:
+    """Read the observation in a file with one spectrum, or with a cube at a given position.
 
     Args:
-        path: FITS (image with one spectral axis, or binary table) or ECSV.
+        path: FITS (image with a spectral axis, or binary table) or ECSV.
         given: values that replace those of the header.
+        origins: list to which is added what was read, and from where.
 
     Raises:
         HeaderError: the file has no spectrum, or its axis, unit, frame, position or time is not
             known; the message names keyword and file.
     """
     path, given = Path(path), given or Given()
-    read = _read_table(path) if path.suffix.lower() == ".ecsv" else _read_fits(path, given)
-    frequency = _frequency_hz(path, read, given.rest_frequency_hz)
-    beam = beam_arcsec(read.header)
-    notes = []
-    flux = _jansky(path, read.flux, frequency, beam)
+    with in_file(path):
+        if path.suffix.lower() == ".ecsv":
+            read = _read_table(path, given)
+            observation = _observation(path, read)
+    if path.suffix.lower() != ".ecsv":
+        with opened(path) as extensions:
+            extension = find_data(extensions, given)
+            if extension.is_image:
+                read = _from_image(image_in(extensions, extension, given))
+            else:
+                header = header_of(extensions, extension, given)
+                read = _from_columns(Table.read(extension), header)
+            observation = _observation(path, read)
+    if origins is not None:
+        origins += read.header.origins
+    return observation
+
+
+def _observation(path: Path, read: _Read) -> Observation:
+    header, notes = read.header, []
+    flux = _jansky(header, read.flux, read.frequency_hz, read.beam)
     if read.error is not None:
-        error = _jansky(path, read.error, frequency, beam)
+        error = _jansky(header, read.error, read.frequency_hz, read.beam)
     else:
         error = np.full(len(flux), mad_std(flux, ignore_nan=True))
         notes.append(_NOISE_MEASURED)
+        header.note("error", f"{error[0]:.4g} Jy", "measured on the spectrum")
     if "beam" in str(read.flux.unit):
         notes.append(_UNRESOLVED)
-    bare = bare_observation(path, read.header, given, read.centre_deg, "; ".join(notes))
-    major, minor, angle = beam or (None, None, None)
+    axes = None if read.beam is None else read.beam.axes
+    bare = bare_observation(path, header, read.centre_deg, axes, "; ".join(notes), read.part)
+    major, minor, angle = axes or (None, None, None)
     return replace(
         bare,
         spectrum=Spectrum(
-            frequency_hz=frequency,
-            frame=given.frame or _frame(path, read.header),
+            frequency_hz=read.frequency_hz,
+            frame=frame(header, read.ctype),
             flux_density_jy=flux.astype(np.float32),
             flux_error_jy=error.astype(np.float32),
             beam_major_arcsec=major,
@@ -106,185 +156,176 @@ def read_spectrum(path: str | Path, given: Given | None = None) -> Observation:
     )
 
 
-def _read_fits(path: Path, given: Given) -> _Read:
-    try:
-        with fits.open(path, memmap=False) as extensions:
-            primary = extensions[0].header
-            for extension in extensions:
-                if isinstance(extension, fits.BinTableHDU):
-                    header = _merged(primary, extension.header)
-                    return _from_columns(path, Table.read(extension), header)
-                if extension.data is not None:
-                    header = _merged(primary, extension.header)
-                    return _from_image(path, given, extension, header, extensions)
-    except OSError as error:
-        raise HeaderError(f"{path} cannot be read: {error}") from error
-    raise HeaderError(f"{path} has neither an image nor a table")
-
-
-def _read_table(path: Path) -> _Read:
+def _read_table(path: Path, given: Given) -> _Read:
     try:
         table = Table.read(path, format="ascii.ecsv")
     except Exception as error:  # astropy's readers raise errors of every kind
-        raise HeaderError(f"{path} cannot be read: {error}") from error
-    return _from_columns(path, table, {key.upper(): value for key, value in table.meta.items()})
+        raise HeaderError(f"cannot be read: {error}") from error
+    cards = {str(key).upper(): value for key, value in table.meta.items()}
+    return _from_columns(table, Header(cards, given=given))
 
 
-def _from_image(
-    path: Path, given: Given, extension: fits.ImageHDU, header: Header, extensions: fits.HDUList
-) -> _Read:
-    shape = extension.data.shape
-    flux = np.squeeze(extension.data)
-    wcs = coordinate_system(path, extension.header, shape)
-    if wcs.wcs.spec < 0:
-        axes = ", ".join(wcs.wcs.ctype)
-        raise HeaderError(f"{path}: CTYPE = {axes}: none is a spectral axis")
-    others = [axis for axis in range(wcs.naxis) if axis != wcs.wcs.spec]
-    long = [axis for axis in others if wcs.pixel_shape[axis] > 1]
-    if long:
+def _from_image(image: Image) -> _Read:
+    header, wcs, position = image.header, image.wcs, image.header.given.position
+    spec = wcs.wcs.spec
+    if spec < 0:
+        types = [header.own.text(f"CTYPE{axis + 1}") or "" for axis in range(wcs.naxis)]
+        raise HeaderError(f"CTYPE = {', '.join(types)}: none is a spectral axis")
+    channels = wcs.pixel_shape[spec]
+    others = [axis for axis in long_axes(wcs) if axis != spec]
+    sky = sky_axes(wcs)
+    if others and not set(others) <= set(sky):
         raise HeaderError(
-            f"{path}: {axis_keywords(wcs, long)}: there is more than one spectrum: cut out one, "
-            "with NAXIS = 1 for all axes but the spectral one"
+            f"{axis_keywords(wcs, others)}: there is more than one spectrum: cut out one, with "
+            "NAXIS = 1 for all axes but the spectral one"
         )
-    if flux.ndim != 1:
-        raise HeaderError(f"{path}: the image has shape {shape}, not one spectrum")
-    spectral = _spectral(path, wcs)
-    axis = u.Quantity(
-        spectral.pixel_to_world_values(np.arange(len(flux))), spectral.world_axis_units[0]
-    )
-    errors = [
-        np.squeeze(other.data)
-        for other in extensions
-        if other.name in _ERROR_EXTENSIONS and other.data is not None
-    ]
-    if not header.get("BUNIT"):
-        raise HeaderError(f"{path}: BUNIT is not set: use {_FLUX_UNITS}")
-    unit = _unit(path, "BUNIT", header["BUNIT"])
+    if others and (channels == 1 or position is None):
+        raise cube_problem(axis_keywords(wcs, others))
+    if channels == 1:
+        raise HeaderError(f"the image has shape {image.extension.shape}, not one spectrum")
+    wanted: dict[int, slice | int] = {spec: slice(None)}
+    centre = None
+    if others and position is not None:
+        pixel = [round(place) for place in sky_pixel(wcs, position)]
+        for axis, place in zip(sky, pixel, strict=True):
+            if not 0 <= place < wcs.pixel_shape[axis]:
+                raise outside(position)
+            wanted[axis] = place
+        header.note("pixel", f"{pixel[0] + 1}, {pixel[1] + 1}", "the one at the given position")
+    elif position is None and wcs.has_celestial:
+        centre = sky_position(wcs, 0, 0)  # pixel 1 of FITS
+        header.note("coordinates", sky_frame(wcs), "CTYPE, RADESYS, EQUINOX")
+    index = image.index(wanted)
+    stokes = stokes_plane(wcs)
+    beam = read_beam(header, image.extensions, 0 if stokes is None else stokes[1], channels)
+    frequency = image_frequencies(header, wcs, channels)
+    name, unit = _flux_unit(header, "BUNIT", header.text("BUNIT"))
+    header.note("unit", unit, name)
     return _Read(
         header,
-        axis,
-        spectral.wcs.ctype[0][:4],
-        u.Quantity(_native(flux), unit),
-        u.Quantity(_native(errors[0]), unit) if errors and errors[0].shape == flux.shape else None,
-        _sky_position(path, given, wcs),
+        frequency,
+        header.own.text(f"CTYPE{spec + 1}") or "",
+        u.Quantity(image.read(index), unit),
+        image.errors(index, unit),
+        beam,
+        centre,
+        position if others else None,
     )
 
 
-def _from_columns(path: Path, table: Table, header: Header) -> _Read:
+def _from_columns(table: Table, header: Header) -> _Read:
     columns = {name.lower(): name for name in table.colnames}
-
-    def quantity(names: Iterable[str]) -> tuple[str, u.Quantity] | None:
-        for name in names:
-            if name in columns:
-                column = table[columns[name]]
-                unit = _unit(path, f"unit of column {column.name}", column.unit)
-                return name, u.Quantity(_native(np.ma.filled(column.astype(float), np.nan)), unit)
-        return None
-
-    axis, flux, error = map(quantity, (_AXIS_COLUMNS, _FLUX_COLUMNS, _ERROR_COLUMNS))
+    axis = next((name for name in _AXIS_COLUMNS if name in columns), None)
+    flux = next((name for name in _FLUX_COLUMNS if name in columns), None)
     if axis is None or flux is None:
         wanted = _AXIS_COLUMNS if axis is None else _FLUX_COLUMNS
         raise HeaderError(
-            f"{path}: none of the columns {', '.join(table.colnames)} is called "
-            f"{', '.join(wanted)}: this is no spectrum"
+            f"none of the columns {', '.join(table.colnames)} is called {', '.join(wanted)}: this "
+            "is no spectrum"
         )
-    axis_type = {"v": str(header.get("VELDEF", "RADI"))[:4]}.get(axis[0][0], "FREQ")
-    velocity = {"RADI": "VRAD", "OPTI": "VOPT", "RELA": "VELO"}.get(axis_type, axis_type)
-    return _Read(header, axis[1], velocity, flux[1], error and error[1])
+
+    def column(name: str) -> Column:
+        return table[columns[name]]
+
+    values = _channels(column(axis))
+    stated, unit = _flux_unit(header, f"unit of column {columns[flux]}", column(flux).unit)
+    header.note("unit", unit, stated)
+    fluxes = _channels(column(flux))
+    for name in filter(is_mask, columns):
+        fluxes[np.nan_to_num(_channels(column(name)), nan=1.0) != 0.0] = np.nan
+        header.note("mask", "not 0 is not observed", f"column {columns[name]}")
+    kind = column_type(header) if axis in _VELOCITY_COLUMNS else "FREQ"
+    if axis in _WAVELENGTH_COLUMNS and (header.text("AIRORVAC") or "").upper() == "AIR":
+        kind = "AWAV"
+    axis_unit = _column_unit(column(axis))
+    frequency = frequencies(header, u.Quantity(values, axis_unit), kind)
+    header.note(
+        "frequency",
+        f"{frequency[0] / 1e9:.9g} ... {frequency[-1] / 1e9:.9g} GHz",
+        f"column {columns[axis]} in {axis_unit}",
+    )
+    return _Read(
+        header,
+        frequency,
+        "",
+        u.Quantity(fluxes, unit),
+        _error_column(table, header, (columns[axis], columns[flux]), unit),
+        read_beam(header, channels=len(values)),
+    )
 
 
-def _frequency_hz(path: Path, read: _Read, rest_frequency_hz: float | None) -> Floats:
-    """The axis in Hz, float64, shape (channels,)."""
-    if read.axis_type == "AWAV":
-        raise HeaderError(f"{path}: CTYPE = AWAV: give wavelengths in vacuum")
-    equivalencies = u.spectral()
-    if read.axis_type in _VELOCITIES:
-        rest = rest_frequency_hz or read.header.get("RESTFRQ") or read.header.get("RESTFREQ")
-        if not rest:
-            raise HeaderError(f"{path}: a velocity axis without RESTFRQ: set it, in Hz")
-        equivalencies = _VELOCITIES[read.axis_type](float(rest) * u.Hz)
+def _error_column(
+    table: Table, header: Header, others: Iterable[str], flux_unit: u.UnitBase
+) -> u.Quantity | None:
+    """The errors in a column; None if there are none."""
+    names = [name for name in table.colnames if name not in others and not is_mask(name)]
+    found = [name for name in names if error_kind(name) or looks_like_errors(name)]
+    if header.given.measure_noise or not found:
+        return None
+    best = min(found, key=rank)
+    name, kind = f"column {best}", error_kind(best)
+    unit = None if table[best].unit is None else _column_unit(table[best])
+    if unit is None and header.given.unit is None:
+        raise HeaderError(f"unit of {name} is not set: mend it, or give --unit or --measure-noise")
+    error, kind = standard_deviation(name, kind, _channels(table[best]), unit, flux_unit)
+    header.note("error", f"{kind}, in {unit or 'the unit of the fluxes'}", name)
+    return error
+
+
+def _channels(column: Column) -> Floats:
+    """A column as float64, shape (channels,), NaN where masked; of a table of one row its cell.
+
+    Raises:
+        HeaderError: there is more than one spectrum, or the column holds no numbers.
+    """
+    cells = column
+    if column.dtype.kind == "O" or column.ndim > 1:
+        if len(column) != 1:
+            raise HeaderError(
+                f"column {column.name} has arrays in {len(column)} rows: there is more than one "
+                "spectrum"
+            )
+        cells = np.ma.ravel(np.ma.asarray(column[0]))
     try:
-        return np.asarray(read.axis.to_value(u.Hz, equivalencies), dtype=np.float64)
-    except u.UnitConversionError as error:
-        raise HeaderError(f"{path}: axis in {read.axis.unit}: {error}") from error
+        return np.ma.filled(np.ma.asarray(cells).astype(np.float64), np.nan)
+    except (TypeError, ValueError) as error:
+        raise HeaderError(f"column {column.name} does not hold numbers: {error}") from error
 
 
-def _jansky(
-    path: Path, flux: u.Quantity, frequency: Floats, beam: tuple[float, float, float] | None
-) -> Floats:
+def _column_unit(column: Column) -> u.UnitBase:
+    if column.unit is None:
+        raise HeaderError(f"unit of column {column.name} is not set")
+    return stated_unit(f"unit of column {column.name}", column.unit)
+
+
+def _flux_unit(header: Header, name: str, stated: object) -> tuple[str, u.UnitBase]:
+    """Where the unit of the fluxes is stated, and the unit."""
+    if header.given.unit is not None:
+        name, stated = "--unit", header.given.unit
+    if stated is None:
+        raise HeaderError(f"{name} is not set: use {_FLUX_UNITS}, or give --unit")
+    unit = stated_unit(name, stated)
+    scale = (header.text("TEMPSCAL") or "").upper().replace("_", "")
+    if unit.is_equivalent(u.K) and name != "--unit" and scale and scale not in _MAIN_BEAM:
+        raise HeaderError(
+            f"TEMPSCAL = {scale!r} is no main-beam temperature: convert it, or give --unit K"
+        )
+    return f"{name} = {stated}", unit
+
+
+def _jansky(header: Header, flux: u.Quantity, frequency: Floats, beam: Beam | None) -> Floats:
     per_beam = flux.unit * u.beam
     try:
         if per_beam.is_equivalent(u.Jy):
             flux = flux.value * per_beam
         if flux.unit.is_equivalent(u.K):
             if beam is None:
-                raise HeaderError(f"{path}: flux in {flux.unit} needs the beam (BMAJ, BMIN)")
-            scale = u.brightness_temperature(frequency * u.Hz, beam_area(beam))
-            return np.asarray(flux.to_value(u.Jy, scale), dtype=np.float64)
+                raise HeaderError(f"flux in {flux.unit} needs the beam (BMAJ, BMIN): give --beam")
+            scale: Callable[..., Any] = u.brightness_temperature(frequency * u.Hz, beam.solid_angle)
+            return np.array(flux.to_value(u.Jy, scale), dtype=np.float64)
         density = u.spectral_density(frequency * u.Hz)
-        return np.asarray(flux.to_value(u.Jy, density), dtype=np.float64)
+        return np.array(flux.to_value(u.Jy, density), dtype=np.float64)
     except u.UnitConversionError as error:
-        raise HeaderError(f"{path}: BUNIT = {flux.unit}: {error}: use {_FLUX_UNITS}") from error
-
-
-def _frame(path: Path, header: Header) -> SpectralFrame:
-    stated = str(header.get("SPECSYS", "")).strip().upper()
-    if stated not in _FRAMES:
-        known = ", ".join(_FRAMES)
-        raise HeaderError(f"{path}: SPECSYS = {stated!r} is none of {known}: give --frame")
-    return _FRAMES[stated]
-
-
-def _spectral(path: Path, wcs: WCS) -> WCS:
-    try:
-        return wcs.spectral
-    except ValueError as error:  # wcslib's own are kinds of it
-        axis = wcs.wcs.spec + 1
         raise HeaderError(
-            f"{path}: CTYPE{axis} = {wcs.wcs.ctype[axis - 1]}: PC or CD mixes the spectral axis "
-            "with others"
+            f"BUNIT = {flux.unit}: {error}: use {_FLUX_UNITS}, or give --unit"
         ) from error
-
-
-def _sky_position(path: Path, given: Given, wcs: WCS) -> tuple[float, float] | None:
-    """ICRS position of the one pixel on the sky in degrees.
-
-    None if the position is given, and if the image has no celestial axes.
-    """
-    if given.right_ascension_deg is not None or not wcs.has_celestial:
-        return None
-    axes = [axis + 1 for axis in (wcs.wcs.lng, wcs.wcs.lat)]
-    try:
-        place = wcs.celestial.pixel_to_world(0, 0).icrs  # pixel 1 of FITS
-    except ValueError as error:
-        types = ", ".join(f"CTYPE{axis} = {wcs.wcs.ctype[axis - 1]}" for axis in axes)
-        raise HeaderError(
-            f"{path}: {types}: {error}: give --right-ascension and --declination"
-        ) from error
-    if not (np.isfinite(place.ra.deg) and np.isfinite(place.dec.deg)):
-        values = ", ".join(f"CRPIX{axis} = {wcs.wcs.crpix[axis - 1]:g}" for axis in axes)
-        raise HeaderError(
-            f"{path}: {values}: the first pixel is not on the sky: give --right-ascension and "
-            "--declination"
-        )
-    return float(place.ra.deg), float(place.dec.deg)
-
-
-def _unit(path: Path, name: str, unit: object) -> u.UnitBase:
-    if not unit:
-        raise HeaderError(f"{path}: {name} is not set")
-    try:
-        return u.Unit(str(unit).strip())
-    except ValueError as error:
-        raise HeaderError(f"{path}: {name} = {unit}: {unit_problem(error)}") from error
-
-
-def _merged(primary: fits.Header, header: fits.Header) -> fits.Header:
-    merged = primary.copy()
-    merged.update(header)
-    return merged
-
-
-def _native(values: Floats) -> Floats:
-    """Convert values to float64 in the byte order of the machine, since FITS is big-endian."""
-    return np.ascontiguousarray(values, dtype=np.float64)

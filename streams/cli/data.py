@@ -30,6 +30,14 @@ class Frame(StrEnum):
     topocentric = "TOPOCENTRIC"
 
 
+class Convention(StrEnum):
+    """What a velocity means."""
+
+    radio = "RADIO"
+    optical = "OPTICAL"
+    relativistic = "RELATIVISTIC"
+
+
 HEADER: dict[str, Any] = {
     "rich_help_panel": "Spectra and maps: values that replace those of the header"
 }
@@ -68,6 +76,14 @@ def publish(
             help=f"Show every problem, not only the first {PROBLEMS_TOLD} of each kind.",
         ),
     ] = False,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Show what was read of spectra and maps, and from where (unit, frame, beam, "
+            "position, error); send nothing.",
+        ),
+    ] = False,
     simulated: Annotated[
         int | None,
         typer.Option(help="Also send observations of this many SIMULATED galaxies.", min=1),
@@ -95,6 +111,37 @@ def publish(
     frequency_ghz: Annotated[
         float | None, typer.Option(help="Effective frequency of a map in GHz.", **HEADER)
     ] = None,
+    rest_frequency_ghz: Annotated[
+        float | None, typer.Option(help="Rest frequency of a velocity axis in GHz.", **HEADER)
+    ] = None,
+    velocity_convention: Annotated[
+        Convention | None,
+        typer.Option(
+            help="What velocities mean whose header does not say it.",
+            case_sensitive=False,
+            **HEADER,
+        ),
+    ] = None,
+    unit: Annotated[
+        str | None, typer.Option(help="Unit of the values, such as mJy/beam.", **HEADER)
+    ] = None,
+    beam: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option(
+            help="Beam: major and minor axis (arcsec), position angle (degrees).", **HEADER
+        ),
+    ] = None,
+    hdu: Annotated[
+        str | None, typer.Option(help="Name or number of the extension with the data.", **HEADER)
+    ] = None,
+    measure_noise: Annotated[
+        bool,
+        typer.Option(
+            "--measure-noise",
+            help="Measure the noise of a spectrum, whatever the file says of its errors.",
+            **HEADER,
+        ),
+    ] = False,
 ) -> None:
     """Publish observations. Publishing the same ones again changes nothing."""
     from mmbroker.processors.ingest.headers import Given
@@ -102,6 +149,7 @@ def publish(
     from mmbroker.streams.publishing.files import publish_files, publish_simulated
 
     settings = current_settings()
+    check = check or explain
     if not files and simulated is None:
         raise ValueError("nothing to publish: name files, or --simulated N")
     summaries = []
@@ -115,7 +163,13 @@ def publish(
             time_mjd=time_mjd,
             project=project,
             frame=_frame(frame),
+            rest_frequency_hz=None if rest_frequency_ghz is None else rest_frequency_ghz * 1e9,
+            velocity_convention=_convention(velocity_convention),
             frequency_hz=None if frequency_ghz is None else frequency_ghz * 1e9,
+            unit=unit,
+            beam=beam,
+            hdu=hdu,
+            measure_noise=measure_noise,
         )
         summaries.append(publish_files(files, chosen, rate, check, True, settings, given, correct))
     if simulated is not None:
@@ -123,6 +177,8 @@ def publish(
     for summary in summaries:
         for problem in summary.told(None if all_problems else PROBLEMS_TOLD):
             errors.print(Text.assemble(("problem", "red"), f" {problem}"), soft_wrap=True)
+        for table in summary.explained() if explain else ():
+            console.print(table)
         console.print(summary.table())
     if any(summary.problems for summary in summaries):
         raise typer.Exit(1)
@@ -135,6 +191,17 @@ def _frame(frame: Frame | None) -> SpectralFrame | None:
         Frame.topocentric: "TOPOCENTRIC",
     }
     return None if frame is None else frames[frame]
+
+
+def _convention(convention: Convention | None) -> Any:
+    from mmbroker.processors.ingest.headers import VelocityConvention
+
+    conventions: dict[Convention, VelocityConvention] = {
+        Convention.radio: "RADIO",
+        Convention.optical: "OPTICAL",
+        Convention.relativistic: "RELATIVISTIC",
+    }
+    return None if convention is None else conventions[convention]
 
 
 @app.command()

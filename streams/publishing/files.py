@@ -11,12 +11,12 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from astropy.io import fits
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from mmbroker.processors.ingest.headers import Given, HeaderError
+from mmbroker.processors.ingest.headers import Given, HeaderError, Origin
+from mmbroker.processors.ingest.images import content_of, is_fits, opened
 from mmbroker.processors.ingest.mapping import (
     Mapping,
     MappingError,
@@ -64,8 +64,6 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        if self.row is None and self.message.startswith(str(self.file)):
-            return self.message
         row = None if self.row is None else f"row {self.row}"
         place = ", ".join(str(part) for part in (self.file, row, self.observation_id) if part)
         return f"{place}: {self.message}"
@@ -86,6 +84,7 @@ class Summary:
         by_instrument: number of these by instrument.
         problems: what was not sent, with file, row and field.
         unchanged: with ``correct``, number of observations that have not changed and were not sent.
+        origins: what was read of each file, and from where.
         seconds: time that it took, in s.
     """
 
@@ -94,6 +93,7 @@ class Summary:
     by_instrument: Counter[str] = field(default_factory=Counter)
     problems: list[Problem] = field(default_factory=list)
     unchanged: int = 0
+    origins: dict[Path, list[Origin]] = field(default_factory=dict)
     seconds: float = 0.0
 
     def told(self, most: int | None = None) -> Iterator[str]:
@@ -126,6 +126,14 @@ class Summary:
             table.add_row("problems", f"{len(self.problems):,}")
         table.caption = f"{self.seconds:.1f} s"
         return table
+
+    def explained(self) -> Iterator[Table]:
+        """For each file a table of what was read, and from where."""
+        for file, origins in self.origins.items():
+            table = Table("What", "Value", "From", title=Text(str(file)), title_justify="left")
+            for origin in origins:
+                table.add_row(*map(Text, origin))
+            yield table
 
 
 Item = tuple[Path | None, int | None, Observation | None, list[str]]
@@ -167,22 +175,30 @@ def publish_files(
         PublishingError: Kafka cannot be reached, or did not take some of the observations.
         ValueError: the rate is not positive.
     """
-    items = _items([Path(path) for path in paths], mapping, given or Given())
+    files = [Path(path) for path in paths]
+    origins: dict[Path, list[Origin]] = {file: [] for file in files}
+    items = _items(files, mapping, given or Given(), origins)
     if correct:
         settings = settings or load_settings()
         items = _corrections(items, settings)
-    return _publish(items, rate, check, progress, settings)
+    summary = _publish(items, rate, check, progress, settings)
+    summary.origins = {file: read for file, read in origins.items() if read}
+    return summary
 
 
-def _items(files: list[Path], mapping: Mapping | None, given: Given) -> Iterator[Item]:
+def _items(
+    files: list[Path], mapping: Mapping | None, given: Given, origins: dict[Path, list[Origin]]
+) -> Iterator[Item]:
     """Everything in files; one that cannot be read is told, and the next is read."""
     for file in files:
         try:
-            for row, observation, told in _observations(file, mapping, given):
+            for row, observation, told in _observations(file, mapping, given, origins[file]):
                 yield file, row, observation, told
+        except (MappingError, HeaderError, OSError) as error:
+            yield file, None, None, [str(error).removeprefix(f"{file}").lstrip(":, ")]
         except Exception as error:  # files of strangers raise errors of every kind
             log.debug("%s", file, exc_info=True)
-            yield file, None, None, [str(error) or type(error).__name__]
+            yield file, None, None, [f"cannot be read: {type(error).__name__}: {error}"]
 
 
 def _corrections(items: Iterable[Item], settings: Settings) -> Iterator[Item]:
@@ -350,60 +366,45 @@ def publish_unchecked(
     return sent
 
 
-def _observations(
-    path: Path, mapping: Mapping | None, given: Given
-) -> Iterator[tuple[int | None, Observation | None, list[str]]]:
-    """(row number, observation, problems) of everything in a file."""
+Rows = Iterator[tuple[int | None, Observation | None, list[str]]]
+"""(row number, observation, problems) of everything in a file."""
+
+
+def _observations(path: Path, mapping: Mapping | None, given: Given, origins: list[Origin]) -> Rows:
     if reason := not_a_file(path):
         raise MappingError(f"{path}: {reason}")
-    kind = _kind(path, mapping)
-    if kind == "map":
-        yield None, read_map(path, given), []
-        return
-    if kind == "table":
-        try:
-            mapping = mapping or find_mapping(path)
-        except NoMappingError as no_mapping:
-            if not {".ecsv", ".fits", ".fit"} & _suffixes(path):
-                raise
-            try:
-                yield None, read_spectrum(path, given), []
-            except HeaderError as no_spectrum:
-                raise NoMappingError(f"{no_mapping}; as a spectrum: {no_spectrum}") from no_spectrum
+    if is_fits(path) and not _is_meant_as_table(path, mapping):
+        content = content_of(path, given)
+        if content != "table":
+            read = read_map if content == "map" else read_spectrum
+            yield None, read(path, given, origins), []
             return
-        for row in read_table(path, mapping):
-            if row.problems:
-                yield row.number, None, row.problems
-            for observation in row.observations:
-                yield row.number, observation, []
-        return
-    yield None, read_spectrum(path, given), []
-
-
-def _kind(path: Path, mapping: Mapping | None) -> str:
-    """What a file contains: ``table``, ``spectrum`` or ``map``.
-
-    A FITS file with an image is a table all the same if it has one, and a mapping that was given
-    names its extension or a mapping lies beside it.
-    """
-    if not {".fits", ".fit", ".fz"} & _suffixes(path):
-        return "table"
     try:
-        with fits.open(path) as extensions:
-            is_meant = mapping.table.hdu is not None if mapping else mapping_beside(path).is_file()
-            if is_meant and any(map(is_table_extension, extensions)):
-                return "table"
-            for extension in extensions:
-                if extension.is_image and extension.header["NAXIS"] > 0:
-                    axes = [length for length in extension.shape if length > 1]
-                    return "spectrum" if len(axes) == 1 else "map"
-    except OSError as error:
-        raise HeaderError(f"{path} cannot be read: {error}") from error
-    return "table"
+        mapping = mapping or find_mapping(path)
+    except NoMappingError as no_mapping:
+        if not is_fits(path) and ".ecsv" not in map(str.lower, path.suffixes):
+            raise
+        try:
+            yield None, read_spectrum(path, given, origins), []
+        except HeaderError as no_spectrum:
+            raise NoMappingError(f"{no_mapping}; as a spectrum: {no_spectrum}") from no_spectrum
+        return
+    for row in read_table(path, mapping):
+        if row.problems:
+            yield row.number, None, row.problems
+        for observation in row.observations:
+            yield row.number, observation, []
 
 
-def _suffixes(path: Path) -> set[str]:
-    return {suffix.lower() for suffix in path.suffixes}
+def _is_meant_as_table(path: Path, mapping: Mapping | None) -> bool:
+    """Whether the table in a FITS file is meant, even if there are images in it.
+
+    A mapping says so that was given and names an extension, or that lies beside the file.
+    """
+    if not (mapping.table.hdu is not None if mapping else mapping_beside(path).is_file()):
+        return False
+    with opened(path) as extensions:
+        return any(map(is_table_extension, extensions))
 
 
 def _progress_bar(shown: bool) -> Progress:

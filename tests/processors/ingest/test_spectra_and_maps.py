@@ -267,7 +267,7 @@ def test_brightness_temperature_becomes_flux_density_through_the_beam(tmp_path: 
         ({"SPECSYS": "GALACTOC"}, "SPECSYS = 'GALACTOC'"),
         ({"drop": "BUNIT"}, "BUNIT is not set: use Jy, "),
         ({"BUNIT": "kg"}, "BUNIT = kg"),
-        ({"BUNIT": "bright"}, "BUNIT = bright"),
+        ({"BUNIT": "bright"}, "BUNIT = 'bright'"),
         ({"drop": "TELESCOP"}, "give --instrument"),
         ({"drop": "DATE-OBS"}, "give --time-mjd"),
         ({"DATE-OBS": "yesterday"}, "DATE-OBS = 'yesterday'"),
@@ -419,7 +419,7 @@ def test_jansky_per_pixel_becomes_jansky_per_beam(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"shape": (100,)}, "no image of two dimensions"),
+        ({"shape": (100,)}, "this is no map of the sky"),
         ({"shape": (100, 120)}, "give --frequency-ghz"),
         ({"CTYPE1": "X", "CTYPE2": "Y"}, "no celestial axes"),
         ({"BUNIT": "K"}, "BUNIT = 'K'"),

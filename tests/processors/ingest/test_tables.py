@@ -399,7 +399,7 @@ def test_no_mapping_is_an_error_that_lists_those_there_are(tmp_path: Path) -> No
         (('"Subaru"', '"SPIRE"'), "'SPIRE' has two sections"),
         (
             ("bibcode", "bibcod"),
-            "bibcod = '{paper}': there is no such name (did you mean bib",
+            "bibcod: there is no such name (did you mean bib",
         ),
         (("[position]", "[positon]"), "positon: there is no such name (did you mean position"),
         (("error_arcsec = 0.4", ""), "position.error_arcsec is missing"),

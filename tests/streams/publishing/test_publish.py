@@ -2,7 +2,6 @@
 
 import dataclasses
 import io
-import re
 import statistics
 import subprocess
 import sys
@@ -20,6 +19,8 @@ from rich.console import Console
 
 from mmbroker.deploy.local import LocalStack
 from mmbroker.processors.ingest.mapping import TableFormat, find_mapping, load_mapping
+from mmbroker.processors.ingest.maps import read_map
+from mmbroker.processors.ingest.spectra import read_spectrum
 from mmbroker.processors.ingest.tables import Row, read_table
 from mmbroker.processors.validation import InvalidObservation, problems
 from mmbroker.schemas.codec import Codec
@@ -36,6 +37,7 @@ from mmbroker.streams.publishing.files import (
 from mmbroker.streams.publishing.publisher import Publisher, PublishingError
 from mmbroker.streams.settings import KafkaSettings, Settings
 from mmbroker.streams.topics import observation_key
+from tests.processors.ingest.test_spectra_and_maps import map_file, spectrum_file
 
 DEMO = Path(__file__).parents[3] / "deploy" / "demo"
 OBSERVATION = Observation(
@@ -140,6 +142,42 @@ def test_a_check_tells_what_nothing_could_be_made_of() -> None:
     (said,) = unusable(observation)
     assert "no valid channel between 3e+10" in said
     assert unusable(OBSERVATION) == []
+
+
+def test_what_is_checked_is_what_is_published(settings: Settings, tmp_path: Path) -> None:
+    """A broken file and a map without data at the position are told; the others arrive as read."""
+    broken = tmp_path / "broken.fits"
+    broken.write_bytes(b"not FITS")
+    hollow = tmp_path / "hollow"
+    hollow.mkdir()
+    unusable_map = map_file(hollow)
+    with fits.open(unusable_map, mode="update") as file:
+        file[0].data[..., 20:80, 30:90] = np.nan
+    good = [spectrum_file(tmp_path), map_file(tmp_path)]
+    files = [broken, unusable_map, *good, DEMO / "lines.ecsv"]
+    checked = publish_files(files, check=True, progress=False)
+    summary = publish_files(files, settings=settings, progress=False)
+    assert list(map(str, summary.problems)) == list(map(str, checked.problems))
+    for problem, file in zip(summary.problems, (broken, unusable_map), strict=True):
+        assert str(problem).startswith(str(file))
+        assert str(problem).count(str(file)) == 1
+    assert summary.sent == checked.sent == 2 + 14
+    sent = {o.observation_id: o for _, o in arrived(settings, 16)}
+    for read, path in zip((read_spectrum, read_map), good, strict=True):
+        expected = read(path)
+        assert Codec().encode(sent[expected.observation_id]) == Codec().encode(expected)
+
+
+def test_what_was_read_is_explained_by_file(tmp_path: Path) -> None:
+    path = map_file(tmp_path)
+    summary = publish_files([path, DEMO / "lines.ecsv"], check=True, progress=False)
+    (table,) = summary.explained()
+    console = Console(file=io.StringIO(), width=160)
+    console.print(table)
+    said = console.file.getvalue()
+    assert str(path) in said
+    assert "BUNIT = Jy/beam" in said
+    assert "230 GHz" in said
 
 
 def test_a_wrong_mapping_beside_a_table_is_told_for_what_it_is(tmp_path: Path) -> None:
@@ -362,14 +400,16 @@ def test_digame_yields_simulated_spectra_only(shared_data: Path) -> None:
 
 
 def test_a_table_that_nothing_fits_is_told(shared_data: Path, tmp_path: Path) -> None:
-    (told,) = publish_files(
-        [shared_data / "spt_dndz_tab_f1.txt"], check=True, progress=False
-    ).problems
-    assert str(told).endswith("spt_dndz_tab_a1.txt: give that one")
     unknown = tmp_path / "unknown.ecsv"
     unknown.write_bytes((DEMO / "goodsn.ecsv").read_bytes())
-    (told,) = publish_files([unknown], check=True, progress=False).problems
-    assert re.search(r"no mapping fits this file name.*this is no spectrum", str(told))
+    files = [shared_data / "spt_dndz_tab_f1.txt", unknown, DEMO / "lines.ecsv"]
+    summary = publish_files(files, check=True, progress=False)
+    joined, without = map(str, summary.problems)
+    assert joined.startswith(f"{files[0]}: mapping spt reads this table together with ")
+    assert joined.endswith("spt_dndz_tab_a1.txt: give that one")
+    assert without.startswith(f"{unknown}: no mapping fits this file name")
+    assert "this is no spectrum" in without
+    assert summary.sent == 14
 
 
 def test_problems_of_one_kind_are_told_a_few_times_and_counted() -> None:

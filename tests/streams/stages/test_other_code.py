@@ -44,7 +44,7 @@ def feed(tmp_path: Path) -> PublishAlerts:
 
 
 def alerts(stage: PublishAlerts, offset: int, scored: bytes) -> list[Alert]:
-    batch = [Received(stage.topics.scored, 0, offset, b"", scored, {})]
+    batch = [Received(stage.topics.scored, 0, offset, 0, scored, {})]
     (processed,) = stage.process(batch)
     processed.finish()
     return [codec.decode_as(Alert, each.value) for each in processed.messages]
