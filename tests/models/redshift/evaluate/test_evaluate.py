@@ -35,6 +35,7 @@ from mmbroker.models.redshift.evaluate.real_galaxies import Results, read_galaxi
 
 FIGURES = {"n", "mae", "nmad", "outliers", "crps", "coverage68", "coverage95"}
 METHODS = ("z_phot", "eazy")
+REPOSITORY = Path(__file__).parents[4]
 SPT = "spt_dndz_tab_a1.txt"
 
 
@@ -101,6 +102,20 @@ def test_published_figures_are_those_of_the_catalogue(goodsn: Evaluation, result
     assert best["mae"] == pytest.approx(0.0461, abs=1e-4)
     assert best["nmad"] == pytest.approx(0.0264, abs=1e-4)
     assert best["outliers"] == pytest.approx(0.056, abs=1e-3)
+
+
+def test_intervals_of_the_demos_bright_galaxies_are_too_narrow_and_of_the_others_wide_enough(
+    results: Results,
+) -> None:
+    """As ``processors/README.md`` says: they are right on average alone."""
+    demo = evaluate_redshift(REPOSITORY / "deploy" / "demo" / "goodsn.ecsv").figures(
+        "all", CONVENTIONAL
+    )
+    whole = results["all"][CONVENTIONAL]
+    assert (demo["n"], whole["n"]) == (103, 717)
+    assert demo["coverage68"] == pytest.approx(0.505, abs=0.005)
+    covered = whole["n"] * whole["coverage68"] - 103 * demo["coverage68"]
+    assert covered / (717 - 103) == pytest.approx(0.708, abs=0.005)
 
 
 def test_the_conventional_redshift_is_no_worse_than_the_published(goodsn: Evaluation) -> None:
