@@ -24,7 +24,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from filelock import FileLock, Timeout
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mmbroker.processors.alerts.decide import LastAlert
@@ -33,12 +32,11 @@ from mmbroker.processors.fingerprint.contribution import observation_hash
 from mmbroker.processors.scoring import ranking
 from mmbroker.schemas.codec import Codec
 from mmbroker.schemas.events import Fingerprint, Observation, Quarantine, ScoredGalaxy, Source
-from mmbroker.streams.errors import InfrastructureError
 from mmbroker.streams.kafka.offsets import committed_offsets, end_offsets, start_offsets
 from mmbroker.streams.kafka.registry import make_codec
 from mmbroker.streams.names import BUILD_FINGERPRINTS, PUBLISH_ALERTS
 from mmbroker.streams.operating.rebuilt import Rebuilt
-from mmbroker.streams.running.supervise import RUN_LOCK
+from mmbroker.streams.running.supervise import only_one
 from mmbroker.streams.settings import Settings, SettingsError
 from mmbroker.streams.stages import publish_alerts, score_galaxies
 from mmbroker.streams.stages.accounting import REBUILT
@@ -91,7 +89,7 @@ def rebuild(
     """
     directory = settings.store_directory
     with ExitStack() as stack:
-        stack.enter_context(_stages_stopped(settings))
+        stack.enter_context(only_one(settings, "stop them to rebuild their store"))
         directory.mkdir(parents=True, exist_ok=True)
         stack.enter_context(_exclusive(directory, replace))
         former = None
@@ -131,18 +129,6 @@ def _opened(backup: Path, directory: Path) -> LMDBStore:
     if backup.resolve() == directory.resolve():
         raise SettingsError(f"--backup {backup} is the store itself: move it aside first")
     return LMDBStore(backup)
-
-
-@contextmanager
-def _stages_stopped(settings: Settings) -> Iterator[None]:
-    settings.data_directory.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(settings.data_directory / RUN_LOCK, timeout=0):
-            yield
-    except Timeout:
-        raise InfrastructureError(
-            f"the stages run in {settings.data_directory}: stop them to rebuild their store"
-        ) from None
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from mmbroker.streams.kafka.client import KafkaUnavailableError, admin, consumer
 from mmbroker.streams.kafka.offsets import end_offsets, start_offsets
 from mmbroker.streams.kafka.refusal import complaint
 from mmbroker.streams.names import SCORE_GALAXIES
+from mmbroker.streams.running.supervise import only_one
 from mmbroker.streams.settings import Settings
 
 STILL_READ = (
@@ -26,6 +27,7 @@ STILL_READ = (
 """Errors that mean that the consumer group still has members."""
 
 PAUSE_S = 1.0
+_THEN = "and start again after this command"
 
 
 def rescore(settings: Settings) -> int:
@@ -38,6 +40,11 @@ def rescore(settings: Settings) -> int:
         KafkaUnavailableError: Kafka cannot be reached, or refuses.
         InfrastructureError: the stage runs.
     """
+    with only_one(settings, f"stop them, {_THEN}"):
+        return _read_again(settings)
+
+
+def _read_again(settings: Settings) -> int:
     topic, kafka = settings.topics.fingerprints, settings.kafka
     group = consumer_group(kafka, SCORE_GALAXIES)
     starts = start_offsets(settings, topic)
@@ -55,8 +62,7 @@ def rescore(settings: Settings) -> int:
             raise KafkaUnavailableError(complaint(kafka, refused, f"consumer group {group}"))
         if time.monotonic() > deadline:
             raise InfrastructureError(
-                f"{SCORE_GALAXIES} runs (consumer group {group} has members): stop it, then "
-                "start it again after this command"
+                f"{SCORE_GALAXIES} runs (consumer group {group} has members): stop it, {_THEN}"
             )
         time.sleep(PAUSE_S)
 
