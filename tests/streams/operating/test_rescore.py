@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -39,11 +38,9 @@ def test_every_galaxy_is_scored_again_when_asked(make_broker: Callable[..., Brok
     galaxies = scored_in(broker, "plus-gamma")
     assert galaxies
 
-    began = time.monotonic()
     refused = broker.command("rescore", check=False)
     assert refused.returncode == 1
     assert "the stages run in" in refused.stderr
-    assert time.monotonic() - began < broker.settings.stage.session_timeout_s, "it waits"
 
     broker.process.terminate()
     broker.process.wait(60)
