@@ -23,6 +23,7 @@ from mmbroker.processors.ingest.spectra import read_spectrum
 from mmbroker.processors.ingest.tables import read_table
 from mmbroker.processors.validation import problems
 from mmbroker.schemas.events import Observation
+from mmbroker.schemas.wording import fits_problem
 from mmbroker.streams.kafka.registry import make_codec
 from mmbroker.streams.local_stack import load_settings
 from mmbroker.streams.publishing.publisher import Publisher
@@ -377,7 +378,7 @@ def _kind(path: Path) -> str:
                     axes = [length for length in extension.shape if length > 1]
                     return "spectrum" if len(axes) == 1 else "map"
     except OSError as error:
-        raise HeaderError(f"{path} cannot be read: {error}") from error
+        raise HeaderError(f"{path} cannot be read: {fits_problem(error)}") from error
     return "table"
 
 

@@ -16,6 +16,7 @@ from confluent_kafka import Consumer
 from rich.console import Console
 
 from mmbroker.deploy.local import LocalStack
+from mmbroker.processors.ingest.headers import HeaderError
 from mmbroker.processors.ingest.mapping import MappingError, find_mapping, load_mapping
 from mmbroker.processors.ingest.tables import Row, read_table
 from mmbroker.processors.validation import InvalidObservation, problems
@@ -312,6 +313,18 @@ def test_a_table_that_nothing_fits_is_told(shared_data: Path, tmp_path: Path) ->
     unknown.write_bytes((DEMO / "goodsn.ecsv").read_bytes())
     with pytest.raises(MappingError, match=r"no mapping fits this file name.*this is no spectrum"):
         publish_files([unknown], check=True, progress=False)
+
+
+def test_a_file_that_is_no_fits_file_is_told_without_advice_to_programmers(tmp_path: Path) -> None:
+    (tmp_path / "x.fits").write_text("# no FITS file\n" * 300)
+    with pytest.raises(HeaderError, match=r"x\.fits cannot be read: .* a valid FITS file\.$"):
+        publish_files([tmp_path / "x.fits"], check=True, progress=False)
+
+
+def test_of_a_file_that_no_mapping_fits_it_is_told_what_is_read(tmp_path: Path) -> None:
+    (tmp_path / "page.md").write_text("# A page\n")
+    with pytest.raises(MappingError, match=r"--mapping.*VOTable, spectra and maps are FITS$"):
+        publish_files([tmp_path / "page.md"], check=True, progress=False)
 
 
 def test_problems_of_one_kind_are_told_a_few_times_and_counted() -> None:

@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from mmbroker.schemas.codec import readable
 from mmbroker.schemas.events import ScoredGalaxy
 from mmbroker.streams.kafka.client import create_topics
-from mmbroker.streams.subscribing.read import Read, heading, read, row, rows
+from mmbroker.streams.settings import Settings, SettingsError
+from mmbroker.streams.subscribing.read import (
+    Read,
+    heading,
+    read,
+    row,
+    rows,
+    topic_of,
+)
 from tests.conftest import Broker
 
 JSON = st.recursive(
@@ -68,6 +76,20 @@ def test_a_wide_terminal_has_an_alert_on_one_line(scored: ScoredGalaxy) -> None:
 def test_fields_that_are_cut_end_in_an_ellipsis() -> None:
     (line,) = rows(message(json.dumps({"reason": "word " * 100}).encode()), 80)
     assert line.endswith("…")
+
+
+@pytest.mark.parametrize(
+    ("stream", "hint"),
+    [
+        ("confidant", "did you mean confident?"),
+        ("mm.alerts.confident.v1", "the stream of this topic is confident"),
+        ("mm.scored.v1", "the stream of this topic is scored"),
+    ],
+)
+def test_a_stream_that_is_not_there_is_asked_for_by_its_name(stream: str, hint: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        topic_of(Settings(), stream)
+    assert hint in str(refused.value)
 
 
 @pytest.mark.slow
