@@ -152,6 +152,12 @@ def test_the_output_states_what_the_figures_are_and_are_not(
     Console(file=text, width=200).print(render(goodsn))
     assert "brighter in the optical" in text.getvalue()
     assert "1.4826" in text.getvalue()
+    assert "goodsn.ecsv: faint" in text.getvalue()
+    short = io.StringIO()
+    Console(file=short, width=200).print(render(goodsn, groups=False))
+    assert "goodsn.ecsv: all" in short.getvalue()
+    assert "goodsn.ecsv: faint" not in short.getvalue()
+    assert "with --groups: faint, faint positive, z > 1.5" in short.getvalue()
     picture = tmp_path / "redshift.png"
     plot(goodsn, picture)
     assert picture.read_bytes().startswith(b"\x89PNG")
