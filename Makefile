@@ -23,7 +23,7 @@ $(BIN)/python:
 	  echo "Python cannot make virtual environments: apt-get install python3-venv"; exit 1; }
 
 $(VENV)/installed: pyproject.toml deploy/constraints.txt | $(BIN)/python
-	@echo "installing mmbroker into $(VENV)"
+	@echo "installing mmbroker into $(VENV): a minute or two"
 	@$(PIP_INSTALL) --editable .
 	@touch $@
 

@@ -117,6 +117,9 @@ class SchemaVersion:
         """The schema as parsed by fastavro."""
         return _parsed(self.text)
 
+    def __str__(self) -> str:
+        return f"{self.name} v{self.version} (id {self.id})"
+
 
 def manifest() -> list[SchemaVersion]:
     """Every version of every schema, with the ids that hold where no registry is configured."""
@@ -161,7 +164,11 @@ class Codec:
 
     def describe(self) -> list[str]:
         """One phrase for each newest schema, with its name, version and id."""
-        return [f"{each.name} v{each.version} (id {each.id})" for each in self._newest.values()]
+        return [str(each) for each in self._newest.values()]
+
+    def described(self, schema_id: int) -> str:
+        """A phrase for the schema with an id, which may be of another registry."""
+        return str(self._by_id.get(schema_id, f"with id {schema_id}"))
 
     def encode(self, event: Event, framing: Framing = "confluent") -> bytes:
         """The bytes of an event.

@@ -72,6 +72,11 @@ def unit_problem(error: Exception) -> str:
     return str(error).partition(" If this is meant to be a custom unit")[0]
 
 
+def fits_problem(error: Exception) -> str:
+    """Why a file is no FITS file, in the words of astropy without its advice to programmers."""
+    return str(error).partition(" If this is really a FITS file")[0]
+
+
 def _type_at(model: type[BaseModel], place: Sequence[int | str]) -> Any:
     """The type at a place in a model; indices of lists and keys of dicts lead no deeper."""
     found: Any = model

@@ -14,6 +14,9 @@ DAY_MS = 24 * 3600 * 1000
 LARGEST_MESSAGE_BYTES = 16 * 2**20
 """Twice the size of the largest event: a quarantine message holds a whole event."""
 
+NAMED = ("scored", "observations", "fingerprints", "followup", "outcomes", "quarantine")
+"""Short names of the topics that are of no alert stream."""
+
 
 @dataclass(frozen=True)
 class Topic:
@@ -83,8 +86,7 @@ class Topics:
 
     def by_name(self, short_name: str) -> str | None:
         """The topic for ``scored``, ``fingerprints`` and so on, or for an alert stream."""
-        fixed = ("observations", "fingerprints", "scored", "followup", "outcomes", "quarantine")
-        if short_name in fixed:
+        if short_name in NAMED:
             return str(getattr(self, short_name))
         if any(stream.name == short_name for stream in self.alert_streams):
             return self.alerts(short_name)

@@ -43,6 +43,8 @@ NOT_EVERYWHERE = {"jq", "kcat", "prometheus", "promtool"}
 
 _SEPARATORS = {"|", "||", "&&", ";", ">", ">>", "<"}
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
+_WARNED = re.compile(r"^\S+:\d+: \w*Warning: .*", re.MULTILINE)
+"""A warning of Python, which says nothing to who uses a command."""
 _KEPT = re.compile(r"(export|eval|cd) ")
 """What changes the shell, for the commands after it too."""
 
@@ -181,6 +183,8 @@ def execute(
     interrupted = endless and "KeyboardInterrupt" in text
     if "Traceback" in text and not interrupted:
         good, what = False, f"{what}, with a traceback"
+    elif warned := _WARNED.search(text):
+        good, what = False, f"{what}, with a raw warning ({warned[0]})"
     return "" if good else f"{what}:\n{text[-SAID_CHARACTERS:]}"
 
 

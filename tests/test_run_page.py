@@ -48,6 +48,10 @@ def outcome_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Outc
         ("```json\n{'a': 1}\n```", "page.md:1: the json is refused"),
         ("```python\nraise SystemExit(3)\n```", "page.md:1: 'python block.py' ends with status 3"),
         ("```console\ntrue\nfalse | cat\n```", "page.md:3: 'false | cat' ends with status 1"),
+        (
+            "```python\nimport warnings\nwarnings.warn('odd', RuntimeWarning)\n```",
+            "page.md:1: 'python block.py' ends with status 0, with a raw warning",
+        ),
         ("```console\ncat deploy/nothing\n```", "No such file"),
         ("Text with `mmbroker nothing`.", "page.md:1: `mmbroker nothing`: mmbroker has no command"),
         ("<!-- not run: no -->\n```console\ntrue\n```", "'no' is no reason"),

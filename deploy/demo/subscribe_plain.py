@@ -2,14 +2,17 @@
 
     pip install confluent-kafka fastavro
     python subscribe_plain.py BOOTSTRAP TOPIC [--until-end]
+    SASL_PASSWORD=... python subscribe_plain.py BOOTSTRAP TOPIC --user NAME --ca authority.pem
 
 Nothing of mmbroker is needed: copy this file and make it yours.
 """
 
 import argparse
+import getpass
 import io
 import json
 import logging
+import os
 import sys
 import uuid
 from collections.abc import Iterable, Iterator
@@ -37,13 +40,31 @@ def decode(headers: dict[str, bytes], value: bytes) -> Any:
     return next(fastavro.reader(io.BytesIO(value)))
 
 
-def alerts(bootstrap: str, topic: str, until_end: bool) -> Iterator[Any]:
+def login(user: str | None, ca: str | None) -> dict[str, str]:
+    """Return the settings that log a user in, with encryption; none for a Kafka without users.
+
+    The password is that of the environment, or asked for: others can read a command line.
+    """
+    if user is None:
+        return {}
+    password = os.environ.get("SASL_PASSWORD") or getpass.getpass(f"password of {user}: ")
+    secured = {
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": "SCRAM-SHA-512",
+        "sasl.username": user,
+        "sasl.password": password,
+    }
+    return secured if ca is None else secured | {"ssl.ca.location": ca}
+
+
+def alerts(bootstrap: str, topic: str, until_end: bool, secured: dict[str, str]) -> Iterator[Any]:
     """Read the alerts of a topic from its beginning.
 
     Args:
         bootstrap: host:port of a Kafka broker.
         topic: the topic.
         until_end: whether to stop at its end, and not wait for more.
+        secured: settings of ``login``.
 
     Raises:
         KafkaException: no broker answers, the topic does not exist, or reading it is not allowed.
@@ -53,11 +74,13 @@ def alerts(bootstrap: str, topic: str, until_end: bool) -> Iterator[Any]:
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap,
-            "group.id": f"plain-{uuid.uuid4()}",  # a fixed name would continue where it ended
+            # A fixed name would continue where it ended; users may have groups of their name alone.
+            "group.id": f"{secured.get('sasl.username', 'plain')}-{uuid.uuid4()}",
             "auto.offset.reset": "earliest",
             "enable.partition.eof": until_end,
             "logger": quiet,
         }
+        | secured
     )
     ended: set[int] = set()
     try:
@@ -92,9 +115,12 @@ def main() -> None:
     parser.add_argument("bootstrap", help="HOST:PORT of a Kafka broker")
     parser.add_argument("topic", help="the stream's topic, such as mm.alerts.confident.v1")
     parser.add_argument("--until-end", action="store_true", help="stop at the end of the topic")
+    parser.add_argument("--user", help="log in (SCRAM over TLS); the password is SASL_PASSWORD")
+    parser.add_argument("--ca", help="file of the authority that signed the broker's certificate")
     arguments = parser.parse_args()
+    secured = login(arguments.user, arguments.ca)
     try:
-        show(alerts(arguments.bootstrap, arguments.topic, arguments.until_end))
+        show(alerts(arguments.bootstrap, arguments.topic, arguments.until_end, secured))
     except KafkaException as error:
         sys.exit(f"{arguments.bootstrap}, topic {arguments.topic}: {error.args[0].str()}")
 

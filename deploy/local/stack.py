@@ -18,7 +18,7 @@ import psutil
 from rich.console import Console
 
 from mmbroker.deploy.local import processes
-from mmbroker.deploy.local.access import BROKER, Access
+from mmbroker.deploy.local.access import BROKER, READER, Access
 from mmbroker.deploy.local.component import Component
 from mmbroker.deploy.local.errors import StackError
 from mmbroker.deploy.local.install import install_kafka, install_triton
@@ -206,7 +206,7 @@ class LocalStack:
             raise StackError(
                 f"this stack is open, it has no users such as {user!r}: mmbroker stack up --secured"
             )
-        if "triton" in self._components:
+        if "triton" in self._components and user != READER:  # who reads alerts asks no model
             variables["MMBROKER_TRITON__URL"] = self.triton_url
             repository = str(self.triton.model_repository)
             variables["MMBROKER_TRITON__MODEL_REPOSITORY"] = repository

@@ -91,6 +91,10 @@ def interval(figures: Floats) -> tuple[float, float]:
 
     Args:
         figures: the figure of each resample, shape (resamples,); NaN where a resample has none.
+            Where none has, both ends are NaN.
     """
-    low, high = np.nanquantile(figures, [0.025, 0.975])
+    known = figures[~np.isnan(figures)]
+    if not len(known):
+        return float("nan"), float("nan")
+    low, high = np.quantile(known, [0.025, 0.975])
     return float(low), float(high)

@@ -39,6 +39,7 @@ from mmbroker.processors.ingest.uncertainties import (
     stated_kind,
 )
 from mmbroker.schemas.events import Floats
+from mmbroker.schemas.wording import fits_problem
 
 Content = Literal["map", "spectrum", "cube", "table"]
 Index = tuple[slice | int, ...]
@@ -69,7 +70,7 @@ def opened(path: Path) -> Iterator[fits.HDUList]:
         except HeaderError:
             raise
         except Exception as error:  # astropy raises errors of every kind for broken files
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = (fits_problem(error).strip().splitlines() or [type(error).__name__])[0]
             raise HeaderError(f"cannot be read: {reason}") from error
 
 

@@ -451,9 +451,11 @@ def find_mapping(path: Path) -> Mapping:
                 f"{', '.join(mapping.files)}: give that one"
             )
     named = ", ".join(mapping.name for mapping in fitting or mappings)
+    said = "several mappings fit" if fitting else "no mapping fits this file name"
+    kinds = "" if fitting else "; tables are ECSV, FITS, CSV or VOTable, spectra and maps are FITS"
     raise NoMappingError(
-        f"{path}: {'several mappings fit' if fitting else 'no mapping fits this file name'} "
-        f"({named}); name one, or put {beside.name} beside the table"
+        f"{path}: {said} ({named}); name one (--mapping), or put {beside.name} beside the table"
+        f"{kinds}"
     )
 
 

@@ -230,18 +230,23 @@ def subscribe(
     ] = False,
 ) -> None:
     """Print the messages of a stream: as a table on a terminal, otherwise as JSON."""
-    from mmbroker.streams.subscribing.read import read, row
+    from mmbroker.streams.subscribing.read import heading, read, row, rows
 
     if as_json and as_table:
         raise ValueError("--json and --table exclude each other")
     terminal = sys.stdout.isatty()
     tabular = as_table or (not as_json and terminal)
-    columns = console.width if terminal else None
+    headed = False
     for message in read(current_settings(), stream, start, until_end):
-        line = row(message, columns) if tabular else json.dumps(message.plain, ensure_ascii=False)
-        line = shown(line)
+        if not tabular:
+            lines = [json.dumps(message.plain, ensure_ascii=False)]
+        elif not terminal:
+            lines = [row(message)]
+        else:
+            lines = [*([] if headed else [heading(message)]), *rows(message, console.width)]
+            headed = True
         try:
-            sys.stdout.write(line + "\n")
+            sys.stdout.write("".join(f"{shown(line)}\n" for line in lines))
             sys.stdout.flush()
         except BrokenPipeError:  # the reader, such as head, has had enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -281,10 +286,12 @@ def top(
 @app.command()
 def explain(galaxy: Annotated[str, typer.Argument(help="Id of the galaxy.")]) -> None:
     """Show how a galaxy's score came about, in words and numbers."""
+    from mmbroker.streams.kafka.registry import make_codec
     from mmbroker.streams.operating import verify
     from mmbroker.streams.subscribing import explain as explaining
 
-    console.print(explaining.explain(verify.published(current_settings(), galaxy)))
+    settings = current_settings()
+    console.print(explaining.explain(verify.published(settings, galaxy), make_codec(settings)))
 
 
 @app.command()

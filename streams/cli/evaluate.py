@@ -57,6 +57,9 @@ def evaluate_redshift(
         ),
     ] = Split.all,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    groups: Annotated[
+        bool, typer.Option("--groups", help="Show figures of groups of the galaxies too.")
+    ] = False,
     plot: Annotated[Path | None, typer.Option(help="Write a plot to this PNG file.")] = None,
 ) -> None:
     """Compare the broker's redshifts, and a published estimate, with spectroscopic redshifts."""
@@ -68,7 +71,7 @@ def evaluate_redshift(
     if as_json:
         sys.stdout.write(json.dumps(results.as_json(), indent=2) + "\n")
     else:
-        console.print(page.render(results))
+        console.print(page.render(results, groups))
     if plot is not None:
         page.plot(results, plot)
 

@@ -14,7 +14,7 @@ from mmbroker.streams.cli.shared import console, current_settings
 models_app = typer.Typer(
     help="""Show and switch the versions of the models on Triton.
 
-Triton can serve several versions of a model. The stages ask the one that is in force. You can
+Triton can serve several versions of a model. The stages ask the one that is in force. You can \
 switch to another version and back, and nothing is restarted. An example:
 
 mmbroker models add critic DIRECTORY: Triton serves version 2 beside version 1

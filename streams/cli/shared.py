@@ -60,4 +60,5 @@ def finding(mark: tuple[str, str], subject: str, detail: str) -> None:
         subject: what it is about.
         detail: what was found.
     """
-    console.print(Text.assemble(mark, " ", (subject, "bold"), f": {detail}"), soft_wrap=True)
+    line = Text.assemble(mark, " ", (subject, "bold"), f": {detail}")
+    console.print(line, soft_wrap=not console.is_terminal)

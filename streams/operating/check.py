@@ -73,8 +73,10 @@ def _kafka(settings: Settings) -> Iterator[Finding]:
     except InfrastructureError as error:
         yield Finding("kafka", False, str(error))
         return
-    yield Finding("kafka", True, f"{settings.kafka.bootstrap_servers}, {len(existing)} topics")
     wanted = settings.topics.all()
+    ours = sum(topic.name in existing for topic in wanted)
+    there = f"{ours} of the {len(wanted)} topics of this broker"
+    yield Finding("kafka", True, f"{settings.kafka.bootstrap_servers}, {there}")
     absent = [topic.name for topic in wanted if topic.name not in existing]
     reasons = why_missing(settings.kafka, absent) if absent else {}
     for topic in wanted:
@@ -97,7 +99,8 @@ def _kafka(settings: Settings) -> Iterator[Finding]:
             wanted_partitions = settings.kafka.partitions
             different.append(f"it has {partitions} partitions, should have {wanted_partitions}")
         policy = ", ".join(f"{key}={value}" for key, value in topic.config.items())
-        detail = "; ".join(different) or f"{partitions} partitions, {policy}"
+        many = f"{partitions} partition{'' if partitions == 1 else 's'}"
+        detail = "; ".join(different) or f"{many}, {policy}"
         yield Finding(subject, not different, detail)
 
 

@@ -36,7 +36,7 @@ from mmbroker.streams.kafka.offsets import committed_offsets, end_offsets, start
 from mmbroker.streams.kafka.registry import make_codec
 from mmbroker.streams.names import BUILD_FINGERPRINTS, PUBLISH_ALERTS
 from mmbroker.streams.operating.rebuilt import Rebuilt
-from mmbroker.streams.operating.stopped import stages_stopped
+from mmbroker.streams.running.supervise import only_one
 from mmbroker.streams.settings import Settings, SettingsError
 from mmbroker.streams.stages import publish_alerts, score_galaxies
 from mmbroker.streams.stages.accounting import REBUILT
@@ -90,7 +90,7 @@ def rebuild(
     """
     directory = settings.store_directory
     with ExitStack() as stack:
-        stack.enter_context(stages_stopped(settings))
+        stack.enter_context(only_one(settings, "stop them to rebuild their store"))
         directory.mkdir(parents=True, exist_ok=True)
         stack.enter_context(_exclusive(directory, replace))
         former = None

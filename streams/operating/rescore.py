@@ -10,7 +10,10 @@ from confluent_kafka import TopicPartition
 
 from mmbroker.streams.kafka.offsets import end_offsets, move_committed, start_offsets
 from mmbroker.streams.names import SCORE_GALAXIES
+from mmbroker.streams.running.supervise import only_one
 from mmbroker.streams.settings import Settings
+
+_THEN = "and start again after this command"
 
 
 def rescore(settings: Settings) -> int:
@@ -23,9 +26,10 @@ def rescore(settings: Settings) -> int:
         KafkaUnavailableError: Kafka cannot be reached, or refuses.
         InfrastructureError: the stage runs.
     """
-    topic = settings.topics.fingerprints
-    starts = start_offsets(settings, topic)
-    places = [TopicPartition(topic, partition, start) for partition, start in starts.items()]
-    move_committed(settings, SCORE_GALAXIES, places)
-    ends = end_offsets(settings, topic)
-    return sum(ends[partition] - start for partition, start in starts.items())
+    with only_one(settings, f"stop them, {_THEN}"):
+        topic = settings.topics.fingerprints
+        starts = start_offsets(settings, topic)
+        places = [TopicPartition(topic, partition, start) for partition, start in starts.items()]
+        move_committed(settings, SCORE_GALAXIES, places)
+        ends = end_offsets(settings, topic)
+        return sum(ends[partition] - start for partition, start in starts.items())

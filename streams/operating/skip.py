@@ -26,7 +26,7 @@ from mmbroker.streams.kafka.offsets import (
 from mmbroker.streams.kafka.producer import DurableProducer
 from mmbroker.streams.kafka.refusal import complaint
 from mmbroker.streams.kafka.registry import make_codec
-from mmbroker.streams.operating.stopped import stages_stopped
+from mmbroker.streams.running.supervise import only_one
 from mmbroker.streams.settings import Settings, SettingsError
 from mmbroker.streams.stages.accounting import SKIPPED, Account
 from mmbroker.streams.stages.base import RefusedError, quarantine_message
@@ -127,7 +127,8 @@ def skip(
         InfrastructureError: the stages run, or Kafka or the store fails.
     """
     topic = dict(flow(settings.topics))[stage]
-    with stages_stopped(settings), closing(open_store(settings)) as store:
+    stopped = only_one(settings, "stop them first (end mmbroker run)")
+    with stopped, closing(open_store(settings)) as store:
         with store.reading() as reading:
             following = reading.next_offset(stage, topic, partition)
         _require_next(settings, stage, topic, partition, offsets, following)

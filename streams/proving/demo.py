@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib import resources
 from pathlib import Path
 
@@ -16,7 +16,9 @@ from mmbroker.streams.local_stack import load_settings
 from mmbroker.streams.operating import ledger
 from mmbroker.streams.proving.embedded import Settled, ledger_now, stages_running
 from mmbroker.streams.publishing.files import publish_files, publish_unchecked
+from mmbroker.streams.running.supervise import stages_run
 from mmbroker.streams.settings import Settings
+from mmbroker.streams.store import open_store
 from mmbroker.streams.subscribing import top
 
 ROWS = 20
@@ -40,15 +42,20 @@ def run_demo(console: Console, once: bool) -> bool:
     """
     with _stack(console):
         now = load_settings()
-        log = now.data_directory / "stages.log"
-        console.print(f"the stages start; their log is {log}")
-        with stages_running(now, log):
+        with _stages(console, now):
+            if there := _galaxies(now):
+                console.print(f"{there:,} galaxies are there already and count below")
             console.print(f"published {_publish(now)} observations of the demo sample")
             settled = _Patiently(Settled(now))
             top.watch(now, console, ROWS, stop=settled if once else lambda: False)
             entries = ledger_now(now)
         console.print(ledger.render(entries))
         return all(entry.closes for entry in entries)
+
+
+def _galaxies(now: Settings) -> int:
+    with closing(open_store(now)) as store, store.reading() as reading:
+        return reading.galaxies()
 
 
 def _publish(now: Settings) -> int:
@@ -75,6 +82,19 @@ class _Patiently:
             return False
         self._next = now + POLL_S
         return self._condition() or now > self._deadline
+
+
+@contextmanager
+def _stages(console: Console, now: Settings) -> Iterator[None]:
+    """Use the stages that already run, or run them during the block."""
+    if stages_run(now):
+        console.print(f"using the stages that run in {now.data_directory}")
+        yield
+        return
+    log = now.data_directory / "stages.log"
+    console.print(f"the stages start; their log is {log}")
+    with stages_running(now, log):
+        yield
 
 
 @contextmanager

@@ -69,7 +69,7 @@ class Publisher:
         try:
             partitions_of(settings.kafka, self._topic)
         except KafkaUnavailableError as error:
-            raise PublishingError(str(error)) from error
+            raise PublishingError(str(error)) from None  # which says all of it
         self._producer = Producer(settings.kafka.client() | _PRODUCER_CONFIG | {"logger": log})
 
     def send(self, observation: Observation) -> None:

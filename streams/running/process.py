@@ -34,6 +34,10 @@ from mmbroker.streams.stages.base import Stage
 
 log = logging.getLogger(__name__)
 
+_OF_MODE = logging.getLogger("mode")
+"""Where a service logs its starts and stops. Without it mode takes the logger of this module, whose
+words are those of a stage."""
+
 
 def run_stage(stage: Stage, settings: Settings, instance: str) -> None:
     """Run a stage until SIGTERM or SIGINT.
@@ -84,6 +88,8 @@ def _log_start(settings: Settings) -> LogStart:
 class _Reading(faust.Service):
     """The reader as a service, in a thread of its own."""
 
+    logger = _OF_MODE
+
     def __init__(self, reader: Reader) -> None:
         super().__init__()
         self._reader = reader
@@ -115,6 +121,8 @@ class _Reading(faust.Service):
 
 class _Worker(Worker):
     """A worker that does not change how the command line has set up the log."""
+
+    logger = _OF_MODE
 
     def _setup_logging(self) -> None:
         pass

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from filelock import FileLock, Timeout
@@ -110,17 +112,10 @@ class Supervisor:
         """Run until SIGTERM or SIGINT, then stop all processes in order.
 
         Raises:
-            InfrastructureError: the stages already run with this data directory.
+            StagesRunError: the stages already run with this data directory.
         """
-        directory = self.settings.data_directory
-        directory.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(directory / RUN_LOCK, timeout=0):
-                self._run()
-        except Timeout:
-            raise InfrastructureError(
-                f"the stages run already in {directory}; stop them, or set another data_directory"
-            ) from None
+        with only_one(self.settings, "stop them, or set another data_directory"):
+            self._run()
 
     def _run(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -151,6 +146,43 @@ class Supervisor:
                 process.kill()
                 process.wait()
         log.info("all stages have stopped")
+
+
+class StagesRunError(InfrastructureError):
+    """``mmbroker run`` runs already with this data directory."""
+
+
+@contextmanager
+def only_one(settings: Settings, remedy: str) -> Iterator[None]:
+    """Keep other processes from running the stages in the data directory during the block.
+
+    Args:
+        settings: name the data directory.
+        remedy: what to do if they run, for the message.
+
+    Raises:
+        StagesRunError: they run.
+    """
+    directory = settings.data_directory
+    directory.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(directory / RUN_LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise StagesRunError(f"the stages run in {directory}: {remedy}") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def stages_run(settings: Settings) -> bool:
+    """Whether the stages run in the data directory."""
+    try:
+        with only_one(settings, ""):
+            return False
+    except StagesRunError:
+        return True
 
 
 def ending(code: int) -> str:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from mmbroker.processors.features.inputs import FREQUENCIES_HZ, WIDEST_CHANNEL_KM_S
 from mmbroker.processors.fingerprint.merge import MAX_PARSED
+from mmbroker.schemas.codec import Codec
 from mmbroker.schemas.events import (
     ParsedObservation,
     RecoveredLines,
@@ -19,10 +20,16 @@ from mmbroker.schemas.events import (
 
 PROVENANCE_SHOWN = 5
 CANDIDATES_SHOWN = 2
+HASH_SHOWN = 16
 
 
-def explain(galaxy: ScoredGalaxy) -> RenderableType:
-    """A page about one scored galaxy, for the terminal."""
+def explain(galaxy: ScoredGalaxy, codec: Codec | None = None) -> RenderableType:
+    """A page about one scored galaxy, for the terminal.
+
+    Args:
+        galaxy: the galaxy.
+        codec: knows the schemas by their ids; by default one with those of the manifest.
+    """
     return Group(
         _heading(galaxy),
         _redshift(galaxy),
@@ -31,7 +38,7 @@ def explain(galaxy: ScoredGalaxy) -> RenderableType:
         *_unread(galaxy),
         *([] if galaxy.recovered_lines is None else [_recovered(galaxy.recovered_lines)]),
         _value(galaxy),
-        _origin(galaxy),
+        _origin(galaxy, codec or Codec()),
     )
 
 
@@ -112,8 +119,10 @@ def _parsed(tree: ParsedObservation) -> RenderableType:
             f"{tree.observation_id}: {tree.morphology.name} ({probability:.2f}), "
             f"{components} component{'' if components == 1 else 's'}, by {_model(tree.model)}\n"
         )
-    title = Text(f"{tree.observation_id} as read by {_model(tree.model)}")
-    table = Table(title=title, title_justify="left")
+    read = f"{tree.observation_id} as the parser read it ({_model(tree.model)})"
+    if not tree.lines:
+        return Text(f"{read}: no line found\n")
+    table = Table(title=Text(read), title_justify="left")
     for name in ("GHz", "km/s", "Jy km/s", "probability", "shape", "may be"):
         table.add_column(name, justify="left" if name in ("shape", "may be") else "right")
     for line in tree.lines:
@@ -129,7 +138,7 @@ def _parsed(tree: ParsedObservation) -> RenderableType:
             line.shape,
             Text(candidates),
         )
-    return table if tree.lines else Text(f"{tree.observation_id}: no line found\n")
+    return table
 
 
 def _unread(galaxy: ScoredGalaxy) -> list[RenderableType]:
@@ -137,12 +146,25 @@ def _unread(galaxy: ScoredGalaxy) -> list[RenderableType]:
     read = any(tree.morphology is None for tree in galaxy.parsed)
     if read or "lines" not in galaxy.redshift.inputs:
         return []
-    low, high = (round(edge / 1e9) for edge in FREQUENCIES_HZ)
+    low, high = FREQUENCIES_HZ
+    outside = ", ".join(
+        f"{each.frequency_hz / 1e9:.4g} GHz"
+        for each in galaxy.features
+        if each.kind == "line"
+        and each.frequency_hz is not None
+        and not low <= each.frequency_hz <= high
+    )
+    limits = f"within {low / 1e9:.0f} to {high / 1e9:.0f} GHz"
+    why = (
+        f"a line at {outside} lies outside"
+        if outside
+        else "which of these a spectrum is not, its score does not say"
+    )
     return [
         Text(
-            f"no spectrum was read by a parser: it reads those that lie within {low} to {high} GHz "
-            f"and have eight channels or more, of up to {WIDEST_CHANNEL_KM_S:.0f} km/s, as they "
-            f"come in; trees of the newest {MAX_PARSED} observations are kept\n"
+            f"no spectrum was read by a parser: it reads those that are wholly {limits}, with "
+            f"eight channels or more, of up to {WIDEST_CHANNEL_KM_S:.0f} km/s, as they come in; "
+            f"trees of the newest {MAX_PARSED} observations are kept; {why}\n"
         )
     ]
 
@@ -193,31 +215,38 @@ def _value(galaxy: ScoredGalaxy) -> RenderableType:
         else f"{critic.genuine_probability:.3f} (output {critic.output:.4g})"
     )
     text = Text(
-        f"critic: real galaxy with probability {said}\n"
+        f"critic: looks like a real galaxy with probability {said}\n"
         f"V = weighted mean of the scores present × critic = {galaxy.value:.4f}\n"
         f"HyperScore ({galaxy.hyperscore_form}) = {galaxy.hyperscore:.2f}\n"
     )
     return Group(table, text)
 
 
+def _short(sha256: str) -> str:
+    """The beginning of a hash, as ``mmbroker check`` shows it; alerts have the whole."""
+    return f"{sha256[:HASH_SHOWN]}..." if len(sha256) > HASH_SHOWN else sha256
+
+
 def _models(galaxy: ScoredGalaxy) -> Iterator[tuple[str, str]]:
     """(role, name and hash) of the models; older scores list no models and name only the critic."""
     for each in galaxy.models:
-        yield each.role, f"{each.name} {each.version}: {each.sha256}"
+        yield each.role, f"{each.name} {each.version}, {_short(each.sha256)}"
     if not any(each.role == "critic" for each in galaxy.models):
-        yield "critic", galaxy.provenance.model_hash or "none"
+        yield "critic", _short(galaxy.provenance.model_hash or "none")
 
 
-def _origin(galaxy: ScoredGalaxy) -> Table:
+def _origin(galaxy: ScoredGalaxy, codec: Codec) -> Table:
     provenance = galaxy.provenance
     table = Table(title="provenance", title_justify="left", box=None, show_header=False)
     table.pad_edge = False
     for name, value in (
         ("observations", f"{provenance.observation_count}, digest {provenance.observation_digest}"),
-        ("fingerprint", f"{provenance.fingerprint_hash}, schema {provenance.schema_id}"),
+        ("fingerprint", provenance.fingerprint_hash),
+        ("schema", codec.described(provenance.schema_id)),
         *_models(galaxy),
         ("calibration", provenance.calibration_id),
-        ("scorer", f"{provenance.scorer_hash}, code {provenance.code_version}"),
+        ("scorer", provenance.scorer_hash),
+        ("code", provenance.code_version),
     ):
         table.add_row(name, Text(value, overflow="fold"))
     shown = provenance.recent_sources[-PROVENANCE_SHOWN:]

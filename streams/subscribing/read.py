@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -26,6 +26,7 @@ from confluent_kafka import (
 
 from mmbroker.schemas.codec import Codec, MalformedEventError, readable
 from mmbroker.schemas.events import Alert, Event, ScoredGalaxy
+from mmbroker.schemas.wording import meant
 from mmbroker.streams.kafka.client import (
     METADATA_TIMEOUT_S,
     KafkaUnavailableError,
@@ -38,12 +39,16 @@ from mmbroker.streams.kafka.registry import make_codec
 from mmbroker.streams.local_stack import load_settings
 from mmbroker.streams.settings import Settings, SettingsError
 from mmbroker.streams.stages.messages import Headers
+from mmbroker.streams.topics import NAMED
 
 POLL_S = 0.5
 END_WAIT_MS = 50
 FOLLOW_WAIT_MS = 500
 MAX_ROW = 200
-"""Longest text, in characters, of a message in ``row`` that has no galaxy."""
+"""Longest text, in characters, of a message without a galaxy."""
+
+WIDE = 160
+"""Terminals of so many columns hold the line of a galaxy with its reasons."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,27 +92,101 @@ class Read:
         return self.event if isinstance(self.event, ScoredGalaxy) else None
 
 
-def row(message: Read, columns: int | None = None) -> str:
-    """A message on one line, for people; of a galaxy, the first 80 columns have what matters most.
+class _Line(NamedTuple):
+    """The line of a scored galaxy or of an alert, in parts.
+
+    Attributes:
+        first: what matters most, 72 columns of an alert.
+        more: interval and the rest.
+        reasons: those of an alert; empty for a scored galaxy.
+    """
+
+    first: list[str]
+    more: list[str]
+    reasons: str
+
+
+def row(message: Read) -> str:
+    """A message on one line, for people.
 
     A ``*`` marks simulated data, and a ``?`` an ambiguous position.
+    """
+    line = _line(message)
+    if line is None:
+        return _fields(message)
+    return "  ".join([*line.first, *line.more, line.reasons]).rstrip()
+
+
+def rows(message: Read, columns: int) -> list[str]:
+    """A message on a terminal: one line, or two where a galaxy's line is wider than the terminal.
+
+    The second line begins with the reasons of an alert. Where something is cut stands ``…``.
 
     Args:
         message: the message.
-        columns: cut the line of a galaxy to this length; None leaves it whole. Lines of other
-            messages are not cut to it.
+        columns: width of the terminal. Lines of messages without a galaxy are not cut to it.
     """
+    line = _line(message)
+    if line is None:
+        return [_fields(message)]
+    if columns >= WIDE:
+        return [_cut(row(message), columns)]
+    more = "  ".join(filter(None, [line.reasons, *line.more]))
+    return [_cut("  ".join(line.first), columns), _cut(f"    {more}", columns)]
+
+
+def heading(message: Read) -> str:
+    """A heading for the lines of messages like this one."""
+    when = f"{'time, UTC':19}"
+    if _line(message) is None:
+        return f"{when}  fields of the message"
+    alert = [f"{'alert':10}"] if "alert_type" in message.plain else []
+    return "  ".join(
+        [when, *alert, f"{'galaxy, * simulated':21}", f"{'redshift':7}", "probability"]
+    )
+
+
+def _line(message: Read) -> _Line | None:
+    """The line of a galaxy; None if the message is not about one, whatever it is."""
     content = message.plain
     try:
-        line = "  ".join([_when(message), *_of_galaxy(content)]).rstrip()
-    except (KeyError, TypeError, ValueError):  # whatever it is, it is not about a galaxy
-        plain = [
-            f"{key}={round(each, 6) if isinstance(each, float) else each}"
-            for key, each in content.items()
-            if isinstance(each, str | int | float)
-        ]
-        return f"{_when(message)}  {' '.join(plain)[:MAX_ROW]}"
-    return line if columns is None or len(line) <= columns else line[: columns - 1] + "…"
+        galaxy = content.get("galaxy", content)
+        interval = galaxy["redshift"]["interval_68"]
+        marks = ("*" if galaxy["simulated"] else " ") + ("?" if galaxy["ambiguous"] else " ")
+        rank = content.get("stream_rank", galaxy["rank"])
+        count = content.get("stream_galaxies", galaxy["ranked_galaxies"])
+        return _Line(
+            [
+                _when(message),
+                *([f"{content['alert_type']:10}"] if "alert_type" in content else []),
+                f"{galaxy['galaxy_id']}{marks}",
+                f"z={galaxy['redshift']['best']:.3f}",
+                f"P={galaxy['probability']:.3f}",
+            ],
+            [
+                f"68 % in [{interval['lower']:.3f}, {interval['upper']:.3f}]",
+                f"HyperScore={galaxy['hyperscore']:.2f}",
+                f"v{galaxy['version']}",
+                f"rank {rank} of {count}" if rank else "out",
+            ],
+            "; ".join(content.get("reasons", [])),
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _fields(message: Read) -> str:
+    """The fields of a message that are numbers or texts, on one line."""
+    plain = [
+        f"{key}={round(each, 6) if isinstance(each, float) else each}"
+        for key, each in message.plain.items()
+        if isinstance(each, str | int | float)
+    ]
+    return f"{_when(message)}  {_cut(' '.join(plain), MAX_ROW)}"
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def _when(message: Read) -> str:
@@ -115,32 +194,6 @@ def _when(message: Read) -> str:
         return f"{datetime.fromtimestamp(message.timestamp_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"
     except (OSError, OverflowError, ValueError):
         return f"at {message.timestamp_ms:+d} ms"  # no date of our calendar
-
-
-def _of_galaxy(content: dict[str, Any]) -> list[str]:
-    """The parts of the line of a scored galaxy or of an alert.
-
-    Raises:
-        KeyError: the content is not of a galaxy; so with the next two.
-        TypeError: as above.
-        ValueError: as above.
-    """
-    galaxy = content.get("galaxy", content)
-    interval = galaxy["redshift"]["interval_68"]
-    marks = ("*" if galaxy["simulated"] else " ") + ("?" if galaxy["ambiguous"] else " ")
-    rank = content.get("stream_rank", galaxy["rank"])
-    count = content.get("stream_galaxies", galaxy["ranked_galaxies"])
-    return [
-        *([f"{content['alert_type']:10}"] if "alert_type" in content else []),
-        f"{galaxy['galaxy_id']}{marks}",
-        f"z={galaxy['redshift']['best']:.3f}",
-        f"P={galaxy['probability']:.3f}",
-        f"68 % in [{interval['lower']:.3f}, {interval['upper']:.3f}]",
-        f"HyperScore={galaxy['hyperscore']:.2f}",
-        f"v{galaxy['version']}",
-        f"rank {rank} of {count}" if rank else "out",
-        "; ".join(content.get("reasons", [])),
-    ]
 
 
 def topic_of(settings: Settings, stream: str) -> str:
@@ -151,10 +204,16 @@ def topic_of(settings: Settings, stream: str) -> str:
     """
     topic = settings.topics.by_name(stream)
     if topic is None:
-        known = ", ".join([*(each.name for each in settings.alert_streams), "scored"])
+        alerts = [each.name for each in settings.alert_streams]
+        named = {settings.topics.by_name(each): each for each in (*alerts, *NAMED)}
+        hint = (
+            f" (the stream of this topic is {named[stream]})"
+            if stream in named
+            else meant(stream, named.values())
+        )
         raise SettingsError(
-            f"there is no stream {stream!r}; there are {known}, and observations, fingerprints, "
-            "followup, outcomes, quarantine"
+            f"there is no stream {stream!r}{hint}; there are {', '.join(alerts)}, and "
+            f"{', '.join(NAMED)}"
         )
     return topic
 

@@ -64,6 +64,8 @@ def _place(galaxy: ScoredGalaxy) -> tuple[float, float, str]:
 def render(standings: Standings, count: int) -> RenderableType:
     """The standings as a table, with one line per galaxy, as wide as the terminal.
 
+    Without any galaxy it is a line that says so.
+
     Args:
         standings: the standings.
         count: number of galaxies to show.
@@ -76,7 +78,12 @@ class _Ranking:
     standings: Standings
     count: int
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Iterator[RenderableType]:
+        if not len(self.standings):
+            yield "no galaxy is ranked yet"
+            return
         wide = options.max_width >= WIDE
         table = Table(
             title=f"{len(self.standings):,} galaxies by the probability that their redshift is "

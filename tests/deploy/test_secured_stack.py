@@ -118,7 +118,9 @@ def test_the_variables_are_all_that_a_process_needs(secured_stack: LocalStack) -
     attached = LocalStack.attach(secured_stack.directory)
     assert attached.environment() == variables
     assert attached.status().secured
-    assert secured_stack.environment("reader")[f"{PREFIX}SASL_USERNAME"] == "reader"
+    reader = secured_stack.environment("reader")
+    assert reader[f"{PREFIX}SASL_USERNAME"] == "reader"
+    assert not any(name.startswith("MMBROKER_TRITON__") for name in reader)
     with pytest.raises(StackError, match="no user 'nobody'; there are admin, mmbroker, reader"):
         secured_stack.environment("nobody")
 

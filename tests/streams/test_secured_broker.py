@@ -12,6 +12,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hop.auth import Auth
+from hop.io import StartPosition, Stream
 
 from mmbroker.deploy.local import LocalStack
 from mmbroker.deploy.local.certificates import make_certificates
@@ -28,6 +30,7 @@ pytestmark = pytest.mark.slow  # servers of its own
 
 STREAM = '[[alert_streams]]\nname = "anything"\n'
 PREFIX = "MMBROKER_KAFKA__"
+PLAIN = Path(__file__).parents[2] / "deploy" / "demo" / "subscribe_plain.py"
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +106,38 @@ def test_a_reader_subscribes_to_alerts_only(secured: Broker, secured_stack: Loca
     require_group(reader.kafka, "reader-at-home")
     with pytest.raises(KafkaUnavailableError, match=r"no permission for consumer group mm\.some"):
         require_group(reader.kafka, "mm.some")
+
+
+def test_hop_and_the_plain_program_log_in_as_a_reader(
+    secured: Broker, secured_stack: LocalStack
+) -> None:
+    there = {message.key.decode() for message in secured.read("anything")}
+    access = secured_stack.environment("reader")
+    password, authority = access[f"{PREFIX}SASL_PASSWORD"], access[f"{PREFIX}SSL_CA_LOCATION"]
+    server = secured.settings.kafka.bootstrap_servers
+    topic = secured.settings.topics.alerts("anything")
+    auth = Auth("reader", password, ssl_ca_location=authority)
+    stream = Stream(auth=auth, start_at=StartPosition.EARLIEST, until_eos=True)
+    with stream.open(f"kafka://{server}/{topic}", "r") as messages:
+        assert {each.content["galaxy"]["galaxy_id"] for each in messages} == there
+    plain = subprocess.run(
+        [
+            sys.executable,
+            PLAIN,
+            server,
+            topic,
+            "--until-end",
+            "--user",
+            "reader",
+            "--ca",
+            authority,
+        ],
+        env={**os.environ, "SASL_PASSWORD": password},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert {line.split()[1] for line in plain.stdout.splitlines()} == there
 
 
 def test_what_a_reader_may_not_do_is_said_in_a_line(

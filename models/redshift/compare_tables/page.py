@@ -32,14 +32,22 @@ _STACKS_AND_TREES = (
     "spectra."
 )
 
+_ENDS = "below each figure: from where to where its 95 % bootstrap interval reaches"
+
 _HEADINGS = ("MAE", "NMAD", "outliers", "CRPS", "68 %", "95 %")
 
 
-def render(compared: ComparedTable) -> Group:
-    """The figures to print, and how the conventional estimate compares with the published."""
+def render(compared: ComparedTable, groups: bool = True) -> Group:
+    """The figures to print, and how the conventional estimate compares with the published.
+
+    Args:
+        compared: the figures.
+        groups: also those of each group of the galaxies.
+    """
     parts: list[RenderableType] = []
-    for subset, chosen in compared.subsets.items():
-        if chosen.any():
+    filled = [subset for subset, chosen in compared.subsets.items() if chosen.any()]
+    for place, subset in enumerate(filled):
+        if groups or not place:
             parts.append(_figures_table(compared, subset))
             parts += [_fallen_back(compared, subset, each) for each in compared.reasons]
             parts += [
@@ -57,9 +65,13 @@ def render(compared: ComparedTable) -> Group:
         "from far infrared, radio and lines; the refined redshift would be the same there.",
         *([_STACKS_AND_TREES] if STACKED in compared.estimates else []),
         f"Constants {compared.identity} were tuned on tables of this kind; figures of galaxies "
-        "left out of the tuning are in processors/redshift/tuned.json.",
+        "left out of the tuning are in processors/redshift/tuned.json. Intervals are right on "
+        "average over a field, and too narrow for its galaxies that are bright in the "
+        "submillimetre.",
         Text(CAVEAT, "bold"),
     ]
+    if not groups and filled[1:]:
+        parts.append(f"Groups of these galaxies, with --groups: {', '.join(filled[1:])}.")
     absent = "".join(f"; {each}" for each in compared.notes)
     parts.append(f"Read with mapping {compared.mapping}{absent}.")
     if compared.trained_on:
@@ -80,8 +92,7 @@ def _trained_on_some(compared: ComparedTable) -> str:
 def _figures_table(compared: ComparedTable, subset: str) -> Table:
     chosen = compared.subsets[subset]
     table = _table(
-        f"{compared.table}: {subset}, {_counted(compared.simulated[chosen])} "
-        "(95 % bootstrap, from and to, below)",
+        f"{compared.table}: {subset}, {_counted(compared.simulated[chosen])} ({_ENDS})",
         "redshift",
     )
     for estimator in compared.estimators(subset):
@@ -118,8 +129,7 @@ def _with_interval(measure: measures.Measure, values: Array) -> str:
 
 def _differences_table(compared: ComparedTable, subset: str, estimator: str) -> Table:
     table = _table(
-        f"{estimator} minus another, negative is better but for coverage "
-        "(95 % paired bootstrap, from and to, below)",
+        f"{estimator} minus another, negative is better but for coverage ({_ENDS}, paired)",
         "other",
     )
     for reference in compared.references(subset, estimator):
@@ -166,7 +176,7 @@ def plot(compared: ComparedTable, path: str | Path) -> None:
         ylabel="share of galaxies",
         xlim=(0, 1),
         ylim=(0, 1),
-        title="calibration",
+        title="calibration, of galaxies whose redshift no line tells",
     )
     right.legend()
     figure.suptitle(f"{compared.table}, {_counted(compared.simulated)}")

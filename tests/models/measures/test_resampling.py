@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -46,6 +48,13 @@ def test_a_figure_of_one_galaxy_has_an_interval() -> None:
 def test_a_resample_without_a_figure_is_left_out() -> None:
     figures = np.array([np.nan, *np.linspace(0, 1, 41)])
     assert resampling.interval(figures) == pytest.approx((0.025, 0.975))
+
+
+def test_without_any_figure_there_is_no_interval_and_no_warning() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isnan(resampling.interval(np.full(5, np.nan))).all()
+        assert np.isnan(resampling.interval(np.zeros(0))).all()
 
 
 def test_each_resample_has_as_many_galaxies_as_there_are_with_all_their_cases() -> None:

@@ -40,7 +40,7 @@ def test_every_galaxy_is_scored_again_when_asked(make_broker: Callable[..., Brok
 
     refused = broker.command("rescore", check=False)
     assert refused.returncode == 1
-    assert "score-galaxies runs" in refused.stderr
+    assert "the stages run in" in refused.stderr
 
     broker.process.terminate()
     broker.process.wait(60)
@@ -61,3 +61,7 @@ def test_every_galaxy_is_scored_again_when_asked(make_broker: Callable[..., Brok
             lambda: not any(each["again"] for each in in_ledger(again)),
             "what was read again is not acknowledged",
         )
+    logged = log.read_text()
+    assert "score-galaxies: ready" in logged
+    assert "all stages have stopped" in logged
+    assert "[^" not in logged, "what mode says of its services says nothing to an operator"

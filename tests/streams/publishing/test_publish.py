@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import re
 import statistics
 import subprocess
 import sys
@@ -410,6 +411,16 @@ def test_a_table_that_nothing_fits_is_told(shared_data: Path, tmp_path: Path) ->
     assert without.startswith(f"{unknown}: no mapping fits this file name")
     assert "this is no spectrum" in without
     assert summary.sent == 14
+
+
+def test_what_is_none_of_what_is_read_is_told_without_advice_to_programmers(tmp_path: Path) -> None:
+    (tmp_path / "x.fits").write_text("# no FITS file\n" * 300)
+    (tmp_path / "page.md").write_text("# A page\n")
+    files = [tmp_path / "x.fits", tmp_path / "page.md"]
+    summary = publish_files(files, check=True, progress=False)
+    no_fits, page = map(str, summary.problems)
+    assert re.search(r"x\.fits: cannot be read: .* a valid FITS file\.$", no_fits)
+    assert re.search(r"--mapping.*VOTable, spectra and maps are FITS$", page)
 
 
 def test_problems_of_one_kind_are_told_a_few_times_and_counted() -> None:

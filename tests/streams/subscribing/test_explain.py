@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 from rich.console import Console
 
-from mmbroker.schemas.events import ScoredGalaxy
+from mmbroker.schemas.codec import Codec
+from mmbroker.schemas.events import Feature, Fingerprint, ScoredGalaxy
 from mmbroker.streams.subscribing.explain import explain
 
 
@@ -23,6 +24,33 @@ def test_it_is_said_why_a_spectrum_has_no_feature_tree(
     redshift = dataclasses.replace(scored.redshift, inputs=inputs)
     unread = dataclasses.replace(scored, redshift=redshift, parsed=[])
     assert ("no spectrum was read by a parser" in said(unread)) == ("lines" in inputs)
+
+
+@pytest.mark.parametrize(
+    ("frequency_hz", "why"),
+    [(23.05e9, "a line at 23.05 GHz lies outside"), (124e9, "its score does not say")],
+)
+def test_of_an_unread_spectrum_it_is_said_which_condition_failed_if_that_is_known(
+    scored: ScoredGalaxy, frequency_hz: float, why: str
+) -> None:
+    line = Feature("line", "CO(1-0)", frequency_hz=frequency_hz, signal_to_noise=6.4)
+    redshift = dataclasses.replace(scored.redshift, inputs=["lines"])
+    unread = dataclasses.replace(scored, redshift=redshift, parsed=[], features=[line])
+    assert why in " ".join(said(unread).split())
+
+
+def test_what_the_parser_did_not_find_is_told_as_what_it_read(scored: ScoredGalaxy) -> None:
+    tree = next(each for each in scored.parsed if each.morphology is None)
+    empty = dataclasses.replace(scored, parsed=[dataclasses.replace(tree, lines=[])])
+    assert f"{tree.observation_id} as the parser read it" in said(empty)
+    assert "no line found" in said(empty)
+
+
+def test_schemas_are_named_as_check_names_them(scored: ScoredGalaxy) -> None:
+    ours = Codec().schema_id(Fingerprint)
+    for number, name in ((ours, f"Fingerprint v3 (id {ours})"), (999, "with id 999")):
+        provenance = dataclasses.replace(scored.provenance, schema_id=number)
+        assert name in said(dataclasses.replace(scored, provenance=provenance))
 
 
 def test_nothing_is_missing_where_a_spectrum_was_read(scored: ScoredGalaxy) -> None:

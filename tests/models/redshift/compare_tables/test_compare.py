@@ -36,6 +36,7 @@ from mmbroker.processors.redshift.refined import Fallback
 
 FIGURES = {"n", "mae", "nmad", "outliers", "crps", "coverage68", "coverage95"}
 METHODS = ("z_phot", "eazy")
+REPOSITORY = Path(__file__).parents[4]
 SPT = "spt_dndz_tab_a1.txt"
 
 
@@ -106,6 +107,20 @@ def test_published_figures_are_those_of_the_catalogue(
     assert best["outliers"] == pytest.approx(0.056, abs=1e-3)
 
 
+def test_intervals_of_the_demos_bright_galaxies_are_too_narrow_and_of_the_others_wide_enough(
+    results: Results,
+) -> None:
+    """As ``processors/README.md`` says: they are right on average alone."""
+    demo = compare_table(REPOSITORY / "deploy" / "demo" / "goodsn.ecsv").figures(
+        "all", CONVENTIONAL
+    )
+    whole = results["all"][CONVENTIONAL]
+    assert (demo["n"], whole["n"]) == (103, 717)
+    assert demo["coverage68"] == pytest.approx(0.505, abs=0.005)
+    covered = whole["n"] * whole["coverage68"] - 103 * demo["coverage68"]
+    assert covered / (717 - 103) == pytest.approx(0.708, abs=0.005)
+
+
 def test_the_conventional_redshift_is_no_worse_than_the_published(goodsn: ComparedTable) -> None:
     for subset in goodsn.subsets.keys() - {EVERY_ROW}:
         chosen = goodsn.subsets[subset]
@@ -140,6 +155,12 @@ def test_the_output_states_what_the_figures_are_and_are_not(
     Console(file=text, width=200).print(render(goodsn))
     assert "brighter in the optical" in text.getvalue()
     assert "1.4826" in text.getvalue()
+    assert "goodsn.ecsv: faint" in text.getvalue()
+    short = io.StringIO()
+    Console(file=short, width=200).print(render(goodsn, groups=False))
+    assert "goodsn.ecsv: all" in short.getvalue()
+    assert "goodsn.ecsv: faint" not in short.getvalue()
+    assert "with --groups: faint, faint positive, z > 1.5" in short.getvalue()
     picture = tmp_path / "redshift.png"
     plot(goodsn, picture)
     assert picture.read_bytes().startswith(b"\x89PNG")
