@@ -119,7 +119,7 @@ def _parsed(tree: ParsedObservation) -> RenderableType:
             f"{tree.observation_id}: {tree.morphology.name} ({probability:.2f}), "
             f"{components} component{'' if components == 1 else 's'}, by {_model(tree.model)}\n"
         )
-    read = f"{tree.observation_id} as the parser read it ({_model(tree.model)})"
+    read = f"{tree.observation_id} as read by {_model(tree.model)}"
     if not tree.lines:
         return Text(f"{read}: no line found\n")
     table = Table(title=Text(read), title_justify="left")

@@ -42,7 +42,7 @@ def test_of_an_unread_spectrum_it_is_said_which_condition_failed_if_that_is_know
 def test_what_the_parser_did_not_find_is_told_as_what_it_read(scored: ScoredGalaxy) -> None:
     tree = next(each for each in scored.parsed if each.morphology is None)
     empty = dataclasses.replace(scored, parsed=[dataclasses.replace(tree, lines=[])])
-    assert f"{tree.observation_id} as the parser read it" in said(empty)
+    assert f"{tree.observation_id} as read by" in said(empty)
     assert "no line found" in said(empty)
 
 
