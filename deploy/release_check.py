@@ -58,11 +58,11 @@ def licence(package: Distribution) -> str:
     said = package.metadata
     classifiers = [
         each.rpartition(" :: ")[2]
-        for each in said.get_all("Classifier", [])
+        for each in said.get_all("Classifier") or ()
         if each.startswith("License ::")
     ]
-    text = said.get("License-Expression") or " / ".join(classifiers) or said.get("License") or ""
-    return str(text).strip().partition("\n")[0][:60]
+    expressions = said.get_all("License-Expression") or classifiers or said.get_all("License")
+    return " / ".join(expressions or ()).strip().partition("\n")[0][:60]
 
 
 def refused(packages: dict[str, Distribution]) -> list[str]:
@@ -79,7 +79,14 @@ def refused(packages: dict[str, Distribution]) -> list[str]:
 
 def audit(python: Path, file: Path) -> str:
     """What the auditor says, as JSON, of the packages in a file of pinned versions."""
-    command = [python, "-m", "pip_audit", "--no-deps", "--disable-pip", "--progress-spinner=off"]
+    command = [
+        str(python),
+        "-m",
+        "pip_audit",
+        "--no-deps",
+        "--disable-pip",
+        "--progress-spinner=off",
+    ]
     options = ["--format=json", f"--requirement={file}"]
     return subprocess.run([*command, *options], stdout=subprocess.PIPE, text=True).stdout
 
@@ -114,7 +121,15 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as directory:
         venv.create(directory, with_pip=True)
         python = Path(directory) / "bin" / "python"
-        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", AUDITOR]
+        pip = [
+            str(python),
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            AUDITOR,
+        ]
         subprocess.run(pip, check=True)
         for file in PINNED:
             known, unknown = vulnerabilities(audit(python, file))
