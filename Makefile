@@ -1,7 +1,7 @@
 # The two commands of the README: make demo, make test. Nothing has to be installed before.
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint model reports bench clean
+.PHONY: help install demo test lint model reports bench release-check clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,7 +15,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
   --constraint deploy/constraints.txt
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "mmbroker needs Python 3.11 or newer: apt-get install python3-venv"; exit 1; }
@@ -59,6 +59,9 @@ reports: $(VENV)/installed-train ## judge the learned models again; MMBROKER_DAT
 
 bench: $(VENV)/installed ## measure rates and latencies; QUICK=1 for under five minutes, FUZZ=1 for the fuzz alone
 	@$(BIN)/python -m mmbroker.streams.proving.benchmark $(if $(QUICK),--quick) $(if $(FUZZ),--fuzz)
+
+release-check: $(VENV)/installed-test ## before a release: licences and known vulnerabilities of what it depends on
+	@$(BIN)/python -m mmbroker.deploy.release_check
 
 clean: ## stop the local stack and forget its data; the virtual environment stays
 	@test ! -x $(BIN)/mmbroker || $(BIN)/mmbroker stack down

@@ -120,6 +120,15 @@ class Component(ABC):
             time.sleep(_POLL)
         raise StackError(f"{self.name} ended while starting:\n{self.diagnosis()}")
 
+    def answers(self, within: float) -> bool:
+        """Whether the server is ready within ``within`` seconds; a busy one may need some."""
+        deadline = time.monotonic() + within
+        while not self.is_ready():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL)
+        return True
+
     def stop(self) -> None:
         """Ask the server to end, and kill it if it takes too long."""
         if self.record:

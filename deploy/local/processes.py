@@ -103,20 +103,24 @@ def spawn(
 
 
 def terminate(record: ProcessRecord, grace: float) -> None:
-    """Ask a process to end; after ``grace`` seconds kill it and everything in its session."""
+    """Ask a process to end; after ``grace`` seconds kill it. Nothing of its session is left."""
     if process := record.process():
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
-        if not _has_ended(record, grace):
-            kill(record)
+        _has_ended(record, grace)
+        _kill_session(record)
 
 
 def kill(record: ProcessRecord) -> None:
     """Kill a process of ``spawn`` and everything in its session with SIGKILL, and wait."""
     if record.alive:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(record.pid, signal.SIGKILL)
-        _has_ended(record, 10)
+        _kill_session(record)
+
+
+def _kill_session(record: ProcessRecord) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(record.pid, signal.SIGKILL)
+    _has_ended(record, 10)
 
 
 def kill_marked(directory: Path) -> int:

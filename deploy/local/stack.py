@@ -4,7 +4,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -30,6 +30,7 @@ from mmbroker.deploy.local.triton import Triton
 DEFAULT_DIRECTORY = Path(".mmbroker/stack")
 
 _NEEDED_BYTES = 500_000_000
+_PATIENCE = 10.0  # s, for a server that runs and does not answer
 
 
 @dataclass(frozen=True)
@@ -212,18 +213,22 @@ class LocalStack:
             variables["MMBROKER_TRITON__MODEL_REPOSITORY"] = repository
         return variables
 
-    def up(self) -> Self:
+    def up(self, broken: Collection[str] = ()) -> Self:
         """Start the servers, detached from this process, and wait until they are ready.
 
         Kafka and Triton are installed first if they are not yet. If a detached stack runs in the
-        directory already, its servers that have ended are started again.
+        directory already, its servers that have ended, or do not answer within 10 s, are started
+        again; the others are left alone.
+
+        Args:
+            broken: names of servers that run and are to be started again although they answer.
 
         Raises:
-            StackError: all servers of a stack run in the directory already; the stack that runs
+            StackError: all servers of a stack work in the directory already; the stack that runs
                 there belongs to another process or is not secured as asked; something is missing
                 on this machine; or a server does not become ready.
         """
-        return self._up(None)
+        return self._up(None, broken)
 
     def __enter__(self) -> Self:
         return self._up(ProcessRecord.of(os.getpid()))
@@ -265,13 +270,13 @@ class LocalStack:
         self._load()
         return self._component(component).tail(lines)
 
-    def _up(self, owner: ProcessRecord | None) -> Self:
+    def _up(self, owner: ProcessRecord | None, broken: Collection[str] = ()) -> Self:
         install_kafka(self._say)
         if self._with_triton:
             install_triton(self._say)
         with self._locked():
             before = State.read(self._state_file)
-            if owner is None and self._completed(before):
+            if owner is None and self._completed(before, broken):
                 return self
             self._make_way(before)
             self._state = State(
@@ -304,8 +309,8 @@ class LocalStack:
             start.result()
         self.kafka.grant()
 
-    def _completed(self, before: State) -> bool:
-        """Start the ended servers of a detached stack again, and return whether there were any.
+    def _completed(self, before: State, broken: Collection[str]) -> bool:
+        """Start what does not work of a detached stack again, and return whether that was anything.
 
         Raises:
             StackError: a server does not become ready; the others keep running.
@@ -314,11 +319,20 @@ class LocalStack:
         if before.owner is not None or not as_asked or not self._load():
             return False
         ended = [one for one in self._components.values() if not one.running]
-        if not ended:
-            return False
-        self._say(f"starting again what has ended: {', '.join(one.name for one in ended)}")
-        self._start(ended)
-        return True
+        stuck = [
+            one
+            for one in self._components.values()
+            if one.running and (one.name in broken or not one.answers(_PATIENCE))
+        ]
+        for said, which in (("has ended", ended), ("does not work", stuck)):
+            if which:
+                names = ", ".join(one.name for one in which)
+                self._say(f"starting again what {said}: {names}")
+        for one in stuck:
+            one.stop()
+        if ended or stuck:
+            self._start([*ended, *stuck])
+        return bool(ended or stuck)
 
     def _say_what_moved(self, before: Ports) -> None:
         """Tell the user which servers have another address than before in the directory."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -349,12 +349,43 @@ def served(url: str, timeout_s: float = 5.0, secret: str | None = None) -> list[
     Raises:
         ModelUnavailable: the server does not answer.
     """
+    index = _index(url, timeout_s, secret)
+    return sorted({each.name for each in index if each.state == "READY"})
+
+
+def _index(url: str, timeout_s: float, secret: str | None) -> Sequence[Any]:
+    """The versions of all models of a server, each with its state."""
     with grpc.InferenceServerClient(url, channel_args=CHANNEL) as client:
         try:
             index = client.get_model_repository_index(_headers(secret), client_timeout=timeout_s)
         except InferenceServerException as error:
             raise ModelUnavailable(f"Triton at {url}: {_reason(error)}") from error
-    return sorted({each.name for each in index.models if each.state == "READY"})
+    versions: Sequence[Any] = index.models
+    return versions
+
+
+def failing(url: str, timeout_s: float = 5.0, secret: str | None = None) -> list[str]:
+    """Which models of a server do not work, though the server says that it is ready, and why.
+
+    Every version that it serves is asked.
+
+    Args:
+        url: address of the server's gRPC endpoint.
+        timeout_s: how long each answer may take.
+        secret: see ``served``.
+
+    Raises:
+        ModelUnavailable: the server does not answer.
+    """
+    found = []
+    for each in _index(url, timeout_s, secret):
+        if each.state == "READY":
+            with Model(url, each.name, deadline_s=timeout_s, retries=0) as model:
+                try:
+                    model.probe(int(each.version))
+                except ModelUnavailable as error:
+                    found.append(str(error))
+    return found
 
 
 def inference_seconds(url: str, timeout_s: float = 5.0) -> dict[str, float]:
@@ -436,6 +467,11 @@ def _reason(error: InferenceServerException) -> str:
         )
     if error.status() == "StatusCode.DEADLINE_EXCEEDED":
         return "no answer in time (DEADLINE_EXCEEDED)"
+    if "is not healthy" in said:
+        return (
+            f"{said} Its process has ended or hangs: start Triton again (mmbroker stack up, for a "
+            "local stack)"
+        )
     return str(said)
 
 

@@ -10,6 +10,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import sys
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -30,6 +31,7 @@ app.add_typer(evaluate.evaluate_app, name="evaluate")
 
 def main() -> None:
     """Entry point."""
+    _prepare_streams()
     try:
         app()
     except EXPECTED_ERRORS as error:
@@ -37,6 +39,16 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _prepare_streams() -> None:
+    """Let output fail for no character, and go nowhere where a stream is closed."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - until the process ends
+        elif isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @app.callback(invoke_without_command=True)

@@ -14,6 +14,7 @@ from rich.text import Text
 from mmbroker.deploy.local import LocalStack, StackStatus
 from mmbroker.schemas.wording import shown
 from mmbroker.streams.cli.shared import console, current_settings
+from mmbroker.streams.settings import Settings
 
 stack_app = typer.Typer(
     help="Run a real Kafka and a real Triton on this machine.", no_args_is_help=True
@@ -39,10 +40,14 @@ def stack_up(
         ),
     ] = None,
 ) -> None:
-    """Start Kafka and Triton in the background; install them first if they are missing."""
+    """Start Kafka and Triton in the background; install them first if they are missing.
+
+    Of a stack that is up, what has ended or does not work is started again.
+    """
     from mmbroker.models.serving.repository import provide
 
     settings = current_settings()
+    broken = _broken(settings)
     repository = settings.data_directory / "models"
     provide(repository, "embedded")
     stack = LocalStack(
@@ -50,7 +55,7 @@ def stack_up(
         model_repository=repository,
         secured=secured,
         alert_topics=settings.topics.every_alert,
-    ).up()
+    ).up(broken)
     _show_stack(stack.status())
 
 
@@ -99,6 +104,20 @@ def stack_logs(
     sys.stdout.write(shown(stack.logs(component.value, lines), lines=True) + "\n")
 
 
+def _broken(settings: Settings) -> list[str]:
+    """The servers that answer and do not work all the same; why is printed."""
+    from mmbroker.models.serving import triton
+
+    status = LocalStack(settings.stack_directory, quiet=True).status()
+    found = []
+    for each in status.components:
+        if each.name == Server.triton and each.ready:
+            for reason in triton.failing(each.address, settings.triton.deadline_s):
+                console.print(reason, soft_wrap=True)
+                found = [each.name]
+    return found
+
+
 def _show_stack(status: StackStatus) -> None:
     if not status.components:
         console.print(f"no stack in {status.directory}; start one with: mmbroker stack up")
@@ -110,7 +129,7 @@ def _show_stack(status: StackStatus) -> None:
         state = (
             Text("ready", "green")
             if each.ready
-            else Text("starting", "yellow")
+            else Text("no answer", "yellow")
             if each.running
             else Text("down", "red")
         )

@@ -228,7 +228,8 @@ def _refused_login(settings: KafkaSettings, server: str) -> str | None:
     return (
         f"kafka.security_protocol = {settings.security_protocol}: Kafka at {server} accepts the "
         "connection and answers nothing; if it expects a user, set SASL_SSL or SASL_PLAINTEXT, "
-        "with kafka.sasl_username and kafka.sasl_password"
+        "with kafka.sasl_username and kafka.sasl_password; if not, it hangs: start it again "
+        "(mmbroker stack up, for a local stack)"
     )
 
 

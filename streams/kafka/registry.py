@@ -13,7 +13,9 @@ any other unknown id.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import replace
+from threading import Thread
 from typing import TYPE_CHECKING, TypeVar
 
 from mmbroker.schemas.codec import Codec, SchemaVersion, manifest
@@ -30,6 +32,8 @@ _NOT_FOUND = (40401, 40403)
 _LATER = (408, 429)
 """HTTP statuses below 500 after which the same request may succeed later."""
 _MESSAGE_CHARACTERS = 300
+_TIMEOUTS = 4
+"""How many times ``registry.timeout_s`` an answer may take, with the client's retries."""
 
 
 def make_codec(settings: Settings) -> Codec:
@@ -118,10 +122,15 @@ def _answer(registry: RegistrySettings, what: str, ask: Callable[[], R]) -> R:
     from httpx2 import TransportError
 
     where = f"the schema registry {registry.url}"
+    longest = _TIMEOUTS * registry.timeout_s
     try:
-        return ask()
+        return _within(longest, ask)
     except TransportError as error:
         raise InfrastructureError(f"{where} cannot be reached: {error}") from error
+    except TimeoutError as error:
+        raise InfrastructureError(
+            f"{where} did not finish its answer {what} within {longest:g} s"
+        ) from error
     except SchemaRegistryError as error:
         status = error.http_status_code
         reason = " ".join(str(error.error_message).split())[:_MESSAGE_CHARACTERS]
@@ -133,6 +142,24 @@ def _answer(registry: RegistrySettings, what: str, ask: Callable[[], R]) -> R:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         # Another service answered, and the client could not read it as a registry's answer.
         raise SettingsError(_no_registry(registry)) from error
+
+
+def _within(seconds: float, ask: Callable[[], R]) -> R:
+    """The result of a call; the client's own timeout begins anew with every byte that comes.
+
+    Raises:
+        TimeoutError: it takes longer.
+    """
+    future: Future[R] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(ask())
+        except Exception as error:
+            future.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return future.result(seconds)
 
 
 def _no_registry(registry: RegistrySettings) -> str:

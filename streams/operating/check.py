@@ -133,11 +133,11 @@ def _triton(settings: Settings) -> str:
 
 
 def _in_force(model: Model, number: int) -> str:
-    """The version of a model in force, and the other versions that Triton serves.
+    """The version of a model in force, which answers, and the others that Triton serves.
 
     Raises:
         InfrastructureError: Triton does not serve the version in force.
-        ModelUnavailable: Triton does not answer, or the version cannot be used.
+        ModelUnavailable: Triton or the version does not answer, or it cannot be used.
     """
     numbers = model.versions()
     if number not in numbers:
@@ -145,6 +145,7 @@ def _in_force(model: Model, number: int) -> str:
             f"{model.url} does not serve version {number} of model {model.model!r}, which is in "
             f"force; it serves {', '.join(map(str, numbers))}: mmbroker models use {model.model} N"
         )
+    model.probe(number)
     model.require_usable(number)
     version = model.version(number)
     others = ", ".join(str(other) for other in numbers if other != number)

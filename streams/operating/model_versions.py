@@ -20,7 +20,8 @@ from mmbroker.models.serving.parsers import MapParserClient, ParserClient, Spect
 from mmbroker.models.serving.refined import RefinedNetworkClient
 from mmbroker.models.serving.triton import Model, Version
 from mmbroker.streams.settings import Settings, SettingsError
-from mmbroker.streams.store import FIRST_VERSION, open_store, read_store, store_exists
+from mmbroker.streams.stages.clients import asked_models
+from mmbroker.streams.store import FIRST_VERSION, Reading, open_store, read_store, store_exists
 
 LOCK = "models.lock"
 SHA256_SHOWN = 12
@@ -62,14 +63,14 @@ def served(settings: Settings) -> list[Served]:
     with closing(read_store(settings)) as store, store.reading() as reading:
         chosen = reading.model_versions()
         names = {*triton.served(**settings.triton.control()), *chosen}
-        in_force = {name: reading.model_version(name) for name in sorted(names)}
+        in_force = {name: _number_in_force(settings, reading, name) for name in sorted(names)}
     for name, number in in_force.items():
         with _model(settings, name) as model:
             try:
                 numbers = model.versions()
             except ModelUnavailable:
                 numbers = []
-            if number not in numbers:
+            if number is not None and number not in numbers:
                 found.append(Served(name, number, in_force=True, served=False))
             found += [_described(name, model.version(each), each == number) for each in numbers]
     return found
@@ -223,7 +224,7 @@ def remove(settings: Settings, name: str, number: int) -> None:
     directory = _repository(settings)
     triton.served(**settings.triton.control())
     with closing(read_store(settings)) as store, store.reading() as reading:
-        if reading.model_version(name) == number:
+        if _number_in_force(settings, reading, name) == number:
             raise SettingsError(f"{name} version {number} is in force; first use another")
     with FileLock(directory / LOCK):
         if number not in repository.versions(directory, name):
@@ -255,11 +256,19 @@ def as_json(version: Served) -> dict[str, Any]:
     return asdict(version)
 
 
-def _in_force(settings: Settings, name: str) -> int:
+def _in_force(settings: Settings, name: str) -> int | None:
     if not store_exists(settings):
-        return FIRST_VERSION  # opening the store would make it
+        # Opening the store would make it.
+        return FIRST_VERSION if name in asked_models(settings) else None
     with closing(read_store(settings)) as store, store.reading() as reading:
+        return _number_in_force(settings, reading, name)
+
+
+def _number_in_force(settings: Settings, reading: Reading, name: str) -> int | None:
+    """The version in force; None of a model that no stage asks and that nobody chose."""
+    if name in asked_models(settings) or name in reading.model_versions():
         return reading.model_version(name)
+    return None
 
 
 def _follow(settings: Settings, directory: Path, name: str) -> None:

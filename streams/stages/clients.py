@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mmbroker.models.packaged.refined import COLOURS, GATE
 from mmbroker.models.serving.critic import CriticClient
 from mmbroker.models.serving.parsers import MapParserClient, ParserClient, SpectrumParserClient
 from mmbroker.models.serving.refined import (
@@ -12,9 +13,16 @@ from mmbroker.models.serving.refined import (
     refined_networks,
 )
 from mmbroker.models.serving.triton import Model
-from mmbroker.processors.evaluations import Evaluation
+from mmbroker.processors.evaluations import EVALUATIONS, Evaluation
 from mmbroker.processors.redshift import ConventionalRedshift
 from mmbroker.streams.settings import Settings
+
+
+def asked_models(settings: Settings) -> set[str]:
+    """The names of the models that scores and feature trees come from, also if switched off."""
+    triton = settings.triton
+    evaluations = {each.model for each in EVALUATIONS}
+    return {triton.critic, triton.parser, triton.map_parser, COLOURS, GATE, *evaluations} - {""}
 
 
 def make_critic(settings: Settings) -> CriticClient | None:

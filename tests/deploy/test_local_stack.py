@@ -21,6 +21,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from tritonclient.grpc import InferenceServerClient, InferInput
 
 from mmbroker.deploy.local import LocalStack, Ports, StackError, install, processes
+from mmbroker.deploy.local import stack as local_stack
+from mmbroker.deploy.local.kafka import Kafka
 
 pytestmark = pytest.mark.slow  # servers of its own
 
@@ -336,6 +338,39 @@ def test_of_a_detached_stack_what_has_ended_is_started_again(detached: Path) -> 
     assert "kept" in topics(address)
     with pytest.raises(StackError, match=r"already .kafka, triton."):
         LocalStack(detached, quiet=True).up()
+
+
+def test_of_a_detached_stack_what_does_not_answer_is_started_again(
+    detached: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_stack, "_PATIENCE", 1.0)
+    monkeypatch.setattr(Kafka, "stop_timeout", 1.0)
+    stack = LocalStack(detached, quiet=True).up()
+    (kafka, triton), address = (stack.kafka.pid, stack.triton.pid), stack.bootstrap_servers
+    create_topic(address, "kept")
+    psutil.Process(kafka).suspend()
+    status = stack.status()
+    assert [(each.name, each.running, each.ready) for each in status.components] == [
+        ("kafka", True, False), ("triton", True, True),
+    ]  # fmt: skip
+    again = LocalStack(detached).up()
+    assert "starting again what does not work: kafka\n" in capsys.readouterr().err
+    assert again.kafka.pid != kafka
+    assert again.triton.pid == triton
+    assert "kept" in topics(address)
+    LocalStack(detached).up(["triton"])
+    assert "starting again what does not work: triton\n" in capsys.readouterr().err
+    assert LocalStack.attach(detached).triton.pid != triton
+
+
+def test_a_server_that_ends_leaves_nothing_of_its_session(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    command = ["/bin/sh", "-c", "sleep 60 & echo $!; exec sleep 60"]
+    record = processes.spawn(command, tmp_path, log, {"PATH": os.defpath})
+    assert eventually(lambda: log.exists() and log.read_text().endswith("\n"))
+    left = psutil.Process(int(log.read_text()))
+    processes.terminate(record, 5)
+    assert eventually(lambda: not left.is_running() or left.status() == psutil.STATUS_ZOMBIE)
 
 
 def test_an_address_that_moves_is_said(detached: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -70,3 +73,40 @@ def test_what_follows_the_ranking_in_a_pipe_begins_a_line(monkeypatch: pytest.Mo
     console = Console(file=io.StringIO(), width=80)
     top.watch(Settings(), console, 20, stop=lambda: True)
     assert console.file.getvalue().endswith("\n")
+
+
+# Where the output goes ----------------------------------------------------------------------------
+
+
+def in_a_shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A shell with ``mmbroker`` as a function; what its commands say, in Latin-1."""
+    script = f'mmbroker() {{ "{sys.executable}" -m mmbroker "$@"; }}\n{command}'
+    variables = {**os.environ, **environment}
+    return subprocess.run(
+        ["bash", "-c", script], env=variables, capture_output=True, encoding="latin-1", check=False
+    )
+
+
+def test_a_closed_output_ends_in_no_traceback() -> None:
+    without_errors = in_a_shell("mmbroker stack down 2>&-")
+    assert without_errors.stdout.startswith("no stack ran in ")
+    assert without_errors.returncode == 0
+    without_output = in_a_shell("mmbroker subscribe confident >&-")
+    assert without_output.stderr.startswith("mmbroker: kafka.bootstrap_servers = ")
+    assert len(without_output.stderr.splitlines()) == 1
+    assert without_output.returncode == 1
+
+
+def test_a_reader_that_has_ended_ends_a_command_without_a_word() -> None:
+    said = in_a_shell("mmbroker --help | true; exit ${PIPESTATUS[0]}")
+    assert (said.returncode, said.stderr) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"), [("iso-8859-1", "\\u03bb±"), ("ascii", "\\u03bb\\xb1")]
+)
+def test_a_character_that_the_locale_lacks_is_shown_as_an_escape(encoding: str, shown: str) -> None:
+    said = in_a_shell("mkdir -p λ± && cd λ± && mmbroker stack down", PYTHONIOENCODING=encoding)
+    assert said.stdout.startswith("no stack ran in ")
+    assert f"/{shown}/" in said.stdout
+    assert (said.returncode, said.stderr) == (0, "")

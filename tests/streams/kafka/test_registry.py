@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import struct
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -202,6 +205,34 @@ def test_an_unreachable_registry_is_one_clear_line(url: str, server: RegistrySer
     ) as unreachable:
         registered_versions(RegistrySettings(url=url))
     assert "\n" not in str(unreachable.value)
+
+
+@pytest.mark.parametrize("every_s", [60.0, 0.1])
+def test_a_registry_that_never_finishes_its_answer_is_not_waited_for(every_s: float) -> None:
+    ended = threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n{")
+            while not ended.wait(every_s):
+                connection.sendall(b" ")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listening.accept()
+                    threading.Thread(target=drip, args=(connection,), daemon=True).start()
+
+        threading.Thread(target=serve, daemon=True).start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        try:
+            with pytest.raises(InfrastructureError, match=r"cannot be reached|within 1\.2 s"):
+                registered_versions(RegistrySettings(url=url, timeout_s=0.3))
+        finally:
+            ended.set()
 
 
 @pytest.mark.parametrize("path", ["", "/apis/registry/v3", "/health"])
