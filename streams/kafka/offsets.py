@@ -72,6 +72,17 @@ def committed_offsets(settings: KafkaSettings, stage: str, topic: str) -> dict[i
     Raises:
         KafkaUnavailableError: Kafka does not tell.
     """
+    return {each.partition: each.offset for each in committed_places(settings, stage, topic)}
+
+
+def committed_places(settings: KafkaSettings, stage: str, topic: str) -> list[TopicPartition]:
+    """The offsets that a stage has acknowledged, with the text that it left beside each.
+
+    Partitions of which nothing was acknowledged are left out.
+
+    Raises:
+        KafkaUnavailableError: Kafka does not tell.
+    """
     group = consumer_group(settings, stage)
     wanted = [TopicPartition(topic, number) for number in range(partitions_of(settings, topic))]
     deadline = time.monotonic() + METADATA_TIMEOUT_S
@@ -82,7 +93,7 @@ def committed_offsets(settings: KafkaSettings, stage: str, topic: str) -> dict[i
         while True:
             try:
                 places = client.committed(wanted, timeout=METADATA_TIMEOUT_S)
-                return {each.partition: each.offset for each in places if each.offset >= 0}
+                return [each for each in places if each.offset >= 0]
             except KafkaException as error:
                 # A new Kafka first has to make the topic in which it keeps the offsets.
                 if error.args[0].code() not in WITHOUT_COORDINATOR or time.monotonic() > deadline:

@@ -14,6 +14,7 @@ from mmbroker.models.serving.triton import Model
 from mmbroker.processors.evaluations import EVALUATIONS
 from mmbroker.streams.errors import InfrastructureError
 from mmbroker.streams.kafka.client import existing_topics, topic_config, why_missing
+from mmbroker.streams.kafka.offsets import newest_timestamp
 from mmbroker.streams.kafka.registry import make_codec
 from mmbroker.streams.operating.ledger import Entry, ledger
 from mmbroker.streams.settings import Settings
@@ -26,9 +27,14 @@ from mmbroker.streams.stages.clients import (
 )
 from mmbroker.streams.stages.scorers import Scorers
 from mmbroker.streams.store import REMEDY, StoreDamagedError, damage, read_store
+from mmbroker.streams.topics import flow
 
 LEAST_ROOM_BYTES = 2 * 10**9
 """Less room for the store than this is too little; the alert DiskFills has the same limit."""
+
+LARGEST_LEAD_S = 60.0
+"""An event may be timed so far in the future of this machine; the alert ClocksDiffer has the same
+limit."""
 
 ACKNOWLEDGED_WITHIN_S = 2.0
 """A stage acknowledges a batch this soon after it has counted it, unless something holds it up."""
@@ -50,7 +56,7 @@ class Finding:
 
 
 def check(settings: Settings) -> Iterator[Finding]:
-    """Check Kafka, topics, schemas, the scorer, Triton, store, disk, and what the stages missed."""
+    """Check Kafka, topics, schemas, scorer, Triton, store, disk, what the stages missed, clocks."""
     yield from _kafka(settings)
     yield _try("schemas", lambda: _schemas(settings))
     yield _try("scorer", lambda: _scorer(settings))
@@ -58,6 +64,7 @@ def check(settings: Settings) -> Iterator[Finding]:
     yield _try("store", lambda: _store(settings))
     yield _try("disk", lambda: _disk(settings))
     yield _try("ledger", lambda: _ledger(settings))
+    yield _try("clock", lambda: _clock(settings))
 
 
 def _try(subject: str, examine: Callable[[], str]) -> Finding:
@@ -187,6 +194,9 @@ def _disk(settings: Settings) -> str:
 
 def _ledger(settings: Settings) -> str:
     entries = _entries(settings)
+    problems = [problem for each in entries for problem in each.problems]
+    if problems:
+        raise InfrastructureError("; ".join(problems))
     gone = [f"{each.expired:,} of {each.stage}" for each in entries if each.expired]
     if gone:
         raise InfrastructureError(
@@ -207,7 +217,25 @@ def _ledger(settings: Settings) -> str:
     unsendable = sum(sum(each.unsendable.values()) for each in entries)
     if unsendable:
         told.append(f"messages that Kafka refused and quarantine has instead: {unsendable:,}")
-    return "; ".join(told)
+    return "; ".join([*told, *(note for each in entries for note in each.notes)])
+
+
+def _clock(settings: Settings) -> str:
+    topics = [topic for _, topic in flow(settings.topics)]
+    newest_s = {topic: newest_timestamp(settings, topic) for topic in topics}
+    now_s = time.time()
+    ahead = [
+        f"{topic} by {newest_s[topic] - now_s:,.0f} s"
+        for topic in topics
+        if newest_s[topic] - now_s > LARGEST_LEAD_S
+    ]
+    if ahead:
+        raise InfrastructureError(
+            f"events have timestamps in the future of this machine: {', '.join(ahead)}. Its clock "
+            "is behind, or the clock of a publisher or of Kafka is ahead: latencies are wrong, and "
+            "Kafka keeps these events beyond its retention. Compare all of them with a time server"
+        )
+    return "no event has a timestamp in the future of this machine"
 
 
 def _entries(settings: Settings) -> list[Entry]:

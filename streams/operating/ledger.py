@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 from rich.table import Table
 from rich.text import Text
 
 from mmbroker.streams.kafka.client import admin
-from mmbroker.streams.kafka.offsets import committed_offsets, end_offsets, start_offsets
+from mmbroker.streams.kafka.offsets import committed_places, end_offsets, start_offsets
+from mmbroker.streams.running.belonging import compare
 from mmbroker.streams.settings import Settings
 from mmbroker.streams.stages.accounting import EXPIRED, SKIPPED, UNREADABLE, unsendable_of
 from mmbroker.streams.store import Reading
@@ -36,6 +38,8 @@ class Entry:
             counted under an outcome was not published in full.
         again: number of events that are accounted for and will be read again: what they caused is
             not published yet, or ``rescore`` asked for it; 0 if this was not asked.
+        problems: why the counts are not those of the topic that Kafka has now, and what to do.
+        notes: what to know about the topic that needs no action.
     """
 
     stage: str
@@ -46,6 +50,8 @@ class Entry:
     sent: Mapping[str, int]
     again: int = 0
     unsendable: Mapping[str, int] = field(default_factory=dict)
+    problems: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
     @property
     def accounted(self) -> int:
@@ -55,7 +61,7 @@ class Entry:
     @property
     def closes(self) -> bool:
         """Whether every event is accounted for exactly once."""
-        return self.waiting == 0 and self.accounted == self.received
+        return self.waiting == 0 and self.accounted == self.received and not self.problems
 
 
 def ledger(
@@ -66,7 +72,8 @@ def ledger(
     Args:
         settings: how to reach Kafka.
         reading: the store.
-        again: also find out what will be read again; this takes one more request per stage.
+        again: also find out what will be read again, and whether store and topics belong together;
+            this takes more requests.
         client: asks Kafka; by default a new client.
 
     Raises:
@@ -75,6 +82,7 @@ def ledger(
     counts = reading.counts()
     client = admin(settings.kafka) if client is None else client
     entries = []
+    committed: dict[str, list[TopicPartition]] = {}
     for stage, topic in flow(settings.topics):
         ends = end_offsets(settings, topic, client)
         starts = start_offsets(settings, topic, client)
@@ -92,12 +100,33 @@ def ledger(
         received = sum(ends.values())
         entry = Entry(stage, received, waiting, expired, outcomes, sent, unsendable=unsendable)
         if again and ends:
-            committed = committed_offsets(settings.kafka, stage, topic)
-            from_here = {number: max(committed.get(number, 0), starts[number]) for number in ends}
+            committed[topic] = committed_places(settings.kafka, stage, topic)
+            told = {place.partition: place.offset for place in committed[topic]}
+            from_here = {number: max(told.get(number, 0), starts[number]) for number in ends}
             behind = (max(accounted[number] - from_here[number], 0) for number in ends)
             entry = replace(entry, again=sum(behind))
         entries.append(entry)
-    return entries
+    return _compared(settings, reading, entries, committed, client) if again else entries
+
+
+def _compared(
+    settings: Settings,
+    reading: Reading,
+    entries: Sequence[Entry],
+    committed: Mapping[str, Sequence[TopicPartition]],
+    client: AdminClient,
+) -> list[Entry]:
+    """The entries, each with what is to be said of its topic."""
+    found = compare(settings, reading, committed, client)
+    topics = dict(flow(settings.topics))
+    return [
+        replace(
+            entry,
+            problems=found.problems.get(topics[entry.stage], []),
+            notes=[found.added[topic] for topic in [topics[entry.stage]] if topic in found.added],
+        )
+        for entry in entries
+    ]
 
 
 def as_json(entry: Entry) -> dict[str, Any]:
@@ -122,6 +151,11 @@ def render(entries: list[Entry]) -> Table:
         table.add_row("", *_line(*_sum(entry)))
         if entry.again:
             table.add_row("", *_line("of these, to be read again", entry.again, "yellow"))
+        for text, style in (
+            *((each, "red") for each in entry.problems),
+            *((each, "dim") for each in entry.notes),
+        ):
+            table.add_row("", Text(f"  {text}", style), "")
         for name, count in sorted(entry.unsendable.items()):
             table.add_row("", *_line(f"not published, refused by Kafka: {name}", count, "red"))
         for name, count in sorted(entry.sent.items()):

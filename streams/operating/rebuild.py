@@ -24,6 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
+from confluent_kafka import TopicPartition
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mmbroker.processors.alerts.decide import LastAlert
@@ -32,10 +33,24 @@ from mmbroker.processors.fingerprint.contribution import observation_hash
 from mmbroker.processors.scoring import ranking
 from mmbroker.schemas.codec import Codec
 from mmbroker.schemas.events import Fingerprint, Observation, Quarantine, ScoredGalaxy, Source
-from mmbroker.streams.kafka.offsets import committed_offsets, end_offsets, start_offsets
+from mmbroker.streams.kafka.client import admin
+from mmbroker.streams.kafka.offsets import (
+    committed_offsets,
+    committed_places,
+    end_offsets,
+    move_committed,
+    start_offsets,
+)
 from mmbroker.streams.kafka.registry import make_codec
+from mmbroker.streams.kafka.topic_identity import topic_identities
 from mmbroker.streams.names import BUILD_FINGERPRINTS, PUBLISH_ALERTS
 from mmbroker.streams.operating.rebuilt import Rebuilt
+from mmbroker.streams.running.belonging import (
+    BEGIN_ANEW,
+    identify_anew,
+    is_another,
+    store_ids,
+)
 from mmbroker.streams.running.supervise import only_one
 from mmbroker.streams.settings import Settings, SettingsError
 from mmbroker.streams.stages import publish_alerts, score_galaxies
@@ -189,9 +204,12 @@ class _Rebuild:
         self._rebuilt = Rebuilt(settings.store_directory)
         self._acknowledged: Offsets = {}
         self._ambiguous_galaxies: list[str] = []
+        self._remade: frozenset[str] = frozenset()
+        """The topics that were made anew since the backup: its offsets are not of them."""
 
     def run(self) -> Rebuilt:
         """Fill the store; see ``rebuild``."""
+        self._belonging()
         self._accounts()
         self._models()
         self._fingerprints()
@@ -203,6 +221,34 @@ class _Rebuild:
         self._alerts()
         self._summarise()
         return self._rebuilt
+
+    def _belonging(self) -> None:
+        """Give the store an id, and find out of which topics the backup is.
+
+        Raises:
+            SettingsError: the backup has galaxies that Kafka cannot have.
+        """
+        replaced = {
+            store_id
+            for stage, topic in flow(self._topics)
+            for store_id in store_ids(committed_places(self._settings.kafka, stage, topic)).values()
+        }
+        with self._store.writing() as writing:
+            identify_anew(writing, replaced)
+        names = [topic for _, topic in flow(self._topics)]
+        identities = topic_identities(self._settings.kafka, names, admin(self._settings.kafka))
+        with self._backed_up() as backup:
+            known = {} if backup is None else {name: backup.known_topic(name) for name in names}
+        self._remade = frozenset(
+            name
+            for name, now in identities.items()
+            if (before := known.get(name)) is not None and is_another(before, now)
+        )
+        if self._topics.fingerprints in self._remade:
+            raise SettingsError(
+                f"topic {self._topics.fingerprints} was made anew since the backup, and lacks "
+                f"galaxies that the backup has. {BEGIN_ANEW}"
+            )
 
     def _accounts(self) -> None:
         """Store up to which offsets the stages have counted, and the outcomes that are known."""
@@ -216,16 +262,26 @@ class _Rebuild:
             )
             for stage, topic in flow(self._topics)
         ]
+        for stage, topic, _, starts, acknowledged in offsets:
+            if topic in self._remade and acknowledged:
+                # A stage may have passed over the first events of it: all are read again.
+                places = [TopicPartition(topic, number, starts[number]) for number in acknowledged]
+                move_committed(self._settings, stage, places)
+                acknowledged.clear()
         with self._store.writing() as writing, self._backed_up() as backup:
+            remade = {stage for stage, topic in flow(self._topics) if topic in self._remade}
             for (stage, outcome), count in ({} if backup is None else backup.counts()).items():
-                writing.account(stage, {}, {outcome: count})
+                if stage not in remade:
+                    writing.account(stage, {}, {outcome: count})
             for stage, topic, ends, starts, acknowledged in offsets:
                 if stage == BUILD_FINGERPRINTS:
                     self._acknowledged = acknowledged
                 told: dict[tuple[str, int], int] = {}
                 untold = 0
                 for partition, end in ends.items():
-                    before = 0 if backup is None else backup.next_offset(stage, topic, partition)
+                    before = 0
+                    if backup is not None and topic not in self._remade:
+                        before = backup.next_offset(stage, topic, partition)
                     if before > end:
                         raise SettingsError(
                             f"the backup has accounted for {before:,} events of {topic} "
@@ -301,7 +357,11 @@ class _Rebuild:
                                 data=before.data,
                             )
                             writing.archive(hashed, filled)
-                        elif before.status == "awaited" or self._is_acknowledged(before.source):
+                        elif (
+                            before.status == "awaited"
+                            or before.source.topic in self._remade
+                            or self._is_acknowledged(before.source)
+                        ):
                             status: Status = "replaced"
                             if before.status == "awaited":
                                 status = "awaited"

@@ -86,6 +86,7 @@ class Health:
     def progressed(self) -> None:
         """Note that the process goes on within a batch."""
         self.last_progress = time.monotonic()
+        self._metrics.progress.inc()
 
     def succeeded(self) -> None:
         """Note that a batch is durable, so that nothing that it needed was missing."""

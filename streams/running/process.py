@@ -24,7 +24,8 @@ from mmbroker.streams.kafka.client import (
     partitions_of,
     require_group,
 )
-from mmbroker.streams.kafka.offsets import start_offsets
+from mmbroker.streams.kafka.offsets import committed_places, start_offsets
+from mmbroker.streams.running.belonging import begin, compare
 from mmbroker.streams.running.freshness import require_newest
 from mmbroker.streams.running.health import Health, served
 from mmbroker.streams.running.reader import Reader
@@ -49,15 +50,23 @@ def run_stage(stage: Stage, settings: Settings, instance: str) -> None:
             then the process gets its partitions back at once.
 
     Raises:
-        InfrastructureError: Kafka refuses, or the store is older than what Kafka knows. If Kafka,
-            the store or Triton is away for too long later, the process ends with status 1.
+        InfrastructureError: Kafka refuses, the store is older than what Kafka knows, or its topics
+            are others now. If Kafka, the store or Triton is away for too long later, the process
+            ends with status 1.
     """
     # Check for refusals before the consumer starts: it would try for ever and hardly say why.
     for source in stage.sources:
         partitions_of(settings.kafka, source)
     require_group(settings.kafka, consumer_group(settings.kafka, stage.name))
+    client = admin(settings.kafka)
+    committed = {
+        source: committed_places(settings.kafka, stage.name, source) for source in stage.sources
+    }
+    with stage.store.reading() as reading:
+        compare(settings, reading, committed, client).require_well(stage.sources)
     for source in stage.sources:
         require_newest(settings, stage.name, source, stage.store)
+    begin(settings, stage.store, stage.sources, client)
     stage.log_start = _log_start(settings)
     _collect_garbage_rarely()
     health = Health(stage.metrics)

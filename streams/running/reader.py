@@ -19,10 +19,18 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from mmbroker.streams.errors import InfrastructureError
-from mmbroker.streams.kafka.client import consumer, consumer_group
+from mmbroker.streams.kafka.client import (
+    METADATA_TIMEOUT_S,
+    KafkaUnavailableError,
+    admin,
+    consumer,
+    consumer_group,
+    partitions_of,
+)
 from mmbroker.streams.kafka.offsets import end_of_unreadable, is_unreadable
 from mmbroker.streams.kafka.producer import DurableProducer
 from mmbroker.streams.kafka.refusal import complaint
+from mmbroker.streams.running.belonging import compare, mark
 from mmbroker.streams.running.health import Health
 from mmbroker.streams.settings import Settings
 from mmbroker.streams.stages.accounting import UNREADABLE, Place
@@ -38,6 +46,10 @@ FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 2.0
 """Longest pause between tries. It is short, because a stage may wait this long although what it
 needs is back."""
+
+COMPARED_EVERY_S = 15.0
+"""So often, and whenever it gets partitions, a process looks whether its store and Kafka still
+belong together."""
 
 FENCED_AGAIN_S = 30.0
 """A member that is fenced twice within this time has a double, which joins again and again too."""
@@ -85,6 +97,12 @@ class Reader:
         self._instance = instance
         self._health = health
         self._producer = DurableProducer(settings.kafka)
+        self._admin = admin(settings.kafka)
+        self._compare_at = 0.0
+        """When to compare store and Kafka again, in s of ``time.monotonic``."""
+        self._mark = ""
+        self._following: dict[Place, int] = {}
+        """The offsets after the last acknowledged events."""
         self._gathered: list[Received] = []
         self._unreadable: dict[Place, int] = {}
         """Where a batch that cannot be unpacked begins, in the partitions that have one now."""
@@ -120,8 +138,15 @@ class Reader:
             while not stop.is_set() and not self._left_out():
                 self._health.turned()
                 batch = self._batch(reading)
+                # After the poll, which may bring new partitions, and before anything is counted.
+                if self._goes_back(batch):
+                    self._compare_at = 0.0
+                if time.monotonic() > self._compare_at and not self._until_done(
+                    partial(self._compare, reading), stop
+                ):
+                    continue
                 if batch:
-                    self.stage.metrics.received.inc(len(batch))
+                    self.stage.metrics.came([each.timestamp_ms for each in batch])
                     if not self._until_done(partial(self._process, batch), stop):
                         continue
                     self._commit(reading, batch)
@@ -167,6 +192,8 @@ class Reader:
 
     def _assigned(self, reading: Consumer, places: list[TopicPartition]) -> None:
         self._health.assigned = {(place.topic, place.partition) for place in places}
+        self._following.clear()
+        self._compare_at = 0.0
         self._lost_at, self._patience_s = None, LEFT_OUT_S
 
     def _revoked(self, reading: Consumer, places: list[TopicPartition]) -> None:
@@ -218,8 +245,37 @@ class Reader:
         log.warning("%s: %s", self.stage.name, error.str())
         return None
 
+    def _goes_back(self, batch: Sequence[Received]) -> bool:
+        """Whether a partition is read again from before: its topic may have been made anew."""
+        known = self._following
+        return any(each.offset < known.get((each.topic, each.partition), 0) for each in batch)
+
+    def _compare(self, reading: Consumer) -> None:
+        """Make sure that the store and Kafka still belong together.
+
+        Raises:
+            InfrastructureError: they do not, or Kafka does not tell.
+        """
+        stage, kafka = self.stage, self._settings.kafka
+        committed: dict[str, list[TopicPartition]] = {}
+        with stage.store.reading() as store:
+            self._mark = mark(store.store_id())
+            for topic in stage.sources:
+                count = partitions_of(kafka, topic, self._admin)
+                wanted = [TopicPartition(topic, number) for number in range(count)]
+                try:
+                    committed[topic] = reading.committed(wanted, timeout=METADATA_TIMEOUT_S)
+                except KafkaException as error:
+                    reason = complaint(kafka, error.args[0], f"topic {topic}")
+                    raise KafkaUnavailableError(reason) from error
+            found = compare(self._settings, store, committed, self._admin)
+        stage.metrics.belongs(found.remade, found.partitions, found.foreign)
+        found.require_well(stage.sources)
+        self._compare_at = time.monotonic() + COMPARED_EVERY_S
+
     def _process(self, batch: Sequence[Received]) -> None:
         process_durably(self.stage, self._producer, batch)
+        self._health.succeeded()
 
     def _step_over(self, reading: Consumer) -> None:
         """Account for the batches that cannot be unpacked, and read on after them.
@@ -236,7 +292,7 @@ class Reader:
                     self.stage.name, start, end - 1, topic, partition,
                 )  # fmt: skip
                 self.stage.pass_over((topic, partition), start, end, UNREADABLE)
-            next_one = TopicPartition(topic, partition, end)
+            next_one = TopicPartition(topic, partition, end, self._mark)
             try:
                 reading.seek(next_one)
                 reading.commit(offsets=[next_one], asynchronous=True)
@@ -270,15 +326,19 @@ class Reader:
                     return False
                 pause = min(2 * pause, LONGEST_PAUSE_S)
             else:
-                self._health.succeeded()
+                self._health.waits_for = None
                 return True
 
     def _commit(self, reading: Consumer, batch: Sequence[Received]) -> None:
         """Acknowledge a batch. If this fails, it is read again, and its events are repeats then."""
         following = {(each.topic, each.partition): each.offset + 1 for each in batch}
+        self._following |= following
         try:
             reading.commit(
-                offsets=[TopicPartition(*place, offset) for place, offset in following.items()],
+                offsets=[
+                    TopicPartition(*place, offset, self._mark)
+                    for place, offset in following.items()
+                ],
                 asynchronous=True,
             )
         except KafkaException as error:

@@ -132,6 +132,12 @@ class StageMetrics:
         self.retries = counter(
             "retries", "Batches tried again because the infrastructure was away."
         ).labels(stage)
+        self.progress = counter(
+            "progress", "Times that the process went on within a batch, or finished one."
+        ).labels(stage)
+        self.clock_lead = gauge(
+            "clock_lead_seconds", "Largest lead of an event's timestamp over this machine's clock."
+        ).labels(stage)
         self.received = counter(
             "events_received", "Events delivered to the process, redeliveries included."
         ).labels(stage)
@@ -189,6 +195,13 @@ class StageMetrics:
         self.skipped = gauge(
             "skipped_events", "Events that operators had the stage skip, as the ledger counts."
         ).labels(stage)
+        self._remade = gauge(
+            "topic_remade", "1 if a topic is not the one that the store knows.", "topic"
+        )
+        self._partitions = gauge("topic_partitions", "Partitions of a topic.", "topic")
+        self._foreign = gauge(
+            "foreign_partitions", "Partitions that were acknowledged with another store."
+        ).labels(stage)
         self.store_bytes = gauge("store_bytes", "Space in use by the store.").labels(stage)
         self.disk_free_bytes = gauge(
             "disk_free_bytes", "Space left on the disk of the data directory."
@@ -197,6 +210,7 @@ class StageMetrics:
         self.doing = ""
         """The part of the batch that is being done now; see ``part``."""
         self._within = 0.0
+        self._clock_lead_s = 0.0
         self._lagging: set[tuple[str, int]] = set()
 
     def accounted(self, outcomes: Mapping[str, int]) -> None:
@@ -204,6 +218,17 @@ class StageMetrics:
         for text, count in outcomes.items():
             outcome, _, reason = text.partition(": ")
             self._accounted.labels(self._stage, outcome, reason).inc(count)
+
+    def came(self, timestamps_ms: Sequence[int]) -> None:
+        """Count events that came in, and how far the clocks that timed them are ahead.
+
+        Args:
+            timestamps_ms: the timestamps in Kafka, Unix times in ms.
+        """
+        self.received.inc(len(timestamps_ms))
+        lead_s = (max(timestamps_ms) - now_ms()) / 1000
+        self._clock_lead_s = max(self._clock_lead_s, lead_s)
+        self.clock_lead.set(self._clock_lead_s)
 
     def alerted(self, stream: str, types: Mapping[str, int]) -> None:
         """Count alerts of a stream that are durable now, by type."""
@@ -268,6 +293,21 @@ class StageMetrics:
     def model_in_force(self, model: str, version: int) -> None:
         """Set the version of a model that the process asks."""
         self._model_version.labels(self._stage, model).set(version)
+
+    def belongs(
+        self, remade: Mapping[str, bool], partitions: Mapping[str, int], foreign: int
+    ) -> None:
+        """Set what is known of topics, and how many partitions belong to another store.
+
+        Args:
+            remade: whether a topic is not the one that the store knows, by topic.
+            partitions: number of partitions, by topic.
+            foreign: number of partitions that were acknowledged with another store.
+        """
+        for topic, number in partitions.items():
+            self._partitions.labels(self._stage, topic).set(number)
+            self._remade.labels(self._stage, topic).set(remade[topic])
+        self._foreign.set(foreign)
 
     def lag(self, waiting: Mapping[tuple[str, int], int]) -> None:
         """Set how many events wait, by (topic, partition), for the partitions of this process."""

@@ -1,9 +1,10 @@
 """The store: the state of the broker that is kept on disk.
 
 It has the fingerprints and positions of galaxies, the archive of observations, rankings, last
-alerts, the versions of models in force, and what the stages have counted. It is used only in
-transactions. A ``Reading`` sees the store as it is at one moment. A ``Writing`` happens wholly or
-not at all, and is durable when it ends. Several processes may have the same store open.
+alerts, the versions of models in force, what the stages have counted, and of which topics. It is
+used only in transactions. A ``Reading`` sees the store as it is at one moment. A ``Writing``
+happens wholly or not at all, and is durable when it ends. Several processes may have the same store
+open.
 """
 
 from contextlib import suppress
@@ -15,6 +16,7 @@ from mmbroker.streams.settings import Settings
 from mmbroker.streams.store.interface import (
     FIRST_VERSION,
     Archived,
+    KnownTopic,
     Reading,
     Status,
     Store,
@@ -30,6 +32,7 @@ __all__ = [
     "FIRST_VERSION",
     "REMEDY",
     "Archived",
+    "KnownTopic",
     "LMDBStore",
     "Reading",
     "Status",

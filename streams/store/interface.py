@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +57,22 @@ class Archived:
     source: Source = field(default_factory=lambda: Source("", "", 0, 0))
     candidates: list[str] = field(default_factory=list)
     data: bytes = b""
+
+
+@dataclass(frozen=True)
+class KnownTopic:
+    """A topic as it was in Kafka when the stages of this store began to read it.
+
+    Attributes:
+        cluster_id: id of the Kafka.
+        topic_id: id that Kafka gave the topic when it was made.
+        partitions: number of partitions, each with the Unix time in ms since which it is known;
+            the present one is last.
+    """
+
+    cluster_id: str
+    topic_id: str
+    partitions: tuple[tuple[int, int], ...]
 
 
 class Reading(Protocol):
@@ -126,6 +142,18 @@ class Reading(Protocol):
         """The versions that were put in force, by model; others have ``FIRST_VERSION``."""
         ...
 
+    def known_topic(self, topic: str) -> KnownTopic | None:
+        """A topic as the stages found it; None before a stage has."""
+        ...
+
+    def store_id(self) -> str:
+        """The id of this store; empty until a stage has started with it."""
+        ...
+
+    def replaced_ids(self) -> frozenset[str]:
+        """The ids of the stores in whose place this one was made again."""
+        ...
+
 
 class Writing(Reading, Protocol):
     """Reads and changes the store."""
@@ -185,6 +213,19 @@ class Writing(Reading, Protocol):
 
     def use_model(self, model: str, version: int) -> None:
         """Put a version of a model in force."""
+        ...
+
+    def know_topic(self, topic: str, known: KnownTopic) -> None:
+        """Keep what a topic is in Kafka."""
+        ...
+
+    def identify(self, store_id: str, replaced: Iterable[str] = ()) -> None:
+        """Give this store an id, and say in whose place it was made.
+
+        Args:
+            store_id: the id.
+            replaced: ids of the stores that were there before.
+        """
         ...
 
 

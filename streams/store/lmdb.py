@@ -15,13 +15,15 @@ import fcntl
 import heapq
 import json
 import os
+import resource
 import shutil
 import signal
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import asdict
 from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,7 @@ from mmbroker.schemas.records import to_record
 from mmbroker.streams.store.interface import (
     FIRST_VERSION,
     Archived,
+    KnownTopic,
     StoreBrokenError,
     StoreDamagedError,
     StoreError,
@@ -81,7 +84,12 @@ TABLES = (
     "rankings",  # name -> histogram
     "ranked",  # name, galaxy id -> version, bin or _NO_BIN
     "models",  # name -> version in force
+    "topics",  # topic -> what it is in Kafka
+    "stores",  # store id -> b"own", or b"replaced"
 )
+LATER = ("topics", "stores")
+"""Tables that a store of this layout may lack; whoever opens it to write makes them."""
+
 _NUMBER = struct.Struct(">Q")
 _POSITION = struct.Struct(">ddd")
 _PLACE = struct.Struct(">BId")  # bytes sort like the numbers, as right ascensions are not negative
@@ -89,6 +97,8 @@ _VERSION_AND_BIN = struct.Struct(">QI")
 _NO_BIN = 2**32 - 1
 _SEPARATOR = b"\x00"
 _LAYOUT_KEY = b"layout"
+_OWN = b"own"
+_REPLACED = b"replaced"
 
 _DAMAGED = (
     lmdb.BadTxnError,
@@ -141,11 +151,19 @@ class LMDBStore:
 
     def _open_tables(self, readonly: bool) -> dict[str, Any]:
         if readonly:
-            return {name: self._environment.open_db(name.encode(), create=False) for name in TABLES}
+            return dict(self._existing_tables())
         with self._writer.waiting():  # open_db alone would stop all threads while it waits
             transaction = self._environment.begin(write=True)
         with transaction:
             return {name: self._environment.open_db(name.encode(), transaction) for name in TABLES}
+
+    def _existing_tables(self) -> Iterator[tuple[str, Any]]:
+        for name in TABLES:
+            try:
+                yield name, self._environment.open_db(name.encode(), create=False)
+            except lmdb.NotFoundError:
+                if name not in LATER:
+                    raise
 
     def _require_layout(self) -> int | None:
         """Make sure that the layout can be read; set it in a new store.
@@ -212,7 +230,8 @@ class LMDBStore:
     def _transaction(self, write: bool) -> Iterator[LMDBTransaction]:
         self._require_in_place()
         with ExitStack() as stack:
-            stack.enter_context(_explained(self._directory))
+            map_bytes = int(self._environment.info()["map_size"])
+            stack.enter_context(_explained(self._directory, map_bytes=map_bytes))
             with self._writer.waiting() if write else nullcontext():
                 transaction = self._environment.begin(write=write)
             stack.enter_context(transaction)
@@ -368,8 +387,13 @@ def _locked(directory: Path, kind: int) -> int:
 
 
 @contextmanager
-def _explained(directory: Path, what: str = "failed") -> Iterator[None]:
+def _explained(directory: Path, what: str = "failed", map_bytes: int = 0) -> Iterator[None]:
     """Turn an error of LMDB within the block into one that says what to do.
+
+    Args:
+        directory: the directory of the store.
+        what: what went wrong, as a predicate.
+        map_bytes: address space that was reserved for the store; 0 if none could be.
 
     Raises:
         StoreError: LMDB failed.
@@ -381,10 +405,12 @@ def _explained(directory: Path, what: str = "failed") -> Iterator[None]:
     except lmdb.BadValsizeError:
         raise  # a key is empty or too long: the event is wrong, not the store
     except lmdb.Error as error:
-        raise _explanation(error, directory, what) from error
+        raise _explanation(error, directory, what, map_bytes) from error
 
 
-def _explanation(error: lmdb.Error, directory: Path, what: str = "failed") -> StoreError:
+def _explanation(
+    error: lmdb.Error, directory: Path, what: str = "failed", map_bytes: int = 0
+) -> StoreError:
     if isinstance(error, _DAMAGED):
         return StoreDamagedError(
             f"the store in {directory} {what}: it is damaged: {error}; {REMEDY}"
@@ -395,13 +421,29 @@ def _explanation(error: lmdb.Error, directory: Path, what: str = "failed") -> St
             "it is whole again when the process is started again"
         )
     if isinstance(error, lmdb.MapFullError | lmdb.MapResizedError | lmdb.MemoryError):
-        return StoreBrokenError(
-            f"the store in {directory} {what}: this process may not set aside enough address space "
-            f"for it ({error}): raise its limit (ulimit -v) and start it again"
-        )
+        return StoreBrokenError(f"the store in {directory} {what}: {_no_room(error, map_bytes)}")
     if isinstance(error, lmdb.DiskError) or any(each in str(error) for each in _UNWRITABLE):
         return StoreError(_unwritable(f"the store in {directory}", error, directory))
     return StoreError(f"the store in {directory} {what}: {error}")
+
+
+def _no_room(error: lmdb.Error, map_bytes: int) -> str:
+    """Says what bounds the store: this program, a limit of the process, or the system."""
+    if isinstance(error, lmdb.MapFullError) and map_bytes >= MAP_BYTES:
+        return (
+            f"it is as large as a store can be, {MAP_BYTES / 2**20:,.0f} MiB ({error}); what is in "
+            "it is whole. Have other galaxies in another broker, or MAP_BYTES raised in the code"
+        )
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY:
+        return (
+            f"this process may not set aside enough address space for it ({error}): its limit "
+            f"(ulimit -v) is {limit // 1024:,} kB; raise it and start it again"
+        )
+    return (
+        f"the system does not give this process enough address space ({error}), and no limit "
+        "(ulimit -v) is set: see vm.overcommit_memory and the memory limit of the container"
+    )
 
 
 def _unwritable(subject: str, error: lmdb.Error, directory: Path) -> str:
@@ -547,6 +589,26 @@ class LMDBTransaction(Writing):
         with self._transaction.cursor(self._tables["models"]) as cursor:
             return {key.decode(): _number(value) for key, value in cursor}
 
+    def known_topic(self, topic: str) -> KnownTopic | None:
+        value = self._get("topics", topic.encode()) if "topics" in self._tables else None
+        if value is None:
+            return None
+        record = json.loads(value)
+        partitions = tuple((since, number) for since, number in record["partitions"])
+        return KnownTopic(record["cluster_id"], record["topic_id"], partitions)
+
+    def store_id(self) -> str:
+        return next(iter(self._store_ids(_OWN)), "")
+
+    def replaced_ids(self) -> frozenset[str]:
+        return frozenset(self._store_ids(_REPLACED))
+
+    def _store_ids(self, kind: bytes) -> list[str]:
+        if "stores" not in self._tables:
+            return []
+        with self._transaction.cursor(self._tables["stores"]) as cursor:
+            return [key.decode() for key, value in cursor if value == kind]
+
     def put_fingerprint(self, galaxy_id: str, version: int, encoded: bytes) -> None:
         self._put("fingerprints", galaxy_id.encode(), _NUMBER.pack(version) + encoded)
 
@@ -607,6 +669,14 @@ class LMDBTransaction(Writing):
 
     def use_model(self, model: str, version: int) -> None:
         self._put("models", model.encode(), _NUMBER.pack(version))
+
+    def know_topic(self, topic: str, known: KnownTopic) -> None:
+        self._put("topics", topic.encode(), json.dumps(asdict(known)).encode())
+
+    def identify(self, store_id: str, replaced: Iterable[str] = ()) -> None:
+        for each in replaced:
+            self._put("stores", each.encode(), _REPLACED)
+        self._put("stores", store_id.encode(), _OWN)
 
     def _get(self, table: str, key: bytes) -> bytes | None:
         value: bytes | None = self._transaction.get(key, db=self._tables[table])

@@ -1,93 +1,77 @@
-"""What ``mmbroker check`` and ``mmbroker stack up`` see of servers that run and do not work."""
+"""What ``check`` says of this machine: its disk, the room for the store, its clock."""
 
 from __future__ import annotations
 
-import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-import psutil
 import pytest
+from confluent_kafka import Producer
 
 from mmbroker.deploy.local import LocalStack
-from mmbroker.models.serving import triton
-from tests.command import run_command
-from tests.conftest import wait_until
-from tests.networks import SHIFT, shifted_critic
+from mmbroker.streams.kafka.client import create_topics
+from mmbroker.streams.operating import check as checks
+from mmbroker.streams.operating.check import Finding, check
+from mmbroker.streams.settings import Settings
+from mmbroker.streams.store import LMDBStore
+from tests.conftest import PREFIXES, settings_on
 
-pytestmark = pytest.mark.slow  # servers of its own
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A data directory with a detached stack."""
-    directory = tmp_path_factory.mktemp("data")
-    assert run_command(["stack", "up"], in_directory(directory)).returncode == 0
-    yield directory
-    LocalStack(directory / "stack", quiet=True).down()
+pytestmark = pytest.mark.slow
 
 
-def in_directory(data: Path) -> dict[str, str]:
-    """The environment of commands on a data directory."""
-    inherited = {name: value for name, value in os.environ.items() if name[:9] != "MMBROKER_"}
-    return {**inherited, "MMBROKER_DATA_DIRECTORY": str(data), "COLUMNS": "500"}
+class Usage(NamedTuple):
+    """What ``shutil.disk_usage`` says, in bytes."""
+
+    total: int
+    used: int
+    free: int
 
 
-def networks(stack: LocalStack) -> dict[str, psutil.Process]:
-    """The processes of the networks by name."""
-    found = {}
-    for each in psutil.Process(stack.triton.pid).children():
-        if each.status() != psutil.STATUS_ZOMBIE:
-            found[Path(each.cmdline()[1]).parts[-3]] = each
-    return found
+@pytest.fixture
+def settings(stack: LocalStack, tmp_path: Path) -> Iterator[Settings]:
+    settings, _ = settings_on(stack, tmp_path, next(PREFIXES))
+    create_topics(settings.kafka, settings.topics.all())
+    return settings
 
 
-def of_triton(data: Path) -> str:
-    """What ``mmbroker check`` says of Triton."""
-    said = run_command(["check"], in_directory(data)).stdout.splitlines()
-    return next(line for line in said if line[5:].startswith("triton"))
+def found(settings: Settings, subject: str) -> Finding:
+    return next(each for each in check(settings) if each.subject == subject)
 
 
-def test_a_network_that_dies_is_found_and_started_again(data: Path) -> None:
-    stack = LocalStack.attach(data / "stack", quiet=True)
-    kafka, server = stack.kafka.pid, stack.triton.pid
-    networks(stack)["critic"].kill()
-    assert stack.status().ready  # Triton itself does not notice
-    found = of_triton(data)
-    assert found.startswith("bad  triton: model 'critic' version 1 at")
-    assert found.endswith("start Triton again (mmbroker stack up, for a local stack)")
-
-    up = run_command(["stack", "up"], in_directory(data))
-    assert up.returncode == 0
-    assert "model 'critic' version 1 at" in up.stdout
-    assert "starting again what does not work: triton" in up.stderr
-    assert of_triton(data).startswith("good")
-    again = LocalStack.attach(data / "stack", quiet=True)
-    assert again.kafka.pid == kafka
-    assert again.triton.pid != server
-    refused = run_command(["stack", "up"], in_directory(data))
-    assert refused.returncode == 1
-    assert "already (kafka, triton)" in refused.stderr
-
-
-def test_version_1_of_a_model_that_nothing_asks_can_be_removed(data: Path, tmp_path: Path) -> None:
-    other = shifted_critic(tmp_path, SHIFT, "other")
-    added = run_command(["models", "add", "other", str(other)], in_directory(data))
-    assert "not in force until: mmbroker models use other 1" in added.stdout
-    assert run_command(["models", "remove", "other", "1"], in_directory(data)).returncode == 0
-    refused = run_command(["models", "remove", "critic", "1"], in_directory(data))
-    assert "critic version 1 is in force" in refused.stderr
-
-
-def test_a_network_that_is_taken_from_the_repository_ends_whatever_triton_does(
-    data: Path, tmp_path: Path
+def test_a_disk_that_is_nearly_full_is_told(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stack = LocalStack.attach(data / "stack", quiet=True)
-    other = shifted_critic(tmp_path, SHIFT, "other")
-    assert run_command(["models", "add", "other", str(other)], in_directory(data)).returncode == 0
-    assert "other" in networks(stack)
-    shutil.rmtree(stack.triton.model_repository / "other")
-    wait_until(lambda: "other" not in networks(stack), "its process stays", 20)
-    assert set(networks(stack)) >= {"critic", "parser"}
-    triton.unload(stack.triton_url, "other")
+    assert found(settings, "disk").good == (
+        shutil.disk_usage(settings.data_directory).free >= checks.LEAST_ROOM_BYTES
+    )
+    for free, good in ((1_999_000_000, False), (2_000_000_000, True)):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: Usage(10**12, 0, free))
+        finding = found(settings, "disk")
+        assert finding.good == good
+        assert str(settings.data_directory) in finding.detail
+        assert ("1,999 MB left" in finding.detail) != good
+
+
+def test_a_store_with_little_room_to_grow_is_told(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert found(settings, "store").good
+    monkeypatch.setattr(LMDBStore, "room_bytes", lambda _: 1_500_000_000)
+    finding = found(settings, "store")
+    assert not finding.good
+    assert "can grow by 1,500 MB only" in finding.detail
+    assert "ulimit -v" in finding.detail
+
+
+def test_events_from_the_future_of_this_machine_are_told(settings: Settings) -> None:
+    topic = settings.topics.observations
+    producer = Producer(settings.kafka.client())
+    for lead_s, good in ((30, True), (600, False)):
+        producer.produce(topic, b"x", timestamp=int(1000 * (time.time() + lead_s)))
+        assert producer.flush(30) == 0
+        finding = found(settings, "clock")
+        assert finding.good == good
+        assert (f"{topic} by " in finding.detail) != good

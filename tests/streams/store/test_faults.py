@@ -24,6 +24,7 @@ from mmbroker.streams.stages.build_fingerprints import BuildFingerprints
 from mmbroker.streams.stages.messages import Received
 from mmbroker.streams.store import (
     Archived,
+    KnownTopic,
     LMDBStore,
     StoreBrokenError,
     StoreDamagedError,
@@ -31,7 +32,7 @@ from mmbroker.streams.store import (
     damage,
     exclusive,
 )
-from mmbroker.streams.store.lmdb import LAYOUT
+from mmbroker.streams.store.lmdb import LATER, LAYOUT
 from mmbroker.streams.topics import Topics
 from tests.conftest import Broker, wait_until
 
@@ -316,10 +317,38 @@ def test_a_store_that_outgrows_the_address_space_says_so(tmp_path: Path) -> None
     result = limited(tmp_path / "store", 400 * 2**20, 400)
     assert result.stdout.split() == ["opened"]
     assert "StoreBrokenError" in result.stderr
-    assert "raise its limit (ulimit -v)" in result.stderr
+    assert re.search(r"its limit \(ulimit -v\) is [\d,]+ kB; raise it", result.stderr)
     store = LMDBStore(tmp_path / "store")  # without the limit it goes on
     assert 100 < read(store) < 400
     fill(store, 10, start=1000)
+    store.close()
+
+
+def test_a_store_that_is_as_large_as_this_program_allows_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmbroker.streams.store.lmdb.MAP_BYTES", 2**20)
+    store = LMDBStore(tmp_path / "store")
+    with pytest.raises(StoreBrokenError, match=r"as large as a store can be, 1 MiB .*MDB_MAP_FULL"):
+        fill(store)
+    kept = read(store)
+    store.close()
+    assert 0 < kept < OBSERVATIONS
+    monkeypatch.undo()
+    store = LMDBStore(tmp_path / "store")  # where it may grow, it goes on
+    assert read(store) == kept
+    fill(store, 1, start=OBSERVATIONS)
+    store.close()
+
+
+def test_a_store_that_the_system_gives_no_room_blames_no_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmbroker.streams.store.lmdb.MAP_BYTES", 2**20)
+    store = LMDBStore(tmp_path / "store")
+    monkeypatch.undo()  # as if more had been wanted than the system gave
+    with pytest.raises(StoreBrokenError, match=r"the system does not give .* no limit .* is set"):
+        fill(store)
     store.close()
 
 
@@ -366,6 +395,34 @@ def test_a_store_of_the_first_layout_goes_on(directory: Path) -> None:
         assert reading.layout == LAYOUT
     assert read(again) == observations + 10
     again.close()
+
+
+def test_a_store_without_the_later_tables_is_read_and_gets_them_from_who_writes(
+    directory: Path,
+) -> None:
+    environment = lmdb.open(str(directory), max_dbs=20)
+    with environment.begin(write=True) as transaction:
+        for name in LATER:
+            transaction.drop(environment.open_db(name.encode(), transaction))
+    environment.close()
+    assert tables_of(directory).isdisjoint(name.encode() for name in LATER)
+    store = LMDBStore(directory, readonly=True)
+    assert read(store) == OBSERVATIONS
+    with store.reading() as reading:
+        assert reading.known_topic("t") is None
+        assert reading.store_id() == ""
+        assert not reading.replaced_ids()
+    store.close()
+    store = LMDBStore(directory)
+    known = KnownTopic("k", "t", ((1, 4), (2, 6)))
+    with store.writing() as writing:
+        writing.know_topic("t", known)
+        writing.identify("mine", {"former"})
+    with store.reading() as reading:
+        assert reading.known_topic("t") == known
+        assert reading.store_id() == "mine"
+        assert reading.replaced_ids() == {"former"}
+    store.close()
 
 
 def test_the_file_is_only_as_large_as_what_is_in_it(directory: Path) -> None:
