@@ -29,7 +29,9 @@ def times(columns: Columns, key: str, name: str, form: str | None) -> Numbers:
     """
     texts = columns.texts(key, name) if columns.is_text(key, name) else []
     if any(map(_is_date, texts)):
-        return _from_texts(columns, name, texts)
+        mjd = _from_texts(columns, name, texts)
+        columns.origin(key, mjd, f"{columns.time_scale} (MJD)", f"ISO dates in column {name}")
+        return mjd
     numbers = columns.measured(key, name)
     unit = columns.unit(key, name)
     if form is None and unit not in (None, u.day):
@@ -46,10 +48,12 @@ def times(columns: Columns, key: str, name: str, form: str | None) -> Numbers:
                     f'no MJD: set time_format = "{other}", if it is that',
                 )
     if form in (None, "mjd"):
+        columns.origin(key, numbers, f"{columns.time_scale} (MJD)", f"column {name}")
         return numbers
     known = np.isfinite(numbers)
     mjd = np.full(columns.rows, np.nan)
     mjd[known] = Time(numbers[known], format=form, scale=columns.time_scale.lower()).mjd
+    columns.origin(key, mjd, f"{columns.time_scale} (MJD)", f"{form} in column {name}")
     return mjd
 
 
