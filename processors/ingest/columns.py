@@ -14,20 +14,20 @@ from astropy import units as u
 from astropy.table import Column, MaskedColumn
 from numpy.typing import NDArray
 
+from mmbroker.processors.ingest.designations import MINUS_SIGNS
 from mmbroker.processors.ingest.headers import Origin
 from mmbroker.processors.ingest.mapping import Join, Mapping, MappingError
 from mmbroker.processors.ingest.table_files import NO_NUMBER, read_columns
 from mmbroker.processors.ingest.units import Numbers, unit_from
 from mmbroker.schemas.wording import meant
 
-__all__ = ["MAPPING", "MINUS_SIGNS", "Columns", "Flags", "Numbers"]
+__all__ = ["MAPPING", "Columns", "Flags", "Numbers"]
 
 Flags = NDArray[np.bool_]
 
 MAPPING = "mapping"
 """What says a value or a unit, where it is not the table."""
 
-MINUS_SIGNS = str.maketrans({"−": "-", "–": "-"})
 _FORTRAN_EXPONENT = re.compile(r"(?<=[\d.])[dD](?=[-+]?\d+$)")
 
 
@@ -163,7 +163,7 @@ class Columns:
         Raises:
             MappingError: there is no such column, or what is said or stated is no unit.
         """
-        stated = self.stated_unit(key, column)
+        stated = self.unit_text(key, column)
         if said is None and stated is None:
             return None
         try:
@@ -179,7 +179,7 @@ class Columns:
         self, column: str, unit: u.UnitBase, said: str | None = None, default: str = "default"
     ) -> str:
         """In words: a column is read in a unit, and who says so: the mapping, the table, nobody."""
-        stated = self.stated_unit("", column) is not None
+        stated = self.unit_text("", column) is not None
         by = MAPPING if said is not None else "table" if stated else default
         return f"column {column} in {unit} ({by})"
 
@@ -192,7 +192,7 @@ class Columns:
         if (found := Origin(what, value + row, source)) not in self.origins:
             self.origins.append(found)
 
-    def stated_unit(self, key: str, column: str) -> str | None:
+    def unit_text(self, key: str, column: str) -> str | None:
         """The unit that the table states for a column, as text; None if it states none."""
         unit = self.column(key, column).unit
         return None if unit is None else (str(unit).strip() or None)

@@ -12,8 +12,8 @@ from astropy import units as u
 from astropy.coordinates import Angle, SkyCoord, frame_transform_graph
 from astropy.table import Column
 
-from mmbroker.processors.ingest.columns import MAPPING, MINUS_SIGNS, Columns, Numbers
-from mmbroker.processors.ingest.designations import position_in
+from mmbroker.processors.ingest.columns import MAPPING, Columns, Numbers
+from mmbroker.processors.ingest.designations import MINUS_SIGNS, position_in
 from mmbroker.processors.ingest.headers import Origin
 from mmbroker.processors.ingest.mapping import Position
 from mmbroker.processors.ingest.table_files import FRAME
@@ -92,7 +92,7 @@ def _degrees(
     _require_whole(columns, key, named)
     texts = columns.texts(key, named) if columns.is_text(key, named) else []
     is_sexagesimal = [_SEXAGESIMAL.search(text) is not None for text in texts]
-    stated = columns.stated_unit(key, named)
+    stated = columns.unit_text(key, named)
     form = sexagesimal_unit(said or stated or "")
     if any(is_sexagesimal):
         if form is not None:

@@ -9,8 +9,8 @@ from astropy import units as u
 from astropy.time import Time
 
 from mmbroker.processors.ingest.columns import Columns, Numbers
+from mmbroker.processors.ingest.headers import iso_date
 
-_ISO = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d*)?)?Z?)?")
 _OTHERS = {"jd": (2.4e6, 2.6e6), "decimalyear": (1900.0, 2200.0)}
 """What numbers that cannot be MJDs of observations look like, with the ranges of both."""
 
@@ -68,9 +68,7 @@ def _from_texts(columns: Columns, name: str, texts: list[str]) -> Numbers:
         if not text:
             continue
         try:
-            if not _ISO.fullmatch(text):
-                raise ValueError(text)
-            mjd[index] = Time(text.removesuffix("Z"), scale=scale).mjd
+            mjd[index] = Time(iso_date(text) or "", scale=scale).mjd
         except ValueError:
             columns.note(index, f"{name} = {text!r} is no ISO date, such as 2015-01-31T12:00:00")
     return mjd
