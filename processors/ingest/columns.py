@@ -28,6 +28,7 @@ Flags = NDArray[np.bool_]
 MAPPING = "mapping"
 """What says a value or a unit, where it is not the table."""
 
+_TOO_WIDE = re.compile(r"\d{4}")
 _FORTRAN_EXPONENT = re.compile(r"(?<=[\d.])[dD](?=[-+]?\d+$)")
 
 
@@ -239,6 +240,8 @@ class Columns:
         except ValueError as error:
             raise self.wrong(key, f"= {template!r}: {error}") from error
         for literal, column, form, _ in parsed:
+            if _TOO_WIDE.search(form or ""):
+                raise self.wrong(key, f"= {template!r}: {form!r} makes texts of 1,000 and more")
             cells = None if column is None else self.column(key, column)
             parts.append((literal, cells, form or ""))
         if all(cells is None for _, cells, _ in parts):
