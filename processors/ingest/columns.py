@@ -14,16 +14,21 @@ from astropy import units as u
 from astropy.table import Column, MaskedColumn
 from numpy.typing import NDArray
 
+from mmbroker.processors.ingest.designations import MINUS_SIGNS
+from mmbroker.processors.ingest.headers import Origin
 from mmbroker.processors.ingest.mapping import Join, Mapping, MappingError
 from mmbroker.processors.ingest.table_files import NO_NUMBER, read_columns
 from mmbroker.processors.ingest.units import Numbers, unit_from
 from mmbroker.schemas.wording import meant
 
-__all__ = ["MINUS_SIGNS", "Columns", "Flags", "Numbers"]
+__all__ = ["MAPPING", "Columns", "Flags", "Numbers"]
 
 Flags = NDArray[np.bool_]
 
-MINUS_SIGNS = str.maketrans({"−": "-", "–": "-"})
+MAPPING = "mapping"
+"""What says a value or a unit, where it is not the table."""
+
+_TOO_WIDE = re.compile(r"\d{4}")
 _FORTRAN_EXPONENT = re.compile(r"(?<=[\d.])[dD](?=[-+]?\d+$)")
 
 
@@ -37,6 +42,7 @@ class Columns:
     Attributes:
         rows: number of rows of the first table.
         problems: reasons why cells cannot be read, by index of the row.
+        origins: what was read, and from where, with the first value that there is.
         said: what the file says of the first table as a whole, such as keywords of its header.
 
     Raises:
@@ -50,6 +56,7 @@ class Columns:
         self.numbers = cache(self._numbers)
         self.texts = cache(self._texts)
         self.problems: dict[int, list[str]] = {}
+        self.origins: list[Origin] = []
         self._columns, self.said, self.rows = read_columns(
             path, mapping.table, mapping.name, mapping.time_scale, mapping.position.parts
         )
@@ -157,7 +164,7 @@ class Columns:
         Raises:
             MappingError: there is no such column, or what is said or stated is no unit.
         """
-        stated = self.stated_unit(key, column)
+        stated = self.unit_text(key, column)
         if said is None and stated is None:
             return None
         try:
@@ -169,7 +176,24 @@ class Columns:
                 key, f"is not set: column {column!r} states {stated!r}, which {error}"
             ) from error
 
-    def stated_unit(self, key: str, column: str) -> str | None:
+    def read_in(
+        self, column: str, unit: u.UnitBase, said: str | None = None, default: str = "default"
+    ) -> str:
+        """In words: a column is read in a unit, and who says so: the mapping, the table, nobody."""
+        stated = self.unit_text("", column) is not None
+        by = MAPPING if said is not None else "table" if stated else default
+        return f"column {column} in {unit} ({by})"
+
+    def origin(self, what: str, values: Sequence[Any] | Numbers, unit: str, source: str) -> None:
+        """Keep what was read, and from where, with the first value that there is."""
+        known = (place for place, value in enumerate(values) if value == value and value != "")
+        place = next(known, None)
+        value = "none" if place is None else f"{_shown(values[place])} {unit}".strip()
+        row = f" (row {place + 1})" if place else ""
+        if (found := Origin(what, value + row, source)) not in self.origins:
+            self.origins.append(found)
+
+    def unit_text(self, key: str, column: str) -> str | None:
         """The unit that the table states for a column, as text; None if it states none."""
         unit = self.column(key, column).unit
         return None if unit is None else (str(unit).strip() or None)
@@ -180,22 +204,33 @@ class Columns:
         key: str,
         column: str,
         missing: Sequence[float] | None = None,
+        what: str | None = None,
     ) -> Numbers:
         """As ``measured``, in the target unit; a column that states no unit has it already.
+
+        Args:
+            target: the unit.
+            key: key of the mapping that names the column.
+            column: name of the column.
+            missing: values that mean *not observed*; by default those of the mapping.
+            what: what it is, in words; by default the key within its section.
 
         Raises:
             MappingError: the table states a unit that cannot be converted.
         """
         numbers = self.measured(key, column, missing)
         unit = self.unit(key, column)
-        if unit is None or unit == target:
-            return numbers
-        try:
-            return numbers * float(unit.to(target))
-        except u.UnitConversionError as error:
-            raise self.wrong(
-                key, f"= {column!r} states the unit {unit}, not {target or 'a pure number'}"
-            ) from error
+        if unit is not None and unit != target:
+            try:
+                numbers = numbers * float(unit.to(target))
+            except u.UnitConversionError as error:
+                raise self.wrong(
+                    key, f"= {column!r} states the unit {unit}, not {target or 'a pure number'}"
+                ) from error
+        pure = target == u.dimensionless_unscaled
+        source = f"column {column}" if pure else self.read_in(column, unit or target)
+        self.origin(what or key.partition(".")[2], numbers, str(target), source)
+        return numbers
 
     def template(self, key: str, template: str) -> Callable[[int], str]:
         """A function that fills a template from the columns of the row with a given index."""
@@ -205,6 +240,8 @@ class Columns:
         except ValueError as error:
             raise self.wrong(key, f"= {template!r}: {error}") from error
         for literal, column, form, _ in parsed:
+            if _TOO_WIDE.search(form or ""):
+                raise self.wrong(key, f"= {template!r}: {form!r} makes texts of 1,000 and more")
             cells = None if column is None else self.column(key, column)
             parts.append((literal, cells, form or ""))
         if all(cells is None for _, cells, _ in parts):
@@ -263,6 +300,10 @@ def _number(text: str) -> float:
     if "_" in text:
         raise ValueError(text)
     return float(_FORTRAN_EXPONENT.sub("e", text))
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
 def _text(cell: Any) -> str:

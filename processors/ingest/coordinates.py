@@ -24,12 +24,12 @@ from mmbroker.processors.ingest.headers import (
     HeaderError,
     equatorial_frame,
     equinox,
+    fits_date,
     frame_words,
-    iso_date,
     number,
+    stated_unit,
 )
 from mmbroker.processors.ingest.spectral_axis import is_spectral, rest_cards, standard_type
-from mmbroker.processors.ingest.stated_units import stated_unit
 
 MOST_AXES = 9
 STOKES_I = 1
@@ -156,7 +156,7 @@ def _place_and_time(header: Header) -> Iterator[tuple[str, str | float]]:
     scale = header.text("TIMESYS")
     if scale is not None and re.fullmatch(r"[A-Z]{2,3}", scale):
         yield "TIMESYS", scale
-    date = iso_date(header.text("DATE-OBS") or "")
+    date = fits_date(header.text("DATE-OBS") or "")
     if date is not None:
         yield "DATE-OBS", date
     for name in ("MJD-OBS", "OBSGEO-X", "OBSGEO-Y", "OBSGEO-Z"):

@@ -14,7 +14,7 @@ from typing import NamedTuple
 _DESIGNATION = re.compile(
     r"(?<![\d.])(\d{2})(\d{2})(\d{2})(?:\.(\d*))?([-+])(\d{2})(\d{2})(\d{2})(?:\.(\d*))?(?!\d)"
 )
-_MINUS_SIGNS = str.maketrans({"−": "-", "–": "-"})
+MINUS_SIGNS = str.maketrans({"−": "-", "–": "-"})
 
 
 class DesignatedPosition(NamedTuple):
@@ -32,7 +32,7 @@ class DesignatedPosition(NamedTuple):
 
 def position_in(designation: str) -> DesignatedPosition | None:
     """The position in a designation such as ``SMMJ123711+622212``; None without a full position."""
-    found = _DESIGNATION.search(designation.translate(_MINUS_SIGNS))
+    found = _DESIGNATION.search(designation.translate(MINUS_SIGNS))
     if found is None:
         return None
     hours, minutes, seconds, second_digits, sign, degrees, arcmin, arcsec, arcsec_digits = (

@@ -19,6 +19,7 @@ from astropy.coordinates import FK4, FK5, ICRS, Angle, BaseCoordinateFrame, FK4N
 from astropy.io import fits
 from astropy.time import Time
 
+from mmbroker.processors.ingest.units import unit_from
 from mmbroker.processors.relations import ASTROMETRIC_FLOOR_ARCSEC
 from mmbroker.schemas.events import Acquisition, Observation, Quality, SpectralFrame, TimeScale
 
@@ -197,18 +198,18 @@ class Header:
         if found is None:
             return None
         value = number(*found)
-        stated = _BRACKETS.match(self._comment(found[0]))
-        if stated is None:
+        in_brackets = _BRACKETS.match(self._comment(found[0]))
+        if in_brackets is None:
             return value
         try:
-            stated_unit = u.Unit(stated[1])
+            stated = unit_from(in_brackets[1])
         except ValueError:  # a word
             return value
-        if stated_unit.is_equivalent(u.h) and unit.is_equivalent(u.deg):
-            stated_unit = stated_unit / u.h * u.hourangle
-        if stated_unit == unit or not stated_unit.is_equivalent(unit):
+        if stated.is_equivalent(u.h) and unit.is_equivalent(u.deg):
+            stated = stated / u.h * u.hourangle
+        if stated == unit or not stated.is_equivalent(unit):
             return value
-        return float(stated_unit.to(unit, value))
+        return float(stated.to(unit, value))
 
     def _comment(self, name: str) -> str:
         cards = next(cards for cards in self.cards if name in cards)
@@ -240,6 +241,26 @@ def number(name: str, value: Any) -> float:
     except (TypeError, ValueError, OverflowError):
         pass
     raise HeaderError(f"{name} = {str(value)[:60]!r} is not a finite number")
+
+
+def stated_unit(name: str, text: object) -> u.UnitBase:
+    """The unit that a text means.
+
+    Args:
+        name: keyword, column or option that states it.
+        text: the text.
+
+    Raises:
+        HeaderError: it is no unit, could mean two, or is that of magnitudes or other logarithms.
+    """
+    try:
+        unit = unit_from(str(text))
+        if isinstance(unit, u.function.FunctionUnitBase):
+            raise ValueError("is a logarithm: convert it")
+        return unit
+    except ValueError as error:
+        advice = "" if name == "--unit" else ": give --unit"
+        raise HeaderError(f"{name} = {str(text).strip()!r} {error}{advice}") from error
 
 
 @contextmanager
@@ -433,7 +454,7 @@ def _time(header: Header) -> tuple[float, TimeScale]:
             raise HeaderError("neither MJD-OBS nor DATE-OBS in the header: give --time-mjd")
         source, stated = dated[0], str(dated[1])
         clock = header.text("TIME-OBS")
-        iso = iso_date(stated)
+        iso = fits_date(stated)
         if iso and "T" not in iso and clock and _CLOCK.fullmatch(clock):
             iso, source = f"{iso}T{clock}", f"{source}, TIME-OBS"
         try:
@@ -449,16 +470,20 @@ def _time(header: Header) -> tuple[float, TimeScale]:
     return mjd, scale
 
 
-def iso_date(text: str) -> str | None:
+def fits_date(text: str) -> str | None:
     """A date as the FITS standard has it now; None if it is none.
 
     Until 2000 the form was DD/MM/YY, of years from 1900 (FITS standard 4.0, section 9.1).
     """
-    text = text.strip()
-    if iso := _ISO_DATE.fullmatch(text):
-        return "T".join(filter(None, iso.groups()))
-    old = _OLD_DATE.fullmatch(text)
-    return f"19{old[3]}-{int(old[2]):02}-{int(old[1]):02}" if old else None
+    if old := _OLD_DATE.fullmatch(text.strip()):
+        return f"19{old[3]}-{int(old[2]):02}-{int(old[1]):02}"
+    return iso_date(text.strip())
+
+
+def iso_date(text: str) -> str | None:
+    """A date, perhaps with a time, as ISO 8601 writes it with a T; None if it is none."""
+    found = _ISO_DATE.fullmatch(text)
+    return "T".join(filter(None, found.groups())) if found else None
 
 
 def _time_scale(header: Header) -> TimeScale:

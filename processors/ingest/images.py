@@ -28,8 +28,13 @@ from mmbroker.processors.ingest.coordinates import (
     sky_axes,
     stokes_plane,
 )
-from mmbroker.processors.ingest.headers import Given, Header, HeaderError, in_file
-from mmbroker.processors.ingest.stated_units import stated_unit
+from mmbroker.processors.ingest.headers import (
+    Given,
+    Header,
+    HeaderError,
+    in_file,
+    stated_unit,
+)
 from mmbroker.processors.ingest.uncertainties import (
     error_kind,
     is_mask,

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmbroker.processors.relations import FWHM_PER_SIGMA, SPEED_OF_LIGHT_KM_S
+from mmbroker.processors.validation import MOST_CHANNELS
 from mmbroker.schemas.events import Spectrum
 
 
@@ -64,14 +65,19 @@ def simulated_spectrum(
 
     Returns:
         The spectrum in the barycentric frame; None if fewer than two channels are covered.
+
+    Raises:
+        ValueError: it has more channels than a spectrum may have.
     """
     step = channel_km_s / SPEED_OF_LIGHT_KM_S
     centres = np.array([math.log(line.frequency_hz) for line in lines])
     if coverage_hz is not None:
-        first, last = (math.ceil(math.log(edge) / step) for edge in coverage_hz)
-        channels = np.arange(first, last)
+        first, last = (math.log(edge) / step for edge in coverage_hz)
+        _require_few(last - first)
+        channels = np.arange(math.ceil(first), math.ceil(last))
     else:
         reach = window_km_s / channel_km_s
+        _require_few(2.0 * reach)
         windows = [np.arange(round(c / step - reach), round(c / step + reach)) for c in centres]
         channels = np.unique(np.concatenate(windows)) if windows else np.arange(0)
     if len(channels) < 2:
@@ -97,6 +103,11 @@ def simulated_spectrum(
         flux_density_jy=(flux + noise).astype(np.float32),
         flux_error_jy=error.astype(np.float32),
     )
+
+
+def _require_few(channels: float) -> None:
+    if not channels <= MOST_CHANNELS:
+        raise ValueError(f"a spectrum of {channels:.3g} channels: more than {MOST_CHANNELS:,}")
 
 
 def _number(text: str) -> int:

@@ -313,6 +313,8 @@ class LineSpectrumGroup(_Group):
             raise ValueError("set noise_mjy, or the error of every line")
         if self.coverage_ghz is not None and self.noise_mjy is None:
             raise ValueError("coverage_ghz needs noise_mjy")
+        if self.coverage_ghz is not None and not 0 < self.coverage_ghz[0] < self.coverage_ghz[1]:
+            raise ValueError("coverage_ghz must be two frequencies, the lower first")
         return self
 
 
@@ -501,7 +503,7 @@ def _parsed(file: Traversable | Path) -> Mapping:
     try:
         content: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
         return Mapping.model_validate(content)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MappingError(f"mapping {file}: {error}") from error
     except ValidationError as error:
         problems = "; ".join(

@@ -27,10 +27,10 @@ from mmbroker.processors.ingest.headers import (
     HeaderError,
     Origin,
     bare_observation,
+    stated_unit,
 )
 from mmbroker.processors.ingest.images import Image, find_data, image_in, opened
 from mmbroker.processors.ingest.spectral_axis import image_frequencies
-from mmbroker.processors.ingest.stated_units import stated_unit
 from mmbroker.processors.validation import LARGEST_SIDE, SMALLEST_SIDE
 from mmbroker.schemas.events import ContinuumMap, Observation
 

@@ -12,8 +12,9 @@ from astropy import units as u
 from astropy.coordinates import Angle, SkyCoord, frame_transform_graph
 from astropy.table import Column
 
-from mmbroker.processors.ingest.columns import MINUS_SIGNS, Columns, Numbers
-from mmbroker.processors.ingest.designations import position_in
+from mmbroker.processors.ingest.columns import MAPPING, Columns, Numbers
+from mmbroker.processors.ingest.designations import MINUS_SIGNS, position_in
+from mmbroker.processors.ingest.headers import Origin
 from mmbroker.processors.ingest.mapping import Position
 from mmbroker.processors.ingest.table_files import FRAME
 from mmbroker.processors.ingest.units import degrees_per, sexagesimal_unit
@@ -46,53 +47,71 @@ def positions(columns: Columns, position: Position) -> tuple[Numbers, Numbers, N
     """
     if position.designation is not None:
         longitude, latitude, error = _designated(columns, position.designation)
+        of_longitude = of_latitude = f"designation in {' or '.join(position.designation)}"
     else:
         assert position.right_ascension is not None
         assert position.declination is not None
-        longitude = _degrees(
+        longitude, of_longitude = _degrees(
             columns,
             "position.right_ascension",
             position.right_ascension,
             position.right_ascension_unit,
             u.hourangle,
         )
-        latitude = _degrees(
+        latitude, of_latitude = _degrees(
             columns, "position.declination", position.declination, position.declination_unit, u.deg
         )
         error = np.zeros(columns.rows)
-    error = np.hypot(error, _errors(columns, position, latitude))
+    errors, of_errors = _errors(columns, position, latitude)
+    error = np.hypot(error, errors)
     _require_frame(columns, position)
     if position.frame not in (None, "icrs"):
         _convert(columns, position, longitude, latitude)
+    columns.origin("right ascension", longitude, "deg ICRS", of_longitude)
+    columns.origin("declination", latitude, "deg ICRS", of_latitude)
+    columns.origin("position error", error, "arcsec", of_errors)
+    columns.origins.append(_frame_origin(columns, position))
     return longitude, latitude, error
+
+
+def _frame_origin(columns: Columns, position: Position) -> Origin:
+    if position.frame is not None:
+        words = filter(None, (position.frame, position.equinox, position.epoch))
+        return Origin("frame", " ".join(words), MAPPING)
+    stated = (columns.column("position", name).meta.get(FRAME) for name in position.columns)
+    found = next(filter(None, stated), None)
+    return Origin("frame", found or "icrs", "table" if found else "default")
 
 
 def _degrees(
     columns: Columns, key: str, named: str | list[str], said: str | None, sexagesimal: u.UnitBase
-) -> Numbers:
+) -> tuple[Numbers, str]:
+    """An angle in degrees, and where it is from."""
     if isinstance(named, list):
         return _from_parts(columns, key, named, said, sexagesimal)
     _require_whole(columns, key, named)
     texts = columns.texts(key, named) if columns.is_text(key, named) else []
     is_sexagesimal = [_SEXAGESIMAL.search(text) is not None for text in texts]
-    stated = columns.stated_unit(key, named)
+    stated = columns.unit_text(key, named)
     form = sexagesimal_unit(said or stated or "")
     if any(is_sexagesimal):
         if form is not None:
             sexagesimal = form
         elif (unit := columns.unit(f"{key}_unit", named, said)) is not None:
             sexagesimal = _sexagesimal(columns, key, named, said, unit, sexagesimal)
-        return _from_texts(columns, named, texts, is_sexagesimal, sexagesimal)
+        degrees = _from_texts(columns, named, texts, is_sexagesimal, sexagesimal)
+        return degrees, f"sexagesimal {columns.read_in(named, sexagesimal, said)}"
     numbers = columns.measured(key, named)
     if form is not None:
         if np.isfinite(numbers).any():
             unit_text = said or stated
             raise columns.wrong(key, f"= {named!r}: {unit_text!r} is the unit of sexagesimal text")
-        return numbers
+        return numbers, f"column {named}"
     unit = columns.unit(f"{key}_unit", named, said)
+    source = columns.read_in(named, unit or u.deg, said)
     if unit is None or unit == u.deg:
-        return numbers
-    return numbers * _degrees_per(columns, key, named, unit, sexagesimal)
+        return numbers, source
+    return numbers * _degrees_per(columns, key, named, unit, sexagesimal), source
 
 
 def _degrees_per(
@@ -159,7 +178,7 @@ def _require_whole(columns: Columns, key: str, name: str) -> None:
 
 def _from_parts(
     columns: Columns, key: str, names: list[str], said: str | None, sexagesimal: u.UnitBase
-) -> Numbers:
+) -> tuple[Numbers, str]:
     """Degrees from columns with hours or degrees, minutes and seconds, the sign perhaps before."""
     signs, parts = _signs(columns, key, names)
     if not 1 <= len(parts) <= 3:
@@ -168,10 +187,12 @@ def _from_parts(
     if said is not None and (first := columns.unit(f"{key}_unit", parts[0], said)) is not None:
         usual = (first, first / 60, first / 3600)
     degrees = np.zeros(columns.rows)
+    sources = [] if signs is None else [f"sign in column {names[0]}"]
     for place, name in enumerate(parts):
         values = columns.measured(key, name)
         unit = None if said is not None else columns.unit(f"{key}_unit", name)
         factor = _degrees_per(columns, key, name, unit or usual[place], sexagesimal)
+        sources.append(columns.read_in(name, unit or usual[place], said))
         negative = np.signbit(values)
         if place:
             for index in np.flatnonzero((values < 0) | (values > 60)).tolist():
@@ -193,7 +214,7 @@ def _from_parts(
             )
         degrees = degrees + np.abs(values) * factor
     assert signs is not None
-    return signs * degrees
+    return signs * degrees, ", ".join(sources)
 
 
 def _signs(columns: Columns, key: str, names: list[str]) -> tuple[Numbers | None, list[str]]:
@@ -206,14 +227,16 @@ def _signs(columns: Columns, key: str, names: list[str]) -> tuple[Numbers | None
     return np.array([_SIGNS[text] for text in texts], dtype=float), names[1:]
 
 
-def _errors(columns: Columns, position: Position, latitude: Numbers) -> Numbers:
+def _errors(columns: Columns, position: Position, latitude: Numbers) -> tuple[Numbers, str]:
+    """Errors in arcsec, and where they are from."""
     key = "position.error_arcsec"
     if not isinstance(position.error_arcsec, str):
-        return columns.constant_or_column(key, position.error_arcsec)
+        return columns.constant_or_column(key, position.error_arcsec), MAPPING
     errors = columns.measured(key, position.error_arcsec)
     unit = columns.unit("position.error_unit", position.error_arcsec, position.error_unit)
+    source = columns.read_in(position.error_arcsec, unit or u.arcsec, position.error_unit)
     if unit is None or unit == u.arcsec:
-        return errors
+        return errors, source
     factor = degrees_per(unit)
     if factor is None:
         raise columns.wrong(
@@ -221,8 +244,8 @@ def _errors(columns: Columns, position: Position, latitude: Numbers) -> Numbers:
             f": column {position.error_arcsec!r} is in {unit}, which is no angle: say another",
         )
     if unit.is_equivalent(u.s):  # of right ascension
-        return errors * factor * 3600.0 * np.cos(np.radians(latitude))
-    return errors * float(unit.to(u.arcsec))
+        return errors * factor * 3600.0 * np.cos(np.radians(latitude)), source
+    return errors * float(unit.to(u.arcsec)), source
 
 
 def _designated(columns: Columns, names: list[str]) -> tuple[Numbers, Numbers, Numbers]:

@@ -38,6 +38,7 @@ from mmbroker.processors.ingest.headers import (
     Origin,
     bare_observation,
     in_file,
+    stated_unit,
 )
 from mmbroker.processors.ingest.images import (
     Image,
@@ -53,7 +54,6 @@ from mmbroker.processors.ingest.spectral_axis import (
     frequencies,
     image_frequencies,
 )
-from mmbroker.processors.ingest.stated_units import stated_unit
 from mmbroker.processors.ingest.uncertainties import (
     error_kind,
     is_mask,

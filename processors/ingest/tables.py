@@ -14,13 +14,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from astropy import units as u
 from astropy.time import Time
 
-from mmbroker.processors.ingest.columns import Columns, Numbers
+from mmbroker.processors.ingest.columns import MAPPING, Columns, Numbers
+from mmbroker.processors.ingest.headers import Origin
 from mmbroker.processors.ingest.line_spectra import PublishedLine, simulated_spectrum
 from mmbroker.processors.ingest.mapping import (
     DEFAULT_LIMIT_SIGMA,
@@ -93,7 +94,9 @@ Raises ValueError if there is something that cannot be published.
 """
 
 
-def read_table(path: str | Path, mapping: Mapping) -> Iterator[Row]:
+def read_table(
+    path: str | Path, mapping: Mapping, origins: list[Origin] | None = None
+) -> Iterator[Row]:
     """Read the rows of a table with their observations.
 
     A cell that cannot be read is a problem of its row; the other rows are read nevertheless. The
@@ -102,18 +105,23 @@ def read_table(path: str | Path, mapping: Mapping) -> Iterator[Row]:
     Args:
         path: the table; paths of joined tables are relative to its folder.
         mapping: the meaning of its columns.
+        origins: list to which is added what was read, and from where.
 
     Raises:
         MappingError: the table cannot be read, or lacks a column that the mapping names.
     """
     columns = Columns(Path(path), mapping)
     identifier = columns.template("id", mapping.id)
-    catalogue = _Catalogue(columns, mapping, [identifier(i) for i in range(columns.rows)])
+    identifiers = [identifier(i) for i in range(columns.rows)]
+    columns.origin("id", identifiers, "", mapping.id)
+    catalogue = _Catalogue(columns, mapping, identifiers)
     makers: list[Maker] = [
         *(catalogue.photometry(i, group) for i, group in enumerate(mapping.photometry)),
         *(catalogue.line_spectrum(i, group) for i, group in enumerate(mapping.line_spectrum)),
     ]
     redshifts = {name: catalogue.redshift(name, each) for name, each in mapping.published.items()}
+    if origins is not None:
+        origins += columns.origins
     truth = np.full(columns.rows, np.nan)
     if mapping.truth is not None:
         truth = columns.measured_in(
@@ -183,6 +191,9 @@ class _Catalogue:
         """A maker of the photometry of one instrument."""
         key = f"photometry[{number}]"
         header = self._header(key, group.instrument, group.time, group.bibcode, group.acquisition)
+        if group.limit_sigma is not None:
+            limits = f"{group.limit_sigma:g} errors where there is no flux"
+            self._columns.origin(f"{group.instrument} limits", [limits], "", MAPPING)
         bands = [
             _Band.read(self._columns, f"{key}.bands[{i}]", band, group)
             for i, band in enumerate(group.bands)
@@ -301,11 +312,13 @@ class _Catalogue:
     ) -> Callable[[int], list[tuple[str, float, float]]]:
         """A function that gives names, fluxes and errors of the lines in the row with an index."""
 
-        def column(part: str, name: str | None) -> list[float]:
+        def column(part: str, name: str | None, what: str | None = None) -> list[float]:
             if name is None:
                 return [0.0] * self._columns.rows
             return _listed(
-                self._columns.measured_in(u.Jy * u.km / u.s, f"{key}.{part}", name, group.missing)
+                self._columns.measured_in(
+                    u.Jy * u.km / u.s, f"{key}.{part}", name, group.missing, what
+                )
             )
 
         if group.lines is None:
@@ -331,8 +344,8 @@ class _Catalogue:
                     f"mapping {self._mapping.name}: {key}.lines[{place}].name = {line.name!r} "
                     f"is none of {', '.join(LINES_HZ)}"
                 )
-            flux = column(f"lines[{place}].flux", line.flux)
-            error = column(f"lines[{place}].error", line.error)
+            flux = column(f"lines[{place}].flux", line.flux, f"{line.name} flux")
+            error = column(f"lines[{place}].error", line.error, f"{line.name} error")
             wide.append((line.name, flux, error))
 
         def all_lines(index: int) -> list[tuple[str, float, float]]:
@@ -356,6 +369,7 @@ class _Catalogue:
         mapping = self._mapping
         mjd = self._times(key if time is not None else "", mapping.time if time is None else time)
         acquired = self._acquisitions(key, acquisition, bibcode)
+        self._columns.origin("instrument", [instrument], "", MAPPING)
 
         def header(index: int) -> Observation:
             return Observation(
@@ -377,6 +391,7 @@ class _Catalogue:
             time = float(Time(time.isoformat(), scale="utc").mjd)
         column_key = f"{key}.time".removeprefix(".")
         if not isinstance(time, str):
+            self._columns.origin(column_key, [time], f"{self._mapping.time_scale} (MJD)", MAPPING)
             return _listed(self._columns.constant_or_column(column_key, time))
         return _listed(times(self._columns, column_key, time, self._mapping.time_format))
 
@@ -426,7 +441,8 @@ class _Band:
         if group.largest_error is not None:
             absent |= error > group.largest_error
         shown = np.where(absent, np.nan, flux)
-        flux, error, limit = _in_jansky(columns, key, band, group, flux, error, limit)
+        units = _units(columns, key, band, group)
+        flux, error, limit = _in_jansky(columns, key, band, units, flux, error, limit)
         flux, error = np.where(absent, np.nan, flux), np.where(absent, np.nan, error)
         flux, limit = _flagged(columns, key, band, group, flux, limit)
         unmeasured = np.isnan(flux)
@@ -436,6 +452,7 @@ class _Band:
         sigma = group.limit_sigma or DEFAULT_LIMIT_SIGMA
         error = np.where(unmeasured & np.isnan(error), limit / sigma, error)
         _tell_incomplete(columns, band, shown, flux, error)
+        _keep_origins(columns, band, group, units, (flux, error, limit))
         return cls(band.name, band.frequency_hz, flux.tolist(), error.tolist(), limit.tolist())
 
     def measurement(self, index: int) -> BandMeasurement | None:
@@ -468,16 +485,15 @@ def _errors(columns: Columns, key: str, band: Band, group: PhotometryGroup) -> N
     return np.full(columns.rows, np.nan if band.error is None else float(band.error))
 
 
-def _in_jansky(
-    columns: Columns,
-    key: str,
-    band: Band,
-    group: PhotometryGroup,
-    flux: Numbers,
-    error: Numbers,
-    limit: Numbers,
-) -> tuple[Numbers, Numbers, Numbers]:
-    """Fluxes, errors and limits in Jy, each from its own unit; errors where there were none."""
+class _Units(NamedTuple):
+    """Units of the flux, the error and the limit of a band."""
+
+    flux: u.UnitBase
+    error: u.UnitBase
+    limit: u.UnitBase
+
+
+def _units(columns: Columns, key: str, band: Band, group: PhotometryGroup) -> _Units:
     said = band.unit or group.unit
     unit = columns.unit(f"{key}.unit", band.flux, said)
     if unit is None:
@@ -500,25 +516,70 @@ def _in_jansky(
         band.error_unit or group.error_unit,
     )
     limit_unit = unit_of("limit_unit", band.limit, band.limit_unit or group.limit_unit)
+    return _Units(unit, error_unit, limit_unit)
+
+
+def _in_jansky(
+    columns: Columns,
+    key: str,
+    band: Band,
+    units: _Units,
+    flux: Numbers,
+    error: Numbers,
+    limit: Numbers,
+) -> tuple[Numbers, Numbers, Numbers]:
+    """Fluxes, errors and limits in Jy, each from its own unit; errors where there were none."""
     hz = band.frequency_hz
-    word, name, own = "unit", band.flux, unit
+    word, name, own = "unit", band.flux, units.flux
     try:
-        flux = in_jansky(flux, unit, hz)
-        word, name, own = "error_unit", str(first), error_unit
-        error = error_in_jansky(error, error_unit, flux, hz)
+        flux = in_jansky(flux, units.flux, hz)
+        word, name, own = "error_unit", str(band.error), units.error
+        error = error_in_jansky(error, units.error, flux, hz)
         if band.error_where_missing is not None:
             constant = np.full(columns.rows, band.error_where_missing)
             error = np.where(
-                np.isnan(error), error_in_jansky(constant, error_unit, flux, hz), error
+                np.isnan(error), error_in_jansky(constant, units.error, flux, hz), error
             )
         elif band.percent_where_missing is not None:
             constant = np.full(columns.rows, band.percent_where_missing)
             error = np.where(np.isnan(error), error_in_jansky(constant, PERCENT, flux, hz), error)
-        word, name, own = "limit_unit", str(band.limit), limit_unit
-        limit = in_jansky(limit, limit_unit, hz)
+        word, name, own = "limit_unit", str(band.limit), units.limit
+        limit = in_jansky(limit, units.limit, hz)
     except u.UnitConversionError as problem:
         raise columns.wrong(f"{key}.{word}", f"= {own} (column {name!r}): {problem}") from problem
     return flux, error, limit
+
+
+def _keep_origins(
+    columns: Columns,
+    band: Band,
+    group: PhotometryGroup,
+    units: _Units,
+    values: tuple[Numbers, Numbers, Numbers],
+) -> None:
+    """Keep where the flux, the error and the limit of a band are from."""
+    said = band.unit or group.unit
+    said_of_error = band.error_unit or group.error_unit or said
+    said_of_limit = band.limit_unit or group.limit_unit or said
+    errors = []
+    for error in band.error if isinstance(band.error, list) else [band.error]:
+        if isinstance(error, str):
+            errors.append(columns.read_in(error, units.error, said_of_error, "as the flux"))
+        elif error is not None:
+            errors.append(f"{error:g} {units.error} ({MAPPING})")
+    if band.error_where_missing is not None:
+        errors.append(f"else {band.error_where_missing:g} {units.error} ({MAPPING})")
+    if band.percent_where_missing is not None:
+        errors.append(f"else {band.percent_where_missing:g} % ({MAPPING})")
+    limits = []
+    if band.limit is not None:
+        limits.append(columns.read_in(band.limit, units.limit, said_of_limit, "as the flux"))
+    if band.limit_flag is not None:
+        limits.append(f"the flux, by column {band.limit_flag}")
+    sources = ([columns.read_in(band.flux, units.flux, said)], errors, limits)
+    for what, numbers, source in zip(("flux", "error", "limit"), values, sources, strict=True):
+        if source:
+            columns.origin(f"{band.name} {what}", numbers, "Jy", ", ".join(source))
 
 
 def _flagged(

@@ -9,8 +9,8 @@ from astropy import units as u
 from astropy.time import Time
 
 from mmbroker.processors.ingest.columns import Columns, Numbers
+from mmbroker.processors.ingest.headers import iso_date
 
-_ISO = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d*)?)?Z?)?")
 _OTHERS = {"jd": (2.4e6, 2.6e6), "decimalyear": (1900.0, 2200.0)}
 """What numbers that cannot be MJDs of observations look like, with the ranges of both."""
 
@@ -29,7 +29,9 @@ def times(columns: Columns, key: str, name: str, form: str | None) -> Numbers:
     """
     texts = columns.texts(key, name) if columns.is_text(key, name) else []
     if any(map(_is_date, texts)):
-        return _from_texts(columns, name, texts)
+        mjd = _from_texts(columns, name, texts)
+        columns.origin(key, mjd, f"{columns.time_scale} (MJD)", f"ISO dates in column {name}")
+        return mjd
     numbers = columns.measured(key, name)
     unit = columns.unit(key, name)
     if form is None and unit not in (None, u.day):
@@ -46,10 +48,12 @@ def times(columns: Columns, key: str, name: str, form: str | None) -> Numbers:
                     f'no MJD: set time_format = "{other}", if it is that',
                 )
     if form in (None, "mjd"):
+        columns.origin(key, numbers, f"{columns.time_scale} (MJD)", f"column {name}")
         return numbers
     known = np.isfinite(numbers)
     mjd = np.full(columns.rows, np.nan)
     mjd[known] = Time(numbers[known], format=form, scale=columns.time_scale.lower()).mjd
+    columns.origin(key, mjd, f"{columns.time_scale} (MJD)", f"{form} in column {name}")
     return mjd
 
 
@@ -64,9 +68,7 @@ def _from_texts(columns: Columns, name: str, texts: list[str]) -> Numbers:
         if not text:
             continue
         try:
-            if not _ISO.fullmatch(text):
-                raise ValueError(text)
-            mjd[index] = Time(text.removesuffix("Z"), scale=scale).mjd
+            mjd[index] = Time(iso_date(text) or "", scale=scale).mjd
         except ValueError:
             columns.note(index, f"{name} = {text!r} is no ISO date, such as 2015-01-31T12:00:00")
     return mjd

@@ -1,4 +1,4 @@
-"""Units as tables and mappings write them, and flux densities, errors and angles in them."""
+"""Units as files, mappings and people write them, and flux densities, errors and angles in them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,24 @@ from mmbroker.schemas.wording import unit_problem
 Numbers = NDArray[np.float64]
 
 PERCENT = u.percent
-_NAMES = {"ABmag": "mag(AB)", "STmag": "mag(ST)"}
-_PLURALS = {
-    "degrees": u.deg, "degs": u.deg, "hours": u.h, "hrs": u.h, "radians": u.rad,
-    "arcminutes": u.arcmin, "arcmins": u.arcmin, "arcseconds": u.arcsec, "arcsecs": u.arcsec,
+_WORDS = {
+    "JY": "Jy", "UJY": "uJy", "ABMAG": "mag(AB)", "STMAG": "mag(ST)",
+    "BEAM": "beam", "BM": "beam", "PIXEL": "pix", "PIX": "pix",
+    "K": "K", "KELVIN": "K", "SR": "sr", "W": "W",
+    "HZ": "Hz", "KHZ": "kHz", "MHZ": "MHz", "GHZ": "GHz",
+    "S": "s", "SEC": "s", "HOURS": "h", "HRS": "h",
+    "KM": "km", "M": "m", "CM": "cm", "MM": "mm", "UM": "um", "MICRON": "um", "MICRONS": "um",
+    "ANGSTROM": "Angstrom", "ANGSTROMS": "Angstrom",
+    "DEG": "deg", "DEGS": "deg", "DEGREE": "deg", "DEGREES": "deg",
+    "ARCMIN": "arcmin", "ARCMINS": "arcmin", "ARCMINUTE": "arcmin", "ARCMINUTES": "arcmin",
+    "ARCSEC": "arcsec", "ARCSECS": "arcsec", "ARCSECOND": "arcsec", "ARCSECONDS": "arcsec",
+    "RAD": "rad", "RADIAN": "rad", "RADIANS": "rad",
 }  # fmt: skip
+"""Words that are no units as they stand, in capitals, and what they can only mean."""
+_WORD = re.compile(r"[A-Za-z]+")
+_MILLI_OR_MEGA = re.compile(r"\bM(JY|K)\b")
+_MAIN_BEAM = re.compile(r"(m?K)\s*\(?\s*T_?(?:mb|b)\s*\)?", re.IGNORECASE)
+_ANTENNA = re.compile(r"m?K\s*\(?\s*T_?(?:A|R|sys)\b.*", re.IGNORECASE)
 _SEXAGESIMAL = (
     (re.compile(r"h+[: ]?m+[: ]?s+(\.s*)?", re.IGNORECASE), u.hourangle),
     (re.compile(r"d+[: ]?m+[: ]?s+(\.s*)?", re.IGNORECASE), u.deg),
@@ -27,25 +40,31 @@ _SEXAGESIMAL = (
 
 
 def unit_from(text: str) -> u.UnitBase:
-    """The unit that a text names, as people, CDS, VOTable or FITS write it.
+    """The unit that a text means, as people, observatories, CDS, VOTable or FITS write it.
 
     Raises:
-        ValueError: it is no unit, or one that is hardly ever meant; the message says what may be.
+        ValueError: it is no unit, could mean two, or is hardly ever meant; the message says what is
+            wrong with it, as in ``is no unit``.
     """
     text = text.strip().strip('"')
     if text in ("AB", "ST"):
-        raise ValueError(f"{text} is a zero point, not a magnitude (did you mean {text}mag?)")
-    if (plural := _PLURALS.get(text.lower())) is not None:
-        return plural
+        raise ValueError(f"is a zero point, not a magnitude (did you mean {text}mag?)")
+    if _MILLI_OR_MEGA.search(text):
+        raise ValueError("may be milli or mega")
+    if _ANTENNA.fullmatch(text):
+        raise ValueError("is an antenna temperature: convert it to K (Tmb), of the main beam")
+    if main_beam := _MAIN_BEAM.fullmatch(text):
+        return u.Unit({"K": "K", "MK": "mK"}[main_beam[1].upper()])
+    in_words = _WORD.sub(lambda word: _WORDS.get(word[0].upper(), word[0]), text)
+    problem = ""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", u.UnitsWarning)
-        try:
-            return u.Unit(_NAMES.get(text, text))
-        except ValueError as error:
+        for stated, form in ((text, None), (in_words, None), (text, "cds")):
             try:
-                return u.Unit(text, format="cds")  # such as [mJy], its logarithm
-            except ValueError:
-                raise ValueError(f"is no unit: {unit_problem(error)}") from error
+                return u.Unit(stated, format=form)  # of CDS such as [mJy], its logarithm
+            except ValueError as error:
+                problem = problem or unit_problem(error)
+    raise ValueError(f"is no unit: {problem}")
 
 
 def sexagesimal_unit(text: str) -> u.UnitBase | None:

@@ -86,7 +86,7 @@ class Calibration:
                 np.array(content["outputs"], float), np.array(content["probabilities"], float)
             )
             stated = content["calibration_id"]
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"not a calibration: {error!r}") from error
         if stated != calibration.calibration_id:
             raise ValueError(

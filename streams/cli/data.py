@@ -80,8 +80,8 @@ def publish(
         bool,
         typer.Option(
             "--explain",
-            help="Show what was read of spectra and maps, and from where (unit, frame, beam, "
-            "position, error); send nothing.",
+            help="Show what was read of each file, and from where (position, frame, errors, units, "
+            "beam); send nothing.",
         ),
     ] = False,
     simulated: Annotated[

@@ -8,15 +8,19 @@ or a hang is seen as what it is. An input is made of the seed and its number alo
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
 import dataclasses
 import faulthandler
+import hashlib
 import io
 import itertools
 import json
 import logging
 import os
+import re
 import resource
+import shutil
 import struct
 import subprocess
 import sys
@@ -31,12 +35,17 @@ from typing import Any
 
 import fastavro
 from astropy.wcs import WCS
+from google.protobuf import text_format
+from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from mmbroker.models.packaged.networks import CALIBRATION_ID, WEIGHTS
+from mmbroker.models.serving.repository import CONFIGURATION, add_version
 from mmbroker.models.simulation.observations import simulate
 from mmbroker.processors.features.inputs import source_in_map, spectrum_input
 from mmbroker.processors.fingerprint import merge as fingerprints
 from mmbroker.processors.fingerprint.errors import UnusableError
 from mmbroker.processors.fingerprint.map_wcs import celestial_wcs
+from mmbroker.processors.ingest.tables import MappingError, load_mapping, read_table
 from mmbroker.processors.validation import fingerprint_problems
 from mmbroker.schemas.codec import Codec, Framing, manifest
 from mmbroker.schemas.events import Fingerprint, Observation, Source
@@ -228,12 +237,156 @@ def _map_headers() -> Entry:
     return Entry([each.encode() for each in headers], make, accepts)
 
 
+_TABLE = """\
+ID,MJD,RAh,RAm,RAs,DE-,DEd,DEm,DEs,S850,e_S850,l_S850,CO32,z
+A1,57000.5,12,36,34.5,+,62,12,41,1.3,0.43,<,1.1,2.1
+A2,57001.5,12,36,37.0,+,62,11,56,5.2,0.43,,-99,1.9
+"""
+_MAPPING = """\
+name = "survey"
+id = "{ID}"
+time = "MJD"
+missing = [-99]
+[table]
+format = "ascii.csv"
+[position]
+right_ascension = ["RAh", "RAm", "RAs"]
+declination = ["DE-", "DEd", "DEm", "DEs"]
+error_arcsec = 0.3
+frame = "fk5"
+equinox = "J2000"
+[[photometry]]
+instrument = "SCUBA-2"
+unit = "mJy"
+limit_sigma = 3
+acquisition = { project = "{ID}/7" }
+bands = [
+  { name = "850", wavelength = "850 um", flux = "S850", error = "e_S850", limit_flag = "l_S850" },
+  { name = "2", frequency = "150 GHz", flux = "S850", error_where_missing = 1, unit = "ABmag" },
+]
+[[line_spectrum]]
+instrument = "line flux"
+redshift = ["z"]
+fwhm_km_s = 300
+noise_mjy = 2
+channel_km_s = 50
+window_km_s = 1500
+lines = [{ name = "CO(3-2)", flux = "CO32" }]
+[published.infrared]
+redshift = "z"
+"""
+_TOML_VALUE = re.compile(rb'(?<== )("[^"]*"|[\d.]+|\[[^\]{]*\])')
+
+
+def _mappings() -> Entry:
+    """Mapping files beside a table: values exchanged, and text damaged."""
+    folder = _folder()
+    table, mapping = folder / "survey.csv", folder / "survey.toml"
+    table.write_text(_TABLE)
+    values = (
+        b"0", b"-1", b"1e308", b"1e-320", b"nan", b"inf", b"true", b"[]", b"{}", b"2020-01-01",
+        b"10000-01-01", b'""', b'"x"', b'"ID"', b'"S850"', b'"z"', b'"{ID}"', b'"{"',
+        b'"{ID.real}"', b'"{ID:>999999999}"', b'"{S850:.999999999f}"', b'"{S850[0]}"', b'"mag"',
+        b'"Jy**1e9"', b'"1e400 um"', b'"1 / (Jy Jy)"', b'"(((((((((((((((((("', b'"h:m:s"',
+        b'"galactic"', b'"fk4"', b'"B1e9"', b'"J-99999"', b'"altaz"', b'"hdf5"', b'"ascii.latex"',
+        b'"\\t"', b'"../../survey"', b"[1e999]", b'["z", "z"]', b'"' + b"A" * 100_000 + b'"',
+        b"[" * 5000 + b"]" * 5000,
+    )  # fmt: skip
+    words = (
+        b"[",
+        b"]",
+        b"{",
+        b"}",
+        b'"',
+        b"=",
+        b"\n",
+        b"\\u0000",
+        b"[[photometry]]\n",
+        b"[table]\n",
+    )
+
+    def make(random: Random) -> bytes:
+        data = _MAPPING.encode()
+        for _ in range(random.randint(0, 3)):
+            start, end = random.choice([each.span() for each in _TOML_VALUE.finditer(data)])
+            data = data[:start] + random.choice(values) + data[end:]
+        return _damaged(data, random, words) if random.random() < 0.3 else data
+
+    def accepts(data: bytes) -> bool:
+        mapping.write_bytes(data)
+        try:
+            rows = list(read_table(table, load_mapping(mapping)))
+        except MappingError:
+            return False
+        return any(row.observations and not row.problems for row in rows)
+
+    return Entry([_MAPPING.encode()], make, accepts)
+
+
+def _cards() -> Entry:
+    """Cards and calibrations of networks; of what is taken, nothing but its tensors is set up."""
+    source, network = _folder(), b"a network"
+    (source / "critic.onnx").write_bytes(network)
+    card = json.loads((WEIGHTS / "critic.json").read_text())
+    card |= {"sha256": hashlib.sha256(network).hexdigest()}
+    calibration = (WEIGHTS / "critic_calibration.json").read_text()
+    bare = {key: value for key, value in card.items() if key != CALIBRATION_ID}
+    good = [json.dumps(bare).encode(), f"{json.dumps(card)}\f{calibration}".encode()]
+    values = (
+        b"0", b"-1", b"1e999", b"NaN", b"null", b"true", b"[]", b"{}", b'""', b'"critic"', b"[-1]",
+        b'{"shape": [-1, 8], "dtype": "FP32", "probe": [2, 8]}', b'{"shape": [1]}', b"[1e9]",
+        b"1" * 5000, b"[" * 5000 + b"]" * 5000, b'"x\\" } parameters { key: \\"y"', b'"\\ud800"',
+        b'"' + b"A" * 100_000 + b'"',
+    )  # fmt: skip
+    words = (b"[", b"]", b"{", b"}", b'"', b":", b",", b"\f", b"\\", b'"]} ] instance_group [ {"')
+    value = re.compile(rb'(?<=: )("[^"]*"|[-\d.]+|\[[^\[\]{]*\])|"(?=[^"]*": )')
+
+    def make(random: Random) -> bytes:
+        data = random.choice(good)
+        for _ in range(random.randint(0, 3)):
+            start, end = random.choice([each.span() for each in value.finditer(data)])
+            data = data[:start] + random.choice(values) + data[end:]
+        return _damaged(data, random, words) if random.random() < 0.3 else data
+
+    def accepts(data: bytes) -> bool:
+        stated, _, map_ = data.partition(b"\f")
+        (source / "critic.json").write_bytes(stated)
+        (source / "critic_calibration.json").write_bytes(map_)
+        if not map_:
+            (source / "critic_calibration.json").unlink()
+        with tempfile.TemporaryDirectory() as repository:
+            try:
+                add_version(Path(repository), "critic", source, "container")
+            except (ValueError, FileNotFoundError):
+                return False
+            _require_tensors_alone(Path(repository) / "critic" / CONFIGURATION)
+        return True
+
+    return Entry(good, make, accepts)
+
+
+def _require_tensors_alone(path: Path) -> None:
+    """Read Triton's configuration as Triton does; a card says the tensors and the batch in it."""
+    found = text_format.Parse(path.read_text(), ModelConfig())
+    if (found.name, found.backend) != ("critic", "onnxruntime") or len(found.instance_group) != 1:
+        raise AssertionError(f"a card has become configuration: {found}")
+
+
 ENTRIES: dict[str, Callable[[], Entry]] = {
     "observations": _observations,
     "containers": _containers,
     "map-headers": _map_headers,
+    "mappings": _mappings,
+    "cards": _cards,
 }
 """What is fuzzed, by name."""
+
+
+def _folder() -> Path:
+    """A folder that is gone when the process ends."""
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _damaged(data: bytes, random: Random, words: Sequence[bytes]) -> bytes:

@@ -130,7 +130,9 @@ class Summary:
     def explained(self) -> Iterator[Table]:
         """For each file a table of what was read, and from where."""
         for file, origins in self.origins.items():
-            table = Table("What", "Value", "From", title=Text(str(file)), title_justify="left")
+            table = Table(title=Text(str(file)), title_justify="left")
+            for name in ("What", "Value", "From"):
+                table.add_column(name, overflow="fold")
             for origin in origins:
                 table.add_row(*map(Text, origin))
             yield table
@@ -389,7 +391,7 @@ def _observations(path: Path, mapping: Mapping | None, given: Given, origins: li
         except HeaderError as no_spectrum:
             raise NoMappingError(f"{no_mapping}; as a spectrum: {no_spectrum}") from no_spectrum
         return
-    for row in read_table(path, mapping):
+    for row in read_table(path, mapping, origins):
         if row.problems:
             yield row.number, None, row.problems
         for observation in row.observations:

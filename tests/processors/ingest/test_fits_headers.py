@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -97,11 +98,17 @@ def test_a_keyword_that_is_no_number_is_named(tmp_path: Path, keyword: str, valu
     assert str(error.value).startswith(f"{tmp_path / 'spectrum.fits'}: ")
 
 
-@pytest.mark.parametrize("unit", ["MJY/BEAM", "MK", "K (Ta*)", "K (TA)", "counts", "ct/s", "mag"])
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "MJY/BEAM", "MK", "K (Ta*)", "K (TA)", "counts", "ct/s", "mag", "AB", "ABmag", "mag(AB)",
+        "[mJy]",
+    ],
+)  # fmt: skip
 def test_units_that_are_no_fluxes_or_could_mean_two_are_refused(tmp_path: Path, unit: str) -> None:
-    with pytest.raises(HeaderError, match=f"BUNIT = '?{unit[:2]}") as error:
+    with pytest.raises(HeaderError, match=f"BUNIT = '?{re.escape(unit[:2])}") as error:
         read_spectrum(spectrum_file(tmp_path, BUNIT=unit))
-    assert "--unit" in str(error.value) or "main-beam" in str(error.value)
+    assert "--unit" in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -410,7 +417,7 @@ def test_the_last_beam_in_history_holds(tmp_path: Path) -> None:
 def test_a_beam_may_be_in_the_unit_of_its_comment_or_given(tmp_path: Path) -> None:
     path = map_file(tmp_path)
     with fits.open(path, mode="update") as file:
-        file[0].header["BMAJ"] = (2.0, "[arcsec] major axis")
+        file[0].header["BMAJ"] = (2.0, "[arcseconds] major axis")
         file[0].header["BMIN"] = (1.0, "[arcsec] minor axis")
     found = read_map(path).continuum_map
     assert found is not None

@@ -125,6 +125,15 @@ def test_a_unit_in_the_mapping_is_that_of_all_and_words_say_where_they_differ(
     assert measured.flux_error_jy == pytest.approx(0.005)
 
 
+@pytest.mark.parametrize(("unit", "flux_jy"), [("JY", 5.0), ("UJY", 5e-6), ("ujy", 5e-6)])
+def test_units_in_capitals_are_what_they_can_only_mean(
+    tmp_path: Path, unit: str, flux_jy: float
+) -> None:
+    columns = {"S": [5.0], "e_S": [1.0]}
+    measured = band_of(read(tmp_path, columns, mapping(unit=unit))[0])
+    assert measured.flux_density_jy == pytest.approx(flux_jy)
+
+
 def test_nanomaggies_have_the_zero_point_of_ab(tmp_path: Path) -> None:
     columns = {"S": [10.0], "e_S": [0.5]}
     measured = band_of(read(tmp_path, columns, mapping(unit="nanomaggy"))[0])
@@ -138,7 +147,7 @@ def test_nanomaggies_have_the_zero_point_of_ab(tmp_path: Path) -> None:
         ("AB", "did you mean ABmag?"),
         ("ST", "did you mean STmag?"),
         ("mag", "did you mean ABmag?"),
-        ("MJY", "'MJY'"),
+        ("MJY", "may be milli or mega"),
         ("mJy/beam", "write mJy"),
         ("K", "not convertible"),
         ("Jy2", "not convertible"),

@@ -316,6 +316,31 @@ def line_observation(folder: Path, **changes: Any) -> Observation:
     return observation
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["channel_km_s = 1e-4", "window_km_s = 1e12", "noise_mjy = 2\ncoverage_ghz = [1, inf]"],
+)
+def test_a_spectrum_of_more_channels_than_may_be_published_is_not_made(
+    tmp_path: Path, words: str
+) -> None:
+    line_observation(tmp_path)
+    using = mapping(LINES.replace("fwhm_km_s", f"{words}\nfwhm_km_s"))
+    (row,) = read_table(tmp_path / "lines.ecsv", using)
+    assert row.observations == []
+    assert "more than 65,536" in row.problems[0]
+
+
+def test_ids_are_not_padded_without_end(tmp_path: Path) -> None:
+    with pytest.raises(MappingError, match=r"id = .*'>999999999' makes texts of 1,000 and more"):
+        rows(tmp_path, {}, using=mapping(id="{id:>999999999}"))
+
+
+def test_a_mapping_nested_without_end_is_told(tmp_path: Path) -> None:
+    (tmp_path / "deep.toml").write_text("name = " + "[" * 5000)
+    with pytest.raises(MappingError, match=r"deep\.toml: maximum recursion depth"):
+        load_mapping(tmp_path / "deep.toml")
+
+
 def test_a_spectrum_of_a_line_flux_is_simulated_and_holds_that_flux(tmp_path: Path) -> None:
     errors = []
     for seed in range(20):

@@ -10,7 +10,7 @@ import pytest
 from mmbroker.streams.proving import fuzz as fuzzing
 from mmbroker.streams.proving.fuzz import ENTRIES, Fuzzed, fuzz
 
-INPUTS = 1000
+INPUTS = 300
 
 
 @pytest.mark.parametrize("name", ENTRIES)

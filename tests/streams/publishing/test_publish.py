@@ -38,9 +38,11 @@ from mmbroker.streams.publishing.files import (
 from mmbroker.streams.publishing.publisher import Publisher, PublishingError
 from mmbroker.streams.settings import KafkaSettings, Settings
 from mmbroker.streams.topics import observation_key
+from tests.markdown import blocks
 from tests.processors.ingest.test_spectra_and_maps import map_file, spectrum_file
 
 DEMO = Path(__file__).parents[3] / "deploy" / "demo"
+README = Path(__file__).parents[3] / "streams" / "README.md"
 OBSERVATION = Observation(
     observation_id="survey/1",
     instrument="SCUBA-2",
@@ -171,14 +173,76 @@ def test_what_is_checked_is_what_is_published(settings: Settings, tmp_path: Path
 
 def test_what_was_read_is_explained_by_file(tmp_path: Path) -> None:
     path = map_file(tmp_path)
-    summary = publish_files([path, DEMO / "lines.ecsv"], check=True, progress=False)
-    (table,) = summary.explained()
-    console = Console(file=io.StringIO(), width=160)
-    console.print(table)
-    said = console.file.getvalue()
+    said = explained([path, DEMO / "lines.ecsv"], width=160)
     assert str(path) in said
     assert "BUNIT = Jy/beam" in said
     assert "230 GHz" in said
+    of_table = said.partition(str(DEMO / "lines.ecsv"))[2]
+    assert re.search(r"CO\(3-2\).*column CO32 in Jy km / s \(default\)", of_table)
+    assert re.search(r"fwhm_km_s .*column fwhm_km_s in km / s", of_table)
+
+
+def explained(files: list[Path], width: int) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(*publish_files(files, check=True, progress=False).explained())
+    return console.file.getvalue()
+
+
+SURVEY_ROWS = """
+ID,MJD,RAh,RAm,RAs,DE-,DEd,DEm,DEs,S850,e_S850,l_S850
+A1,57000.5,12,36,34.5,+,62,12,41,1.3,430,<
+A2,57001.5,12,36,37.0,+,62,11,56,5.2,430,
+A3,57002.5,12,36,40.0,+,62,13,10,-99,430,
+"""
+SURVEY_UNITS = {
+    "RAh": "h", "RAm": "min", "RAs": "s", "DEd": "deg", "DEm": "arcmin", "DEs": "arcsec",
+    "S850": "mJy", "e_S850": "uJy",
+}  # fmt: skip
+
+
+def readme_mapping() -> str:
+    """The mapping that the README shows."""
+    mappings = (each.content for each in blocks(README.read_text()) if each.language == "toml")
+    return next(each for each in mappings if each.startswith('name = "survey"'))
+
+
+def survey_file(folder: Path, mapping: str) -> Path:
+    table = Table.read(SURVEY_ROWS, format="ascii.csv")
+    for name, unit in SURVEY_UNITS.items():
+        table[name].unit = unit
+    table.write(path := folder / "survey.ecsv")
+    path.with_suffix(".toml").write_text(mapping)
+    return path
+
+
+def test_the_readme_shows_how_its_mapping_is_explained(tmp_path: Path) -> None:
+    written = blocks(README.read_text())
+    (shown,) = (each.content for each in written if "│ id " in each.content)
+    assert shown.strip() in explained([survey_file(tmp_path, readme_mapping())], width=80)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "shown"),
+    [
+        ("error_arcsec = 0.3", 'error_arcsec = "S850"\nerror_unit = "mas"',
+         r"position error .* 0.0013 arcsec .* column S850 in mas \(mapping\)"),
+        ("error_arcsec = 0.3", 'error_arcsec = 1\nframe = "fk4"\nequinox = "B1950"',
+         r"frame .* fk4 B1950 .* mapping"),
+        ('time = "MJD"', "time = 58849.0", r"time .* 58849 UTC \(MJD\) .* mapping"),
+        ('time = "MJD"', 'time = "MJD"\ntime_format = "jd"', r"time .* jd in column MJD"),
+        ('error = "e_S850"', "error = 2, percent_where_missing = 10",
+         r"850 error .* 0.002 Jy .* 2 mJy \(mapping\), else 10 % \(mapping\)"),
+        ('flux = "S850"', 'flux = "S850", unit = "Jy"',
+         r"850 flux .* 5.2 Jy \(row 2\) .* column S850 in Jy \(mapping\)"),
+    ],
+)  # fmt: skip
+def test_what_a_mapping_says_is_explained_as_such(
+    old: str, new: str, shown: str, tmp_path: Path
+) -> None:
+    mapping = readme_mapping()
+    assert old in mapping
+    path = survey_file(tmp_path, mapping.replace(old, new))
+    assert re.search(shown, explained([path], width=200))
 
 
 def test_a_wrong_mapping_beside_a_table_is_told_for_what_it_is(tmp_path: Path) -> None:
