@@ -106,7 +106,12 @@ def publish(
     ] = None,
     project: Annotated[str | None, typer.Option(help="Project id.", **HEADER)] = None,
     frame: Annotated[
-        Frame | None, typer.Option(help="Rest frame of a spectrum's axis.", **HEADER)
+        Frame | None,
+        typer.Option(
+            metavar="FRAME",
+            help="Rest frame of a spectrum's axis: BARYCENTRIC, LSRK or TOPOCENTRIC.",
+            **HEADER,
+        ),
     ] = None,
     frequency_ghz: Annotated[
         float | None, typer.Option(help="Effective frequency of a map in GHz.", **HEADER)
@@ -117,7 +122,9 @@ def publish(
     velocity_convention: Annotated[
         Convention | None,
         typer.Option(
-            help="What velocities mean whose header does not say it.",
+            metavar="CONVENTION",
+            help="What a velocity axis means, where the header does not say it: radio, optical "
+            "or relativistic.",
             case_sensitive=False,
             **HEADER,
         ),
@@ -128,7 +135,7 @@ def publish(
     beam: Annotated[
         tuple[float, float, float] | None,
         typer.Option(
-            help="Beam: major and minor axis (arcsec), position angle (degrees).", **HEADER
+            help="Major and minor axis of the beam (arcsec), position angle (degrees).", **HEADER
         ),
     ] = None,
     hdu: Annotated[
@@ -138,7 +145,7 @@ def publish(
         bool,
         typer.Option(
             "--measure-noise",
-            help="Measure the noise of a spectrum, whatever the file says of its errors.",
+            help="Measure the noise of a spectrum, and leave out the errors in the file.",
             **HEADER,
         ),
     ] = False,

@@ -72,7 +72,9 @@ def test_a_calibration_that_was_tampered_with_is_refused() -> None:
         Calibration.from_json(json.dumps(content))
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"outputs": 1, "probabilities": 2}'])
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[1]", "[" * 5000, '{"outputs": 1, "probabilities": 2}']
+)
 def test_what_is_no_calibration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not a calibration"):
         Calibration.from_json(text)

@@ -15,6 +15,7 @@ from mmbroker.streams.kafka.client import consumer, consumer_group, create_topic
 from mmbroker.streams.kafka.offsets import committed_offsets
 from mmbroker.streams.kafka.producer import DurableProducer
 from mmbroker.streams.names import BUILD_FINGERPRINTS
+from mmbroker.streams.operating import check as checking
 from mmbroker.streams.operating.ledger import ledger
 from mmbroker.streams.operating.skip import MOST, Offsets, skip
 from mmbroker.streams.running.freshness import require_newest
@@ -48,22 +49,17 @@ def waiting(stack: LocalStack, tmp_path: Path) -> tuple[Settings, dict[str, str]
     return settings, environment
 
 
-@pytest.mark.parametrize(
-    ("offsets", "partition", "problem"),
-    [
+def test_what_would_do_harm_is_refused(waiting: tuple[Settings, dict[str, str]]) -> None:
+    settings, _ = waiting
+    for offsets, partition, problem in (
         ("4-6", 0, "ends before 6"),
         ("1", 0, "reads offset 0 of .* next"),
         ("3-2", 0, "last one is before the first"),
         (f"0-{MOST}", 0, "at most 1,000"),
         ("0", 5, "has no partition 5; it has 1"),
-    ],
-)
-def test_what_would_do_harm_is_refused(
-    waiting: tuple[Settings, dict[str, str]], offsets: str, partition: int, problem: str
-) -> None:
-    settings, _ = waiting
-    with pytest.raises(SettingsError, match=problem):
-        skip(settings, BUILD_FINGERPRINTS, partition, Offsets.of(offsets), "for a test")
+    ):
+        with pytest.raises(SettingsError, match=problem):
+            skip(settings, BUILD_FINGERPRINTS, partition, Offsets.of(offsets), "for a test")
 
 
 @pytest.mark.parametrize("text", ["", "-1", "1-", "1-2-3", "a", "1 - 2", "٣", "9" * 40])
@@ -94,7 +90,7 @@ def test_what_is_skipped_is_counted_kept_and_not_read_again(
             build = ledger(settings, reading)[0]
     assert build.outcomes == {SKIPPED: 3}
     assert build.waiting == MESSAGES - 3
-    assert "skipped by an operator so far: 3" in run_command(["check"], environment).stdout
+    assert "skipped by an operator so far: 3" in checking._ledger(settings)
 
     with pytest.raises(SettingsError, match=r"accounted for .* before 3; it reads 3 next"):
         skip(settings, BUILD_FINGERPRINTS, 0, Offsets.of("2"), "again")
