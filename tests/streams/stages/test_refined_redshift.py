@@ -137,7 +137,7 @@ def test_the_refined_redshift_is_shown_as_not_in_force(
     assert galaxy.refined_redshift is not None
     said = " ".join(refining.command("explain", galaxy.galaxy_id).stdout.split())
     assert f"refined, not in force: z = {galaxy.refined_redshift.best:.4f}" in said
-    assert f"{COLOURS} 1:" in said
+    assert f"{COLOURS} 1," in said
     said = refining.command("explain", one_not_refined(galaxies).galaxy_id).stdout
     assert "refined: none, it would be conventional: " in said
 
