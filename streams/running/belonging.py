@@ -219,9 +219,10 @@ def _foreign(settings: Settings, reading: Reading, topic: str, others: Mapping[i
     stores = ", ".join(sorted(set(others.values())))
     return (
         f"topic {topic} is read with two stores: the one in {settings.store_directory} has id "
-        f"{reading.store_id()}, and partitions {partitions} were acknowledged with {stores}. Give "
-        "one broker another kafka.topic_prefix. If both have read, each has a part: stop the "
-        "stages of both and run mmbroker rebuild --replace for the one that goes on"
+        f"{reading.store_id()}, and partitions {partitions} were acknowledged with {stores}. If "
+        "that is a rebuilt store, which took the place of this one, use it. Otherwise give one "
+        "broker another kafka.topic_prefix; if both have read, each has a part: stop the stages "
+        "of both and run mmbroker rebuild --replace for the one that goes on"
     )
 
 

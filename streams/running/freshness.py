@@ -48,5 +48,6 @@ def require_newest(settings: Settings, stage: str, topic: str, store: Store) -> 
                 f"[{partition}] it knows {accounted[partition]:,} events, and {offset:,} are "
                 f"acknowledged. Stop the stages and run: mv {directory} {directory}.old; "
                 f"mmbroker rebuild --backup {directory}.old. If the offset of the group was moved "
-                "by hand to pass a message, move it back and use: mmbroker skip"
+                "by hand to pass a message, move it back and use: mmbroker skip. If another broker "
+                "reads the topic with a store of its own, give one another kafka.topic_prefix"
             )

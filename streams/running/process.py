@@ -58,14 +58,14 @@ def run_stage(stage: Stage, settings: Settings, instance: str) -> None:
     for source in stage.sources:
         partitions_of(settings.kafka, source)
     require_group(settings.kafka, consumer_group(settings.kafka, stage.name))
+    for source in stage.sources:
+        require_newest(settings, stage.name, source, stage.store)
     client = admin(settings.kafka)
     committed = {
         source: committed_places(settings.kafka, stage.name, source) for source in stage.sources
     }
     with stage.store.reading() as reading:
         compare(settings, reading, committed, client).require_well(stage.sources)
-    for source in stage.sources:
-        require_newest(settings, stage.name, source, stage.store)
     begin(settings, stage.store, stage.sources, client)
     stage.log_start = _log_start(settings)
     _collect_garbage_rarely()

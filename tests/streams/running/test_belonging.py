@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -21,10 +20,11 @@ from mmbroker.streams.kafka.offsets import committed_places
 from mmbroker.streams.kafka.topic_identity import topic_identities
 from mmbroker.streams.names import BUILD_FINGERPRINTS
 from mmbroker.streams.operating.ledger import ledger
-from mmbroker.streams.proving.embedded import stage_running, stages_running
+from mmbroker.streams.operating.rebuild import rebuild
+from mmbroker.streams.proving.embedded import stage_running
 from mmbroker.streams.running.belonging import Comparison, begin, compare, mark
 from mmbroker.streams.settings import Settings
-from mmbroker.streams.store import LMDBStore
+from mmbroker.streams.store import LMDBStore, read_store
 from mmbroker.streams.topics import flow
 from tests.conftest import PREFIXES, Broker, settings_on, wait_until
 from tests.endpoint import Endpoint
@@ -178,28 +178,30 @@ def test_a_topic_made_anew_under_the_stages_loses_nothing(
     log = settings.data_directory / "stages.log"
     told = f"topic {topic} was made anew after 20"
     wait_until(lambda: told in log.read_text(), "the stage does not tell", 90)
-    checked = broker.command("check", check=False)
-    assert checked.returncode == 1
-    assert told in checked.stdout
     remedy = f"mv {directory} {directory}.old; mmbroker rebuild --backup {directory}.old"
-    assert remedy in checked.stdout
-    shown = json.loads(broker.command("ledger", "--json", check=False).stdout)
-    assert told in shown[0]["problems"][0]
-    assert not shown[0]["closes"]
-    assert shown[0]["outcomes"] == {"merged": len(first)}  # none was taken for a repeat
+    with closing(read_store(settings)) as store, store.reading() as reading:
+        build, *_ = ledger(settings, reading, again=True)
+    assert told in build.problems[0]
+    assert remedy in build.problems[0]
+    assert not build.closes
+    assert build.outcomes == {"merged": len(first)}  # none was taken for a repeat
     metrics = Endpoint(settings, BUILD_FINGERPRINTS).get("/metrics")[1]
     assert f'mmbroker_topic_remade{{stage="build-fingerprints",topic="{topic}"}} 1.0' in metrics
+    checked = broker.command("check", check=False)
+    assert checked.returncode == 1
+    assert remedy in checked.stdout
     broker.process.terminate()
     broker.process.wait(60)
 
     with stage_running(BUILD_FINGERPRINTS, "alone", log, broker.environment) as refused:
         assert refused.wait(60) == 1
     shutil.move(directory, f"{directory}.old")
-    broker.command("rebuild", "--backup", f"{directory}.old")
-    with stages_running(settings, log, broker.environment):
-        broker.settle(len(second))
-        build, *_ = broker.ledger()
-        assert build.outcomes == {"merged": len(second)}
-    with closing(LMDBStore(directory)) as store, store.reading() as reading:
+    rebuild(settings, backup=Path(f"{directory}.old"), progress=False)
+    with stage_running(BUILD_FINGERPRINTS, "alone", log, broker.environment):
+        wait_until(lambda: broker.ledger()[0].closes, "the rest is not read")
+    with closing(read_store(settings)) as store, store.reading() as reading:
+        build, *_ = ledger(settings, reading, again=True)
         merged = [each for _, each in reading.observations() if each.status == "merged"]
+    assert build.outcomes == {"merged": len(second)}
+    assert not build.problems
     assert len(merged) == len(observations)
