@@ -31,7 +31,7 @@ from tests.markdown import Block, blocks, code_in_text, commands, faults
 
 REPOSITORY = Path(__file__).parents[1]
 MAKEFILE = (REPOSITORY / "Makefile").read_text()
-TARGETS = set(re.findall(r"^([a-z]+):.*## ", MAKEFILE, re.MULTILINE))
+TARGETS = set(re.findall(r"^([a-z-]+):.*## ", MAKEFILE, re.MULTILINE))
 
 COMMAND_LIMIT_S = 240.0
 ALIVE_S = 8.0
