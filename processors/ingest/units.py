@@ -39,6 +39,9 @@ _SEXAGESIMAL = (
 )
 
 
+_SCALES = (1e-100, 1e100)
+
+
 def unit_from(text: str) -> u.UnitBase:
     """The unit that a text means, as people, observatories, CDS, VOTable or FITS write it.
 
@@ -61,10 +64,18 @@ def unit_from(text: str) -> u.UnitBase:
         warnings.simplefilter("ignore", u.UnitsWarning)
         for stated, form in ((text, None), (in_words, None), (text, "cds")):
             try:
-                return u.Unit(stated, format=form)  # of CDS such as [mJy], its logarithm
+                return _of_sane_scale(u.Unit(stated, format=form))  # [mJy] of CDS: a logarithm
             except ValueError as error:
                 problem = problem or unit_problem(error)
     raise ValueError(f"is no unit: {problem}")
+
+
+def _of_sane_scale(unit: u.UnitBase) -> u.UnitBase:
+    """The unit; a number in it such as 1e-300 leaves none that values can be converted to."""
+    scale = getattr(unit, "physical_unit", unit).decompose().scale
+    if not _SCALES[0] < abs(scale) < _SCALES[1]:
+        raise ValueError(f"has a scale of {scale:.3g}")
+    return unit
 
 
 def sexagesimal_unit(text: str) -> u.UnitBase | None:
