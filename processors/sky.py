@@ -99,7 +99,7 @@ reads few galaxies on each level."""
 
 
 @dataclass(frozen=True)
-class Place:
+class IndexKey:
     """Where a galaxy is kept in the index.
 
     Attributes:
@@ -123,7 +123,7 @@ class Strip:
     east_deg: float
 
 
-def place_of(position: Position) -> Place:
+def index_key(position: Position) -> IndexKey:
     """Where a galaxy at this position is kept."""
     number = next(
         number
@@ -131,7 +131,7 @@ def place_of(position: Position) -> Place:
         if position.error_arcsec <= level.largest_error_arcsec
     )
     zone = _zone(position.declination_deg, LEVELS[number])
-    return Place(number, zone, position.right_ascension_deg)
+    return IndexKey(number, zone, position.right_ascension_deg)
 
 
 def strips_to_search(position: Position) -> list[Strip]:

@@ -35,7 +35,7 @@ from mmbroker.models.parser.judged.map_detections import (
     VALIDATION_MAPS_SEED,
     judge_maps,
 )
-from mmbroker.models.parser.measures import PURITY, VERSIONS, robust_scatter
+from mmbroker.models.parser.measures import PURITY, VERSIONS, central_half_width
 from mmbroker.models.serving.parsers import MapParserClient, ParserClient, SpectrumParserClient
 from mmbroker.processors.features.lines import UNCALIBRATED, LineCalibration
 from mmbroker.processors.features.maps import MapCalibration
@@ -77,7 +77,7 @@ def calibrate(
     # Fifths of the true lines above the threshold.
     edges = np.percentile(score[score >= threshold], np.linspace(0, 100, _STEPS + 1))
     inside = [(score >= low) & (score <= high) for low, high in pairwise(edges)]
-    scale = [[robust_scatter(each[part]) for each in pulls.values()] for part in inside]
+    scale = [[central_half_width(each[part]) for each in pulls.values()] for part in inside]
     calibration = LineCalibration(
         logit=_LOGITS,
         probability=np.asarray(expit(slope * _LOGITS + offset)),
@@ -119,7 +119,7 @@ def calibrate_maps(
     threshold = float(judged.component_logit[order][last[-1]]) if len(last) else 0.0
     reported = judged.component_matched & (judged.component_logit >= threshold)
     calibration = MapCalibration(
-        temperature, threshold, robust_scatter(judged.component_flux_pull[reported])
+        temperature, threshold, central_half_width(judged.component_flux_pull[reported])
     )
     bright = judged.signal_to_noise > BRIGHT_MAP
     right = judged.probabilities.argmax(axis=1) == judged.morphology

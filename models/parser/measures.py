@@ -13,7 +13,7 @@ VERSIONS = {"parser": 2, "map_parser": 1}
 """The versions of the packaged networks; raise one with its weights."""
 
 
-def robust_scatter(values: Floats) -> float:
+def central_half_width(values: Floats) -> float:
     """Half of the width of the central 68 %: 1 for a unit Gaussian.
 
     Args:

@@ -38,7 +38,7 @@ COSMOS = "cosmos_fir.ecsv"
 ZCOSMOS = "zcosmos.ecsv"
 SPT = ("spt_dndz_tab_a1.txt", "spt_dndz_tab_d1.txt", "spt_dndz_tab_f1.txt")
 
-Place = tuple[float, float]
+Coordinates = tuple[float, float]
 """Right ascension and declination in degrees, ICRS."""
 
 
@@ -81,7 +81,7 @@ class _Paper:
     def galaxy(
         self,
         identifier: str,
-        place: Place,
+        place: Coordinates,
         bands: list[BandMeasurement],
         published: dict[str, PhotometricRedshift] | None = None,
         truth: float | None = None,
@@ -255,7 +255,7 @@ def spt(folder: Path) -> list[RealGalaxy]:
     ]
 
 
-def _rows(path: Path, mapping: Mapping) -> Iterator[tuple[Row, Place, list[BandMeasurement]]]:
+def _rows(path: Path, mapping: Mapping) -> Iterator[tuple[Row, Coordinates, list[BandMeasurement]]]:
     """Read the rows of a table, each with its position and its bands as they are in training."""
     bands = {band.name: band for group in mapping.photometry for band in group.bands}
     for row in read_table(path, mapping):

@@ -32,7 +32,7 @@ def robust_scatter(values: Array, observed: NDArray[np.bool_]) -> float:
 
 
 @njit(cache=True)
-def subtract_continuum(flux: Array, weight: Array, frequency_hz: Array) -> Array:
+def fit_continuum(flux: Array, weight: Array, frequency_hz: Array) -> Array:
     """The continuum: running straight lines over 8,000 km/s, fitted without clipped lines.
 
     Args:

@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from mmbroker.processors.features.continuum import robust_scatter, subtract_continuum
+from mmbroker.processors.features.continuum import fit_continuum, robust_scatter
 from mmbroker.processors.relations import SPEED_OF_LIGHT_KM_S
 from mmbroker.schemas.events import Floats
 
@@ -142,7 +142,7 @@ def patches_of(
     at, width, mean, weights, stretches = _averaged(
         place, spacing, stretch, total, frequency, flux / unit, relative
     )
-    continuum = subtract_continuum(mean, weights, at)
+    continuum = fit_continuum(mean, weights, at)
     residual = np.where(weights > 0, mean - continuum, 0.0)
     channels, patches, level = _inputs(
         at, width, residual, weights, stretches, FILTER_WIDTHS_KM_S, _FREQUENCY_SCALES

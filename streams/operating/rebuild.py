@@ -77,8 +77,6 @@ UNFINISHED = "store.unfinished"
 
 T = TypeVar("T")
 Offsets = dict[int, int]
-Place = tuple[int, int]
-"""(partition, offset) in the topic of observations."""
 
 
 def rebuild(
@@ -456,8 +454,8 @@ class _Rebuild:
             writing.archive(hashed, known)
         return known
 
-    def _refused(self) -> set[Place]:
-        """The places of observations that the first stage refused."""
+    def _refused(self) -> set[tuple[int, int]]:
+        """(partition, offset) of the observations that the first stage refused."""
         places = set()
         for chunk in self._chunks("quarantine"):
             for message in chunk:

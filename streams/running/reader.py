@@ -33,7 +33,7 @@ from mmbroker.streams.kafka.refusal import complaint
 from mmbroker.streams.running.belonging import compare, mark
 from mmbroker.streams.running.health import Health
 from mmbroker.streams.settings import Settings
-from mmbroker.streams.stages.accounting import UNREADABLE, Place
+from mmbroker.streams.stages.accounting import UNREADABLE, Partition
 from mmbroker.streams.stages.base import Stage
 from mmbroker.streams.stages.messages import Outgoing, Received, known_headers
 from mmbroker.streams.store import StoreBrokenError
@@ -101,10 +101,10 @@ class Reader:
         self._compare_at = 0.0
         """When to compare store and Kafka again, in s of ``time.monotonic``."""
         self._mark = ""
-        self._following: dict[Place, int] = {}
+        self._following: dict[Partition, int] = {}
         """The offsets after the last acknowledged events."""
         self._gathered: list[Received] = []
-        self._unreadable: dict[Place, int] = {}
+        self._unreadable: dict[Partition, int] = {}
         """Where a batch that cannot be unpacked begins, in the partitions that have one now."""
         self._lost_at: float | None = None
         self._patience_s = LEFT_OUT_S
@@ -233,8 +233,8 @@ class Reader:
         if error is None:
             return _as_received(message)
         if is_unreadable(error):
-            place = message.topic() or "", message.partition() or 0
-            self._unreadable.setdefault(place, message.offset() or 0)
+            partition = message.topic() or "", message.partition() or 0
+            self._unreadable.setdefault(partition, message.offset() or 0)
             return None
         if error.code() in FENCED:
             raise _FencedError(error.str())
@@ -336,8 +336,8 @@ class Reader:
         try:
             reading.commit(
                 offsets=[
-                    TopicPartition(*place, offset, self._mark)
-                    for place, offset in following.items()
+                    TopicPartition(*partition, offset, self._mark)
+                    for partition, offset in following.items()
                 ],
                 asynchronous=True,
             )

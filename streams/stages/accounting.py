@@ -33,7 +33,7 @@ UNREADABLE = "lost: cannot be unpacked"
 SKIPPED = "skipped by an operator"
 """Outcome of offsets that ``mmbroker skip`` had a stage pass over."""
 
-Place = tuple[str, int]
+Partition = tuple[str, int]
 """(topic, partition)."""
 
 LogStart = Callable[[str, int], int]
@@ -50,26 +50,26 @@ def nothing_expires(topic: str, partition: int) -> int:
     return 0
 
 
-def with_gaps(stage: str, reading: Reading, batch: Iterable[Received]) -> list[Place]:
+def with_gaps(stage: str, reading: Reading, batch: Iterable[Received]) -> list[Partition]:
     """The partitions of which offsets are missing before or between the events of a batch.
 
     This may be asked some time before the batch is counted. Until then the stage can only count
-    further, so the result has all places that the account will need, and perhaps more.
+    further, so the result has all partitions that the account will need, and perhaps more.
 
     Args:
         stage: the stage that will count.
         reading: the store.
         batch: the events; those of one partition in the order of their offsets.
     """
-    expected: dict[Place, int] = {}
-    found: dict[Place, None] = {}
+    expected: dict[Partition, int] = {}
+    found: dict[Partition, None] = {}
     for event in batch:
-        place = event.topic, event.partition
-        if place not in expected:
-            expected[place] = reading.next_offset(stage, *place)
-        if event.offset > expected[place]:
-            found[place] = None
-        expected[place] = max(expected[place], event.offset + 1)
+        partition = event.topic, event.partition
+        if partition not in expected:
+            expected[partition] = reading.next_offset(stage, *partition)
+        if event.offset > expected[partition]:
+            found[partition] = None
+        expected[partition] = max(expected[partition], event.offset + 1)
     return list(found)
 
 
@@ -79,17 +79,17 @@ class Account:
     Args:
         stage: the stage that counts.
         reading: the store as it was before the batch.
-        log_starts: first offsets of the logs of the places ``with_gaps``, asked after the events
-            were read and before the store is written. They tell events that expired from events
-            that were compacted.
+        log_starts: first offsets of the logs of the partitions ``with_gaps``, asked after the
+            events were read and before the store is written. They tell events that expired from
+            events that were compacted.
     """
 
-    def __init__(self, stage: str, reading: Reading, log_starts: Mapping[Place, int]) -> None:
+    def __init__(self, stage: str, reading: Reading, log_starts: Mapping[Partition, int]) -> None:
         self._log_starts = log_starts
         self._stage = stage
         self._reading = reading
-        self._known: dict[Place, int] = {}
-        self._next: dict[Place, int] = {}
+        self._known: dict[Partition, int] = {}
+        self._next: dict[Partition, int] = {}
         self._outcomes: Counter[str] = Counter()
 
     def add(self, event: Received, outcome: str) -> None:
@@ -99,23 +99,23 @@ class Account:
         """
         self.add_offsets((event.topic, event.partition), event.offset, event.offset + 1, outcome)
 
-    def add_offsets(self, place: Place, start: int, end: int, outcome: str) -> None:
+    def add_offsets(self, partition: Partition, start: int, end: int, outcome: str) -> None:
         """Count the offsets from ``start`` to before ``end``, but those counted before."""
-        expected = self._next.get(place, self._read_up_to(place))
+        expected = self._next.get(partition, self._read_up_to(partition))
         if start > expected:
-            self._add_missing(place, expected, start)
+            self._add_missing(partition, expected, start)
         if end > expected:
             self._outcomes[outcome] += end - max(start, expected)
-            self._next[place] = end
+            self._next[partition] = end
 
-    def _add_missing(self, place: Place, start: int, end: int) -> None:
-        expired = max(min(self._log_starts[place], end) - start, 0)
+    def _add_missing(self, partition: Partition, start: int, end: int) -> None:
+        expired = max(min(self._log_starts[partition], end) - start, 0)
         if expired:
             self._outcomes[EXPIRED] += expired
             log.error(
                 "%s: offsets %d to %d of %s [%d] are lost: Kafka deleted them, by the retention of "
                 "the topic, before they were read; what stood there has to be published again",
-                self._stage, start, start + expired - 1, *place,
+                self._stage, start, start + expired - 1, *partition,
             )  # fmt: skip
         if end - start > expired:
             self._outcomes[GAP] += end - start - expired
@@ -124,10 +124,10 @@ class Account:
         """Whether the event was counted before this batch, so that its results are durable."""
         return event.offset < self._read_up_to((event.topic, event.partition))
 
-    def _read_up_to(self, place: Place) -> int:
-        if place not in self._known:
-            self._known[place] = self._reading.next_offset(self._stage, *place)
-        return self._known[place]
+    def _read_up_to(self, partition: Partition) -> int:
+        if partition not in self._known:
+            self._known[partition] = self._reading.next_offset(self._stage, *partition)
+        return self._known[partition]
 
     @property
     def outcomes(self) -> Mapping[str, int]:

@@ -15,7 +15,7 @@ from mmbroker.streams.errors import InfrastructureError
 from mmbroker.streams.stages.accounting import (
     Account,
     LogStart,
-    Place,
+    Partition,
     nothing_expires,
     unsendable_of,
     with_gaps,
@@ -142,7 +142,7 @@ class Stage(ABC):
                 return
             yield self._set_aside(batch[0], error)
 
-    def log_starts(self, batch: Sequence[Received]) -> dict[Place, int]:
+    def log_starts(self, batch: Sequence[Received]) -> dict[Partition, int]:
         """Where the logs begin from which offsets are missing, before or within a batch.
 
         Kafka is asked once for each log. This must not be done while the store is written, because
@@ -155,22 +155,22 @@ class Stage(ABC):
             InfrastructureError: Kafka does not tell.
         """
         with self.store.reading() as reading:
-            places = with_gaps(self.name, reading, batch)
-        if not places:
+            partitions = with_gaps(self.name, reading, batch)
+        if not partitions:
             return {}
         with self.metrics.part("log-starts"):
-            return {place: self.log_start(*place) for place in places}
+            return {partition: self.log_start(*partition) for partition in partitions}
 
-    def pass_over(self, place: Place, start: int, end: int, outcome: str) -> None:
+    def pass_over(self, partition: Partition, start: int, end: int, outcome: str) -> None:
         """Account for offsets that are not processed, from ``start`` to before ``end``.
 
         Raises:
             InfrastructureError: Kafka or the store is away.
         """
-        log_starts = self.log_starts([Received(*place, start, 0, None)])
+        log_starts = self.log_starts([Received(*partition, start, 0, None)])
         with self.store.writing() as writing:
             account = Account(self.name, writing, log_starts)
-            account.add_offsets(place, start, end, outcome)
+            account.add_offsets(partition, start, end, outcome)
             account.store(writing)
         self.metrics.accounted(account.outcomes)
 
@@ -256,8 +256,8 @@ class Stage(ABC):
         refused = RefusedError("internal-error", f"{type(error).__name__}: {error}")
 
         def finish() -> list[Outgoing]:
-            place = event.topic, event.partition
-            self.pass_over(place, event.offset, event.offset + 1, refused.outcome)
+            partition = event.topic, event.partition
+            self.pass_over(partition, event.offset, event.offset + 1, refused.outcome)
             return []
 
         return Processed([self.quarantined(event, refused)], finish)

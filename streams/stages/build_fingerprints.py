@@ -30,7 +30,7 @@ from mmbroker.schemas.codec import Codec, MalformedEventError
 from mmbroker.schemas.events import Observation, Source
 from mmbroker.schemas.records import to_record
 from mmbroker.streams.names import BUILD_FINGERPRINTS
-from mmbroker.streams.stages.accounting import Account, Place
+from mmbroker.streams.stages.accounting import Account, Partition
 from mmbroker.streams.stages.archive import NotArchivedError
 from mmbroker.streams.stages.base import RefusedError, Stage
 from mmbroker.streams.stages.galaxies import ArchivedGalaxies, Galaxies, NotReadyError
@@ -153,7 +153,7 @@ class BuildFingerprints(Stage):
         self,
         batch: Sequence[Received],
         prepared: Sequence[Prepared | _Refused],
-        log_starts: Mapping[Place, int],
+        log_starts: Mapping[Partition, int],
         archive: ArchivedGalaxies,
     ) -> _TakenIn:
         """Merge and count the first events of a batch, as many as a transaction should have.
@@ -195,7 +195,7 @@ class BuildFingerprints(Stage):
         self,
         batch: Sequence[Received],
         prepared: Sequence[Prepared | _Refused],
-        log_starts: Mapping[Place, int],
+        log_starts: Mapping[Partition, int],
         archive: ArchivedGalaxies,
         trees: ArchivedTrees,
     ) -> _TakenIn:

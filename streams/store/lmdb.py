@@ -35,11 +35,11 @@ from mmbroker.processors.alerts.decide import LastAlert
 from mmbroker.processors.scoring import ranking
 from mmbroker.processors.sky import (
     MOST_NEIGHBOURS,
+    IndexKey,
     Neighbour,
-    Place,
     Position,
     Strip,
-    place_of,
+    index_key,
     strips_to_search,
 )
 from mmbroker.schemas.events import Source
@@ -92,7 +92,7 @@ LATER = ("topics", "stores")
 
 _NUMBER = struct.Struct(">Q")
 _POSITION = struct.Struct(">ddd")
-_PLACE = struct.Struct(">BId")  # bytes sort like the numbers, as right ascensions are not negative
+_INDEX_KEY = struct.Struct(">BId")  # sorts like the numbers: no right ascension is negative
 _VERSION_AND_BIN = struct.Struct(">QI")
 _NO_BIN = 2**32 - 1
 _SEPARATOR = b"\x00"
@@ -496,11 +496,11 @@ class LMDBTransaction(Writing):
         strips, found = strips_to_search(position), []
         with self._transaction.cursor(self._tables["positions"]) as cursor:
             for strip in strips:
-                last = _PLACE.pack(strip.level, strip.zone, strip.east_deg)
-                if not cursor.set_range(_PLACE.pack(strip.level, strip.zone, strip.west_deg)):
+                last = _INDEX_KEY.pack(strip.level, strip.zone, strip.east_deg)
+                if not cursor.set_range(_INDEX_KEY.pack(strip.level, strip.zone, strip.west_deg)):
                     continue
                 for key, value in cursor:
-                    if key[: _PLACE.size] > last:
+                    if key[: _INDEX_KEY.size] > last:
                         break
                     found.append(_neighbour(key, value))
                     if len(found) > MOST_NEIGHBOURS:
@@ -512,7 +512,7 @@ class LMDBTransaction(Writing):
         centre = position.right_ascension_deg
 
         def distance_deg(entry: tuple[bytes, bytes]) -> float:
-            apart = abs(_PLACE.unpack_from(entry[0])[2] - centre)
+            apart = abs(_INDEX_KEY.unpack_from(entry[0])[2] - centre)
             return float(min(apart, 360.0 - apart))
 
         walks = []
@@ -526,16 +526,16 @@ class LMDBTransaction(Writing):
 
     def _eastward(self, strip: Strip, start_deg: float) -> Iterator[tuple[bytes, bytes]]:
         """The entries of a strip from a right ascension on, ascending."""
-        last = _PLACE.pack(strip.level, strip.zone, strip.east_deg)
+        last = _INDEX_KEY.pack(strip.level, strip.zone, strip.east_deg)
         with self._transaction.cursor(self._tables["positions"]) as cursor:
-            if cursor.set_range(_PLACE.pack(strip.level, strip.zone, start_deg)):
-                yield from takewhile(lambda entry: entry[0][: _PLACE.size] <= last, cursor)
+            if cursor.set_range(_INDEX_KEY.pack(strip.level, strip.zone, start_deg)):
+                yield from takewhile(lambda entry: entry[0][: _INDEX_KEY.size] <= last, cursor)
 
     def _westward(self, strip: Strip, start_deg: float) -> Iterator[tuple[bytes, bytes]]:
         """The entries of a strip before a right ascension, descending."""
-        first = _PLACE.pack(strip.level, strip.zone, strip.west_deg)
+        first = _INDEX_KEY.pack(strip.level, strip.zone, strip.west_deg)
         with self._transaction.cursor(self._tables["positions"]) as cursor:
-            start = _PLACE.pack(strip.level, strip.zone, start_deg)
+            start = _INDEX_KEY.pack(strip.level, strip.zone, start_deg)
             if cursor.prev() if cursor.set_range(start) else cursor.last():
                 entries = cursor.iterprev()
                 yield from takewhile(lambda entry: entry[0] >= first, entries)
@@ -616,12 +616,12 @@ class LMDBTransaction(Writing):
         self, galaxy_id: str, position: Position | None, before: Position | None = None
     ) -> None:
         if before is not None:
-            self._delete("positions", _key(place_of(before), galaxy_id))
+            self._delete("positions", _key(index_key(before), galaxy_id))
         if position is not None:
             value = _POSITION.pack(
                 position.right_ascension_deg, position.declination_deg, position.error_arcsec
             )
-            self._put("positions", _key(place_of(position), galaxy_id), value)
+            self._put("positions", _key(index_key(position), galaxy_id), value)
 
     def archive(self, observation_hash: bytes, archived: Archived) -> None:
         header = json.dumps(
@@ -696,7 +696,7 @@ class LMDBTransaction(Writing):
 
 
 def _neighbour(key: bytes, value: bytes) -> Neighbour:
-    return Neighbour(key[_PLACE.size :].decode(), Position(*_POSITION.unpack(value)))
+    return Neighbour(key[_INDEX_KEY.size :].decode(), Position(*_POSITION.unpack(value)))
 
 
 def _archived(value: bytes) -> Archived:
@@ -719,5 +719,5 @@ def _number(value: bytes | None) -> int:
     return 0 if value is None else int(_NUMBER.unpack_from(value)[0])
 
 
-def _key(place: Place, galaxy_id: str) -> bytes:
-    return _PLACE.pack(place.level, place.zone, place.right_ascension_deg) + galaxy_id.encode()
+def _key(key: IndexKey, galaxy_id: str) -> bytes:
+    return _INDEX_KEY.pack(key.level, key.zone, key.right_ascension_deg) + galaxy_id.encode()

@@ -16,7 +16,7 @@ from mmbroker.processors.sky import (
     Neighbour,
     Position,
     associate,
-    place_of,
+    index_key,
     separation_arcsec,
     strips_to_search,
     unit_vector,
@@ -65,7 +65,7 @@ def test_every_galaxy_within_reach_is_in_a_searched_strip(
     observed = Position(*place, error)
     reach = SEARCH_SIGMAS * np.hypot(error, galaxy_error) * share
     galaxy = Position(*moved(place, reach, angle), galaxy_error)
-    kept = place_of(galaxy)
+    kept = index_key(galaxy)
     assert any(
         (strip.level, strip.zone) == (kept.level, kept.zone)
         and strip.west_deg <= kept.right_ascension_deg <= strip.east_deg

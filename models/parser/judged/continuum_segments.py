@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mmbroker.models.parser.exported import ExportedSpectrumParser
 from mmbroker.models.parser.judged.line_detections import Integers, simulations
-from mmbroker.models.parser.measures import robust_scatter
+from mmbroker.models.parser.measures import central_half_width
 from mmbroker.models.simulation.spectra import SimulatedSpectra
 from mmbroker.models.simulation.spectral_noise import REGIMES
 from mmbroker.processors.features.lines import continuum_of
@@ -139,10 +139,10 @@ def continuum_figures(judged: JudgedSegments) -> dict[str, dict[str, Any]]:
             in_channels = (difference / judged.channel_error_jy)[rows]
             entry = {
                 "bias": float(np.median(in_channels)),
-                "scatter": robust_scatter(in_channels),
+                "scatter": central_half_width(in_channels),
             }
             if name == SEGMENTS:
                 pull = (difference / judged.stated_error_jy)[rows]
-                entry |= {"pull_bias": float(np.median(pull)), "pull": robust_scatter(pull)}
+                entry |= {"pull_bias": float(np.median(pull)), "pull": central_half_width(pull)}
             result[group][name] = entry
     return result

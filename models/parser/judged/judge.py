@@ -58,7 +58,7 @@ from mmbroker.models.parser.judged.redshift import (
     redshift_scores,
 )
 from mmbroker.models.parser.judged.verdict import with_verdict
-from mmbroker.models.parser.measures import PURITY, VERSIONS, robust_scatter
+from mmbroker.models.parser.measures import PURITY, VERSIONS, central_half_width
 from mmbroker.models.simulation.spectral_noise import REGIMES
 from mmbroker.processors.features.lines import SHAPES
 from mmbroker.processors.features.maps import MORPHOLOGIES
@@ -324,15 +324,15 @@ def _scatters(errors: dict[str, Any], lines: NDArray[np.bool_]) -> dict[str, Any
     return {
         "median_velocity_error_km_s": float(np.median(errors["velocity"][lines])),
         "width_bias": float(np.median(errors["width"][lines])),
-        "width_scatter": robust_scatter(errors["width"][lines]),
+        "width_scatter": central_half_width(errors["width"][lines]),
         "flux_bias": float(np.median(errors["flux"][lines])),
-        "flux_scatter": robust_scatter(errors["flux"][lines]),
+        "flux_scatter": central_half_width(errors["flux"][lines]),
     }
 
 
 def _pull(values: Floats) -> float:
     """The robust scatter of the pulls whose errors are known."""
-    return robust_scatter(values[np.isfinite(values)])
+    return central_half_width(values[np.isfinite(values)])
 
 
 def _shapes(judged: Judged, threshold: float) -> dict[str, Any]:
@@ -393,7 +393,7 @@ def _maps(judged: JudgedMaps) -> dict[str, Any]:
         "confidence_minus_right": float(confidence.mean() - (said == judged.morphology).mean()),
         "component_purity": float(reported.mean()),
         "component_completeness": _by_ratio(judged, ((3, 5), (5, 10), (10, 30), (30, 200))),
-        "component_flux_pull": robust_scatter(judged.component_flux_pull[reported]),
+        "component_flux_pull": central_half_width(judged.component_flux_pull[reported]),
     }
 
 

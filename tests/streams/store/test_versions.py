@@ -33,7 +33,7 @@ from tests.run_page import REPOSITORY, tracked
 from tests.streams.stages.test_build_fingerprints import at
 
 NAME = "ranks"
-Place = tuple[int, int | None]
+Ranked = tuple[int, int | None]
 
 codec = Codec()
 topics = Topics(alert_streams=(AlertStream("anything"),))
@@ -79,7 +79,7 @@ def placed(store: Store, name: str, galaxy_id: str) -> tuple[int, int | None] | 
 def test_places_told_in_any_order_end_in_those_of_the_newest_versions(
     galaxies: dict[str, dict[int, int | None]], data: st.DataObject
 ) -> None:
-    told: list[tuple[str, Place]] = [
+    told: list[tuple[str, Ranked]] = [
         (name, place) for name, versions in galaxies.items() for place in versions.items()
     ]
     with tempfile.TemporaryDirectory() as directory:
