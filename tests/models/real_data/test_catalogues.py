@@ -87,7 +87,7 @@ def test_fluxes_are_those_of_the_tables(shared_data: Path) -> None:
     [
         ("goodsn.ecsv", goods_north),
         ("cosmos_fir.ecsv", cosmos),
-        ("zcosmos.ecsv", zcosmos),
+        pytest.param("zcosmos.ecsv", zcosmos, marks=pytest.mark.slow),
         ("spt_dndz_tab_a1.txt", spt),
     ],
 )
@@ -181,7 +181,11 @@ def measured_through(fingerprints: Sequence[Fingerprint]) -> list[Measured]:
 
 @pytest.mark.parametrize(
     ("table", "reader"),
-    [("goodsn.ecsv", goods_north), ("cosmos_fir.ecsv", cosmos), ("zcosmos.ecsv", zcosmos)],
+    [
+        ("goodsn.ecsv", goods_north),
+        ("cosmos_fir.ecsv", cosmos),
+        pytest.param("zcosmos.ecsv", zcosmos, marks=pytest.mark.slow),
+    ],
 )
 def test_templates_see_the_same_whether_the_stream_reads_a_table_or_training_does(
     shared_data: Path, table: str, reader: Callable[[Path], list[RealGalaxy]]

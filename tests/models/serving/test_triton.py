@@ -161,6 +161,7 @@ def test_a_network_reads_no_file_of_the_server(stack: LocalStack, tmp_path: Path
     shutil.rmtree(stack.triton.model_repository / NAME)
 
 
+@pytest.mark.slow
 def test_all_versions_are_there_after_a_restart(servers: LocalStack, tmp_path: Path) -> None:
     source = shifted_critic(tmp_path, SHIFT)
     try:
@@ -201,6 +202,7 @@ def with_network(folder: Path, network: bytes) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "problem"),
     [(corrupted, "SHA-256"), (no_network, "version 2"), (other_network, "noise")],

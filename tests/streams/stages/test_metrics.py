@@ -213,6 +213,7 @@ def test_a_port_that_is_taken_does_not_stop_a_stage(
         assert [each.name for each in (tmp_path / DIRECTORY).iterdir()] == ["mm-other-0.json"]
 
 
+@pytest.mark.slow
 def test_clients_that_never_finish_their_request_keep_nobody_out(
     stage: BuildFingerprints, tmp_path: Path
 ) -> None:

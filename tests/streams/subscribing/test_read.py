@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import hypothesis
 import pytest
 from confluent_kafka import Producer
 from hypothesis import given
@@ -34,11 +35,13 @@ def message(value: bytes, timestamp_ms: int = 0) -> Read:
     return Read("t", 0, 0, timestamp_ms, b"", value, None)
 
 
+@hypothesis.settings(max_examples=40)
 @given(st.dictionaries(WORDS | st.text(), JSON | st.dictionaries(WORDS, JSON)), st.integers())
 def test_any_json_has_a_row(content: dict[str, object], time_ms: int) -> None:
     assert row(message(json.dumps(content).encode(), time_ms))
 
 
+@hypothesis.settings(max_examples=40)
 @given(
     st.dictionaries(WORDS | st.text(), JSON | st.dictionaries(WORDS, JSON)),
     st.integers(40, 200),

@@ -140,6 +140,7 @@ def test_a_table_of_nothing_but_such_galaxies_has_none_unseen(
         compare_table(tmp_path / "mine.ecsv", split="unseen")
 
 
+@pytest.mark.slow
 def test_the_packaged_places_are_those_of_the_tables(shared_data: Path, tmp_path: Path) -> None:
     write(shared_data, tmp_path)
     (made, _), (packaged, card) = (

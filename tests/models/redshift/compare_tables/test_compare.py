@@ -246,6 +246,7 @@ def test_stacks_and_trees_are_those_of_the_reports(shared_data: Path) -> None:
             assert found[name][figure] == pytest.approx(stated[name][figure][0], abs=2e-3)
 
 
+@pytest.mark.slow
 def test_of_zcosmos_it_says_which_part_templates_were_fitted_to(shared_data: Path) -> None:
     galaxies = read_galaxies(shared_data / "zcosmos.ecsv")
     names = [f"zCOSMOS {one}" for one in galaxies.identifiers]
