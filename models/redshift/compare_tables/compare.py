@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,7 @@ from mmbroker.models.redshift.baselines.baselines import (
 from mmbroker.models.redshift.compare_tables.learned_from import was_learned_from
 from mmbroker.models.redshift.compare_tables.real_galaxies import (
     Array,
+    Difference,
     Differences,
     Estimates,
     Figures,
@@ -173,9 +175,11 @@ class ComparedTable:
         return found
 
     def as_json(self) -> Results:
-        """``{subset: {estimator: {n, mae, ..., minus: {reference: {mae: [value, low, high]}}}}}``.
+        """``{subset: {estimator: {n, mae, ..., minus: {reference: {mae: difference, ...}}}}}``.
 
-        The figures are those of ``measures.MEASURES``; only estimates of ours have ``minus``, and
+        The figures are those of ``measures.MEASURES``. A difference is
+        ``{"difference": number, "interval_95": {"lower": number, "upper": number}}``, and None
+        where a figure is missing. Only estimates of ours have ``minus``, and
         ``fallbacks`` where some are the conventional one: how many, by reason. ``simulated`` is the
         number of galaxies with simulated data, if there are any.
         """
@@ -192,9 +196,12 @@ class ComparedTable:
             for subset in self.subsets
         }
 
-    def _minus(self, subset: str, estimator: str) -> dict[str, dict[str, Differences]]:
+    def _minus(self, subset: str, estimator: str) -> dict[str, dict[str, Any]]:
         compared = {
-            reference: self.differences(subset, estimator, reference)
+            reference: {
+                name: found and _named(found)
+                for name, found in self.differences(subset, estimator, reference).items()
+            }
             for reference in self.references(subset, estimator)
         }
         return {"minus": compared} if compared else {}
@@ -206,6 +213,11 @@ class ComparedTable:
     def _simulated(self, subset: str) -> dict[str, int]:
         count = int((self.simulated & self.subsets[subset]).sum())
         return {"simulated": count} if count else {}
+
+
+def _named(found: Difference) -> dict[str, Any]:
+    difference, lower, upper = found
+    return {"difference": difference, "interval_95": {"lower": lower, "upper": upper}}
 
 
 def _or_none(value: float) -> float | None:
