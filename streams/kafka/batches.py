@@ -12,7 +12,7 @@ import ssl
 from contextlib import suppress
 
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
@@ -34,7 +34,7 @@ def batch_at(settings: KafkaSettings, topic: str, partition: int, offset: int) -
         offset: of any message, or where none is any more.
 
     Returns:
-        From the first to the last offset of the batch; empty where no batch is left.
+        From the first to the last offset of the batch; empty where there is none.
 
     Raises:
         KafkaUnavailableError: Kafka does not answer.
@@ -71,6 +71,8 @@ async def _asked(client: AIOKafkaClient, place: TopicPartition, offset: int) -> 
         raise KafkaError(f"{place.topic} [{place.partition}] has no leader")
     answer = await client.send(leader, FetchRequest(100, 1, 1, _READ_UNCOMMITTED, wanted))
     ((_, ((_, code, *_, raw),)),) = answer.topics
+    if code == OffsetOutOfRangeError.errno:
+        return range(offset, offset)
     if code:
         raise KafkaError(f"Kafka answers with error {code}")
     batch = MemoryRecords(raw or b"").next_batch()

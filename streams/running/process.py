@@ -24,7 +24,7 @@ from mmbroker.streams.kafka.client import (
     partitions_of,
     require_group,
 )
-from mmbroker.streams.kafka.guarded import bound_memory
+from mmbroker.streams.kafka.guarded_child import bound_memory
 from mmbroker.streams.kafka.offsets import committed_places, start_offsets
 from mmbroker.streams.running.belonging import begin, compare
 from mmbroker.streams.running.freshness import require_newest

@@ -32,7 +32,8 @@ from mmbroker.streams.kafka.client import (
     consumer_group,
     partitions_of,
 )
-from mmbroker.streams.kafka.guarded import BatchEndsReaderError, GuardedMessage, guarded
+from mmbroker.streams.kafka.guarded import BatchEndsReaderError, guarded
+from mmbroker.streams.kafka.guarded_child import PlainMessage
 from mmbroker.streams.kafka.offsets import end_of_unreadable, is_unreadable
 from mmbroker.streams.kafka.producer import DurableProducer
 from mmbroker.streams.kafka.refusal import complaint
@@ -237,7 +238,7 @@ class Reader:
                 self._acknowledge(reading, {(topic, partition): start})
 
     def _batches(
-        self, topic: str, partition: int, messages: Iterator[GuardedMessage]
+        self, topic: str, partition: int, messages: Iterator[PlainMessage]
     ) -> Iterator[list[Received]]:
         """Batches of the messages of a child; what it read before it ended is one too."""
         batch: list[Received] = []
@@ -511,7 +512,7 @@ def _send(stage: Stage, producer: DurableProducer, messages: Sequence[Outgoing])
         messages = [stage.instead_of(each.message, each.reason) for each in unsendable]
 
 
-def _of_child(topic: str, partition: int, message: GuardedMessage) -> Received:
+def _of_child(topic: str, partition: int, message: PlainMessage) -> Received:
     return Received(
         topic=topic,
         partition=partition,
