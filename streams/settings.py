@@ -256,6 +256,9 @@ class StageSettings(_Section):
     fetch_bytes: int = Field(default=8 * 2**20, ge=2**16)
     session_timeout_s: float = Field(default=10.0, ge=6)
     give_up_after_s: float = Field(default=300.0, gt=0)
+    memory_headroom_mib: int = Field(default=2048, ge=512)
+    """What a process may take beyond its memory at its start, on Linux. It ends where a message
+    wants more."""
     workers: Workers = Workers()
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(default=0, ge=0, le=65535)

@@ -54,25 +54,28 @@ def consumer(settings: KafkaSettings, group: str | None = None, **options: Any) 
     Raises:
         SettingsError: a setting is wrong.
     """
-    return _configured(
-        Consumer,
-        settings,
-        {
-            **settings.client(),
-            # Readers commit nothing, but Kafka still checks whether the user may use the group.
-            # Users are commonly allowed groups that begin with their own name.
-            "group.id": group or settings.sasl_username or "mmbroker-reader",
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-            "fetch.queue.backoff.ms": 10,
-            "fetch.max.bytes": LARGEST_MESSAGE_BYTES,
-            "receive.message.max.bytes": UNPACKED_BYTES,
-            "enable.partition.eof": True,
-            "reconnect.backoff.max.ms": RECONNECT_MS,
-            "logger": log,
-            **{name.replace("_", "."): value for name, value in options.items()},
-        },
-    )
+    config = {**consumer_config(settings, group, **options), "logger": log}
+    return _configured(Consumer, settings, config)
+
+
+def consumer_config(
+    settings: KafkaSettings, group: str | None = None, **options: Any
+) -> dict[str, Any]:
+    """The configuration of a consumer; arguments and errors are those of ``consumer``."""
+    return {
+        **settings.client(),
+        # Readers commit nothing, but Kafka still checks whether the user may use the group. Users
+        # are commonly allowed groups that begin with their own name.
+        "group.id": group or settings.sasl_username or "mmbroker-reader",
+        "enable.auto.commit": False,
+        "auto.offset.reset": "earliest",
+        "fetch.queue.backoff.ms": 10,
+        "fetch.max.bytes": LARGEST_MESSAGE_BYTES,
+        "receive.message.max.bytes": UNPACKED_BYTES,
+        "enable.partition.eof": True,
+        "reconnect.backoff.max.ms": RECONNECT_MS,
+        **{name.replace("_", "."): value for name, value in options.items()},
+    }
 
 
 def admin(settings: KafkaSettings) -> AdminClient:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 from concurrent.futures import Future
 from contextlib import closing
-from functools import partial
 
 from confluent_kafka import (
-    Consumer,
     ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
@@ -17,6 +15,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo, OffsetSpec
 
 from mmbroker.streams.errors import InfrastructureError
+from mmbroker.streams.kafka.batches import batch_at
 from mmbroker.streams.kafka.client import (
     METADATA_TIMEOUT_S,
     RETRY_PAUSE_S,
@@ -166,14 +165,11 @@ def first_offset(settings: KafkaSettings, topic: str, partition: int, start: int
 def end_of_unreadable(settings: KafkaSettings, topic: str, partition: int, offset: int) -> int:
     """Where to read on after a batch of messages that the client cannot unpack.
 
-    Kafka's client tells where such a batch begins and not where it ends, and gets the same batch
-    for every offset within it. So the end is looked for by halving.
-
     Args:
         settings: how to reach Kafka.
         topic: name of the topic.
         partition: number of the partition.
-        offset: the offset of the error.
+        offset: the offset of the error, where such a batch begins.
 
     Returns:
         The offset after the batch; ``offset`` if it can be read after all.
@@ -181,40 +177,24 @@ def end_of_unreadable(settings: KafkaSettings, topic: str, partition: int, offse
     Raises:
         KafkaUnavailableError: Kafka does not tell.
     """
-    with closing(consumer(settings, auto_offset_reset="error", fetch_wait_max_ms=50)) as reader:
-        place = TopicPartition(topic, partition)
-        try:
-            _, end = reader.get_watermark_offsets(place, timeout=METADATA_TIMEOUT_S)
-        except KafkaException as error:
-            reason = complaint(settings, error.args[0], f"topic {topic}")
-            raise KafkaUnavailableError(reason) from error
-        within = partial(_in_unreadable, settings, reader, topic, partition, offset)
-        if not within(offset):
-            return offset
-        inside, step = offset, 1
-        while inside + step < end and within(inside + step):
-            inside, step = inside + step, 2 * step
-        outside = min(inside + step, end)
-        while outside - inside > 1:
-            middle = (inside + outside) // 2
-            inside, outside = (middle, outside) if within(middle) else (inside, middle)
-        return outside
+    if not _in_unreadable(settings, topic, partition, offset):
+        return offset
+    return max(batch_at(settings, topic, partition, offset).stop, offset)
 
 
-def _in_unreadable(
-    settings: KafkaSettings, reader: Consumer, topic: str, partition: int, base: int, offset: int
-) -> bool:
-    """Whether an offset is within the unreadable batch that has an error at ``base``."""
-    reader.assign([TopicPartition(topic, partition, offset)])
+def _in_unreadable(settings: KafkaSettings, topic: str, partition: int, offset: int) -> bool:
+    """Whether the client still cannot unpack the batch at an offset."""
     deadline = time.monotonic() + METADATA_TIMEOUT_S
-    while time.monotonic() < deadline:
-        message = reader.poll(RETRY_PAUSE_S)
-        if message is None:
-            continue
-        error = message.error()
-        if error is not None and error.retriable():
-            continue
-        return is_unreadable(error) and message.offset() == base
+    with closing(consumer(settings, auto_offset_reset="error", fetch_wait_max_ms=50)) as reader:
+        reader.assign([TopicPartition(topic, partition, offset)])
+        while time.monotonic() < deadline:
+            message = reader.poll(RETRY_PAUSE_S)
+            if message is None:
+                continue
+            error = message.error()
+            if error is not None and error.retriable():
+                continue
+            return is_unreadable(error) and message.offset() == offset
     raise KafkaUnavailableError(f"topic {topic}: no answer within {METADATA_TIMEOUT_S:g} s")
 
 

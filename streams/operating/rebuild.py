@@ -68,7 +68,7 @@ from mmbroker.streams.store import (
     exclusive,
     open_store_in,
 )
-from mmbroker.streams.subscribing.read import Read, read, topic_of
+from mmbroker.streams.subscribing.read import Read, read_all, topic_of
 from mmbroker.streams.terminal import Terminal
 from mmbroker.streams.topics import flow
 
@@ -544,7 +544,7 @@ class _Rebuild:
         topic = topic_of(self._settings, stream)
         starts = start_offsets(self._settings, topic)
         total = sum(end_offsets(self._settings, topic).values()) - sum(starts.values())
-        messages = read(self._settings, stream, until_end=True)
+        messages = read_all(self._settings, stream)
         yield from _chunked(self._tracked(stream, messages, total))
 
     def _galaxy_chunks(self, what: str) -> Iterator[list[str]]:

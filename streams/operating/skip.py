@@ -12,19 +12,18 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
-from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import TopicPartition
 
-from mmbroker.streams.kafka.client import METADATA_TIMEOUT_S, KafkaUnavailableError, consumer
+from mmbroker.streams.kafka.batches import batch_at
+from mmbroker.streams.kafka.client import KafkaUnavailableError
+from mmbroker.streams.kafka.guarded import BatchEndsReaderError, guarded
 from mmbroker.streams.kafka.offsets import (
-    end_of_unreadable,
     end_offsets,
     first_offset,
-    is_unreadable,
     move_committed,
     start_offsets,
 )
 from mmbroker.streams.kafka.producer import DurableProducer
-from mmbroker.streams.kafka.refusal import complaint
 from mmbroker.streams.kafka.registry import make_codec
 from mmbroker.streams.running.supervise import only_one
 from mmbroker.streams.settings import Settings, SettingsError
@@ -230,28 +229,16 @@ def _events(
 def _readable(
     settings: Settings, topic: str, partition: int, offsets: Offsets
 ) -> Iterator[Received]:
-    kafka = settings.kafka
-    with closing(consumer(kafka, queued_max_messages_kbytes=CHUNK_BYTES // 1024)) as reader:
-        reader.assign([TopicPartition(topic, partition, offsets.first)])
-        while True:
-            message = reader.poll(METADATA_TIMEOUT_S)
-            if message is None:
-                raise KafkaUnavailableError(
-                    f"topic {topic}: no answer within {METADATA_TIMEOUT_S:g} s"
-                )
-            offset, error = message.offset() or 0, message.error()
-            if error is None:
-                if offset > offsets.last:
-                    return
-                yield Received(topic, partition, offset, message.timestamp()[1], message.value())
-            elif error.code() == KafkaError._PARTITION_EOF:
-                return
-            elif is_unreadable(error):
-                end = end_of_unreadable(kafka, topic, partition, offset)
-                if end > offsets.last:
-                    return
-                reader.seek(TopicPartition(topic, partition, end))
-            elif not error.retriable():
-                raise KafkaUnavailableError(complaint(kafka, error, f"topic {topic}"))
-            if offset == offsets.last:
-                return
+    kafka, following = settings.kafka, offsets.first
+    while following <= offsets.last:
+        try:
+            with closing(guarded(kafka, topic, partition, following)) as messages:
+                for each in messages:
+                    if each.offset > offsets.last:
+                        return
+                    yield Received(topic, partition, each.offset, each.timestamp_ms, each.value)
+                    if each.offset == offsets.last:
+                        return
+            return
+        except BatchEndsReaderError as error:
+            following = batch_at(kafka, topic, partition, error.offset).stop

@@ -24,11 +24,13 @@ from mmbroker.streams.kafka.client import (
     partitions_of,
     require_group,
 )
+from mmbroker.streams.kafka.guarded_child import bound_memory
 from mmbroker.streams.kafka.offsets import committed_places, start_offsets
 from mmbroker.streams.running.belonging import begin, compare
 from mmbroker.streams.running.freshness import require_newest
 from mmbroker.streams.running.health import Health, served
 from mmbroker.streams.running.reader import Reader
+from mmbroker.streams.running.starts import Starts
 from mmbroker.streams.settings import Settings
 from mmbroker.streams.stages.accounting import LogStart
 from mmbroker.streams.stages.base import Stage
@@ -71,7 +73,12 @@ def run_stage(stage: Stage, settings: Settings, instance: str) -> None:
     _collect_garbage_rarely()
     health = Health(stage.metrics)
     stage.progressed = health.progressed
-    reader = Reader(stage, settings, instance, health)
+    starts = Starts(settings.data_directory, instance)
+    starts.begun(
+        {(one.topic, one.partition): one.offset for many in committed.values() for one in many}
+    )
+    bound_memory(settings.stage.memory_headroom_mib * 2**20)
+    reader = Reader(stage, settings, instance, health, starts)
     with served(stage, settings, instance, health):
         _Worker(_Reading(reader), redirect_stdouts=False, quiet=True).execute_from_commandline()
 

@@ -5,6 +5,9 @@ commits the offsets. Partitions can be taken away only while it reads. Then the 
 gathering is dropped, and the next reader of the partitions gets its messages. Processing it would
 do no harm, but a commit could undo a later commit of the next reader. A thread of librdkafka tells
 Kafka that this process lives, so that it keeps its partitions during a long batch.
+
+A batch of Kafka that becomes gigabytes when it is unpacked ends the process. If the processes
+before this one ended again and again at the same place, it first reads on in a child process.
 """
 
 from __future__ import annotations
@@ -12,13 +15,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from mmbroker.streams.errors import InfrastructureError
+from mmbroker.streams.kafka.batches import batch_at
 from mmbroker.streams.kafka.client import (
     METADATA_TIMEOUT_S,
     KafkaUnavailableError,
@@ -27,11 +32,14 @@ from mmbroker.streams.kafka.client import (
     consumer_group,
     partitions_of,
 )
+from mmbroker.streams.kafka.guarded import BatchEndsReaderError, guarded
+from mmbroker.streams.kafka.guarded_child import PlainMessage
 from mmbroker.streams.kafka.offsets import end_of_unreadable, is_unreadable
 from mmbroker.streams.kafka.producer import DurableProducer
 from mmbroker.streams.kafka.refusal import complaint
 from mmbroker.streams.running.belonging import compare, mark
 from mmbroker.streams.running.health import Health
+from mmbroker.streams.running.starts import Starts
 from mmbroker.streams.settings import Settings
 from mmbroker.streams.stages.accounting import UNREADABLE, Partition
 from mmbroker.streams.stages.base import Stage
@@ -61,6 +69,9 @@ not, a new client replaces it: after Kafka hung, librdkafka was seen to join for
 end or an error. If the new client gets none either, Kafka may still be away. So every client is
 given twice the time of the one before, up to the longer time."""
 
+CAREFUL_AT_START = 3
+"""A process that starts for so many times in a row at one place reads on in a child process."""
+
 PASSING = (
     KafkaError._MAX_POLL_EXCEEDED,
     KafkaError._TRANSPORT,
@@ -89,9 +100,18 @@ class Reader:
         settings: the settings.
         instance: name of this process among those of the stage, the same after a restart.
         health: is told how the reading goes.
+        starts: the starts of this process that got no further, this one counted; by default it is
+            taken for the first.
     """
 
-    def __init__(self, stage: Stage, settings: Settings, instance: str, health: Health) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        settings: Settings,
+        instance: str,
+        health: Health,
+        starts: Starts | None = None,
+    ) -> None:
         self.stage = stage
         self._settings = settings
         self._instance = instance
@@ -106,6 +126,9 @@ class Reader:
         self._gathered: list[Received] = []
         self._unreadable: dict[Partition, int] = {}
         """Where a batch that cannot be unpacked begins, in the partitions that have one now."""
+        self._starts = starts
+        self._careful = starts is not None and starts.count >= CAREFUL_AT_START
+        """Whether to read in a child process for now; its own client gets no messages then."""
         self._lost_at: float | None = None
         self._patience_s = LEFT_OUT_S
 
@@ -131,6 +154,8 @@ class Reader:
                     ) from error
                 fenced_at = self._lost_at = time.monotonic()
                 log.warning("%s joins its group anew: %s", self.stage.name, error)
+        if self._starts is not None:
+            self._starts.ended()
 
     def _read(self, stop: threading.Event) -> None:
         reading = self._subscribed()
@@ -145,6 +170,8 @@ class Reader:
                     partial(self._compare, reading), stop
                 ):
                     continue
+                if self._careful and self._health.assigned:
+                    self._read_ahead(reading, stop)
                 if batch:
                     self.stage.metrics.came([each.timestamp_ms for each in batch])
                     if not self._until_done(partial(self._process, batch), stop):
@@ -154,6 +181,89 @@ class Reader:
                     self._until_done(partial(self._step_over, reading), stop)
         finally:
             reading.close()
+
+    def _read_ahead(self, reading: Consumer, stop: threading.Event) -> None:
+        """Have a child process read what the reader would fetch first; then read on after it.
+
+        Raises:
+            InfrastructureError: Kafka, the store or Triton was away for too long, or refuses.
+        """
+        log.warning(
+            "%s ended %d times without getting further: a child process with bounded memory reads "
+            "ahead of it", self.stage.name, CAREFUL_AT_START - 1,
+        )  # fmt: skip
+        following: dict[Partition, int] = {}
+        for topic, partition in sorted(self._health.assigned):
+            offset = self._get_past(reading, topic, partition, stop)
+            if offset is None:
+                return
+            following[topic, partition] = offset
+        self._careful = False
+        for (topic, partition), offset in following.items():
+            self._read_on_at(reading, topic, partition, offset)
+        reading.resume([TopicPartition(*partition) for partition in following])
+
+    def _get_past(
+        self, reading: Consumer, topic: str, partition: int, stop: threading.Event
+    ) -> int | None:
+        """Process what a child can read of one partition, and step over what ends the child.
+
+        Returns:
+            Where to read on; None if the reading was stopped, or the partition is gone.
+        """
+        kafka = self._settings.kafka
+        (place,) = self._committed(reading, topic, [partition])
+        start = max(place.offset, self.stage.log_start(topic, partition))
+        left = self._settings.stage.fetch_bytes + LARGEST_MESSAGE_BYTES
+        while True:
+            try:
+                with closing(guarded(kafka, topic, partition, start)) as messages:
+                    for batch in self._batches(topic, partition, messages):
+                        self.stage.metrics.came([each.timestamp_ms for each in batch])
+                        if not self._until_done(partial(self._process, batch), stop):
+                            return None
+                        self._commit(reading, batch)
+                        start = batch[-1].offset + 1
+                        left -= sum(len(each.value or b"") for each in batch)
+                        self._batch(reading)  # for what Kafka has to say of the group
+                        if (topic, partition) not in self._health.assigned:
+                            return None
+                        if left < 0:
+                            return start
+                return start
+            except BatchEndsReaderError as error:
+                lost = batch_at(kafka, topic, partition, error.offset)
+                self._lose(topic, partition, max(lost.start, error.offset), lost.stop)
+                start = lost.stop
+                self._acknowledge(reading, {(topic, partition): start})
+
+    def _batches(
+        self, topic: str, partition: int, messages: Iterator[PlainMessage]
+    ) -> Iterator[list[Received]]:
+        """Batches of the messages of a child; what it read before it ended is one too."""
+        batch: list[Received] = []
+        size_bytes = 0
+        ended: BatchEndsReaderError | None = None
+        while ended is None:
+            self._health.turned()
+            try:
+                message = next(messages, None)
+            except BatchEndsReaderError as error:
+                message, ended = None, error
+            if message is not None:
+                batch.append(_of_child(topic, partition, message))
+                size_bytes += len(message.value or b"")
+            full = self._is_full(batch, size_bytes)
+            if batch and (message is None or full):
+                yield batch
+                batch, size_bytes = [], 0
+            if message is None and ended is None:
+                return
+        raise ended
+
+    def _is_full(self, batch: Sequence[Received], size_bytes: int) -> bool:
+        now = self._settings.stage
+        return len(batch) >= now.batch_events or size_bytes >= now.fetch_bytes
 
     def _left_out(self) -> bool:
         """Whether the partitions were lost so long ago that a new client has to join."""
@@ -192,6 +302,11 @@ class Reader:
 
     def _assigned(self, reading: Consumer, places: list[TopicPartition]) -> None:
         self._health.assigned = {(place.topic, place.partition) for place in places}
+        if self._starts is not None:
+            self._starts.assigned(self._health.assigned)
+        if self._careful:
+            reading.assign(places)
+            reading.pause(places)
         self._following.clear()
         self._compare_at = 0.0
         self._lost_at, self._patience_s = None, LEFT_OUT_S
@@ -212,17 +327,16 @@ class Reader:
         They are taken one by one: strangers choose their sizes, and only the last one may be beyond
         the limit.
         """
-        now = self._settings.stage
         self._gathered = batch = []  # emptied if partitions are taken away
         message = reading.poll(POLL_S)
-        deadline = time.monotonic() + now.batch_wait_s
+        deadline = time.monotonic() + self._settings.stage.batch_wait_s
         size_bytes = 0
         while message is not None:
             received = self._received(message)
             if received is not None:
                 batch.append(received)
                 size_bytes += len(received.value or b"")
-            if len(batch) >= now.batch_events or size_bytes >= now.fetch_bytes:
+            if self._is_full(batch, size_bytes):
                 break
             message = reading.poll(max(deadline - time.monotonic(), 0.0))
         return batch
@@ -262,16 +376,26 @@ class Reader:
             self._mark = mark(store.store_id())
             for topic in stage.sources:
                 count = partitions_of(kafka, topic, self._admin)
-                wanted = [TopicPartition(topic, number) for number in range(count)]
-                try:
-                    committed[topic] = reading.committed(wanted, timeout=METADATA_TIMEOUT_S)
-                except KafkaException as error:
-                    reason = complaint(kafka, error.args[0], f"topic {topic}")
-                    raise KafkaUnavailableError(reason) from error
+                committed[topic] = self._committed(reading, topic, range(count))
             found = compare(self._settings, store, committed, self._admin)
         stage.metrics.belongs(found.remade, found.partitions, found.foreign)
         found.require_well(stage.sources)
         self._compare_at = time.monotonic() + COMPARED_EVERY_S
+
+    def _committed(
+        self, reading: Consumer, topic: str, partitions: Iterable[int]
+    ) -> list[TopicPartition]:
+        """What is acknowledged, below 0 where nothing is.
+
+        Raises:
+            KafkaUnavailableError: Kafka does not tell.
+        """
+        wanted = [TopicPartition(topic, number) for number in partitions]
+        try:
+            return reading.committed(wanted, timeout=METADATA_TIMEOUT_S)
+        except KafkaException as error:
+            reason = complaint(self._settings.kafka, error.args[0], f"topic {topic}")
+            raise KafkaUnavailableError(reason) from error
 
     def _process(self, batch: Sequence[Received]) -> None:
         process_durably(self.stage, self._producer, batch)
@@ -286,19 +410,23 @@ class Reader:
         for (topic, partition), start in list(self._unreadable.items()):
             end = end_of_unreadable(self._settings.kafka, topic, partition, start)
             if end > start:
-                log.error(
-                    "%s: offsets %d to %d of %s [%d] are lost: their batch cannot be unpacked; "
-                    "what stood there has to be published again",
-                    self.stage.name, start, end - 1, topic, partition,
-                )  # fmt: skip
-                self.stage.pass_over((topic, partition), start, end, UNREADABLE)
-            next_one = TopicPartition(topic, partition, end, self._mark)
-            try:
-                reading.seek(next_one)
-                reading.commit(offsets=[next_one], asynchronous=True)
-            except KafkaException as error:
-                log.warning("%s could not step over: %s", self.stage.name, error.args[0].str())
+                self._lose(topic, partition, start, end)
+            self._read_on_at(reading, topic, partition, end)
+            self._acknowledge(reading, {(topic, partition): end})
             del self._unreadable[topic, partition]
+
+    def _read_on_at(self, reading: Consumer, topic: str, partition: int, offset: int) -> None:
+        try:
+            reading.seek(TopicPartition(topic, partition, offset))
+        except KafkaException as error:  # the partition was taken away just now
+            log.warning("%s could not step over: %s", self.stage.name, error.args[0].str())
+
+    def _lose(self, topic: str, partition: int, start: int, end: int) -> None:
+        log.error(
+            "%s: offsets %d to %d of %s [%d] are lost: their batch cannot be unpacked; what stood "
+            "there has to be published again", self.stage.name, start, end - 1, topic, partition,
+        )  # fmt: skip
+        self.stage.pass_over((topic, partition), start, end, UNREADABLE)
 
     def _until_done(self, act: Callable[[], None], stop: threading.Event) -> bool:
         """Do something; try again while the infrastructure is away.
@@ -333,6 +461,9 @@ class Reader:
         """Acknowledge a batch. If this fails, it is read again, and its events are repeats then."""
         following = {(each.topic, each.partition): each.offset + 1 for each in batch}
         self._following |= following
+        self._acknowledge(reading, following)
+
+    def _acknowledge(self, reading: Consumer, following: Mapping[Partition, int]) -> None:
         try:
             reading.commit(
                 offsets=[
@@ -379,6 +510,17 @@ def _send(stage: Stage, producer: DurableProducer, messages: Sequence[Outgoing])
         left = {id(each.message) for each in unsendable}
         stage.metrics.sent([each for each in messages if id(each) not in left])
         messages = [stage.instead_of(each.message, each.reason) for each in unsendable]
+
+
+def _of_child(topic: str, partition: int, message: PlainMessage) -> Received:
+    return Received(
+        topic=topic,
+        partition=partition,
+        offset=message.offset,
+        timestamp_ms=message.timestamp_ms,
+        value=message.value,
+        headers=known_headers(message.headers),
+    )
 
 
 def _as_received(message: Message) -> Received:

@@ -191,7 +191,10 @@ def ending(code: int) -> str:
         return f"status {code}"
     name = signal.Signals(-code).name
     if -code in (signal.SIGBUS, signal.SIGSEGV, signal.SIGABRT):
-        return f"{name}: the store may be damaged, mmbroker check reads it through"
+        damaged = "the store may be damaged, mmbroker check reads it through"
+        if -code == signal.SIGABRT:
+            return f"{name}: memory beyond stage.memory_headroom_mib was asked for, or {damaged}"
+        return f"{name}: {damaged}"
     return name
 
 

@@ -27,13 +27,21 @@ from confluent_kafka import (
 from mmbroker.schemas.codec import Codec, MalformedEventError, readable
 from mmbroker.schemas.events import Alert, Event, ScoredGalaxy
 from mmbroker.schemas.wording import meant
+from mmbroker.streams.kafka.batches import batch_at
 from mmbroker.streams.kafka.client import (
     METADATA_TIMEOUT_S,
     KafkaUnavailableError,
     consumer,
     partitions_of,
 )
-from mmbroker.streams.kafka.offsets import end_of_unreadable, is_unreadable
+from mmbroker.streams.kafka.guarded import BatchEndsReaderError, guarded
+from mmbroker.streams.kafka.guarded_child import PlainMessage, plain
+from mmbroker.streams.kafka.offsets import (
+    end_of_unreadable,
+    end_offsets,
+    is_unreadable,
+    start_offsets,
+)
 from mmbroker.streams.kafka.refusal import complaint
 from mmbroker.streams.kafka.registry import make_codec
 from mmbroker.streams.local_stack import load_settings
@@ -306,7 +314,7 @@ def read(
             error = message.error()
             if error is None:
                 if key is None or message.key() == key:
-                    yield _read(message, codec)
+                    yield _read(topic, message.partition() or 0, plain(message), codec)
             elif error.code() == KafkaError._PARTITION_EOF:
                 if until_end:
                     open_partitions.discard(message.partition())
@@ -318,6 +326,41 @@ def read(
                 reader.seek(TopicPartition(topic, place[0], end))
             elif not error.retriable():
                 raise KafkaUnavailableError(complaint(settings.kafka, error, f"topic {topic}"))
+
+
+def read_all(settings: Settings, stream: str) -> Iterator[Read]:
+    """Read a stream from its beginning to its present end, one partition after the other.
+
+    Child processes of bounded memory do it, so that no message ends this one.
+
+    Args:
+        settings: how to reach Kafka.
+        stream: see ``topic_of``.
+
+    Yields:
+        Each message. One that says so stands for a batch that cannot be unpacked.
+
+    Raises:
+        SettingsError: there is no such stream.
+        KafkaUnavailableError: Kafka or the topic cannot be reached.
+        InfrastructureError: a schema registry is configured and cannot be reached.
+    """
+    topic = topic_of(settings, stream)
+    codec = make_codec(settings)
+    partitions_of(settings.kafka, topic)  # says why, if there are none
+    ends = end_offsets(settings, topic)
+    for partition, start in start_offsets(settings, topic).items():
+        following = start if start < ends[partition] else None
+        while following is not None:
+            try:
+                with closing(guarded(settings.kafka, topic, partition, following)) as messages:
+                    for message in messages:
+                        yield _read(topic, partition, message, codec)
+                following = None
+            except BatchEndsReaderError as error:
+                lost = batch_at(settings.kafka, topic, partition, error.offset)
+                yield _unreadable(topic, partition, max(lost.start, error.offset), lost.stop)
+                following = lost.stop
 
 
 def _unreadable(topic: str, partition: int, offset: int, end: int) -> Read:
@@ -340,24 +383,24 @@ def _positions(
         raise KafkaUnavailableError(f"{topic}: {error.args[0].str()}") from error
 
 
-def _read(message: Any, codec: Codec) -> Read:
-    value, event = message.value() or b"", None
-    if message.value() is None:
-        value = json.dumps({"deleted": repr(message.key())}).encode()  # a tombstone of compaction
+def _read(topic: str, partition: int, message: PlainMessage, codec: Codec) -> Read:
+    value, event = message.value or b"", None
+    if message.value is None:
+        value = json.dumps({"deleted": repr(message.key)}).encode()  # a tombstone of compaction
     elif not _is_json_object(value):
         try:
             event = codec.decode(value)
         except MalformedEventError as error:
             value = json.dumps({"undecodable": str(error), "begins": repr(value[:200])}).encode()
     return Read(
-        message.topic(),
-        message.partition(),
-        message.offset(),
-        message.timestamp()[1],
-        message.key() or b"",
+        topic,
+        partition,
+        message.offset,
+        message.timestamp_ms,
+        message.key or b"",
         value,
         event,
-        dict(message.headers() or []),
+        dict(message.headers),  # type: ignore[arg-type]
     )
 
 

@@ -1,0 +1,146 @@
+"""Reads a partition in child processes of bounded memory.
+
+Kafka's client unpacks batches of gzip, lz4 and snappy whole: 16 MiB can become gigabytes. A child
+that is ended by such a batch takes nothing else with it, and the offset at which it ended is known.
+What the child has to read comes pickled on its standard input, so that no password stands on a
+command line.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Generator
+from contextlib import closing, suppress
+from typing import Any
+
+from mmbroker.streams.kafka.client import KafkaUnavailableError, consumer_config
+from mmbroker.streams.kafka.guarded_child import (
+    TOO_LARGE,
+    End,
+    Failed,
+    PlainMessage,
+    Told,
+    Unreadable,
+    Wanted,
+)
+from mmbroker.streams.kafka.offsets import UNREADABLE
+from mmbroker.streams.settings import KafkaSettings
+
+HEADROOM_BYTES = 512 * 2**20
+"""What a child may take beyond what it has at its start: every message that Kafka takes unpacked
+fits, several times over."""
+
+AHEAD_KIB = 16 * 1024
+"""How much a child reads ahead, unless it reads one batch at a time."""
+
+LONGEST_S = 100.0
+"""A batch that is unpacked for longer counts as one that ends the child."""
+
+_TOO_LONG = signal.SIGALRM
+_CRASHES = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL)
+_ENDED_BY_BATCH = (TOO_LARGE, *(-each for each in (*_CRASHES, _TOO_LONG)))
+"""How a child ends by what it reads. Other ends, as by an operator, say nothing of a batch."""
+
+
+class BatchEndsReaderError(Exception):
+    """A batch of messages cannot be unpacked, or not within the bounds of memory and time.
+
+    Attributes:
+        offset: the first offset of the partition that could not be read.
+    """
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(f"the batch at offset {offset} cannot be unpacked")
+        self.offset = offset
+
+
+def guarded(
+    settings: KafkaSettings, topic: str, partition: int, offset: int
+) -> Generator[PlainMessage]:
+    """Read a partition in child processes, up to its present end.
+
+    The child ends with the iterator: exhaust or close it.
+
+    Args:
+        settings: how to reach Kafka.
+        topic: name of the topic.
+        partition: number of the partition.
+        offset: where to begin.
+
+    Raises:
+        BatchEndsReaderError: a batch cannot be unpacked.
+        KafkaUnavailableError: Kafka does not answer.
+    """
+    following, singly = offset, False
+    while True:
+        begun = following
+        wanted = _wanted(settings, topic, partition, begun, singly)
+        with closing(_told(wanted)) as told:
+            for one in told:
+                match one:
+                    case PlainMessage():
+                        yield one
+                        following = one.offset + 1
+                    case Unreadable():
+                        raise BatchEndsReaderError(max(one.offset, following))
+                    case Failed():
+                        raise KafkaUnavailableError(f"topic {topic}: {one.reason}")
+                    case End():
+                        return
+        # It ended by what it read, perhaps far ahead of what it told. So another one begins where
+        # it ended, and fetches one batch at a time. If that tells nothing, it is the next batch.
+        if singly and following == begun:
+            raise BatchEndsReaderError(following)
+        singly = True
+
+
+def _wanted(
+    settings: KafkaSettings, topic: str, partition: int, offset: int, singly: bool
+) -> Wanted:
+    options: dict[str, Any] = {"queued_max_messages_kbytes": AHEAD_KIB}
+    if singly:  # Kafka gives at least one batch, whatever the size that is asked for
+        options = {
+            "fetch_message_max_bytes": 1,
+            "queued_min_messages": 1,
+            "queued_max_messages_kbytes": 1,
+        }
+    config = consumer_config(settings, auto_offset_reset="error", fetch_wait_max_ms=50, **options)
+    return Wanted(config, topic, partition, offset, HEADROOM_BYTES, UNREADABLE, os.getpid())
+
+
+def _told(wanted: Wanted) -> Generator[Told]:
+    """What one child tells until it ends."""
+    with subprocess.Popen(
+        [sys.executable, "-c", f"from {Wanted.__module__} import main; main()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        try:
+            with suppress(BrokenPipeError):  # its end is seen below
+                pickle.dump(wanted, child.stdin)
+                child.stdin.close()
+            while True:
+                patience = threading.Timer(LONGEST_S, child.send_signal, [_TOO_LONG])
+                patience.start()
+                try:
+                    told: Told = pickle.load(child.stdout)
+                except (EOFError, pickle.UnpicklingError):
+                    break
+                finally:
+                    patience.cancel()
+                yield told
+            if child.wait() not in _ENDED_BY_BATCH:
+                raise KafkaUnavailableError(
+                    f"the process that reads topic {wanted.topic} [{wanted.partition}] from offset "
+                    f"{wanted.offset} ended with {child.returncode}"
+                )
+        finally:
+            child.kill()
