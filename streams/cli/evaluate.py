@@ -79,6 +79,8 @@ def evaluate_redshift(
     if galaxies is not None and galaxies.suffix not in galaxies_table.FORMATS:
         known = ", ".join(galaxies_table.FORMATS)
         raise ValueError(f"--galaxies {galaxies}: its name has to end in one of {known}")
+    if galaxies is not None and galaxies.exists() and galaxies.samefile(table):
+        raise ValueError(f"--galaxies {galaxies}: this is the table; name another file")
     results = compare.compare_table(table, mapping, model, split)
     if as_json:
         sys.stdout.write(json.dumps(results.as_json(), indent=2) + "\n")
