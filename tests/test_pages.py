@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -135,10 +136,10 @@ def provide_files(command: str, folder: Path) -> None:
             made = (map_file if "map" in name.lower() else spectrum_file)(folder)
             made.rename(file)
         elif (SAMPLE / file.name).exists():
-            file.symlink_to(SAMPLE / file.name)
+            shutil.copyfile(SAMPLE / file.name, file)
         elif file.suffix == ".ecsv":
-            file.symlink_to(SAMPLE / "spt.ecsv")
-            file.with_suffix(".toml").symlink_to(SAMPLE / "spt.toml")
+            for suffix in (".ecsv", ".toml"):  # copies: a command may write to them
+                shutil.copyfile(SAMPLE / f"spt{suffix}", file.with_suffix(suffix))
 
 
 def provide_model(command: str, folder: Path, environment: dict[str, str]) -> None:

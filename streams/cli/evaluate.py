@@ -61,17 +61,33 @@ def evaluate_redshift(
         bool, typer.Option("--groups", help="Show figures of groups of the galaxies too.")
     ] = False,
     plot: Annotated[Path | None, typer.Option(help="Write a plot to this PNG file.")] = None,
+    galaxies: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write a row for each galaxy to this file (.ecsv, .csv or .fits): its "
+            "spectroscopic redshift, every estimate with its intervals, the probability that it is "
+            "right, and what it rests on."
+        ),
+    ] = None,
 ) -> None:
     """Compare the broker's redshifts, and a published estimate, with spectroscopic redshifts."""
-    from mmbroker.models.redshift.compare_tables import compare, page
+    from mmbroker.models.redshift.compare_tables import compare, galaxies_table, page
 
-    if plot is not None and not plot.absolute().parent.is_dir():
-        raise ValueError(f"--plot {plot}: there is no directory {plot.parent}")
+    for option, path in (("plot", plot), ("galaxies", galaxies)):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise ValueError(f"--{option} {path}: there is no directory {path.parent}")
+    if galaxies is not None and galaxies.suffix not in galaxies_table.FORMATS:
+        known = ", ".join(galaxies_table.FORMATS)
+        raise ValueError(f"--galaxies {galaxies}: its name has to end in one of {known}")
+    if galaxies is not None and galaxies.exists() and galaxies.samefile(table):
+        raise ValueError(f"--galaxies {galaxies}: this is the table; name another file")
     results = compare.compare_table(table, mapping, model, split)
     if as_json:
         sys.stdout.write(json.dumps(results.as_json(), indent=2) + "\n")
     else:
         console.print(page.render(results, groups))
+    if galaxies is not None:
+        galaxies_table.write_galaxies(results, galaxies)
     if plot is not None:
         page.plot(results, plot)
 

@@ -6,40 +6,41 @@ fingerprints posteriors. Spectroscopic redshifts are only compared with.
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from itertools import compress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmbroker.models.packaged.networks import WEIGHTS
 from mmbroker.models.packaged.refined import load_refined
 from mmbroker.models.packaged.templates import load_templates
-from mmbroker.models.real_data.split import split_of
+from mmbroker.models.real_data.split import TRAIN, split_of
 from mmbroker.models.redshift import measures
 from mmbroker.models.redshift.baselines.baselines import (
     CONVENTIONAL,
-    LOG_LINEAR,
     PUBLISHED,
     RECALIBRATED,
-    STACKED,
     TREES,
     WITH_TEMPLATES,
     load_baselines,
 )
+from mmbroker.models.redshift.compare_tables.compared_table import (
+    EVERY_ROW,
+    EVERYTHING,
+    FAR_INFRARED,
+    REFINED,
+    REFINED_PHOTOMETRY,
+    TEMPLATES_PHOTOMETRY,
+    ComparedTable,
+)
+from mmbroker.models.redshift.compare_tables.evidence_kind import EvidenceKind, evidence_kind
 from mmbroker.models.redshift.compare_tables.learned_from import was_learned_from
 from mmbroker.models.redshift.compare_tables.real_galaxies import (
     Array,
-    Difference,
-    Differences,
     Estimates,
-    Figures,
     Galaxies,
-    Results,
     read_galaxies,
 )
 from mmbroker.models.redshift.sample import FAINT_JY
@@ -48,15 +49,9 @@ from mmbroker.processors.redshift import published as published_redshift
 from mmbroker.processors.redshift.posterior import posteriors_of
 from mmbroker.processors.redshift.refined import Fallback, RefinedRedshift, inputs_of
 from mmbroker.processors.redshift.tuned import packaged
+from mmbroker.processors.scoring.calibration import Calibration
+from mmbroker.processors.scoring.score import mass_around_best
 from mmbroker.schemas.events import Fingerprint, RedshiftPosterior
-
-FAR_INFRARED = "conventional far-infrared"
-TEMPLATES_PHOTOMETRY = "with templates, without published"
-REFINED = "refined"
-REFINED_PHOTOMETRY = "refined without published"
-
-EVERY_ROW = "every row"
-"""Those without a published redshift too; there are figures of our estimates alone."""
 
 HIGH_REDSHIFT = 1.5
 
@@ -64,164 +59,13 @@ SPLITS = ("train", "validation", "test")
 UNSEEN = "unseen"
 """Galaxies that learned redshifts were not learned from, of any table, by their places."""
 
-_CATALOGUE_OF_MAPPING = {
-    "goodsn": "GOODS-N",
-    "cosmos_fir": "COSMOS",
-    "zcosmos": "zCOSMOS",
-    "spt": "SPT",
-}
-"""Tables that something was trained on, as ``models.real_data.catalogues`` names their galaxies."""
+_CATALOGUE_OF_MAPPING = {"goodsn": "GOODS-N", "zcosmos": "zCOSMOS"}
+"""Tables that redshifts were learned from, as ``models.real_data.catalogues`` names their
+galaxies."""
 
 MODELS = (CONVENTIONAL, REFINED, "both")
 
 _BATCH = 500
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ComparedTable:
-    """Estimates of every estimator on the same galaxies."""
-
-    table: str
-    truth: Array
-    subsets: dict[str, NDArray[np.bool_]]
-    estimates: dict[str, Estimates]
-    """NaN where one makes none of a galaxy."""
-
-    posteriors: list[RedshiftPosterior]
-    problems: list[str]
-    identity: str
-    mapping: str
-    """Name of the mapping."""
-
-    notes: list[str] = field(default_factory=list)
-    """What could not be compared, and why."""
-
-    reasons: dict[str, list[Fallback | None]] = field(default_factory=dict)
-    """Why an estimate of each galaxy is the conventional one, or None, by learned estimator."""
-
-    trained_on: int = 0
-    """How many of the galaxies are in parts that learned estimators were fitted or chosen on."""
-
-    ranks: dict[str, Array] = field(default_factory=dict)
-    """Posterior probability below the truth of each galaxy, by estimator that is plotted."""
-
-    simulated: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
-    """Which galaxies have simulated data in them."""
-
-    def estimators(self, subset: str) -> list[str]:
-        """Names of the estimators that estimate every galaxy of a subset."""
-        chosen = self.subsets[subset]
-        return [
-            name for name, one in self.estimates.items() if np.isfinite(one.redshift[chosen]).all()
-        ]
-
-    def fallbacks(self, subset: str, estimator: str) -> dict[Fallback, int]:
-        """How many galaxies of a subset have the conventional estimate instead, by reason."""
-        reasons = compress(self.reasons.get(estimator, []), self.subsets[subset])
-        return dict(Counter(each for each in reasons if each is not None))
-
-    def figures(self, subset: str, estimator: str) -> Figures:
-        """The figures of one estimator on one subset; None where there are none."""
-        count = int(self.subsets[subset].sum())
-        if not count:
-            return {"n": 0, **dict.fromkeys(measures.MEASURES)}
-        values = self.values(subset, estimator)
-        return {
-            "n": count,
-            **{
-                name: _or_none(float(measures.MEASURES[name](each)))
-                for name, each in values.items()
-            },
-        }
-
-    def values(self, subset: str, estimator: str) -> dict[str, Array]:
-        """What each of ``measures.MEASURES`` is taken of, a value for each galaxy of a subset."""
-        chosen = self.subsets[subset]
-        truth = self.truth[chosen]
-        one = self.estimates[estimator].select(chosen)
-        delta = measures.deviation(one.redshift, truth)
-        return {
-            **dict.fromkeys(("mae", "nmad", "outliers"), delta),
-            "crps": one.crps,
-            "coverage68": measures.covered(one.lower_68, one.upper_68, truth),
-            "coverage95": measures.covered(one.lower_95, one.upper_95, truth),
-        }
-
-    def differences(self, subset: str, estimator: str, reference: str) -> Differences:
-        """One estimator's figures minus another's on the same galaxies, with paired intervals."""
-        if not self.subsets[subset].any():
-            return dict.fromkeys(measures.MEASURES)
-        ours, theirs = (self.values(subset, each) for each in (estimator, reference))
-        found: Differences = {}
-        for name, measure in measures.MEASURES.items():
-            value = float(measure(ours[name]) - measure(theirs[name]))
-            low, high = measures.paired_bootstrap(measure, ours[name], theirs[name])
-            found[name] = (value, low, high) if math.isfinite(value) else None
-        return found
-
-    def references(self, subset: str, estimator: str) -> list[str]:
-        """What an estimate of ours is compared with on a subset: others that know as much."""
-        there = self.estimators(subset)
-        wanted = {
-            CONVENTIONAL: [],
-            REFINED: [CONVENTIONAL, WITH_TEMPLATES, STACKED, LOG_LINEAR, TREES],
-            REFINED_PHOTOMETRY: [FAR_INFRARED, TEMPLATES_PHOTOMETRY],
-        }
-        if estimator not in wanted:
-            return []
-        found = [name for name in wanted[estimator] if name in there]
-        if estimator != REFINED_PHOTOMETRY:
-            found += [name for name in there if name.startswith((PUBLISHED, RECALIBRATED))]
-        return found
-
-    def as_json(self) -> Results:
-        """``{subset: {estimator: {n, mae, ..., minus: {reference: {mae: difference, ...}}}}}``.
-
-        The figures are those of ``measures.MEASURES``. A difference is
-        ``{"difference": number, "interval_95": {"lower": number, "upper": number}}``, and None
-        where a figure is missing. Only estimates of ours have ``minus``, and
-        ``fallbacks`` where some are the conventional one: how many, by reason. ``simulated`` is the
-        number of galaxies with simulated data, if there are any.
-        """
-        return {
-            subset: {
-                estimator: {
-                    **self.figures(subset, estimator),
-                    **self._minus(subset, estimator),
-                    **self._fallen_back(subset, estimator),
-                    **self._simulated(subset),
-                }
-                for estimator in self.estimators(subset)
-            }
-            for subset in self.subsets
-        }
-
-    def _minus(self, subset: str, estimator: str) -> dict[str, dict[str, Any]]:
-        compared = {
-            reference: {
-                name: found and _named(found)
-                for name, found in self.differences(subset, estimator, reference).items()
-            }
-            for reference in self.references(subset, estimator)
-        }
-        return {"minus": compared} if compared else {}
-
-    def _fallen_back(self, subset: str, estimator: str) -> dict[str, dict[Fallback, int]]:
-        found = self.fallbacks(subset, estimator)
-        return {"fallbacks": found} if found else {}
-
-    def _simulated(self, subset: str) -> dict[str, int]:
-        count = int((self.simulated & self.subsets[subset]).sum())
-        return {"simulated": count} if count else {}
-
-
-def _named(found: Difference) -> dict[str, Any]:
-    difference, lower, upper = found
-    return {"difference": difference, "interval_95": {"lower": lower, "upper": upper}}
-
-
-def _or_none(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def compare_table(
@@ -233,8 +77,8 @@ def compare_table(
     """Compare our redshifts and the published ones of a table with spectroscopic ones.
 
     Every estimator is judged on the same galaxies: those that have all published redshifts that
-    the table does; ours once more on every row. A galaxy counts as faint unless 15 mJy or more
-    were measured at 500 um.
+    the table does; ours once more on every row, and all by which published redshift there is and by
+    kind of evidence. A galaxy counts as faint unless 15 mJy or more were measured at 500 um.
 
     Args:
         table: path of the table.
@@ -242,13 +86,14 @@ def compare_table(
             unless given.
         model: which estimates of ours, one of ``MODELS``; beside the refined one stand stacks and
             trees, which it has to beat.
-        split: train, validation or test: the galaxies of that part of the training data alone;
-            unseen: those, of any table, that redshifts were not learned from.
+        split: train, validation or test: the galaxies of that part of the training data alone, of
+            a table that redshifts were learned from; unseen: those, of any table, that they were
+            not learned from.
 
     Raises:
         MappingError: the table cannot be read, or the mapping does not fit.
-        ValueError: no row has a spectroscopic redshift; or no galaxy is in the part that is asked
-            for.
+        ValueError: no row has a spectroscopic redshift; no galaxy is in the part that is asked for;
+            or the table has no such parts.
     """
     if model not in MODELS:
         raise ValueError(f"model {model!r} is none of {', '.join(MODELS)}")
@@ -261,7 +106,7 @@ def compare_table(
     fingerprints = [one for one, keep in zip(galaxies.fingerprints, chosen, strict=True) if keep]
     stated = {name: one.select(chosen) for name, one in galaxies.published.items()}
     published, complete, not_compared = _comparable(stated, len(fingerprints))
-    truth, s500 = galaxies.truth[chosen], galaxies.s500_jy[chosen]
+    truth = galaxies.truth[chosen]
     estimator = ConventionalRedshift()
     posteriors = _ours(estimator, model, fingerprints, bool(published))
     estimates = {name: estimates_of(many, truth) for name, many in posteriors.items()}
@@ -274,28 +119,27 @@ def compare_table(
         alone = estimates_of(_recalibrated(fingerprints, method), truth)
         there = np.isfinite(published[name].redshift)
         estimates[f"{RECALIBRATED}{name}"] = alone.where(there)
-    faint = ~(s500 >= FAINT_JY)
-    subsets = {
-        "all": complete,
-        "faint": complete & faint,
-        "faint positive": complete & faint & (s500 > 0),
-        f"z > {HIGH_REDSHIFT}": complete & (truth > HIGH_REDSHIFT),
-    }
-    if not complete.all():
-        subsets[EVERY_ROW] = np.ones(len(truth), bool)
+    in_force = posteriors[REFINED if model == REFINED else CONVENTIONAL]
+    kinds = [evidence_kind(one) for one in in_force]
     learned = [name for name in (REFINED, REFINED_PHOTOMETRY) if name in posteriors]
     return ComparedTable(
         table=Path(table).name,
         truth=truth,
-        subsets=subsets,
+        subsets=_subsets(truth, galaxies.s500_jy[chosen], complete, published, kinds),
         estimates=estimates,
         posteriors=posteriors[REFINED if model != CONVENTIONAL else CONVENTIONAL],
         problems=galaxies.problems,
         mapping=galaxies.mapping,
         notes=galaxies.notes + not_compared,
         identity=estimator.identity,
+        identifiers=[one.galaxy_id for one in fingerprints],
+        positions=np.array(
+            [(one.right_ascension_deg, one.declination_deg) for one in fingerprints], float
+        ),
+        kinds=kinds,
+        probability=_probability(posteriors[CONVENTIONAL]) if model != REFINED else None,
         reasons={name: [_reason(one) for one in posteriors[name]] for name in learned},
-        trained_on=int(_trained_on(galaxies)[chosen].sum()) if learned else 0,
+        known=_known(galaxies)[chosen],
         ranks={
             name: _ranks(posteriors[name], truth)
             for name in (CONVENTIONAL, REFINED)
@@ -303,6 +147,46 @@ def compare_table(
         },
         simulated=np.array([one.acquisition.simulated > 0 for one in fingerprints]),
     )
+
+
+def _subsets(
+    truth: Array,
+    s500_jy: Array,
+    complete: NDArray[np.bool_],
+    published: dict[str, Estimates],
+    kinds: Sequence[EvidenceKind],
+) -> dict[str, NDArray[np.bool_]]:
+    """The groups of galaxies that have figures of their own, by name.
+
+    Args:
+        truth: spectroscopic redshifts, shape (N,).
+        s500_jy: flux densities at 500 um, NaN where not measured, shape (N,).
+        complete: which galaxies have all published redshifts that are compared, shape (N,).
+        published: the published redshifts that are compared.
+        kinds: what the redshift of each galaxy rests on.
+    """
+    faint = ~(s500_jy >= FAINT_JY)
+    found = {
+        EVERYTHING: complete,
+        "faint": complete & faint,
+        "faint positive": complete & faint & (s500_jy > 0),
+        f"z > {HIGH_REDSHIFT}": complete & (truth > HIGH_REDSHIFT),
+    }
+    if not complete.all():
+        there = {name: np.isfinite(one.redshift) for name, one in published.items()}
+        none = ~np.logical_or.reduce(list(there.values()))
+        further = {f"with {name}": each for name, each in there.items()}
+        further |= {"none published": none, EVERY_ROW: np.ones(len(truth), bool)}
+        found |= {name: each for name, each in further.items() if each.any()}
+    of_kind = {kind.value: np.array([one == kind for one in kinds]) for kind in EvidenceKind}
+    return found | {name: each for name, each in of_kind.items() if each.any()}
+
+
+def _probability(posteriors: Sequence[RedshiftPosterior]) -> Array:
+    """The probability that each redshift is right, as scored galaxies state it; shape (N,)."""
+    calibration = Calibration.from_json((WEIGHTS / "redshift_calibration.json").read_text())
+    mass = np.array([mass_around_best(one) for one in posteriors])
+    return np.asarray(calibration.apply(mass), float)
 
 
 def _ours(
@@ -383,7 +267,7 @@ def _comparable(
     return {name: kept[name] for name in published if name in kept}, complete, left_out
 
 
-def _trained_on(galaxies: Galaxies) -> NDArray[np.bool_]:
+def _known(galaxies: Galaxies) -> NDArray[np.bool_]:
     """Which galaxies are among those that learned redshifts were fitted, trained or chosen on."""
     return was_learned_from(
         [one.right_ascension_deg for one in galaxies.fingerprints],
@@ -392,22 +276,23 @@ def _trained_on(galaxies: Galaxies) -> NDArray[np.bool_]:
 
 
 def _in_split(galaxies: Galaxies, split: str) -> NDArray[np.bool_]:
+    known = _known(galaxies)
     if split == UNSEEN:
-        return ~_trained_on(galaxies)
+        return ~known
     if split not in SPLITS:
         raise ValueError(f"split {split!r} is none of all, {', '.join((*SPLITS, UNSEEN))}")
-    if galaxies.mapping not in _CATALOGUE_OF_MAPPING:
-        raise ValueError(
-            f"nothing was trained on tables of mapping {galaxies.mapping!r}: "
-            f"no galaxy is in the {split} part; {UNSEEN} works with every table"
-        )
-    return np.asarray(_parts(galaxies) == SPLITS.index(split))
-
-
-def _parts(galaxies: Galaxies) -> NDArray[np.int64]:
-    """Which part of the training data each galaxy of a table that was trained on is in."""
-    catalogue = _CATALOGUE_OF_MAPPING[galaxies.mapping]
-    return np.array([split_of(f"{catalogue} {one}") for one in galaxies.identifiers])
+    catalogue = _CATALOGUE_OF_MAPPING.get(galaxies.mapping)
+    if catalogue is not None:
+        parts = np.array([split_of(f"{catalogue} {one}") for one in galaxies.identifiers])
+        training = parts == TRAIN
+        # In a table of other galaxies with the same columns, next to none is known by its place.
+        if not training.any() or known[training].mean() > 0.5:
+            return np.asarray(parts == SPLITS.index(split))
+    raise ValueError(
+        f"redshifts were not learned from this table, so it has no {split} part: of its "
+        f"{len(known)} galaxies {known.sum()} are, by their places, among those that redshifts "
+        f"were learned from; --split {UNSEEN} leaves these out"
+    )
 
 
 def posteriors_by(

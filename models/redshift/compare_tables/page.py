@@ -16,8 +16,11 @@ from rich.text import Text
 
 from mmbroker.models.redshift import measures
 from mmbroker.models.redshift.baselines.baselines import STACKED
-from mmbroker.models.redshift.compare_tables.compare import UNSEEN, ComparedTable
+from mmbroker.models.redshift.compare_tables.compare import UNSEEN
+from mmbroker.models.redshift.compare_tables.compared_table import EVERY_ROW, ComparedTable
 from mmbroker.models.redshift.compare_tables.real_galaxies import Array, Difference, Estimates
+from mmbroker.models.redshift.compare_tables.reliability import FEWEST, Reliability
+from mmbroker.processors.scoring.score import REDSHIFT_TOLERANCE
 
 CAVEAT = (
     "Galaxies with spectroscopic redshifts are brighter in the optical than the sources this "
@@ -55,6 +58,9 @@ def render(compared: ComparedTable, groups: bool = True) -> Group:
                 for estimator in compared.estimators(subset)
                 if compared.references(subset, estimator)
             ]
+    reliabilities = compared.reliabilities()
+    if reliabilities:
+        parts += [_reliability_table(reliabilities), _bins_table(reliabilities[EVERY_ROW])]
     parts += [
         "Δ = (z - z_spec) / (1 + z_spec). MAE: mean |Δ|. NMAD: 1.4826 median|Δ - median Δ|. "
         "Outliers: |Δ| > 0.15. CRPS: of the posterior in z; of the redshift alone where only that "
@@ -63,6 +69,8 @@ def render(compared: ComparedTable, groups: bool = True) -> Group:
         "Faint: not 15 mJy or more at 500 µm, which includes what was not observed there; faint "
         "positive: 0 < S500 < 15 mJy. Conventional far-infrared: without the published redshifts, "
         "from far infrared, radio and lines; the refined redshift would be the same there.",
+        f"Right: |Δ| at most {REDSHIFT_TOLERANCE}. Area: the probability that a right redshift has "
+        "the higher probability; 0.5 is chance.",
         *([_STACKS_AND_TREES] if STACKED in compared.estimates else []),
         f"Constants {compared.identity} were tuned on tables of this kind; figures of galaxies "
         "left out of the tuning are in processors/redshift/tuned.json. Intervals are right on "
@@ -77,7 +85,10 @@ def render(compared: ComparedTable, groups: bool = True) -> Group:
     if compared.trained_on:
         parts.append(Text(_trained_on_some(compared), "bold"))
     if compared.problems:
-        parts.append(f"{len(compared.problems)} problems, the first: {compared.problems[0]}")
+        parts.append(
+            "Left out, because the stream could not read it or would refuse it: "
+            f"{len(compared.problems)}. The first: {compared.problems[0]}"
+        )
     return Group(*parts)
 
 
@@ -102,6 +113,30 @@ def _figures_table(compared: ComparedTable, subset: str) -> Table:
     return table
 
 
+def _reliability_table(found: dict[str, Reliability]) -> Table:
+    table = Table(
+        title=f"probability that the conventional redshift is right ({_ENDS})", box=SIMPLE
+    )
+    table.add_column("evidence", min_width=16)
+    for heading in ("galaxies", "stated", "right", "stated - right", "Brier", "area"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, one in found.items():
+        few = f"\nfewer than {FEWEST}" if one.count < FEWEST else ""
+        table.add_row(name, f"{one.count}{few}", *(_ends(each) for each in one.figures.values()))
+    return table
+
+
+def _bins_table(every: Reliability) -> Table:
+    table = Table(title="the same for every row, by stated probability", box=SIMPLE)
+    for heading in ("stated", "galaxies", "mean stated", "right", "from", "to"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for each in every.bins:
+        right = (f"{value:.3f}" for value in each.right)
+        edges = f"{each.lower:g} to {each.upper:g}"
+        table.add_row(edges, str(each.count), f"{each.stated:.3f}", *right)
+    return table
+
+
 def _counted(simulated: NDArray[np.bool_]) -> str:
     """How many galaxies there are, and how many of them have simulated data."""
     count = f"{len(simulated)} galaxies"
@@ -123,8 +158,11 @@ def _with_interval(measure: measures.Measure, values: Array) -> str:
     value = float(measure(values))
     if not math.isfinite(value):
         return ""
-    low, high = measures.bootstrap(measure, values)
-    return f"{value:.4f}\n{low:.4f}\n{high:.4f}"
+    return _ends((value, *measures.bootstrap(measure, values)))
+
+
+def _ends(found: Difference | None) -> str:
+    return "" if found is None else "\n".join(f"{value:.4f}" for value in found)
 
 
 def _differences_table(compared: ComparedTable, subset: str, estimator: str) -> Table:

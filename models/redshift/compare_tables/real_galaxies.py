@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from mmbroker.processors.ingest.fitting import fitting_mapping, without_absent
 from mmbroker.processors.ingest.mapping import MappingError, load_mapping
 from mmbroker.processors.ingest.tables import Row, read_table
 from mmbroker.processors.relations import SPEED_OF_LIGHT_KM_S
+from mmbroker.processors.validation import problems
 from mmbroker.schemas.events import Fingerprint, Observation
 
 Array = NDArray[np.float64]
@@ -25,7 +25,6 @@ Difference = tuple[float, float, float]
 """Value, and the ends of its 95 % interval."""
 
 Differences = dict[str, Difference | None]
-Results = dict[str, dict[str, dict[str, Any]]]
 
 _S500_HZ = SPEED_OF_LIGHT_KM_S * 1e9 / 500
 
@@ -73,6 +72,8 @@ class Galaxies:
     """Method of each published redshift, as in the fingerprints."""
 
     problems: list[str]
+    """What cannot be read, and what the stream would refuse; it is left out."""
+
     notes: list[str]
     """What the table does not have, of what its mapping names."""
 
@@ -97,15 +98,21 @@ def read_galaxies(table: str | Path, mapping: str | Path | None = None) -> Galax
         raise ValueError(f"{path}: mapping {whole.name} has no [truth] with a redshift column")
     chosen, notes = without_absent(path, whole)
     rows = list(read_table(path, chosen))
-    problems = [f"row {row.number}: {problem}" for row in rows for problem in row.problems]
-    kept = [row for row in rows if row.observations and (row.true_redshift or 0.0) > 0.0]
-    if not kept:
-        raise ValueError(f"{path}: no row has a positive {whole.truth.redshift!r}")
+    left_out = [f"row {row.number}: {problem}" for row in rows for problem in row.problems]
+    kept: list[Row] = []
     fingerprints: list[Fingerprint] = []
-    for row in kept:
-        usable, unusable = _usable(row)
-        problems += unusable
-        fingerprints.append(merge.build(row.identifier, usable))
+    for row in rows:
+        if (row.true_redshift or 0.0) > 0.0:
+            usable, refused = _usable(row)
+            left_out += refused
+            if usable:
+                kept.append(_with_observations(row, usable))
+                fingerprints.append(merge.build(row.identifier, usable))
+    if not kept:
+        raise ValueError(
+            f"{path}: no row has a positive {whole.truth.redshift!r} and an observation"
+            + (f"; {len(left_out)} problems, the first: {left_out[0]}" if left_out else "")
+        )
     nan = float("nan")
     published: dict[str, Estimates] = {}
     for name in chosen.published:
@@ -126,23 +133,39 @@ def read_galaxies(table: str | Path, mapping: str | Path | None = None) -> Galax
         published,
         chosen.name,
         {name: one.method or name for name, one in chosen.published.items()},
-        problems,
+        left_out,
         notes,
     )
 
 
 def _usable(row: Row) -> tuple[list[Observation], list[str]]:
-    """The observations that the stream would keep, and why not the others."""
+    """The observations that the stream would take in, and why not the others."""
     usable: list[Observation] = []
-    problems: list[str] = []
+    refused: list[str] = []
     for observation in row.observations:
-        try:
-            contribution(observation)
-        except UnusableError as error:
-            problems.append(f"row {row.number}: {error}")
+        broken = problems(observation) or _unusable(observation)
+        if broken:
+            refused += [
+                f"row {row.number}: {observation.observation_id}: {each}" for each in broken
+            ]
         else:
             usable.append(observation)
-    return usable, problems
+    return usable, refused
+
+
+def _unusable(observation: Observation) -> list[str]:
+    try:
+        contribution(observation)
+    except UnusableError as error:
+        return [str(error)]
+    return []
+
+
+def _with_observations(row: Row, usable: list[Observation]) -> Row:
+    """A row with some of its observations, and of its published redshifts those among them."""
+    taken = {id(one.photometric_redshift) for one in usable}
+    published = {name: one for name, one in row.published.items() if id(one) in taken}
+    return replace(row, observations=usable, published=published)
 
 
 def _s500_jy(one: Fingerprint) -> float:

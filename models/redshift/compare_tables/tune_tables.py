@@ -11,11 +11,8 @@ import numpy as np
 
 from mmbroker.models.redshift import measures
 from mmbroker.models.redshift.baselines.baselines import CONVENTIONAL
-from mmbroker.models.redshift.compare_tables.compare import (
-    ComparedTable,
-    estimates_of,
-    posteriors_by,
-)
+from mmbroker.models.redshift.compare_tables.compare import estimates_of, posteriors_by
+from mmbroker.models.redshift.compare_tables.compared_table import ComparedTable
 from mmbroker.models.redshift.compare_tables.real_galaxies import Figures, read_galaxies
 from mmbroker.models.redshift.conventional.tune import (
     EVALUATIONS,

@@ -60,6 +60,20 @@ def test_a_picture_or_backup_goes_where_there_is_a_directory() -> None:
     assert not Path("nowhere").exists()
 
 
+def test_a_file_of_galaxies_is_named_rightly_before_anything_is_compared() -> None:
+    table = Path("mine.ecsv")
+    table.write_text("not read")
+    for name, said in (
+        ("mine.txt", "has to end in one of .ecsv, .csv, .fits"),
+        ("nowhere/mine.csv", "there is no directory nowhere"),
+        ("./mine.ecsv", "this is the table; name another file"),
+    ):
+        told = CliRunner().invoke(app, ["evaluate", "redshift", str(table), "--galaxies", name])
+        assert isinstance(told.exception, ValueError)
+        assert said in str(told.exception)
+    assert table.read_text() == "not read"
+
+
 def test_a_stack_that_does_not_run_is_stopped_in_one_line(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["stack", "down"])
     assert "".join(result.output.split()) == f"nostackranin{tmp_path}/.mmbroker/stack"

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from mmbroker.models.packaged.arrays import read_packaged
 from mmbroker.models.packaged.networks import WEIGHTS
-from mmbroker.models.redshift.compare_tables.compare import EVERY_ROW, ComparedTable, compare_table
+from mmbroker.models.redshift.compare_tables.compare import compare_table
+from mmbroker.models.redshift.compare_tables.compared_table import EVERY_ROW, ComparedTable
 from mmbroker.models.redshift.compare_tables.learned_from import (
     learned_from,
     was_learned_from,
@@ -93,7 +94,7 @@ def test_our_redshifts_are_judged_where_none_is_published(
     compared = evaluated("goodsn_part.ecsv", never(EAZY, BY_AUTHORS))
     assert compared.subsets["all"].all()
     assert EVERY_ROW not in compared.subsets
-    assert compared.as_json()["all"]["conventional"]["n"] == 40
+    assert compared.as_json()["groups"]["all"]["conventional"]["n"] == 40
 
 
 def test_of_published_redshifts_that_no_galaxy_has_both_the_more_frequent_is_compared(

@@ -1,0 +1,46 @@
+"""Names what a redshift rests on: lines, published redshifts, far infrared, or colours alone."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from mmbroker.schemas.events import RedshiftPosterior
+
+SAME_MODE = 0.005
+"""A redshift within this fraction of 1 + z of an identification is that of its lines."""
+
+_FAR = frozenset({"dust", "radio"})
+
+
+class EvidenceKind(StrEnum):
+    """What a redshift rests on; the first that fits."""
+
+    LINES = "lines identified"
+    ONE_LINE = "one line"
+    PUBLISHED_AND_FAR = "published with far infrared or radio"
+    PUBLISHED = "published alone"
+    FAR = "far infrared or radio alone"
+    OPTICAL = "optical alone"
+    PRIOR = "prior alone"
+
+
+def evidence_kind(posterior: RedshiftPosterior) -> EvidenceKind:
+    """The kind of evidence of a posterior's best redshift.
+
+    Args:
+        posterior: of one galaxy.
+    """
+    one_plus_best = 1.0 + posterior.best
+    lines = [
+        len(mode.lines)
+        for mode in posterior.identifications
+        if abs(mode.redshift - posterior.best) <= SAME_MODE * one_plus_best
+    ]
+    if lines:
+        return EvidenceKind.LINES if max(lines) > 1 else EvidenceKind.ONE_LINE
+    inputs = set(posterior.inputs)
+    if "photometric-redshift" in inputs:
+        return EvidenceKind.PUBLISHED_AND_FAR if inputs & _FAR else EvidenceKind.PUBLISHED
+    if inputs & _FAR:
+        return EvidenceKind.FAR
+    return EvidenceKind.OPTICAL if "templates" in inputs else EvidenceKind.PRIOR
