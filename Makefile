@@ -57,8 +57,8 @@ model: $(VENV)/installed-train ## train the critic again and write its weights
 reports: $(VENV)/installed-train ## judge the learned models again; MMBROKER_DATA=FOLDER of real tables, or the simulated part alone
 	@$(BIN)/python -m mmbroker.models.report $(ARGS)
 
-bench: $(VENV)/installed ## measure rates and latencies; QUICK=1 for under five minutes, FUZZ=1 for the fuzz alone
-	@$(BIN)/python -m mmbroker.streams.proving.benchmark $(if $(QUICK),--quick) $(if $(FUZZ),--fuzz)
+bench: $(VENV)/installed ## measure rates and latencies; QUICK=1 for under five minutes, FUZZ=1 for the fuzz alone, STRANGERS=1 for the cost of bad messages alone
+	@$(BIN)/python -m mmbroker.streams.proving.benchmark $(if $(QUICK),--quick) $(if $(FUZZ),--fuzz) $(if $(STRANGERS),--strangers)
 
 release-check: $(VENV)/installed-test ## before a release: licences and known vulnerabilities of what it depends on
 	@$(BIN)/python -m mmbroker.deploy.release_check

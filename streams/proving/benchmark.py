@@ -48,6 +48,7 @@ from mmbroker.streams.kafka.offsets import end_offsets, newest_timestamp
 from mmbroker.streams.kafka.producer import DurableProducer
 from mmbroker.streams.local_stack import load_settings
 from mmbroker.streams.names import STAGE_NAMES
+from mmbroker.streams.proving import strangers
 from mmbroker.streams.proving.embedded import (
     Settled,
     counts_now,
@@ -73,6 +74,7 @@ from mmbroker.streams.proving.report import (
     Sizes,
     plot,
     render,
+    strangers_wrong,
     what_is_wrong,
 )
 from mmbroker.streams.proving.traffic import (
@@ -123,6 +125,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a smaller run, under five minutes")
     parser.add_argument("--fuzz", action="store_true", help="nothing but the fuzz, two minutes")
+    parser.add_argument(
+        "--strangers", action="store_true", help="nothing but what bad messages cost, two minutes"
+    )
     parser.add_argument("--output", type=Path, default=Path(".mmbroker/bench"))
     arguments = parser.parse_args()
     console = Terminal()
@@ -132,6 +137,11 @@ def main() -> None:
     # Things are killed on purpose, so their warnings and errors are not shown.
     logging.getLogger("mmbroker.streams").setLevel(logging.CRITICAL)
     arguments.output.mkdir(parents=True, exist_ok=True)
+    if arguments.strangers:
+        with _bench(Sizes(), console, arguments.output) as bench:
+            bench.strangers()
+        wrong = "; ".join(strangers_wrong(bench.report.reliability["strangers"]))
+        sys.exit(f"the broker does not hold: {wrong}" if wrong else 0)
     report = run(QUICK if arguments.quick else Sizes(), console, arguments.output)
     file = arguments.output / "report.json"
     file.write_text(json.dumps(report.as_json(), indent=2) + "\n")
@@ -150,29 +160,36 @@ def run(sizes: Sizes, console: Console, output: Path) -> Report:
         console: where to show the progress.
         output: directory to which the logs of the stages are copied.
     """
-    report = Report(machine=_machine(sizes))
+    with _bench(sizes, console, output) as bench:
+        bench.floor()
+        bench.each_stage_alone()
+        for existing in sizes.existing:
+            bench.end_to_end(existing)
+        bench.update_cost()
+        bench.processes_of_scoring()
+        if sizes.kills[0]:
+            bench.kills()
+        if sizes.backlog[0]:
+            bench.backlog()
+        if sizes.strangers:
+            bench.strangers()
+    if sizes.fuzz_s:
+        bench.report.reliability["fuzz"] = fuzz_all(sizes.fuzz_s, console)
+    return bench.report
+
+
+@contextlib.contextmanager
+def _bench(sizes: Sizes, console: Console, output: Path) -> Iterator[_Bench]:
+    """The measurements, with a stack of their own; logs are copied at the end of the block."""
     directory = Path(tempfile.mkdtemp(prefix="mmbroker-bench-"))
     try:
         provide(directory / "models", "embedded")
         with LocalStack(directory / "stack", model_repository=directory / "models") as stack:
-            bench = _Bench(directory, stack, sizes, report, console)
-            bench.floor()
-            bench.each_stage_alone()
-            for existing in sizes.existing:
-                bench.end_to_end(existing)
-            bench.update_cost()
-            bench.processes_of_scoring()
-            if sizes.kills[0]:
-                bench.kills()
-            if sizes.backlog[0]:
-                bench.backlog()
-        if sizes.fuzz_s:
-            report.reliability["fuzz"] = fuzz_all(sizes.fuzz_s, console)
+            yield _Bench(directory, stack, sizes, Report(machine=_machine(sizes)), console)
     finally:
         for log in directory.glob("*.log"):
             shutil.copy(log, output)
         shutil.rmtree(directory, ignore_errors=True)
-    return report
 
 
 def fuzz_all(seconds: float, console: Console) -> dict[str, dict[str, Any]]:
@@ -211,7 +228,7 @@ class _Bench:
         self._directory = directory
         self._stack = stack
         self._sizes = sizes
-        self._report = report
+        self.report = report
         self._say = console.print
         self._codec = Codec()
         self._numbers = itertools.count()
@@ -266,7 +283,7 @@ class _Bench:
         for number, stage in enumerate(STAGE_NAMES):
             with stage_running(stage, f"{stage}-0", self._directory / "alone.log", environment):
                 rate = _drain(now, number)
-            self._report.stages[stage] = rate
+            self.report.stages[stage] = rate
             self._say(f"{stage} alone: {rate:.0f} events/s")
 
     def end_to_end(self, existing: int) -> None:
@@ -306,11 +323,11 @@ class _Bench:
             floor_cpu_ms = statistics.median(cpu_ms for _, cpu_ms in loops)
             self._figure(CPU_RATIOS[name], sum(cpu_ms.values()) / floor_cpu_ms)
             if existing == max(self._sizes.existing):
-                self._report.cpu_ms_per_observation = cpu_ms
-                self._report.cpu_ms_per_raw_event = floor_cpu_ms
-                self._report.parts_ms_per_observation = parts_ms
-                self._report.models_ms_per_observation = models_ms
-                self._report.memory_mb = memory.peak_mb
+                self.report.cpu_ms_per_observation = cpu_ms
+                self.report.cpu_ms_per_raw_event = floor_cpu_ms
+                self.report.parts_ms_per_observation = parts_ms
+                self.report.models_ms_per_observation = models_ms
+                self.report.memory_mb = memory.peak_mb
                 self._latencies(now, places, len(warm) + len(events))
 
     def _latencies(self, now: Settings, places: Sequence[Position], sent: int) -> None:
@@ -355,9 +372,9 @@ class _Bench:
             for message in read(now, EVERYTHING, until_end=True)
             if message.topic == topic and int(message.headers[OBSERVED_AT]) >= start_ms
         ]
-        self._report.latencies_ms[name] = latencies
-        self._report.sending[name] = Sending(len(events), taken, seconds, len(latencies))
-        self._say(f"{name}: {self._report.sending[name]}")
+        self.report.latencies_ms[name] = latencies
+        self.report.sending[name] = Sending(len(events), taken, seconds, len(latencies))
+        self._say(f"{name}: {self.report.sending[name]}")
         return latencies
 
     def update_cost(self) -> None:
@@ -393,7 +410,7 @@ class _Bench:
                 # One more observation of every galaxy in one batch, as they come in a stream.
                 seconds = take_in([observations[length + repeat] for observations in members])
                 times[length].append(1000 * seconds / len(members))
-        self._report.update_ms = {
+        self.report.update_ms = {
             str(length): statistics.median(each) for length, each in times.items()
         }
         store.close()
@@ -416,7 +433,7 @@ class _Bench:
                     instance = f"{second}-{number}"
                     running.enter_context(stage_running(second, instance, log, environment))
                 rate = _drain(now, 1)
-            self._report.reliability[f"scoring_rate_{processes}"] = rate
+            self.report.reliability[f"scoring_rate_{processes}"] = rate
             self._say(f"scoring with {processes} processes: {rate:.0f} events/s")
 
     def kills(self) -> None:
@@ -439,7 +456,7 @@ class _Bench:
         seconds: dict[str, list[float]] = {}
         for each in recoveries:
             seconds.setdefault(each.component, []).append(each.seconds)
-        self._report.reliability |= {
+        self.report.reliability |= {
             "messages": traffic.sent,
             "kills": {component: len(each) for component, each in seconds.items()},
             "recovery_s": seconds,
@@ -464,12 +481,33 @@ class _Bench:
                 publisher.send_encoded(encoded, observation_key(observation))
         with stages_running(now, self._directory / "backlog.log", environment) as supervisor:
             peak = peak_memory_mb(supervisor.pid, Settled(now, count), SETTLE_TIMEOUT_S)
-        self._report.reliability["backlog"] = {"megabytes": size / 1e6, "memory_peak_mb": peak}
+        self.report.reliability["backlog"] = {"megabytes": size / 1e6, "memory_peak_mb": peak}
+
+    def strangers(self) -> None:
+        """Measure what bad messages cost: time of the first stage, memory of all."""
+        found: dict[str, Any] = {"costs": {}}
+        for name in strangers.SMALL:
+            _, environment = self._settings()
+            cost = strangers.measured(name, environment)
+            found["costs"][name] = {**dataclasses.asdict(cost), "wrong": cost.wrong}
+            self._say(f"bad messages, {name}: {found['costs'][name]}")
+        now, environment = self._settings()
+        create_topics(now.kafka, now.topics.all())
+        good = [each.value for each in self._events(now, 500, [], seed=11)]
+        messages = [*good, *strangers.large_messages(), *good]
+        with Publisher(now) as publisher:
+            for message in messages:
+                publisher.send_encoded(message)
+        with stages_running(now, self._directory / "strangers.log", environment) as supervisor:
+            peak = peak_memory_mb(supervisor.pid, Settled(now, len(messages)), SETTLE_TIMEOUT_S)
+        found["memory_peak_mb"] = peak
+        self._say(f"memory with large bad messages: {peak}")
+        self.report.reliability["strangers"] = found
 
     # Helpers --------------------------------------------------------------------------------------
 
     def _figure(self, name: str, value: float) -> None:
-        self._report.figures[name] = value
+        self.report.figures[name] = value
         self._say(f"{name}: {value:.4g}")
 
     def _settings(self, processes: Workers = ONE_OF_EACH) -> tuple[Settings, dict[str, str]]:

@@ -33,6 +33,10 @@ RECOVERY_LIMIT_S = 10.0
 """After a component is back, the stages that need it have to go on within this time. Otherwise the
 benchmark fails."""
 
+MOST_MEMORY_MB = 400.0
+"""What the operator's page states for a process of a stage. The benchmark fails if large bad
+messages take more."""
+
 BACKLOG_LIMIT_MB = 350.0
 """No process of a stage may take more memory than this, however many events wait for it. Otherwise
 the benchmark fails."""
@@ -82,6 +86,7 @@ class Sizes:
         backlog: number of large spectra that wait for the stages, and the channels of each. With 0
             spectra the measurement is skipped.
         fuzz_s: how long each entry is fuzzed; with 0 it is not.
+        strangers: whether it is measured what bad messages cost.
     """
 
     events: int = 20_000
@@ -92,9 +97,12 @@ class Sizes:
     kills: tuple[int, int, float] = (20_000, 15, 60.0)
     backlog: tuple[int, int] = (30_000, 1_250)
     fuzz_s: float = 40.0
+    strangers: bool = True
 
 
-QUICK = Sizes(10_000, (0, 10_000, 100_000), 12.0, (2_500, 9.75), 30, (0, 0, 0.0), (0, 0), 0.0)
+QUICK = Sizes(
+    10_000, (0, 10_000, 100_000), 12.0, (2_500, 9.75), 30, (0, 0, 0.0), (0, 0), 0.0, False
+)
 
 
 @dataclass(frozen=True)
@@ -237,6 +245,7 @@ def what_is_wrong(report: Report) -> str:
         if megabytes > BACKLOG_LIMIT_MB:
             much = f"{megabytes:.0f} MB with a backlog, not within {BACKLOG_LIMIT_MB:.0f} MB"
             said.append(f"{stage} took {much}")
+    said += strangers_wrong(reliability.get("strangers", {}))
     fuzzed = reliability.get("fuzz", {})
     said += [f"fuzz of {name}: {each['wrong']}" for name, each in fuzzed.items() if each["wrong"]]
     gain = reliability["scoring_rate_2"] / reliability["scoring_rate_1"]
@@ -251,10 +260,31 @@ def what_is_wrong(report: Report) -> str:
     return "; ".join(said)
 
 
+def strangers_wrong(measured: Mapping[str, Any]) -> list[str]:
+    """What does not hold of what bad messages may cost.
+
+    Args:
+        measured: what ``strangers`` of the benchmark found; may be empty.
+    """
+    costs = measured.get("costs", {}).items()
+    said = [f"among bad messages, {name}: {each['wrong']}" for name, each in costs if each["wrong"]]
+    for stage, megabytes in measured.get("memory_peak_mb", {}).items():
+        if megabytes > MOST_MEMORY_MB:
+            much = f"{megabytes:.0f} MB with large bad messages, not within {MOST_MEMORY_MB:.0f} MB"
+            said.append(f"{stage} took {much}")
+    return said
+
+
 def _reliability_rows(measured: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, each in measured.get("fuzz", {}).items():
         held = f"slowest {each['slowest_ms']:.0f} ms, memory grew by {each['growth_mb']:.0f} MB"
         yield f"fuzz of {name}, {each['inputs']:,} inputs", each["wrong"] or held
+    strange = measured.get("strangers", {})
+    for name, each in strange.get("costs", {}).items():
+        cost = f"{each['bad_us']:.0f} us each; good ones keep {each['share']:.2f} of their rate"
+        yield f"bad messages, {name}", cost
+    for stage, megabytes in strange.get("memory_peak_mb", {}).items():
+        yield f"memory of {stage} with large bad messages", f"{megabytes:.0f} MB"
     for processes in (1, 2):
         rate = measured[f"scoring_rate_{processes}"]
         yield f"scoring, processes: {processes}", f"{rate:,.0f}/s"

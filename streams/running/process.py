@@ -70,7 +70,7 @@ def run_stage(stage: Stage, settings: Settings, instance: str) -> None:
         compare(settings, reading, committed, client).require_well(stage.sources)
     begin(settings, stage.store, stage.sources, client)
     stage.log_start = _log_start(settings)
-    _collect_garbage_rarely()
+    collect_garbage_rarely()
     health = Health(stage.metrics)
     stage.progressed = health.progressed
     starts = Starts(settings.data_directory, instance)
@@ -144,7 +144,7 @@ class _Worker(Worker):
         pass
 
 
-def _collect_garbage_rarely() -> None:
+def collect_garbage_rarely() -> None:
     """Look for reference cycles less often: events have none, and looking costs time per batch."""
     gc.collect()
     gc.freeze()

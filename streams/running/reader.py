@@ -40,7 +40,7 @@ from mmbroker.streams.kafka.refusal import complaint
 from mmbroker.streams.running.belonging import compare, mark
 from mmbroker.streams.running.health import Health
 from mmbroker.streams.running.starts import Starts
-from mmbroker.streams.settings import Settings
+from mmbroker.streams.settings import Settings, StageSettings
 from mmbroker.streams.stages.accounting import UNREADABLE, Partition
 from mmbroker.streams.stages.base import Stage
 from mmbroker.streams.stages.messages import Outgoing, Received, known_headers
@@ -84,6 +84,33 @@ FENCED = (KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID)
 """Errors after which a new client is needed; being fenced is the only fatal error of a consumer."""
 
 
+MOST_REFUSED = 3
+"""At most so many times ``stage.batch_events`` are added to a batch for what is refused."""
+
+
+class BatchLimit:
+    """Says when a batch is full: it has enough messages, or enough bytes.
+
+    What is refused costs little, and a batch has costs of its own. So as many messages as were
+    refused of the batch before are added to its limit: good observations keep more of their rate.
+
+    Args:
+        now: the settings of the stages.
+    """
+
+    def __init__(self, now: StageSettings) -> None:
+        self._now = now
+        self._added = 0
+
+    def is_full(self, count: int, size_bytes: int) -> bool:
+        """Whether a batch of so many messages and bytes is full."""
+        return count >= self._now.batch_events + self._added or size_bytes >= self._now.fetch_bytes
+
+    def refused(self, count: int) -> None:
+        """Learn how many messages of a batch were refused."""
+        self._added = min(count, MOST_REFUSED * self._now.batch_events)
+
+
 class _FencedError(Exception):
     """Kafka takes this member of the group for replaced by another one of the same name.
 
@@ -123,6 +150,7 @@ class Reader:
         self._mark = ""
         self._following: dict[Partition, int] = {}
         """The offsets after the last acknowledged events."""
+        self._limit = BatchLimit(settings.stage)
         self._gathered: list[Received] = []
         self._unreadable: dict[Partition, int] = {}
         """Where a batch that cannot be unpacked begins, in the partitions that have one now."""
@@ -253,17 +281,13 @@ class Reader:
             if message is not None:
                 batch.append(_of_child(topic, partition, message))
                 size_bytes += len(message.value or b"")
-            full = self._is_full(batch, size_bytes)
+            full = self._limit.is_full(len(batch), size_bytes)
             if batch and (message is None or full):
                 yield batch
                 batch, size_bytes = [], 0
             if message is None and ended is None:
                 return
         raise ended
-
-    def _is_full(self, batch: Sequence[Received], size_bytes: int) -> bool:
-        now = self._settings.stage
-        return len(batch) >= now.batch_events or size_bytes >= now.fetch_bytes
 
     def _left_out(self) -> bool:
         """Whether the partitions were lost so long ago that a new client has to join."""
@@ -336,7 +360,7 @@ class Reader:
             if received is not None:
                 batch.append(received)
                 size_bytes += len(received.value or b"")
-            if self._is_full(batch, size_bytes):
+            if self._limit.is_full(len(batch), size_bytes):
                 break
             message = reading.poll(max(deadline - time.monotonic(), 0.0))
         return batch
@@ -398,7 +422,7 @@ class Reader:
             raise KafkaUnavailableError(reason) from error
 
     def _process(self, batch: Sequence[Received]) -> None:
-        process_durably(self.stage, self._producer, batch)
+        self._limit.refused(process_durably(self.stage, self._producer, batch))
         self._health.succeeded()
 
     def _step_over(self, reading: Consumer) -> None:
@@ -476,8 +500,11 @@ class Reader:
             log.warning("%s could not commit: %s", self.stage.name, error.args[0].str())
 
 
-def process_durably(stage: Stage, producer: DurableProducer, batch: Sequence[Received]) -> None:
+def process_durably(stage: Stage, producer: DurableProducer, batch: Sequence[Received]) -> int:
     """Process a batch; all its results are durable when this returns.
+
+    Returns:
+        The number of messages that went to quarantine.
 
     Args:
         stage: the stage.
@@ -488,18 +515,20 @@ def process_durably(stage: Stage, producer: DurableProducer, batch: Sequence[Rec
         InfrastructureError: Kafka, the store or Triton is away.
     """
     started = time.monotonic()
-    sent = 0
+    sent = refused = 0
     for processed in stage.process_safely(batch):
         messages = processed.messages
         stage.progressed()
         _send(stage, producer, messages)
         sent += len(messages)
+        refused += sum(1 for each in messages if each.topic == stage.topics.quarantine)
         while messages := processed.finish():
             _send(stage, producer, messages)
             sent += len(messages)
     seconds = time.monotonic() - started
     stage.metrics.batch(len(batch), seconds)
     log.info("%s: %d in, %d out, %.0f ms", stage.name, len(batch), sent, 1000 * seconds)
+    return refused
 
 
 def _send(stage: Stage, producer: DurableProducer, messages: Sequence[Outgoing]) -> None:
