@@ -75,9 +75,6 @@ MOST_METADATA = 16
 LONGEST_SCHEMA = 2**16
 """Most bytes of a container's schema, without documentation where it has more."""
 
-LONGEST_DOCUMENTED = 2**18
-"""Most bytes of a container's schema with its documentation; the largest of ours has 25,000."""
-
 _DOCUMENTATION = re.compile(rb'"doc"\s*:\s*"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 
 _REMEMBERED_SCHEMAS = 64
@@ -317,11 +314,6 @@ class Codec:
                 f"the container is compressed with {shown}; compress on the Kafka level"
             )
         text = metadata.get("avro.schema", b"")
-        if len(text) > LONGEST_DOCUMENTED:
-            raise MalformedEventError(
-                f"the container's schema has {len(text)} bytes with its documentation, more than "
-                f"{LONGEST_DOCUMENTED}"
-            )
         if len(text) > LONGEST_SCHEMA:
             text = _DOCUMENTATION.sub(b'"doc":""', text)
         if len(text) > LONGEST_SCHEMA:
