@@ -18,6 +18,7 @@ from collections.abc import Generator
 from contextlib import closing, suppress
 from typing import Any
 
+from mmbroker.streams.kafka.batches import Layout, batch_at
 from mmbroker.streams.kafka.client import KafkaUnavailableError, consumer_config
 from mmbroker.streams.kafka.guarded_child import (
     TOO_LARGE,
@@ -48,15 +49,17 @@ _ENDED_BY_BATCH = (TOO_LARGE, *(-each for each in (*_CRASHES, _TOO_LONG)))
 
 
 class BatchEndsReaderError(Exception):
-    """A batch of messages cannot be unpacked, or not within the bounds of memory and time.
+    """A batch of messages cannot be read, or not within the bounds of memory and time.
 
     Attributes:
         offset: the first offset of the partition that could not be read.
+        why: what is wrong with the batch, as the end of a sentence about it.
     """
 
-    def __init__(self, offset: int) -> None:
-        super().__init__(f"the batch at offset {offset} cannot be unpacked")
+    def __init__(self, offset: int, why: str = "cannot be unpacked") -> None:
+        super().__init__(f"the batch at offset {offset} {why}")
         self.offset = offset
+        self.why = why
 
 
 def guarded(
@@ -73,10 +76,11 @@ def guarded(
         offset: where to begin.
 
     Raises:
-        BatchEndsReaderError: a batch cannot be unpacked.
+        BatchEndsReaderError: a batch cannot be read.
         KafkaUnavailableError: Kafka does not answer.
     """
     following, singly = offset, False
+    layout = Layout(settings, topic, partition)
     while True:
         begun = following
         wanted = _wanted(settings, topic, partition, begun, singly)
@@ -84,8 +88,14 @@ def guarded(
             for one in told:
                 match one:
                     case PlainMessage():
+                        if not layout.allows(following, one.offset):
+                            raise BatchEndsReaderError(following, "does not say its own offsets")
                         yield one
                         following = one.offset + 1
+                    case Unreadable(delivered=False):
+                        raise BatchEndsReaderError(
+                            max(one.offset, following), "is not delivered by Kafka's client"
+                        )
                     case Unreadable():
                         raise BatchEndsReaderError(max(one.offset, following))
                     case Failed():
@@ -97,6 +107,29 @@ def guarded(
         if singly and following == begun:
             raise BatchEndsReaderError(following)
         singly = True
+
+
+def end_of_unreadable(settings: KafkaSettings, topic: str, partition: int, offset: int) -> int:
+    """Where to read on after a batch of messages that the client cannot unpack.
+
+    Args:
+        settings: how to reach Kafka.
+        topic: name of the topic.
+        partition: number of the partition.
+        offset: the offset of the error, where such a batch begins.
+
+    Returns:
+        The offset after the batch; ``offset`` if it can be read after all.
+
+    Raises:
+        KafkaUnavailableError: Kafka does not tell.
+    """
+    try:
+        with closing(guarded(settings, topic, partition, offset)) as messages:
+            next(messages, None)
+    except BatchEndsReaderError as error:
+        return max(batch_at(settings, topic, partition, error.offset).stop, offset)
+    return offset
 
 
 def _wanted(

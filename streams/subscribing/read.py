@@ -34,14 +34,9 @@ from mmbroker.streams.kafka.client import (
     consumer,
     partitions_of,
 )
-from mmbroker.streams.kafka.guarded import BatchEndsReaderError, guarded
+from mmbroker.streams.kafka.guarded import BatchEndsReaderError, end_of_unreadable, guarded
 from mmbroker.streams.kafka.guarded_child import PlainMessage, plain
-from mmbroker.streams.kafka.offsets import (
-    end_of_unreadable,
-    end_offsets,
-    is_unreadable,
-    start_offsets,
-)
+from mmbroker.streams.kafka.offsets import end_offsets, is_unreadable, start_offsets
 from mmbroker.streams.kafka.refusal import complaint
 from mmbroker.streams.kafka.registry import make_codec
 from mmbroker.streams.local_stack import load_settings
@@ -359,13 +354,16 @@ def read_all(settings: Settings, stream: str) -> Iterator[Read]:
                 following = None
             except BatchEndsReaderError as error:
                 lost = batch_at(settings.kafka, topic, partition, error.offset)
-                yield _unreadable(topic, partition, max(lost.start, error.offset), lost.stop)
+                start = max(lost.start, error.offset)
+                yield _unreadable(topic, partition, start, lost.stop, error.why)
                 following = lost.stop
 
 
-def _unreadable(topic: str, partition: int, offset: int, end: int) -> Read:
-    """Stands for a batch of messages that cannot be unpacked."""
-    said = f"offsets {offset} to {end - 1} cannot be unpacked"
+def _unreadable(
+    topic: str, partition: int, offset: int, end: int, why: str = "cannot be unpacked"
+) -> Read:
+    """Stands for a batch of messages that cannot be read."""
+    said = f"offsets {offset} to {end - 1}: their batch {why}"
     return Read(topic, partition, offset, 0, b"", json.dumps({"undecodable": said}).encode(), None)
 
 
