@@ -8,6 +8,7 @@ command line.
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import signal
@@ -22,6 +23,7 @@ from mmbroker.streams.kafka.batches import Layout, batch_at
 from mmbroker.streams.kafka.client import KafkaUnavailableError, consumer_config
 from mmbroker.streams.kafka.guarded_child import (
     TOO_LARGE,
+    Begun,
     End,
     Failed,
     PlainMessage,
@@ -39,8 +41,15 @@ fits, several times over."""
 AHEAD_KIB = 16 * 1024
 """How much a child reads ahead, unless it reads one batch at a time."""
 
+SLOWLY = 50
+"""Messages that are read one batch at a time after a child that read ahead has ended for the first
+time. Each time it is twice as many."""
+
 LONGEST_S = 100.0
 """A batch that is unpacked for longer counts as one that ends the child."""
+
+LONGEST_START_S = 15.0
+"""A child that has not begun after so long is given up, and says nothing of a batch."""
 
 _TOO_LONG = signal.SIGALRM
 _CRASHES = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL)
@@ -63,7 +72,11 @@ class BatchEndsReaderError(Exception):
 
 
 def guarded(
-    settings: KafkaSettings, topic: str, partition: int, offset: int
+    settings: KafkaSettings,
+    topic: str,
+    partition: int,
+    offset: int,
+    calm_bytes: float = math.inf,
 ) -> Generator[PlainMessage]:
     """Read a partition in child processes, up to its present end.
 
@@ -74,15 +87,16 @@ def guarded(
         topic: name of the topic.
         partition: number of the partition.
         offset: where to begin.
+        calm_bytes: stop before the end if one child that reads ahead has read so much.
 
     Raises:
         BatchEndsReaderError: a batch cannot be read.
         KafkaUnavailableError: Kafka does not answer.
     """
-    following, singly = offset, False
+    following, singly, slowly = offset, False, SLOWLY
     layout = Layout(settings, topic, partition)
     while True:
-        begun = following
+        begun, count, size_bytes = following, 0, 0
         wanted = _wanted(settings, topic, partition, begun, singly)
         with closing(_told(wanted)) as told:
             for one in told:
@@ -91,7 +105,8 @@ def guarded(
                         if not layout.allows(following, one.offset):
                             raise BatchEndsReaderError(following, "does not say its own offsets")
                         yield one
-                        following = one.offset + 1
+                        following, count = one.offset + 1, count + 1
+                        size_bytes += len(one.value or b"")
                     case Unreadable(delivered=False):
                         raise BatchEndsReaderError(
                             max(one.offset, following), "is not delivered by Kafka's client"
@@ -102,11 +117,20 @@ def guarded(
                         raise KafkaUnavailableError(f"topic {topic}: {one.reason}")
                     case End():
                         return
-        # It ended by what it read, perhaps far ahead of what it told. So another one begins where
-        # it ended, and fetches one batch at a time. If that tells nothing, it is the next batch.
-        if singly and following == begun:
-            raise BatchEndsReaderError(following)
-        singly = True
+                    case Begun():
+                        pass
+                if singly and count >= slowly:
+                    singly = False
+                    break
+                if not singly and size_bytes > calm_bytes:
+                    return
+            else:
+                # It ended by what it read, perhaps far ahead of what it told. So another one begins
+                # where it ended, and fetches one batch at a time: many may be too large together.
+                # If that tells nothing, it is the next batch.
+                if singly and following == begun:
+                    raise BatchEndsReaderError(following)
+                slowly, singly = slowly if singly else 2 * slowly, True
 
 
 def end_of_unreadable(settings: KafkaSettings, topic: str, partition: int, offset: int) -> int:
@@ -160,8 +184,10 @@ def _told(wanted: Wanted) -> Generator[Told]:
             with suppress(BrokenPipeError):  # its end is seen below
                 pickle.dump(wanted, child.stdin)
                 child.stdin.close()
+            begun = False
             while True:
-                patience = threading.Timer(LONGEST_S, child.send_signal, [_TOO_LONG])
+                longest_s = LONGEST_S if begun else LONGEST_START_S
+                patience = threading.Timer(longest_s, child.send_signal, [_TOO_LONG])
                 patience.start()
                 try:
                     told: Told = pickle.load(child.stdout)
@@ -169,8 +195,9 @@ def _told(wanted: Wanted) -> Generator[Told]:
                     break
                 finally:
                     patience.cancel()
+                begun = True
                 yield told
-            if child.wait() not in _ENDED_BY_BATCH:
+            if child.wait() not in _ENDED_BY_BATCH or not begun:
                 raise KafkaUnavailableError(
                     f"the process that reads topic {wanted.topic} [{wanted.partition}] from offset "
                     f"{wanted.offset} ended with {child.returncode}"

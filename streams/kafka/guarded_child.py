@@ -103,7 +103,12 @@ class End:
     """There are no more messages for now."""
 
 
-Told = PlainMessage | Unreadable | Failed | End
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The client is there; how the child ends from now on depends on what it reads."""
+
+
+Told = Begun | PlainMessage | Unreadable | Failed | End
 
 
 def plain(message: Message) -> PlainMessage:
@@ -161,6 +166,7 @@ def _read(wanted: Wanted) -> Iterator[Told]:
     following = wanted.offset
     with closing(Consumer(config)) as reader:
         reader.assign([place])
+        yield Begun()
         while os.getppid() == wanted.parent:
             message = reader.poll(STATISTICS_MS / 1000)
             if message is None:

@@ -215,24 +215,22 @@ class Reader:
         Returns:
             Whether this is done: False if the reading was stopped, or the partition is gone.
         """
-        left = self._settings.stage.fetch_bytes + LARGEST_MESSAGE_BYTES
+        kafka = self._settings.kafka
+        fetched_bytes = self._settings.stage.fetch_bytes + LARGEST_MESSAGE_BYTES
         self._doubtful[partition] = max(self._doubtful[partition], self.stage.log_start(*partition))
         while not stop.is_set():
             start = self._doubtful[partition]
             try:
-                with closing(guarded(self._settings.kafka, *partition, start)) as messages:
+                with closing(guarded(kafka, *partition, start, fetched_bytes)) as messages:
                     for batch in self._batches(*partition, messages):
                         self.stage.metrics.came([each.timestamp_ms for each in batch])
                         if not self._until_done(partial(self._process, batch), stop):
                             return False
                         if not self._passed(reading, partition, batch[-1].offset + 1):
                             return False
-                        left -= sum(len(each.value or b"") for each in batch)
-                        if left < 0:
-                            return True
                 return True
             except BatchEndsReaderError as error:
-                lost = batch_at(self._settings.kafka, *partition, error.offset)
+                lost = batch_at(kafka, *partition, error.offset)
                 self._lose(partition, max(lost.start, error.offset), lost.stop, error.why)
             if not self._passed(reading, partition, lost.stop):
                 return False

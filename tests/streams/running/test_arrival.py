@@ -17,7 +17,7 @@ from mmbroker.streams.kafka.offsets import committed_offsets, end_offsets
 from mmbroker.streams.running import arrival
 from mmbroker.streams.settings import Settings
 from mmbroker.streams.stages.accounting import UNREADABLE
-from mmbroker.streams.subscribing.read import read_all
+from mmbroker.streams.subscribing.read import read, read_all
 from tests.conftest import settings_on, wait_until
 from tests.record_batches import ENDS_THE_CLIENT, GZIP, batch, record, send
 from tests.streams.running.test_reader import reader
@@ -102,6 +102,12 @@ def test_what_ends_the_client_in_an_assertion_ends_a_child_alone(
         list(guarded(settings.kafka, topic, 0, 1))
     assert end_of_unreadable(settings.kafka, topic, 0, 1) == 2
     assert end_of_unreadable(settings.kafka, topic, 0, 2) == 2
+    shown = read(settings, "observations")
+    assert [next(shown).offset, next(shown).plain["undecodable"], next(shown).offset] == [
+        0, "offsets 1 to 1: their batch cannot be unpacked", 2,
+    ]  # fmt: skip
+    send(settings.kafka, topic, ENDS_THE_CLIENT)
+    assert "offsets 3 to 3" in next(shown).plain["undecodable"]
 
 
 def test_a_rebuild_reads_past_them(stack: LocalStack, tmp_path: Path) -> None:
