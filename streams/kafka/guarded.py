@@ -8,6 +8,7 @@ command line.
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import signal
@@ -18,9 +19,11 @@ from collections.abc import Generator
 from contextlib import closing, suppress
 from typing import Any
 
+from mmbroker.streams.kafka.batches import Layout, batch_at
 from mmbroker.streams.kafka.client import KafkaUnavailableError, consumer_config
 from mmbroker.streams.kafka.guarded_child import (
     TOO_LARGE,
+    Begun,
     End,
     Failed,
     PlainMessage,
@@ -38,8 +41,15 @@ fits, several times over."""
 AHEAD_KIB = 16 * 1024
 """How much a child reads ahead, unless it reads one batch at a time."""
 
+SLOWLY = 50
+"""Messages that are read one batch at a time after a child that read ahead has ended for the first
+time. Each time it is twice as many."""
+
 LONGEST_S = 100.0
 """A batch that is unpacked for longer counts as one that ends the child."""
+
+LONGEST_START_S = 15.0
+"""A child that has not begun after so long is given up, and says nothing of a batch."""
 
 _TOO_LONG = signal.SIGALRM
 _CRASHES = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL)
@@ -48,19 +58,25 @@ _ENDED_BY_BATCH = (TOO_LARGE, *(-each for each in (*_CRASHES, _TOO_LONG)))
 
 
 class BatchEndsReaderError(Exception):
-    """A batch of messages cannot be unpacked, or not within the bounds of memory and time.
+    """A batch of messages cannot be read, or not within the bounds of memory and time.
 
     Attributes:
         offset: the first offset of the partition that could not be read.
+        why: what is wrong with the batch, as the end of a sentence about it.
     """
 
-    def __init__(self, offset: int) -> None:
-        super().__init__(f"the batch at offset {offset} cannot be unpacked")
+    def __init__(self, offset: int, why: str = "cannot be unpacked") -> None:
+        super().__init__(f"the batch at offset {offset} {why}")
         self.offset = offset
+        self.why = why
 
 
 def guarded(
-    settings: KafkaSettings, topic: str, partition: int, offset: int
+    settings: KafkaSettings,
+    topic: str,
+    partition: int,
+    offset: int,
+    calm_bytes: float = math.inf,
 ) -> Generator[PlainMessage]:
     """Read a partition in child processes, up to its present end.
 
@@ -71,32 +87,73 @@ def guarded(
         topic: name of the topic.
         partition: number of the partition.
         offset: where to begin.
+        calm_bytes: stop before the end if one child that reads ahead has read so much.
 
     Raises:
-        BatchEndsReaderError: a batch cannot be unpacked.
+        BatchEndsReaderError: a batch cannot be read.
         KafkaUnavailableError: Kafka does not answer.
     """
-    following, singly = offset, False
+    following, singly, slowly = offset, False, SLOWLY
+    layout = Layout(settings, topic, partition)
     while True:
-        begun = following
+        begun, count, size_bytes = following, 0, 0
         wanted = _wanted(settings, topic, partition, begun, singly)
         with closing(_told(wanted)) as told:
             for one in told:
                 match one:
                     case PlainMessage():
+                        if not layout.allows(following, one.offset):
+                            raise BatchEndsReaderError(following, "does not say its own offsets")
                         yield one
-                        following = one.offset + 1
+                        following, count = one.offset + 1, count + 1
+                        size_bytes += len(one.value or b"")
+                    case Unreadable(delivered=False):
+                        raise BatchEndsReaderError(
+                            max(one.offset, following), "is not delivered by Kafka's client"
+                        )
                     case Unreadable():
                         raise BatchEndsReaderError(max(one.offset, following))
                     case Failed():
                         raise KafkaUnavailableError(f"topic {topic}: {one.reason}")
                     case End():
                         return
-        # It ended by what it read, perhaps far ahead of what it told. So another one begins where
-        # it ended, and fetches one batch at a time. If that tells nothing, it is the next batch.
-        if singly and following == begun:
-            raise BatchEndsReaderError(following)
-        singly = True
+                    case Begun():
+                        pass
+                if singly and count >= slowly:
+                    singly = False
+                    break
+                if not singly and size_bytes > calm_bytes:
+                    return
+            else:
+                # It ended by what it read, perhaps far ahead of what it told. So another one begins
+                # where it ended, and fetches one batch at a time: many may be too large together.
+                # If that tells nothing, it is the next batch.
+                if singly and following == begun:
+                    raise BatchEndsReaderError(following)
+                slowly, singly = slowly if singly else 2 * slowly, True
+
+
+def end_of_unreadable(settings: KafkaSettings, topic: str, partition: int, offset: int) -> int:
+    """Where to read on after a batch of messages that the client cannot unpack.
+
+    Args:
+        settings: how to reach Kafka.
+        topic: name of the topic.
+        partition: number of the partition.
+        offset: the offset of the error, where such a batch begins.
+
+    Returns:
+        The offset after the batch; ``offset`` if it can be read after all.
+
+    Raises:
+        KafkaUnavailableError: Kafka does not tell.
+    """
+    try:
+        with closing(guarded(settings, topic, partition, offset)) as messages:
+            next(messages, None)
+    except BatchEndsReaderError as error:
+        return max(batch_at(settings, topic, partition, error.offset).stop, offset)
+    return offset
 
 
 def _wanted(
@@ -127,8 +184,10 @@ def _told(wanted: Wanted) -> Generator[Told]:
             with suppress(BrokenPipeError):  # its end is seen below
                 pickle.dump(wanted, child.stdin)
                 child.stdin.close()
+            begun = False
             while True:
-                patience = threading.Timer(LONGEST_S, child.send_signal, [_TOO_LONG])
+                longest_s = LONGEST_S if begun else LONGEST_START_S
+                patience = threading.Timer(longest_s, child.send_signal, [_TOO_LONG])
                 patience.start()
                 try:
                     told: Told = pickle.load(child.stdout)
@@ -136,8 +195,9 @@ def _told(wanted: Wanted) -> Generator[Told]:
                     break
                 finally:
                     patience.cancel()
+                begun = True
                 yield told
-            if child.wait() not in _ENDED_BY_BATCH:
+            if child.wait() not in _ENDED_BY_BATCH or not begun:
                 raise KafkaUnavailableError(
                     f"the process that reads topic {wanted.topic} [{wanted.partition}] from offset "
                     f"{wanted.offset} ended with {child.returncode}"

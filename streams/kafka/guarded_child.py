@@ -5,12 +5,14 @@ It imports little, so that it starts in a tenth of a second.
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import resource
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,17 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 POLL_S = 0.5
+
+STATISTICS_MS = 100
+"""How often the client tells what it has fetched."""
+
+LEFT_OVER = 12
+"""So many fetches without a message are no delay: what Kafka gave is at hand, and the client does
+not understand it. It takes it for the beginning of a batch, asks for twice as much each time up to
+1 GiB, and goes on asking without a word."""
+
+PATIENCE_S = 20.0
+"""Longest wait for a message while Kafka answers."""
 
 TOO_LARGE = 75
 """Exit status where Python has not enough memory for a message."""
@@ -67,9 +80,15 @@ class PlainMessage:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """The client cannot unpack the batch at an offset."""
+    """The client cannot unpack the batch at an offset, or does not deliver it.
+
+    Attributes:
+        offset: an offset of the batch.
+        delivered: whether the client at least tells an error of it.
+    """
 
     offset: int
+    delivered: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +103,12 @@ class End:
     """There are no more messages for now."""
 
 
-Told = PlainMessage | Unreadable | Failed | End
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The client is there; how the child ends from now on depends on what it reads."""
+
+
+Told = Begun | PlainMessage | Unreadable | Failed | End
 
 
 def plain(message: Message) -> PlainMessage:
@@ -136,15 +160,25 @@ def _tell(told: Told) -> None:
 
 
 def _read(wanted: Wanted) -> Iterator[Told]:
-    with closing(Consumer(dict(wanted.config))) as reader:
-        reader.assign([TopicPartition(wanted.topic, wanted.partition, wanted.offset)])
+    fetches = _Fetches()
+    config = {**wanted.config, "statistics.interval.ms": STATISTICS_MS, "stats_cb": fetches.told}
+    place = TopicPartition(wanted.topic, wanted.partition, wanted.offset)
+    following = wanted.offset
+    with closing(Consumer(config)) as reader:
+        reader.assign([place])
+        yield Begun()
         while os.getppid() == wanted.parent:
-            message = reader.poll(POLL_S)
+            message = reader.poll(STATISTICS_MS / 1000)
             if message is None:
+                if fetches.in_vain or (fetches.silent and _answers(reader, place)):
+                    yield Unreadable(following, delivered=False)
+                    return
                 continue
+            fetches.delivered()
             error = message.error()
             if error is None:
                 yield plain(message)
+                following = (message.offset() or 0) + 1
             elif error.code() == KafkaError._PARTITION_EOF:
                 yield End()
                 return
@@ -154,3 +188,38 @@ def _read(wanted: Wanted) -> Iterator[Told]:
             elif not error.retriable():
                 yield Failed(error.str())
                 return
+
+
+class _Fetches:
+    """Counts the fetches since the last message of which the client made nothing."""
+
+    def __init__(self) -> None:
+        self._left_over = self._before = 0
+        self._since = time.monotonic()
+
+    def told(self, statistics: str) -> None:
+        """Take the statistics of the client."""
+        brokers = json.loads(statistics)["brokers"].values()
+        self._left_over = sum(broker["rxpartial"] for broker in brokers)
+
+    def delivered(self) -> None:
+        """A message has come."""
+        self._before = self._left_over
+        self._since = time.monotonic()
+
+    @property
+    def in_vain(self) -> bool:
+        """Whether the client fetches again and again, and delivers nothing."""
+        return self._left_over - self._before >= LEFT_OVER
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing has come for very long."""
+        return time.monotonic() - self._since > PATIENCE_S
+
+
+def _answers(reader: Consumer, place: TopicPartition) -> bool:
+    """Whether Kafka answers."""
+    with suppress(KafkaException):
+        return reader.get_watermark_offsets(place, timeout=POLL_S) is not None
+    return False

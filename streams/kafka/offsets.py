@@ -15,7 +15,6 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo, OffsetSpec
 
 from mmbroker.streams.errors import InfrastructureError
-from mmbroker.streams.kafka.batches import batch_at
 from mmbroker.streams.kafka.client import (
     METADATA_TIMEOUT_S,
     RETRY_PAUSE_S,
@@ -159,42 +158,6 @@ def first_offset(settings: KafkaSettings, topic: str, partition: int, start: int
                 return None
             if not error.retriable():
                 raise KafkaUnavailableError(complaint(settings, error, f"topic {topic}"))
-    raise KafkaUnavailableError(f"topic {topic}: no answer within {METADATA_TIMEOUT_S:g} s")
-
-
-def end_of_unreadable(settings: KafkaSettings, topic: str, partition: int, offset: int) -> int:
-    """Where to read on after a batch of messages that the client cannot unpack.
-
-    Args:
-        settings: how to reach Kafka.
-        topic: name of the topic.
-        partition: number of the partition.
-        offset: the offset of the error, where such a batch begins.
-
-    Returns:
-        The offset after the batch; ``offset`` if it can be read after all.
-
-    Raises:
-        KafkaUnavailableError: Kafka does not tell.
-    """
-    if not _in_unreadable(settings, topic, partition, offset):
-        return offset
-    return max(batch_at(settings, topic, partition, offset).stop, offset)
-
-
-def _in_unreadable(settings: KafkaSettings, topic: str, partition: int, offset: int) -> bool:
-    """Whether the client still cannot unpack the batch at an offset."""
-    deadline = time.monotonic() + METADATA_TIMEOUT_S
-    with closing(consumer(settings, auto_offset_reset="error", fetch_wait_max_ms=50)) as reader:
-        reader.assign([TopicPartition(topic, partition, offset)])
-        while time.monotonic() < deadline:
-            message = reader.poll(RETRY_PAUSE_S)
-            if message is None:
-                continue
-            error = message.error()
-            if error is not None and error.retriable():
-                continue
-            return is_unreadable(error) and message.offset() == offset
     raise KafkaUnavailableError(f"topic {topic}: no answer within {METADATA_TIMEOUT_S:g} s")
 
 

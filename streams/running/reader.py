@@ -34,9 +34,10 @@ from mmbroker.streams.kafka.client import (
 )
 from mmbroker.streams.kafka.guarded import BatchEndsReaderError, guarded
 from mmbroker.streams.kafka.guarded_child import PlainMessage
-from mmbroker.streams.kafka.offsets import end_of_unreadable, is_unreadable
+from mmbroker.streams.kafka.offsets import is_unreadable
 from mmbroker.streams.kafka.producer import DurableProducer
 from mmbroker.streams.kafka.refusal import complaint
+from mmbroker.streams.running.arrival import Arrival
 from mmbroker.streams.running.belonging import compare, mark
 from mmbroker.streams.running.health import Health
 from mmbroker.streams.running.starts import Starts
@@ -149,11 +150,12 @@ class Reader:
         """When to compare store and Kafka again, in s of ``time.monotonic``."""
         self._mark = ""
         self._following: dict[Partition, int] = {}
-        """The offsets after the last acknowledged events."""
+        """The offsets after the last acknowledged events, by partition of any process."""
         self._limit = BatchLimit(settings.stage)
         self._gathered: list[Received] = []
-        self._unreadable: dict[Partition, int] = {}
-        """Where a batch that cannot be unpacked begins, in the partitions that have one now."""
+        self._arrival = Arrival(settings.kafka)
+        self._doubtful: dict[Partition, int] = {}
+        """From where on child processes read the partitions that the client cannot read on."""
         self._starts = starts
         self._careful = starts is not None and starts.count >= CAREFUL_AT_START
         """Whether to read in a child process for now; its own client gets no messages then."""
@@ -198,72 +200,79 @@ class Reader:
                     partial(self._compare, reading), stop
                 ):
                     continue
-                if self._careful and self._health.assigned:
-                    self._read_ahead(reading, stop)
+                batch = self._arrival.in_order(batch, self._following, self._doubtful)
                 if batch:
                     self.stage.metrics.came([each.timestamp_ms for each in batch])
                     if not self._until_done(partial(self._process, batch), stop):
                         continue
                     self._commit(reading, batch)
-                if self._unreadable:
-                    self._until_done(partial(self._step_over, reading), stop)
+                following = {each: self._following.get(each, 0) for each in self._health.assigned}
+                self._doubtful |= self._arrival.standing_still(reading, following)
+                if self._careful:
+                    self._doubtful |= following
+                if self._doubtful:
+                    self._until_done(partial(self._read_ahead, reading, stop), stop)
         finally:
             reading.close()
 
     def _read_ahead(self, reading: Consumer, stop: threading.Event) -> None:
-        """Have a child process read what the reader would fetch first; then read on after it.
+        """Have child processes read on where this one cannot, or has ended; read on after that.
 
         Raises:
             InfrastructureError: Kafka, the store or Triton was away for too long, or refuses.
         """
-        log.warning(
-            "%s ended %d times without getting further: a child process with bounded memory reads "
-            "ahead of it", self.stage.name, CAREFUL_AT_START - 1,
-        )  # fmt: skip
-        following: dict[Partition, int] = {}
-        for topic, partition in sorted(self._health.assigned):
-            offset = self._get_past(reading, topic, partition, stop)
-            if offset is None:
+        if self._careful:
+            log.warning(
+                "%s ended %d times without getting further: a child process with bounded memory "
+                "reads ahead of it", self.stage.name, CAREFUL_AT_START - 1,
+            )  # fmt: skip
+        assigned = [TopicPartition(*each) for each in self._health.assigned]
+        reading.pause(assigned)
+        for partition in sorted(self._doubtful):
+            if not self._get_past(reading, partition, stop):
                 return
-            following[topic, partition] = offset
+        for (topic, number), offset in self._doubtful.items():
+            self._read_on_at(reading, topic, number, offset)
+        reading.resume(assigned)
         self._careful = False
-        for (topic, partition), offset in following.items():
-            self._read_on_at(reading, topic, partition, offset)
-        reading.resume([TopicPartition(*partition) for partition in following])
+        self._doubtful.clear()
 
-    def _get_past(
-        self, reading: Consumer, topic: str, partition: int, stop: threading.Event
-    ) -> int | None:
-        """Process what a child can read of one partition, and step over what ends the child.
+    def _get_past(self, reading: Consumer, partition: Partition, stop: threading.Event) -> bool:
+        """Process what a child can read of one partition, and step over what it cannot.
 
         Returns:
-            Where to read on; None if the reading was stopped, or the partition is gone.
+            Whether this is done: False if the reading was stopped, or the partition is gone.
         """
         kafka = self._settings.kafka
-        (place,) = self._committed(reading, topic, [partition])
-        start = max(place.offset, self.stage.log_start(topic, partition))
-        left = self._settings.stage.fetch_bytes + LARGEST_MESSAGE_BYTES
-        while True:
+        fetched_bytes = self._settings.stage.fetch_bytes + LARGEST_MESSAGE_BYTES
+        self._doubtful[partition] = max(self._doubtful[partition], self.stage.log_start(*partition))
+        while not stop.is_set():
+            start = self._doubtful[partition]
             try:
-                with closing(guarded(kafka, topic, partition, start)) as messages:
-                    for batch in self._batches(topic, partition, messages):
+                with closing(guarded(kafka, *partition, start, fetched_bytes)) as messages:
+                    for batch in self._batches(*partition, messages):
                         self.stage.metrics.came([each.timestamp_ms for each in batch])
                         if not self._until_done(partial(self._process, batch), stop):
-                            return None
-                        self._commit(reading, batch)
-                        start = batch[-1].offset + 1
-                        left -= sum(len(each.value or b"") for each in batch)
-                        self._batch(reading)  # for what Kafka has to say of the group
-                        if (topic, partition) not in self._health.assigned:
-                            return None
-                        if left < 0:
-                            return start
-                return start
+                            return False
+                        if not self._passed(reading, partition, batch[-1].offset + 1):
+                            return False
+                return True
             except BatchEndsReaderError as error:
-                lost = batch_at(kafka, topic, partition, error.offset)
-                self._lose(topic, partition, max(lost.start, error.offset), lost.stop)
-                start = lost.stop
-                self._acknowledge(reading, {(topic, partition): start})
+                lost = batch_at(kafka, *partition, error.offset)
+                self._lose(partition, max(lost.start, error.offset), lost.stop, error.why)
+            if not self._passed(reading, partition, lost.stop):
+                return False
+        return False
+
+    def _passed(self, reading: Consumer, partition: Partition, offset: int) -> bool:
+        """Acknowledge what was read ahead of the client; whether the partition is still there."""
+        self._doubtful[partition] = offset
+        self._acknowledge(reading, {partition: offset})
+        self._health.turned()
+        message = reading.poll(0.0)  # what Kafka has to say of the group
+        if message is not None:
+            self._received(message)
+        return partition in self._doubtful
 
     def _batches(
         self, topic: str, partition: int, messages: Iterator[PlainMessage]
@@ -338,7 +347,7 @@ class Reader:
     def _revoked(self, reading: Consumer, places: list[TopicPartition]) -> None:
         self._health.assigned = frozenset()
         self._gathered.clear()
-        self._unreadable.clear()
+        self._doubtful.clear()
 
     def _lost(self, reading: Consumer, places: list[TopicPartition]) -> None:
         """Called when Kafka did not answer for a whole session, so that the partitions are lost."""
@@ -372,7 +381,7 @@ class Reader:
             return _as_received(message)
         if is_unreadable(error):
             partition = message.topic() or "", message.partition() or 0
-            self._unreadable.setdefault(partition, message.offset() or 0)
+            self._doubtful.setdefault(partition, message.offset() or 0)
             return None
         if error.code() in FENCED:
             raise _FencedError(error.str())
@@ -401,6 +410,8 @@ class Reader:
             for topic in stage.sources:
                 count = partitions_of(kafka, topic, self._admin)
                 committed[topic] = self._committed(reading, topic, range(count))
+                for place in committed[topic]:
+                    self._following.setdefault((topic, place.partition), max(place.offset, 0))
             found = compare(self._settings, store, committed, self._admin)
         stage.metrics.belongs(found.remade, found.partitions, found.foreign)
         found.require_well(stage.sources)
@@ -425,32 +436,18 @@ class Reader:
         self._limit.refused(process_durably(self.stage, self._producer, batch))
         self._health.succeeded()
 
-    def _step_over(self, reading: Consumer) -> None:
-        """Account for the batches that cannot be unpacked, and read on after them.
-
-        Raises:
-            InfrastructureError: Kafka or the store is away.
-        """
-        for (topic, partition), start in list(self._unreadable.items()):
-            end = end_of_unreadable(self._settings.kafka, topic, partition, start)
-            if end > start:
-                self._lose(topic, partition, start, end)
-            self._read_on_at(reading, topic, partition, end)
-            self._acknowledge(reading, {(topic, partition): end})
-            del self._unreadable[topic, partition]
-
     def _read_on_at(self, reading: Consumer, topic: str, partition: int, offset: int) -> None:
         try:
             reading.seek(TopicPartition(topic, partition, offset))
         except KafkaException as error:  # the partition was taken away just now
             log.warning("%s could not step over: %s", self.stage.name, error.args[0].str())
 
-    def _lose(self, topic: str, partition: int, start: int, end: int) -> None:
+    def _lose(self, partition: Partition, start: int, end: int, why: str) -> None:
         log.error(
-            "%s: offsets %d to %d of %s [%d] are lost: their batch cannot be unpacked; what stood "
-            "there has to be published again", self.stage.name, start, end - 1, topic, partition,
+            "%s: offsets %d to %d of %s [%d] are lost: their batch %s; what stood there has to be "
+            "published again", self.stage.name, start, end - 1, *partition, why,
         )  # fmt: skip
-        self.stage.pass_over((topic, partition), start, end, UNREADABLE)
+        self.stage.pass_over(partition, start, end, UNREADABLE)
 
     def _until_done(self, act: Callable[[], None], stop: threading.Event) -> bool:
         """Do something; try again while the infrastructure is away.
@@ -484,10 +481,10 @@ class Reader:
     def _commit(self, reading: Consumer, batch: Sequence[Received]) -> None:
         """Acknowledge a batch. If this fails, it is read again, and its events are repeats then."""
         following = {(each.topic, each.partition): each.offset + 1 for each in batch}
-        self._following |= following
         self._acknowledge(reading, following)
 
     def _acknowledge(self, reading: Consumer, following: Mapping[Partition, int]) -> None:
+        self._following |= following
         try:
             reading.commit(
                 offsets=[

@@ -193,7 +193,10 @@ def ending(code: int) -> str:
     if -code in (signal.SIGBUS, signal.SIGSEGV, signal.SIGABRT):
         damaged = "the store may be damaged, mmbroker check reads it through"
         if -code == signal.SIGABRT:
-            return f"{name}: memory beyond stage.memory_headroom_mib was asked for, or {damaged}"
+            return (
+                f"{name}: memory beyond stage.memory_headroom_mib was asked for, Kafka's client "
+                f"failed at a batch, or {damaged}"
+            )
         return f"{name}: {damaged}"
     return name
 

@@ -9,6 +9,7 @@ for read in subscribe("confident", start="earliest", until_end=True):
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -34,14 +35,9 @@ from mmbroker.streams.kafka.client import (
     consumer,
     partitions_of,
 )
-from mmbroker.streams.kafka.guarded import BatchEndsReaderError, guarded
+from mmbroker.streams.kafka.guarded import BatchEndsReaderError, end_of_unreadable, guarded
 from mmbroker.streams.kafka.guarded_child import PlainMessage, plain
-from mmbroker.streams.kafka.offsets import (
-    end_of_unreadable,
-    end_offsets,
-    is_unreadable,
-    start_offsets,
-)
+from mmbroker.streams.kafka.offsets import end_offsets, is_unreadable, start_offsets
 from mmbroker.streams.kafka.refusal import complaint
 from mmbroker.streams.kafka.registry import make_codec
 from mmbroker.streams.local_stack import load_settings
@@ -292,7 +288,7 @@ def read(
         key: skip messages with other keys without decoding them; None reads all.
 
     Yields:
-        Each message. One that says so stands for a batch that cannot be unpacked.
+        Each message. One that says so stands for a batch that cannot be read.
 
     Raises:
         SettingsError: there is no such stream.
@@ -305,6 +301,11 @@ def read(
     wait_ms = END_WAIT_MS if until_end else FOLLOW_WAIT_MS
     with closing(consumer(settings.kafka, fetch_wait_max_ms=wait_ms)) as reader:
         partitions = _positions(reader, settings, topic, start_of(start))
+        if topic in (settings.topics.observations, settings.topics.outcomes):  # of strangers
+            offsets = _offsets(settings, topic, partitions)
+            found = _read_in_children(settings, topic, offsets, until_end, stop)
+            yield from (each for each in found if key is None or each.key == key)
+            return
         reader.assign(partitions)
         open_partitions = {each.partition for each in partitions}
         while open_partitions and not stop():
@@ -346,26 +347,60 @@ def read_all(settings: Settings, stream: str) -> Iterator[Read]:
         InfrastructureError: a schema registry is configured and cannot be reached.
     """
     topic = topic_of(settings, stream)
-    codec = make_codec(settings)
     partitions_of(settings.kafka, topic)  # says why, if there are none
-    ends = end_offsets(settings, topic)
-    for partition, start in start_offsets(settings, topic).items():
-        following = start if start < ends[partition] else None
-        while following is not None:
-            try:
-                with closing(guarded(settings.kafka, topic, partition, following)) as messages:
-                    for message in messages:
-                        yield _read(topic, partition, message, codec)
-                following = None
-            except BatchEndsReaderError as error:
-                lost = batch_at(settings.kafka, topic, partition, error.offset)
-                yield _unreadable(topic, partition, max(lost.start, error.offset), lost.stop)
-                following = lost.stop
+    yield from _read_in_children(settings, topic, start_offsets(settings, topic), until_end=True)
 
 
-def _unreadable(topic: str, partition: int, offset: int, end: int) -> Read:
-    """Stands for a batch of messages that cannot be unpacked."""
-    said = f"offsets {offset} to {end - 1} cannot be unpacked"
+def _read_in_children(
+    settings: Settings,
+    topic: str,
+    following: dict[int, int],
+    until_end: bool,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Read]:
+    """Read a topic in child processes; the offsets are those that are read next, by partition."""
+    codec = make_codec(settings)
+    seen: dict[int, int] = {}
+    while not stop():
+        ends = end_offsets(settings, topic)
+        for partition in following:
+            if ends[partition] in (following[partition], seen.get(partition)):
+                continue
+            for one, after in _read_partition(
+                settings, topic, partition, following[partition], codec
+            ):
+                yield one
+                following[partition] = after
+                if stop():
+                    return
+        if until_end:
+            return
+        seen = ends
+        time.sleep(POLL_S)
+
+
+def _read_partition(
+    settings: Settings, topic: str, partition: int, offset: int, codec: Codec
+) -> Iterator[tuple[Read, int]]:
+    """What is in a partition up to its present end, with the offset after it."""
+    while True:
+        try:
+            with closing(guarded(settings.kafka, topic, partition, offset)) as messages:
+                for message in messages:
+                    offset = message.offset + 1
+                    yield _read(topic, partition, message, codec), offset
+            return
+        except BatchEndsReaderError as error:
+            lost = batch_at(settings.kafka, topic, partition, error.offset)
+            start, offset = max(lost.start, error.offset), lost.stop
+            yield _unreadable(topic, partition, start, offset, error.why), offset
+
+
+def _unreadable(
+    topic: str, partition: int, offset: int, end: int, why: str = "cannot be unpacked"
+) -> Read:
+    """Stands for a batch of messages that cannot be read."""
+    said = f"offsets {offset} to {end - 1}: their batch {why}"
     return Read(topic, partition, offset, 0, b"", json.dumps({"undecodable": said}).encode(), None)
 
 
@@ -381,6 +416,16 @@ def _positions(
         return list(reader.offsets_for_times(wanted, timeout=METADATA_TIMEOUT_S))
     except KafkaException as error:
         raise KafkaUnavailableError(f"{topic}: {error.args[0].str()}") from error
+
+
+def _offsets(settings: Settings, topic: str, places: list[TopicPartition]) -> dict[int, int]:
+    """Offsets in place of confluent-kafka's ``OFFSET_BEGINNING`` and ``OFFSET_END``."""
+    first, last = start_offsets(settings, topic), end_offsets(settings, topic)
+    named = {OFFSET_BEGINNING: first, OFFSET_END: last}
+    return {
+        each.partition: named[each.offset][each.partition] if each.offset in named else each.offset
+        for each in places
+    }
 
 
 def _read(topic: str, partition: int, message: PlainMessage, codec: Codec) -> Read:

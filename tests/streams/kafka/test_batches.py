@@ -21,13 +21,15 @@ pytestmark = pytest.mark.slow  # servers of its own
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 
 
-def send(kafka: KafkaSettings, topic: str, codec: str, values: Sequence[bytes]) -> None:
+def send(
+    kafka: KafkaSettings, topic: str, codec: str, values: Sequence[bytes], linger_ms: int = 500
+) -> None:
     """Send messages as one batch."""
     producer = Producer(
         {
             **kafka.client(),
             "compression.type": codec,
-            "linger.ms": 500,
+            "linger.ms": linger_ms,
             "batch.size": 2**31 - 1,
             "message.max.bytes": 10**9,
         }
@@ -74,3 +76,15 @@ def test_a_child_ends_at_a_batch_that_wants_too_much_memory_and_tells_where(
     assert ended.value.offset == 1
     assert batch_at(settings.kafka, topic, 0, 1) == range(1, 301)
     assert [each.value for each in guarded(settings.kafka, topic, 0, 301)] == [b"last"]
+
+
+def test_batches_that_are_too_large_only_together_are_all_read(
+    stack: LocalStack, tmp_path: Path
+) -> None:
+    settings, _ = settings_on(stack, tmp_path, "together")
+    create_topics(settings.kafka, settings.topics.all())
+    topic, count = settings.topics.observations, 60
+    for _ in range(count):  # each of 1 kB in Kafka, which gives many at once
+        send(settings.kafka, topic, "zstd", [bytes(10 * 2**20)], linger_ms=0)
+    offsets = [each.offset for each in guarded(settings.kafka, topic, 0, 0)]
+    assert offsets == list(range(count))

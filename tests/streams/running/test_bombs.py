@@ -13,6 +13,7 @@ from mmbroker.streams.names import BUILD_FINGERPRINTS
 from mmbroker.streams.running.starts import DIRECTORY
 from mmbroker.streams.stages.accounting import UNREADABLE
 from tests.conftest import Broker, broker_on
+from tests.record_batches import ENDS_THE_CLIENT, send
 
 pytestmark = pytest.mark.slow  # stages of its own
 
@@ -48,6 +49,8 @@ def test_a_stage_comes_past_batches_that_become_too_large_in_memory(
         for codec in BOMBS:
             lost += bomb(broker, 0, codec)
             broker.publish(observations[:20], settle=False)  # repeats, which come between
+        send(broker.settings.kafka, broker.settings.topics.observations, ENDS_THE_CLIENT)
+        lost += 1
         broker.publish(observations[20:], settle=False)
         broker.settle(20 + 2 * 20 + 20 + lost)
         entry = next(each for each in broker.ledger() if each.stage == BUILD_FINGERPRINTS)
