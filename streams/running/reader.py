@@ -196,9 +196,9 @@ class Reader:
                 # After the poll, which may bring new partitions, and before anything is counted.
                 if self._goes_back(batch):
                     self._compare_at = 0.0
-                if time.monotonic() > self._compare_at and not self._until_done(
-                    partial(self._compare, reading), stop
-                ):
+                # Without partitions there is nothing to count, and Kafka may be away.
+                due = self._health.assigned and time.monotonic() > self._compare_at
+                if due and not self._until_done(partial(self._compare, reading), stop):
                     continue
                 batch = self._arrival.in_order(batch, self._following, self._doubtful)
                 if batch:
