@@ -10,16 +10,20 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, MutableMapping, Sequence
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from mmbroker.streams.kafka.batches import Layout
 from mmbroker.streams.kafka.client import KafkaUnavailableError
 from mmbroker.streams.settings import KafkaSettings
 from mmbroker.streams.stages.accounting import Partition
-from mmbroker.streams.stages.messages import Received
+from mmbroker.streams.stages.messages import Received, now_ms
 
 STANDS_STILL_S = 4.0
 """A partition that has more messages and delivers none for so long is looked at."""
+
+
+ANSWER_S = 1.0
+"""Longest wait for an answer of Kafka before a partition is looked at."""
 
 
 class Arrival:
@@ -35,6 +39,7 @@ class Arrival:
         self._stood: dict[Partition, int] = {}
         self._suspected: dict[Partition, tuple[int, int]] = {}
         self._look_at = 0.0
+        self._looked_ms = 0
 
     def in_order(
         self,
@@ -75,18 +80,24 @@ class Arrival:
             return False  # it will be found out
 
     def standing_still(
-        self, reading: Consumer, following: Mapping[Partition, int]
+        self, reading: Consumer, following: Mapping[Partition, int], batch: Sequence[Received]
     ) -> dict[Partition, int]:
         """The partitions that have more messages and have delivered none for long.
+
+        The client delivers in the order in which it fetched. So a partition is late only if other
+        messages are newer than the last look, or if there are none at all.
 
         Args:
             reading: the client; it knows where the partitions end.
             following: the offset that is read next, by partition.
+            batch: the last messages that the client delivered.
         """
         now = time.monotonic()
         if now < self._look_at:
             return {}
-        self._look_at = now + STANDS_STILL_S
+        if batch and max(each.timestamp_ms for each in batch) <= self._looked_ms:
+            return {}  # it still delivers what was there before
+        self._look_at, self._looked_ms = now + STANDS_STILL_S, now_ms()
         stood, self._stood = self._stood, {}
         found = {}
         for partition, offset in following.items():
@@ -94,7 +105,15 @@ class Arrival:
             if end <= offset or self._suspected.get(partition) == (offset, end):
                 continue
             self._stood[partition] = offset
-            if stood.get(partition) == offset:
+            if stood.get(partition) == offset and self._answers(reading, partition):
                 found[partition] = offset
                 self._suspected[partition] = offset, end  # once: it may have good reason to wait
         return found
+
+    def _answers(self, reading: Consumer, partition: Partition) -> bool:
+        """Whether Kafka answers: while it is away, nothing is late."""
+        try:
+            reading.get_watermark_offsets(TopicPartition(*partition), timeout=ANSWER_S)
+        except KafkaException:
+            return False
+        return True

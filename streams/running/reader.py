@@ -207,7 +207,7 @@ class Reader:
                         continue
                     self._commit(reading, batch)
                 following = {each: self._following.get(each, 0) for each in self._health.assigned}
-                self._doubtful |= self._arrival.standing_still(reading, following)
+                self._doubtful |= self._arrival.standing_still(reading, following, batch)
                 if self._careful:
                     self._doubtful |= following
                 if self._doubtful:
