@@ -248,6 +248,10 @@ class Reader:
         self._doubtful[partition] = max(self._doubtful[partition], self.stage.log_start(*partition))
         while not stop.is_set():
             start = self._doubtful[partition]
+            log.info(
+                "%s: a child process reads on %s [%d] from offset %d",
+                self.stage.name, *partition, start,
+            )  # fmt: skip
             try:
                 with closing(guarded(kafka, *partition, start, fetched_bytes)) as messages:
                     for batch in self._batches(*partition, messages):

@@ -28,7 +28,8 @@ REBUILT = "before the rebuild"
 does not know what became of each."""
 
 UNREADABLE = "lost: cannot be unpacked"
-"""Outcome of offsets within a batch of Kafka that the client cannot unpack."""
+"""Outcome of offsets within a batch of Kafka that the client cannot unpack or never delivers, or
+whose messages claim other offsets than Kafka gave them."""
 
 SKIPPED = "skipped by an operator"
 """Outcome of offsets that ``mmbroker skip`` had a stage pass over."""
