@@ -15,9 +15,10 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Generator
 from contextlib import closing, suppress
-from typing import Any
+from typing import Any, Self
 
 from mmbroker.streams.kafka.batches import Layout, batch_at
 from mmbroker.streams.kafka.client import KafkaUnavailableError, consumer_config
@@ -48,6 +49,9 @@ time. Each time it is twice as many."""
 LONGEST_S = 100.0
 """A batch that is unpacked for longer counts as one that ends the child."""
 
+LOOK_S = 0.5
+"""Pause between looks whether a child takes too long."""
+
 LONGEST_START_S = 15.0
 """A child that has not begun after so long is given up, and says nothing of a batch."""
 
@@ -69,6 +73,36 @@ class BatchEndsReaderError(Exception):
         super().__init__(f"the batch at offset {offset} {why}")
         self.offset = offset
         self.why = why
+
+
+class _Patience:
+    """Ends a child that tells nothing for too long; waiting for its parent does not count."""
+
+    def __init__(self, child: subprocess.Popen[bytes]) -> None:
+        self._child = child
+        self._until = math.inf
+        self._done = threading.Event()
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._watch, name="child-watch", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+
+    def begin(self, seconds: float) -> None:
+        """Wait for so long at most from now on."""
+        self._until = time.monotonic() + seconds
+
+    def end(self) -> None:
+        """Something was told."""
+        self._until = math.inf
+
+    def _watch(self) -> None:
+        while not self._done.wait(LOOK_S):
+            if time.monotonic() > self._until:
+                self._child.send_signal(_TOO_LONG)
+                return
 
 
 def guarded(
@@ -185,18 +219,16 @@ def _told(wanted: Wanted) -> Generator[Told]:
                 pickle.dump(wanted, child.stdin)
                 child.stdin.close()
             begun = False
-            while True:
-                longest_s = LONGEST_S if begun else LONGEST_START_S
-                patience = threading.Timer(longest_s, child.send_signal, [_TOO_LONG])
-                patience.start()
-                try:
-                    told: Told = pickle.load(child.stdout)
-                except (EOFError, pickle.UnpicklingError):
-                    break
-                finally:
-                    patience.cancel()
-                begun = True
-                yield told
+            with _Patience(child) as patience:
+                while True:
+                    patience.begin(LONGEST_S if begun else LONGEST_START_S)
+                    try:
+                        told: Told = pickle.load(child.stdout)
+                    except (EOFError, pickle.UnpicklingError):
+                        break
+                    patience.end()
+                    begun = True
+                    yield told
             if child.wait() not in _ENDED_BY_BATCH or not begun:
                 raise KafkaUnavailableError(
                     f"the process that reads topic {wanted.topic} [{wanted.partition}] from offset "
