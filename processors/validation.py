@@ -492,11 +492,18 @@ def fingerprint_problems(fingerprint: Fingerprint) -> list[str]:
 def score_problems(galaxy: Score) -> list[str]:
     """Why no alerts can be made of a scored galaxy from the topic; empty when they can."""
     found = _id_problems("galaxy_id", galaxy.galaxy_id)
-    if not 0 <= galaxy.probability <= 1:
+    if (galaxy.redshift is None) != (galaxy.probability is None):
+        found.append("redshift and probability are not both there, or both absent")
+    if galaxy.probability is not None and not 0 <= galaxy.probability <= 1:
         found.append(f"probability = {galaxy.probability} is not between 0 and 1")
-    for name, value in (("hyperscore", galaxy.hyperscore), ("redshift.best", galaxy.redshift.best)):
-        if not math.isfinite(value):
-            found.append(f"{name} = {value} is not finite")
+    values = {"hyperscore": galaxy.hyperscore}
+    if galaxy.redshift is not None:
+        values["redshift.best"] = galaxy.redshift.best
+    found += [
+        f"{name} = {value} is not finite"
+        for name, value in values.items()
+        if not math.isfinite(value)
+    ]
     return found
 
 

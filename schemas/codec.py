@@ -477,13 +477,21 @@ def _part(text: str, cls: Any) -> Any:
 def _fields_of(schema: Any, cls: Any) -> Any:
     hints = typing.get_type_hints(cls)
     fields = [
-        {**field, "type": _fields_of(field["type"], hints[field["name"]])}
-        if dataclasses.is_dataclass(hints[field["name"]])
-        else field
+        {**field, "type": _reduced(field["type"], hints[field["name"]])}
         for field in schema["fields"]
         if field["name"] in hints
     ]
     return {**schema, "fields": fields}
+
+
+def _reduced(schema: Any, hint: Any) -> Any:
+    """The schema of a field, a record of which is reduced to what the dataclass of it has."""
+    options = [one for one in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(one)]
+    if not options:
+        return schema
+    if isinstance(schema, list):
+        return [each if each == "null" else _fields_of(each, options[0]) for each in schema]
+    return _fields_of(schema, options[0])
 
 
 def _guarded(what: str, read: Callable[[], R]) -> R:

@@ -354,9 +354,23 @@ class LineIdentification:
     observed_frequencies_hz: list[float]
 
 
+@dataclass(frozen=True, slots=True)
+class RedshiftMode:
+    """One mode of a redshift posterior: its ends lie in the valleys beside it."""
+
+    lower: float
+    median: float
+    upper: float
+    probability: float
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class RedshiftPosterior:
-    """Redshift inferred from a fingerprint; both grids have shape (points,)."""
+    """Redshift inferred from a fingerprint; both grids have shape (points,).
+
+    ``best`` is the median of one of ``modes``. Earlier versions of the schema have no modes and no
+    pieces of intervals.
+    """
 
     best: float
     interval_68: Interval
@@ -365,6 +379,8 @@ class RedshiftPosterior:
     grid_probability: Singles
     identifications: list[LineIdentification]
     inputs: list[str]
+    modes: Annotated[list[RedshiftMode], Table(RedshiftMode)] = field(default_factory=list)
+    interval_68_pieces: Annotated[list[Interval], Table(Interval)] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -440,17 +456,43 @@ class ModelUsed:
     sha256: str
 
 
+@dataclass(frozen=True, slots=True)
+class ReliabilityTerm:
+    """One term of the ln of the odds that a redshift is right.
+
+    ``value`` is what was looked at, None where it is not known, and ``log_odds`` what it adds.
+    """
+
+    name: str
+    value: float | None
+    log_odds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RedshiftReliability:
+    """What makes the probability that a redshift is right high or low.
+
+    ``kind`` says what the redshift rests on. The terms sum to the ln of the odds.
+    """
+
+    kind: str
+    terms: Annotated[list[ReliabilityTerm], Table(ReliabilityTerm)]
+
+
 @dataclass(slots=True, eq=False)
 class ScoredGalaxy:
     """A galaxy with its redshift, evaluations, HyperScore and rank.
 
     ``rank`` and ``ranked_galaxies`` may be set later; all else stays as it was made.
 
-    ``redshift`` is the one in force. ``refined_redshift`` is the learned one beside it; nothing
-    else here depends on it. It is None where it is switched off, and where it would be the
-    conventional one, for instance for a galaxy with a spectrum or with too few near-infrared bands.
-    Then ``refined_redshift_reason`` says why. ``models`` names the models that were asked in either
-    case.
+    ``redshift`` is the one in force. It is None, as is ``probability``, where what was observed
+    does not tell a redshift yet; then ``redshift_reason`` says why, and the rank is 0.
+    ``reliability`` says what makes the probability high or low; earlier versions do not have it.
+
+    ``refined_redshift`` is the learned redshift; nothing else here depends on it. It is None where
+    it is switched off, and where it would be the conventional one, for instance for a galaxy with a
+    spectrum or with too few near-infrared bands. Then ``refined_redshift_reason`` says why.
+    ``models`` names the models that were asked in either case.
     """
 
     galaxy_id: str
@@ -458,14 +500,14 @@ class ScoredGalaxy:
     right_ascension_deg: float
     declination_deg: float
     position_error_arcsec: float
-    redshift: RedshiftPosterior
+    redshift: RedshiftPosterior | None
     features: Annotated[list[Feature], Table(Feature)]
     evaluations: list[EvaluationScore]
     critic: CriticOutput
     value: float
     hyperscore: float
     hyperscore_form: str
-    probability: float
+    probability: float | None
     rank: int
     ranked_galaxies: int
     simulated: bool
@@ -478,6 +520,8 @@ class ScoredGalaxy:
     refined_redshift: RedshiftPosterior | None = None
     refined_redshift_reason: str = ""
     models: list[ModelUsed] = field(default_factory=list)
+    redshift_reason: str = ""
+    reliability: RedshiftReliability | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -503,9 +547,10 @@ class Score:
     version: int
     right_ascension_deg: float
     declination_deg: float
-    redshift: BestRedshift
+    redshift: BestRedshift | None
+    redshift_reason: str
     hyperscore: float
-    probability: float
+    probability: float | None
     simulated: bool
     peak_flux_density_jy: float | None
     provenance: ScoreOrigin

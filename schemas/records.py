@@ -23,6 +23,7 @@ import numpy as np
 Record = dict[str, Any]
 T = TypeVar("T")
 Conversion = Callable[[Any], Any]
+Field = dataclasses.Field[Any]
 
 
 class Wire:
@@ -182,7 +183,7 @@ class _Conversions(ABC):
             hint = _without_none(hints[each.name])
             mark = hint.__metadata__[0] if typing.get_origin(hint) is typing.Annotated else None
             if isinstance(mark, Table):
-                name, part = self._table(each.name, mark, variable)
+                name, part = self._table(each, mark, variable)
                 parts[name] = part
                 continue
             value = self._value(variable, each.name)
@@ -192,8 +193,12 @@ class _Conversions(ABC):
                 converted = self._part(hint, value, depth)
             if converted != value and hint is not hints[each.name]:
                 converted = f"None if {value} is None else {converted}"
-            parts[each.name] = converted
+            parts[each.name] = self._or_default(each, variable, converted)
         return self._made(cls, parts)
+
+    def _or_default(self, field: Field, variable: str, converted: str) -> str:
+        """The source of a field's value where the field may be missing."""
+        return converted
 
     def _part(self, hint: Any, value: str, depth: int) -> str:
         if dataclasses.is_dataclass(hint):
@@ -218,7 +223,7 @@ class _Conversions(ABC):
         """The conversion of an array."""
 
     @abstractmethod
-    def _table(self, name: str, table: Table, variable: str) -> tuple[str, str]:
+    def _table(self, field: Field, table: Table, variable: str) -> tuple[str, str]:
         """Name of the part for a table of the object in a variable, and its source."""
 
     @abstractmethod
@@ -238,8 +243,8 @@ class _Writing(_Conversions):
     def _array(self, name: str, wire: Wire) -> Conversion:
         return wire.to_wire
 
-    def _table(self, name: str, table: Table, variable: str) -> tuple[str, str]:
-        return table_name(name), f"{self._name(table.to_wire)}({variable}.{name})"
+    def _table(self, field: Field, table: Table, variable: str) -> tuple[str, str]:
+        return table_name(field.name), f"{self._name(table.to_wire)}({variable}.{field.name})"
 
     def _other(self, cls: Any) -> Conversion:
         return _writer(cls)
@@ -248,8 +253,8 @@ class _Writing(_Conversions):
 class _WritingRows(_Writing):
     """Generates conversions of dataclasses to records in which tables are lists of records."""
 
-    def _table(self, name: str, table: Table, variable: str) -> tuple[str, str]:
-        return name, f"[*map({self._name(to_rows)}, {variable}.{name})]"
+    def _table(self, field: Field, table: Table, variable: str) -> tuple[str, str]:
+        return field.name, f"[*map({self._name(to_rows)}, {variable}.{field.name})]"
 
     def _other(self, cls: Any) -> Conversion:
         return _row_writer(cls)
@@ -267,14 +272,24 @@ class _Reading(_Conversions):
     def _array(self, name: str, wire: Wire) -> Conversion:
         return _naming(name, wire.from_wire)
 
-    def _table(self, name: str, table: Table, variable: str) -> tuple[str, str]:
-        columns = table_name(name)
+    def _table(self, field: Field, table: Table, variable: str) -> tuple[str, str]:
+        name, columns = field.name, table_name(field.name)
         from_wire = self._name(_naming(columns, table.from_wire))
         from_records = self._name(table.from_records)
+        records = self._or_default(field, variable, f"{from_records}({variable}[{name!r}])")
         return name, (
-            f"{from_wire}({variable}[{columns!r}]) if {columns!r} in {variable} "
-            f"else {from_records}({variable}[{name!r}])"
+            f"{from_wire}({variable}[{columns!r}]) if {columns!r} in {variable} else {records}"
         )
+
+    def _or_default(self, field: Field, variable: str, converted: str) -> str:
+        """Versions from before there were tables lack the fields that came after these."""
+        if field.default is not dataclasses.MISSING:
+            missing = self._name(field.default)
+        elif field.default_factory is not dataclasses.MISSING:
+            missing = f"{self._name(field.default_factory)}()"
+        else:
+            return converted
+        return f"(({converted}) if {field.name!r} in {variable} else {missing})"
 
     def _other(self, cls: Any) -> Conversion:
         return _reader(cls)

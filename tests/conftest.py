@@ -97,7 +97,7 @@ def empty_fingerprint() -> Fingerprint:
 def scored() -> ScoredGalaxy:
     """A scored galaxy as it was once published."""
     data = (
-        Path(__file__).parent / "schemas" / "samples" / "ScoredGalaxy.v3.confluent"
+        Path(__file__).parent / "schemas" / "samples" / "ScoredGalaxy.v4.confluent"
     ).read_bytes()
     return Codec().decode_as(ScoredGalaxy, data)
 

@@ -69,13 +69,14 @@ _ABOUT: dict[str, tuple[str, tuple[str, ...]]] = {
             "trees correct a published redshift, and say nothing without one",
         ),
     ),
-    "redshift_calibration": (
+    "redshift_reliability": (
         _PROBABILITY,
         (
-            "fitted and measured on the same real galaxies, those of test parts among them",
-            "no real spectrum was among what it was fitted on",
+            "no real spectrum was among what it was fitted on: of redshifts by lines it takes what"
+            " holds for all",
+            "published redshifts were optical ones of one field alone",
             "galaxies with spectroscopic redshifts are brighter in the optical than most",
-            "of redshifts in the middle, from 0.3 to 0.7, there are few: there it is known worst",
+            "templates had seen a part of the galaxies that it was fitted on",
         ),
     ),
     "weak_lines": (

@@ -36,6 +36,7 @@ from mmbroker.schemas.events import (
 GOODS_NORTH = "goodsn.ecsv"
 COSMOS = "cosmos_fir.ecsv"
 ZCOSMOS = "zcosmos.ecsv"
+SUPERDEBLENDED = "more/catalogues/cosmos_sdc2/cosmos_superdeblended.ecsv"
 SPT = ("spt_dndz_tab_a1.txt", "spt_dndz_tab_d1.txt", "spt_dndz_tab_f1.txt")
 
 Coordinates = tuple[float, float]

@@ -9,6 +9,8 @@ from typing import Literal
 from mmbroker.processors.sky import separation_arcsec
 from mmbroker.schemas.events import AlertType, Score
 
+NOTHING_REMAINS = "no observation remains"
+
 
 @dataclass(frozen=True)
 class Region:
@@ -78,8 +80,8 @@ class LastAlert:
         alert_id: id of the alert.
         version: version of the fingerprint that it was about.
         active: whether the galaxy is in the stream; False after a retraction.
-        redshift: best redshift at that time.
-        probability: calibrated probability at that time.
+        redshift: redshift at that time; of a galaxy that had none, the one before.
+        probability: calibrated probability at that time, or before, likewise.
         hyperscore: HyperScore at that time.
     """
 
@@ -120,6 +122,33 @@ def decide(galaxy: Score, stream: AlertStream, last: LastAlert | None) -> Decisi
     return Decision("UPDATE", changes) if changes else None
 
 
+def last_alert(
+    galaxy: Score, stream: AlertStream, decision: Decision, before: LastAlert | None
+) -> LastAlert:
+    """What is kept of an alert.
+
+    Args:
+        galaxy: the scored galaxy.
+        stream: the stream.
+        decision: the decision to send the alert.
+        before: the last alert before it; None without one.
+    """
+    redshift, probability = galaxy.redshift, galaxy.probability
+    if redshift is None or probability is None:
+        assert before is not None, "a galaxy without a redshift was never in a stream"
+        known = before.redshift, before.probability
+    else:
+        known = redshift.best, probability
+    return LastAlert(
+        alert_id=alert_id(galaxy, stream, decision.alert_type),
+        version=galaxy.version,
+        active=decision.alert_type != "RETRACTION",
+        redshift=known[0],
+        probability=known[1],
+        hyperscore=galaxy.hyperscore,
+    )
+
+
 def alert_id(galaxy: Score, stream: AlertStream, alert_type: AlertType) -> str:
     """Id of an alert: a repeat of the same alert has the same id, every other alert another."""
     parts = (
@@ -133,7 +162,10 @@ def alert_id(galaxy: Score, stream: AlertStream, alert_type: AlertType) -> str:
 
 
 def _limits(galaxy: Score, stream: AlertStream) -> tuple[list[str], list[str]]:
-    """Sentences for the limits that the galaxy meets and for those that it does not."""
+    """Sentences for the limits that the galaxy meets and for those that it does not.
+
+    A galaxy without a redshift in force meets none.
+    """
     passed: list[str] = []
     failed: list[str] = []
 
@@ -149,6 +181,9 @@ def _limits(galaxy: Score, stream: AlertStream) -> tuple[list[str], list[str]]:
             relation = "at most" if fits or value is None else "above"
             (passed if fits else failed).append(f"{name} {said} {relation} {most:g}")
 
+    if galaxy.redshift is None:
+        remains = galaxy.provenance.observation_count
+        return [], [galaxy.redshift_reason if remains else NOTHING_REMAINS]
     check("probability", galaxy.probability, stream.minimum_probability, None)
     check("HyperScore", galaxy.hyperscore, stream.minimum_hyperscore, None)
     check("redshift", galaxy.redshift.best, stream.minimum_redshift, stream.maximum_redshift)
@@ -162,7 +197,7 @@ def _limits(galaxy: Score, stream: AlertStream) -> tuple[list[str], list[str]]:
         )
         check("distance in degrees", distance / 3600.0, None, stream.region.radius_deg)
     if not galaxy.provenance.observation_count:
-        failed.append("no observation remains")
+        failed.append(NOTHING_REMAINS)
     if galaxy.simulated and not stream.include_simulated:
         failed.append("the galaxy is simulated and the stream takes real ones only")
     return passed, failed
@@ -170,7 +205,9 @@ def _limits(galaxy: Score, stream: AlertStream) -> tuple[list[str], list[str]]:
 
 def _changes(galaxy: Score, significant: SignificantChange, last: LastAlert) -> list[str]:
     """One sentence for each value that changed significantly since the last alert."""
-    changes = []
+    changes: list[str] = []
+    if galaxy.redshift is None or galaxy.probability is None:
+        return changes
     redshift_change = abs(galaxy.redshift.best - last.redshift) / (1 + last.redshift)
     if redshift_change >= significant.redshift:
         changes.append(f"redshift went from {last.redshift:.4g} to {galaxy.redshift.best:.4g}")

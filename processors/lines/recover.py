@@ -10,6 +10,7 @@ import numpy as np
 from mmbroker.processors.lines.joint import LineRecovery
 from mmbroker.processors.lines.measure import LINES, measure
 from mmbroker.processors.redshift.estimator import Estimated
+from mmbroker.processors.redshift.evidence_kind import NO_REDSHIFT, evidence_kind
 from mmbroker.schemas.events import RecoveredLines
 
 LEAST_REDSHIFT = 0.001
@@ -28,7 +29,7 @@ def recovered_lines(
 
     Returns:
         The lines of each galaxy. None if neither the frequency of a line nor the dust continuum was
-        observed, and at redshifts too small for a distance.
+        observed, where no redshift is in force, and at redshifts too small for a distance.
     """
     result: list[RecoveredLines | None] = [None] * len(estimated)
     rows = [
@@ -36,6 +37,7 @@ def recovered_lines(
         for row, one in enumerate(estimated)
         if (one.spectrum is not None or math.isfinite(one.infrared_error_dex))
         and one.posterior.best > LEAST_REDSHIFT
+        and evidence_kind(one.posterior) not in NO_REDSHIFT
     ]
     if not rows:
         return result

@@ -20,17 +20,14 @@ from mmbroker.processors.redshift.grids import (
     FINE,
     NODES,
     NODES_TO_COARSE,
-    PUBLISHED,
     Array,
 )
 from mmbroker.processors.redshift.posterior import (
     FINE_EDGES,
     cumulated,
     identify,
-    most_likely_right,
-    posterior_from,
+    posteriors_from,
     posteriors_of,
-    quantiles_of,
     to_probability,
 )
 from mmbroker.processors.redshift.templates import TemplateFit
@@ -211,7 +208,11 @@ class ConventionalRedshift:
         """
         total = evidence.log_continuum
         if with_published:
+            # A factor of exactly 1 where nothing is published would round, so these rows stay.
+            rows = np.flatnonzero(evidence.published)
+            added = total[rows] - self.log_prior
             total = total + evidence.log_published
+            total[rows] += (self._tuned.continuum_beside_published - 1) * added
         if self.template_fit is not None and evidence.templates is not None:
             total = total + self.template_fit.evidence(
                 evidence.templates,
@@ -311,15 +312,12 @@ class ConventionalRedshift:
             found.append(spectral_lines.significant(observed, copies))
         probability = to_probability(log_fine)
         cumulative = cumulated(probability)
-        quantiles = quantiles_of(cumulative, FINE_EDGES)
-        cells = probability.reshape(len(rows), len(PUBLISHED), -1).sum(axis=2)
-        posteriors = []
-        for place, significant in enumerate(found):
-            modes = identify(probability[place], cumulative[place], significant)
-            posterior = posterior_from(quantiles[place], cells[place], modes, inputs[place])
-            best = most_likely_right(cumulative[place], posterior)
-            posteriors.append((replace(posterior, best=best), significant))
-        return posteriors
+        identified = [
+            identify(probability[place], cumulative[place], significant)
+            for place, significant in enumerate(found)
+        ]
+        posteriors = posteriors_from(probability, cumulative, FINE_EDGES, inputs, identified)
+        return list(zip(posteriors, found, strict=True))
 
 
 def _identity(tuned: Tuned, template_fit: TemplateFit | None) -> str:

@@ -6,9 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mmbroker.processors.redshift import comb, grids, spectral_lines
+from mmbroker.processors.redshift import comb, spectral_lines
 from mmbroker.processors.redshift.grids import COARSE, FINE, PUBLISHED, Array
-from mmbroker.schemas.events import Interval, LineIdentification, RedshiftPosterior
+from mmbroker.processors.redshift.modes import densest, modes_of
+from mmbroker.schemas.events import (
+    Interval,
+    LineIdentification,
+    RedshiftMode,
+    RedshiftPosterior,
+)
 
 _MODE_BINS = 4  # fine cells on either side of a line identification, 1000 km/s
 _LEAST_MODE = 0.005
@@ -22,12 +28,9 @@ def posteriors_of(log_posterior: Array, inputs: Sequence[Sequence[str]]) -> list
         inputs: for each galaxy, the kinds of evidence that its posterior rests on.
     """
     probability = to_probability(log_posterior)
-    quantiles = quantiles_of(cumulated(probability), _COARSE_EDGES)
-    cells = probability.reshape(-1, len(PUBLISHED), grids.COARSE_PER_CELL).sum(axis=2)
-    return [
-        posterior_from(quantiles[row], cells[row], [], list(used))
-        for row, used in enumerate(inputs)
-    ]
+    return posteriors_from(
+        probability, cumulated(probability), COARSE_EDGES, inputs, [[] for _ in inputs]
+    )
 
 
 def to_probability(log_posterior: Array) -> Array:
@@ -45,15 +48,12 @@ def _edges(grid: Array) -> Array:
     return np.asarray(np.maximum(np.concatenate([grid - step / 2, [grid[-1] + step / 2]]), 0.0))
 
 
-FINE_EDGES, _COARSE_EDGES = _edges(FINE), _edges(COARSE)
+FINE_EDGES, COARSE_EDGES = _edges(FINE), _edges(COARSE)
 """Edges of the grids' cells in ln(1 + z), one more than there are cells."""
 
 _PUBLISHED_REDSHIFT = np.expm1(PUBLISHED).astype(np.float32)
 
-_NEAR = 0.05
-"""Redshifts that differ by at most this fraction of 1 + z are near each other."""
-
-_LEVELS: Array = np.array([0.025, 0.16, 0.5, 0.84, 0.975])
+_LEVELS: Array = np.array([0.025, 0.16, 0.84, 0.975])
 
 
 def cumulated(probability: Array) -> Array:
@@ -68,7 +68,7 @@ def cumulated(probability: Array) -> Array:
 
 
 def quantiles_of(cumulative: Array, edges: Array) -> Array:
-    """Redshifts at ``_LEVELS`` of the cumulative probability, float64, shape (galaxies, 5).
+    """Redshifts at ``_LEVELS`` of the cumulative probability, float64, shape (galaxies, 4).
 
     Args:
         cumulative: see ``cumulated``.
@@ -83,47 +83,68 @@ def quantiles_of(cumulative: Array, edges: Array) -> Array:
     return np.asarray(np.expm1(edges[cell] + fraction * (edges[cell + 1] - edges[cell])))
 
 
-def posterior_from(
-    quantiles: Array,
-    cells: Array,
-    modes: list[LineIdentification],
-    inputs: list[str],
-) -> RedshiftPosterior:
-    """A posterior as it is published.
+def posteriors_from(
+    probability: Array,
+    cumulative: Array,
+    edges: Array,
+    inputs: Sequence[Sequence[str]],
+    identifications: Sequence[list[LineIdentification]],
+) -> list[RedshiftPosterior]:
+    """Posteriors of N galaxies as they are published.
 
     Args:
-        quantiles: redshifts at ``_LEVELS``, shape (5,).
-        cells: probability in each cell of the published grid.
-        modes: what lines were identified as.
-        inputs: what it rests on.
+        probability: of the cells of a grid, float64, shape (N, cells).
+        cumulative: the same below each edge, see ``cumulated``.
+        edges: of the cells, in ln(1 + z), shape (cells + 1,).
+        inputs: for each galaxy, what its posterior rests on.
+        identifications: for each galaxy, what its lines were identified as.
     """
-    low95, low68, median, high68, high95 = (float(value) for value in quantiles)
-    return RedshiftPosterior(
-        best=median,
-        interval_68=Interval(low68, high68),
-        interval_95=Interval(low95, high95),
-        grid_redshift=_PUBLISHED_REDSHIFT,
-        grid_probability=cells.astype(np.float32),
-        identifications=modes,
-        inputs=inputs,
-    )
+    quantiles = quantiles_of(cumulative, edges).tolist()
+    count, size = probability.shape
+    cells = probability.reshape(count, len(PUBLISHED), size // len(PUBLISHED)).sum(axis=2)
+    per_cell = size // len(COARSE)
+    found = modes_of(cumulative, edges, per_cell)
+    result = []
+    for row, one in enumerate(found):
+        low95, low68, high68, high95 = quantiles[row]
+        best = _stated(one.best, identifications[row])
+        inner, outer = Interval(low68, high68), Interval(low95, high95)
+        pieces = [inner]
+        if len(one.modes) > 1:
+            # Without lines the cells of a spectrum say no more than wider ones, and take long.
+            step = 1 if identifications[row] else per_cell
+            some = probability[row].reshape(-1, step).sum(axis=1)
+            pieces = densest(some, edges[::step], 0.68)
+            inner = _around(pieces, best)
+            outer = _around(densest(some, edges[::step], 0.95), best)
+        result.append(
+            RedshiftPosterior(
+                best=best,
+                interval_68=inner,
+                interval_95=outer,
+                grid_redshift=_PUBLISHED_REDSHIFT,
+                grid_probability=cells[row].astype(np.float32),
+                identifications=identifications[row],
+                inputs=list(inputs[row]),
+                modes=one.modes,
+                interval_68_pieces=pieces,
+            )
+        )
+    return result
 
 
-def most_likely_right(cumulative: Array, posterior: RedshiftPosterior) -> float:
-    """Of the median and the identified modes, the redshift with most probability within 5 %.
+def _stated(mode: RedshiftMode, identifications: Sequence[LineIdentification]) -> float:
+    """The redshift of the lines that make most of a mode, or else its median."""
+    inside = [each for each in identifications if mode.lower <= each.redshift <= mode.upper]
+    likeliest = max(inside, key=lambda each: each.probability, default=None)
+    if likeliest is not None and likeliest.probability >= mode.probability / 2:
+        return likeliest.redshift
+    return mode.median
 
-    Lines make separate narrow modes, and the median may lie between them, where no galaxy is.
 
-    Args:
-        cumulative: of one galaxy on the fine grid, see ``cumulated``.
-        posterior: of the same.
-    """
-    if not posterior.identifications:
-        return posterior.best
-    trials = np.array([posterior.best, *(mode.redshift for mode in posterior.identifications)])
-    low_high = np.log1p(trials) - np.log([[1 + _NEAR], [1 - _NEAR]])
-    below, upto = np.interp(low_high, FINE_EDGES, cumulative)
-    return float(trials[np.argmax(upto - below)])
+def _around(pieces: Sequence[Interval], redshift: float) -> Interval:
+    """From the lowest to the highest of some intervals; it includes a redshift."""
+    return Interval(min(pieces[0].lower, redshift), max(pieces[-1].upper, redshift))
 
 
 def identify(

@@ -151,19 +151,30 @@ class FittedTemplates:
         log_likelihood: ln of the likelihood averaged over templates, float64, shape (N, COARSE).
         log_prior: ln of the prior by magnitude, flat without a magnitude, float64, shape (N,
             COARSE).
-        with_magnitude: whether each galaxy has a magnitude, shape (N,).
+        magnitude: AB magnitude near ``PRIOR_UM``, NaN without one, shape (N,).
         count: number of measurements of each galaxy, shape (N,).
     """
 
     log_likelihood: Array
     log_prior: Array
-    with_magnitude: NDArray[np.bool_]
+    magnitude: Array
     count: NDArray[np.int64]
+
+    @property
+    def with_magnitude(self) -> NDArray[np.bool_]:
+        """Whether each galaxy has a magnitude, shape (N,)."""
+        return np.isfinite(self.magnitude)
 
     @property
     def log_posterior(self) -> Array:
         """The ln of probabilities per cell, summing to 1, float64, shape (N, COARSE)."""
         return _normalised(self.log_likelihood + self.log_prior)
+
+    def select(self, rows: Sequence[int]) -> FittedTemplates:
+        """The fits to the galaxies in the given rows."""
+        return FittedTemplates(
+            self.log_likelihood[rows], self.log_prior[rows], self.magnitude[rows], self.count[rows]
+        )
 
 
 class TemplateFit:
@@ -189,7 +200,7 @@ class TemplateFit:
         return FittedTemplates(
             self.log_likelihood(measured),
             self._log_prior(magnitude),
-            np.isfinite(magnitude),
+            magnitude,
             measured.count,
         )
 

@@ -30,6 +30,8 @@ class Tuned:
         luminosity_limit: apparent L_IR in Lsun at which half of the galaxies at z = 1 are missing
             from catalogues. At other redshifts the limit has the same flux; see
             ``luminosity.completeness``.
+        continuum_beside_published: exponent of what dust and radio continuum add to the prior where
+            there is a published redshift, which they contradict too often to overrule it.
         radio_temper: exponent of the likelihood of the radio continuum.
         radio_excess: share of galaxies whose radio emission is dominated by an active nucleus.
     """
@@ -40,6 +42,7 @@ class Tuned:
     published_degrees: float
     published_outliers: float
     published_correlation: float
+    continuum_beside_published: float
     dust_temper: float
     dust_error: float
     dust_wien_error: float

@@ -1,27 +1,27 @@
 """Makes scored galaxies of fingerprints: features, evaluations, HyperScore and probability.
 
-Redshifts and the critic's outputs are given to it. Ranks are left at 0, because they depend on the
-other galaxies; the caller fills them in.
+Redshifts, what makes them reliable, and the critic's outputs are given to it. Ranks are left at 0,
+because they depend on the other galaxies; the caller fills them in.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
-from numba import njit
 
 from mmbroker.processors.evaluations import EVALUATIONS, Answer, Evaluation, Subject
 from mmbroker.processors.lines.joint import LineRecovery
 from mmbroker.processors.lines.recover import recovered_lines
 from mmbroker.processors.redshift import ConventionalRedshift, Estimated
+from mmbroker.processors.redshift.evidence import Evidence
+from mmbroker.processors.redshift.evidence_kind import why_no_redshift
 from mmbroker.processors.scoring.calibration import Calibration
 from mmbroker.processors.scoring.features import features_of
 from mmbroker.processors.scoring.hyperscore import Form, hyperscore, renormalised, value
+from mmbroker.processors.scoring.reliability import ReliabilityModel, probability_of
 from mmbroker.schemas.events import (
     CriticOutput,
     EvaluationScore,
@@ -31,11 +31,9 @@ from mmbroker.schemas.events import (
     Provenance,
     RecoveredLines,
     RedshiftPosterior,
+    RedshiftReliability,
     ScoredGalaxy,
 )
-
-REDSHIFT_TOLERANCE = 0.05
-"""A redshift counts as right when |dz| / (1 + z) is at most this."""
 
 SUBMILLIMETRE_HZ = (80e9, 1e12)
 SIGNIFICANT_SIGMAS = 3.0
@@ -87,8 +85,8 @@ class Scorer:
     Args:
         redshift: the estimator of the redshifts in force.
         critic_calibration: turns the critic's output into the probability of being genuine.
-        redshift_calibration: turns the posterior mass around the best redshift into the probability
-            that it is right.
+        reliability: turns what was observed into the probability that a redshift is right.
+        templates: identity of the templates that redshifts are compared with.
         code: name of the scoring code and its version; other code has another name.
         form: form of the HyperScore.
         evaluations: the evaluations.
@@ -101,7 +99,8 @@ class Scorer:
         self,
         redshift: ConventionalRedshift,
         critic_calibration: Calibration,
-        redshift_calibration: Calibration,
+        reliability: ReliabilityModel,
+        templates: str,
         code: str,
         form: Form = "plus-gamma",
         evaluations: Sequence[Evaluation] = EVALUATIONS,
@@ -110,7 +109,8 @@ class Scorer:
     ) -> None:
         self.redshift = redshift
         self._critic_calibration = critic_calibration
-        self._redshift_calibration = redshift_calibration
+        self._reliability = reliability
+        self._templates = templates
         self._code = code
         self._form = form
         self.evaluations = evaluations
@@ -119,9 +119,8 @@ class Scorer:
 
     @property
     def calibration_id(self) -> str:
-        """The ids of both calibrations in force, joined by a plus."""
-        calibrations = (self._redshift_calibration, self._critic_calibration)
-        return "+".join(each.calibration_id for each in calibrations)
+        """The ids of the model of reliability and of the critic's calibration, with a plus."""
+        return f"{self._reliability.identity}+{self._critic_calibration.calibration_id}"
 
     def identity(self, model_hash: str, asked: Sequence[ModelUsed] = ()) -> str:
         """Hash over what a scored galaxy depends on besides the fingerprint.
@@ -137,6 +136,7 @@ class Scorer:
         parts = [
             model_hash,
             self.redshift.identity,
+            self._templates,
             self.calibration_id,
             self._form,
             self._code,
@@ -152,6 +152,7 @@ class Scorer:
         fingerprints: Sequence[Fingerprint],
         encoded: Sequence[bytes],
         estimated: Sequence[Estimated],
+        rated: Sequence[RedshiftReliability | None],
         judged: Judged,
         schema_id: int,
         refinement: RefinedRedshifts = NOT_REFINED,
@@ -164,6 +165,7 @@ class Scorer:
             fingerprints: fingerprints of the galaxies.
             encoded: the bytes of the fingerprints as they were read, for their hashes.
             estimated: what ``redshift`` found out about the galaxies.
+            rated: the result of ``rate``.
             judged: the verdict of the critic.
             schema_id: id of the fingerprints' schema.
             refinement: the learned redshifts.
@@ -194,9 +196,6 @@ class Scorer:
             for scores, critic in zip(evaluations, critics, strict=True)
         ]
         hyperscores = hyperscore(np.array(values), self._form)
-        probabilities = self._redshift_calibration.apply(
-            np.array([mass_around_best(posterior) for posterior in posteriors])
-        )
         identity = self.identity(judged.model_hash, asked)
         return [
             ScoredGalaxy(
@@ -205,14 +204,14 @@ class Scorer:
                 right_ascension_deg=fingerprint.right_ascension_deg,
                 declination_deg=fingerprint.declination_deg,
                 position_error_arcsec=fingerprint.position_error_arcsec,
-                redshift=posterior,
+                redshift=posterior if reliability else None,
                 features=features_of(fingerprint, estimated[index]),
                 evaluations=evaluations[index],
                 critic=critics[index],
                 value=values[index],
                 hyperscore=float(hyperscores[index]),
                 hyperscore_form=self._form,
-                probability=float(probabilities[index]),
+                probability=probability_of(reliability) if reliability else None,
                 rank=0,
                 ranked_galaxies=0,
                 simulated=fingerprint.acquisition.simulated > 0,
@@ -235,11 +234,28 @@ class Scorer:
                 refined_redshift=refined[index],
                 refined_redshift_reason=reasons[index],
                 models=models + _parsers(fingerprint),
+                redshift_reason="" if reliability else why_no_redshift(fingerprint),
+                reliability=reliability,
             )
-            for index, (fingerprint, posterior) in enumerate(
-                zip(fingerprints, posteriors, strict=True)
+            for index, (fingerprint, posterior, reliability) in enumerate(
+                zip(fingerprints, posteriors, rated, strict=True)
             )
         ]
+
+    def rate(
+        self,
+        fingerprints: Sequence[Fingerprint],
+        estimated: Sequence[Estimated],
+        evidence: Evidence,
+    ) -> list[RedshiftReliability | None]:
+        """What makes the redshift of each galaxy reliable; None where it is not in force.
+
+        Args:
+            fingerprints: fingerprints of the galaxies.
+            estimated: what ``redshift`` found out about them.
+            evidence: the evidence that it used, with fitted templates.
+        """
+        return self._reliability.rate(fingerprints, estimated, evidence)
 
     def recover(self, estimated: Sequence[Estimated]) -> list[RecoveredLines | None]:
         """The recovered lines of each galaxy; None where nothing observed constrains them."""
@@ -250,7 +266,10 @@ class Scorer:
 
     def _models(self, judged: Judged) -> list[ModelUsed]:
         """Which models make the scores of a batch."""
-        used = [ModelUsed("redshift", "conventional", self._code, self.redshift.identity)]
+        used = [
+            ModelUsed("redshift", "conventional", self._code, self.redshift.identity),
+            ModelUsed("reliability", "additive", self._code, self._reliability.identity),
+        ]
         if judged.model_hash:
             used.append(ModelUsed("critic", "critic", judged.model_version, judged.model_hash))
         if self._line_recovery is not None:
@@ -306,41 +325,6 @@ def _parsers(fingerprint: Fingerprint) -> list[ModelUsed]:
 def fingerprint_hash(encoded: bytes) -> str:
     """Hexadecimal BLAKE2b-128 of an encoded fingerprint."""
     return hashlib.blake2b(encoded, digest_size=16).hexdigest()
-
-
-def mass_around_best(posterior: RedshiftPosterior) -> float:
-    """Posterior probability of |z - best| <= 0.05 (1 + z)."""
-    middles = _middles(posterior.grid_redshift.tobytes())
-    one_plus_best = 1.0 + posterior.best
-    low = math.log(one_plus_best / (1 + REDSHIFT_TOLERANCE))
-    high = math.log(one_plus_best / (1 - REDSHIFT_TOLERANCE))
-    return min(max(_mass_between(low, high, middles, posterior.grid_probability), 0.0), 1.0)
-
-
-@njit(cache=True)
-def _mass_between(low: float, high: float, middles: Floats, probability: Floats) -> float:
-    """Share of the probability between two ln(1 + z); see ``_middles``."""
-    cumulative = np.cumsum(probability.astype(np.float64))
-    inside = _below(high, middles, cumulative) - _below(low, middles, cumulative)
-    return float(inside / cumulative[-1])
-
-
-@njit(cache=True)
-def _below(place: float, middles: Floats, cumulative: Floats) -> float:
-    """The cumulative probability at a ln(1 + z), interpolated linearly between the middles."""
-    if place < middles[0]:
-        return 0.0
-    if place > middles[-1]:
-        return float(cumulative[-1])
-    return float(np.interp(place, middles, cumulative[:-1]))
-
-
-@lru_cache(maxsize=8)
-def _middles(grid_redshift: bytes) -> Floats:
-    """Middles between grid points in ln(1 + z), float64, shape (points - 1,)."""
-    log_grid = np.log1p(np.frombuffer(grid_redshift, np.float32).astype(float))
-    middles: Floats = log_grid[:-1] / 2 + log_grid[1:] / 2
-    return middles
 
 
 def peak_flux_density_jy(fingerprint: Fingerprint) -> float | None:

@@ -99,9 +99,9 @@ def evaluate_tune(
     """Tune the constants of the redshift by cross-validation, then calibrate its probability.
 
     This takes minutes. It writes processors/redshift/tuned.json and
-    models/weights/redshift_calibration.json.
+    models/weights/redshift_reliability.json.
     """
-    from mmbroker.models.redshift.compare_tables import tune_tables
+    from mmbroker.models.redshift import tune_tables
 
     figures = tune_tables.tune_redshift(
         tables, _packaged("mmbroker.processors.redshift", "tuned.json")
@@ -114,15 +114,15 @@ def evaluate_tune(
 def evaluate_calibrate(
     tables: Annotated[list[Path], typer.Argument(help="Tables with spectroscopic redshifts.")],
 ) -> None:
-    """Calibrate the probability that a redshift is right.
+    """Fit the probability that a redshift is right.
 
-    This writes models/weights/redshift_calibration.json. Afterwards write its card with
-    python -m mmbroker.models.redshift.conventional.probability.
+    This writes models/weights/redshift_reliability.json. How good it is where it was not fitted:
+    mmbroker evaluate redshift with another table.
     """
-    from mmbroker.models.redshift.compare_tables import tune_tables
+    from mmbroker.models.redshift import tune_tables
 
-    path = WEIGHTS / "redshift_calibration.json"
-    console.print_json(data=tune_tables.calibrate_redshift(tables, path))
+    path = WEIGHTS / "redshift_reliability.json"
+    console.print_json(data=tune_tables.fit_reliability(tables, path))
 
 
 def _packaged(package: str, name: str) -> Path:

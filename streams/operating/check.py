@@ -118,8 +118,8 @@ def _schemas(settings: Settings) -> str:
 
 def _scorer(settings: Settings) -> str:
     scorers = Scorers(settings)
-    calibration = scorers.redshift_calibration.calibration_id
-    redshift = f"redshift {scorers.redshift.identity}, its calibration {calibration}"
+    reliability = scorers.reliability.identity
+    redshift = f"redshift {scorers.redshift.identity}, its reliability {reliability}"
     return f"code {code_version()}, {redshift}"
 
 

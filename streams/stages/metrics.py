@@ -256,7 +256,8 @@ class StageMetrics:
 
     def scored(self, galaxies: Sequence[ScoredGalaxy]) -> None:
         """Count scores that are durable now."""
-        self._probability.observe([galaxy.probability for galaxy in galaxies])
+        stated = [galaxy.probability for galaxy in galaxies if galaxy.probability is not None]
+        self._probability.observe(stated)
         self._hyperscore.observe([galaxy.hyperscore for galaxy in galaxies])
 
     @contextmanager

@@ -11,7 +11,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from mmbroker.processors.alerts.decide import AlertStream, Decision, LastAlert, alert_id, decide
+from mmbroker.processors.alerts.decide import (
+    AlertStream,
+    Decision,
+    LastAlert,
+    alert_id,
+    decide,
+    last_alert,
+)
 from mmbroker.processors.scoring import ranking
 from mmbroker.processors.validation import score_problems
 from mmbroker.schemas.events import AlertHead, AlertType, Score
@@ -142,14 +149,7 @@ class _Said:
         decision = decide(galaxy, self._stream, last)
         if decision is None:
             return False
-        now = LastAlert(
-            alert_id=alert_id(galaxy, self._stream, decision.alert_type),
-            version=galaxy.version,
-            active=decision.alert_type != "RETRACTION",
-            redshift=galaxy.redshift.best,
-            probability=galaxy.probability,
-            hyperscore=galaxy.hyperscore,
-        )
+        now = last_alert(galaxy, self._stream, decision, last)
         self.new[galaxy.galaxy_id] = now
         self._place(galaxy, now)
         self.counts[decision.alert_type.lower()] += 1

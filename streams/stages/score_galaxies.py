@@ -9,6 +9,7 @@ new version when their fingerprints are read again.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -44,7 +45,7 @@ from mmbroker.streams.store import Store
 from mmbroker.streams.topics import Topics
 
 Places = dict[str, tuple[int, int | None]]
-"""(version, bin in the ranking) by galaxy id; the bin is None for a galaxy without observations."""
+"""(version, bin in the ranking) by galaxy id; the bin is None for a galaxy without a redshift."""
 
 RANKING = "scored"
 """Name of the ranking of all galaxies."""
@@ -198,6 +199,9 @@ class ScoreGalaxies(Stage):
         with self.metrics.part("redshift"):
             evidence = redshift.evidence(decoded)
             estimated = redshift.estimate_fully(decoded, evidence)
+        with self.metrics.part("templates"):
+            fitted = self._scorers.templates.fitted(decoded)
+            evidence = replace(evidence, templates=fitted)
         refinement = NOT_REFINED
         if self._refining is not None:
             with self.metrics.part("refined-redshift"):
@@ -213,11 +217,14 @@ class ScoreGalaxies(Stage):
             recovered = scorer.recover(estimated)
         subjects = subjects_of(decoded, estimated)
         answers = self._evaluating.answers(scorer.evaluations, subjects, evaluation_versions)
+        with self.metrics.part("reliability"):
+            rated = scorer.rate(decoded, estimated, evidence)
         with self.metrics.part("score"):
             return scorer.score(
                 decoded,
                 [encoded for _, encoded in fingerprints],
                 estimated,
+                rated,
                 judged,
                 self.codec.schema_id(Fingerprint),
                 refinement,
@@ -311,11 +318,11 @@ class ScoreGalaxies(Stage):
 
 
 def places_of(galaxies: Sequence[ScoredGalaxy]) -> Places:
-    """Version and bin by galaxy id; a galaxy without observations has no bin."""
+    """Version and bin by galaxy id; a galaxy without a redshift in force has no bin."""
     return {
         galaxy.galaxy_id: (
             galaxy.version,
-            ranking.bin_of(galaxy.probability) if galaxy.provenance.observation_count else None,
+            None if galaxy.probability is None else ranking.bin_of(galaxy.probability),
         )
         for galaxy in galaxies
     }

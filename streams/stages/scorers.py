@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from mmbroker.models.packaged.line_recovery import line_recovery_used, load_line_recovery
 from mmbroker.models.packaged.networks import WEIGHTS
+from mmbroker.models.packaged.reliability import load_reliability
 from mmbroker.models.packaged.scoring_code import code_version
+from mmbroker.models.packaged.templates import load_templates
 from mmbroker.processors.evaluations import EVALUATIONS, Evaluation
 from mmbroker.processors.redshift import ConventionalRedshift
 from mmbroker.processors.scoring.calibration import Calibration
@@ -32,7 +34,10 @@ class Scorers:
         self._made: dict[str, Scorer] = {}
         self.redshift = ConventionalRedshift()
         """Estimates redshifts for all scorers."""
-        self.redshift_calibration = _packaged("redshift_calibration.json")
+        self.templates = load_templates()
+        """Templates that redshifts are compared with."""
+        self.reliability = load_reliability()
+        """Says how probably a redshift is right."""
 
     def calibrated(self, critic: Calibration | None) -> Scorer:
         """The scorer for a calibration of the critic; None for the one without a critic."""
@@ -42,7 +47,8 @@ class Scorers:
             scorer = self._made[calibration.calibration_id] = Scorer(
                 self.redshift,
                 critic_calibration=calibration,
-                redshift_calibration=self.redshift_calibration,
+                reliability=self.reliability,
+                templates=self.templates.templates.identity,
                 code=code_version(),
                 form=self._form,
                 evaluations=self.evaluations,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from rich.console import Group, RenderableType
@@ -15,12 +16,36 @@ from mmbroker.schemas.events import (
     ParsedObservation,
     RecoveredLines,
     RedshiftPosterior,
+    RedshiftReliability,
     ScoredGalaxy,
 )
 
+MODES_SHOWN = 5
 PROVENANCE_SHOWN = 5
 CANDIDATES_SHOWN = 2
 HASH_SHOWN = 16
+
+REASONS_SHOWN = 3
+WORTH_SAYING = 0.2
+"""Terms of the ln of the odds that are smaller are not told in words."""
+
+WORDS = {
+    "posterior mass": ("its posterior is narrow", "its posterior is wide"),
+    "published disagreement": (
+        "published redshifts agree with each other",
+        "published redshifts disagree with each other",
+    ),
+    "published width": ("published intervals are narrow", "published intervals are wide"),
+    "mass by continuum": ("dust and radio agree with it", "dust and radio disagree with it"),
+    "mass by templates": ("the colours agree with it", "the colours disagree with it"),
+    "magnitude at 2.2 um": ("of its brightness at 2.2 um", "of its brightness at 2.2 um"),
+    "1 + z": ("of its redshift", "of its redshift"),
+    "bands": ("of how many bands it has", "of how many bands it has"),
+    "S/N at 24 um": ("of its S/N at 24 um", "of its S/N at 24 um"),
+    "far-infrared S/N": ("of its far-infrared S/N", "of its far-infrared S/N"),
+    "radio S/N": ("of its radio S/N", "of its radio S/N"),
+}
+"""What is said of each thing that was looked at where it makes the probability higher, or lower."""
 
 
 def explain(galaxy: ScoredGalaxy, codec: Codec | None = None) -> RenderableType:
@@ -45,9 +70,13 @@ def explain(galaxy: ScoredGalaxy, codec: Codec | None = None) -> RenderableType:
 def _heading(galaxy: ScoredGalaxy) -> Text:
     lines = Text()
     lines.append(f"{galaxy.galaxy_id}", style="bold")
+    rank = (
+        f"rank {galaxy.rank} of {galaxy.ranked_galaxies} by probability when it was scored"
+        if galaxy.rank
+        else "not ranked"
+    )
     lines.append(
-        f"  version {galaxy.version}, "
-        f"rank {galaxy.rank} of {galaxy.ranked_galaxies} by probability when it was scored\n"
+        f"  version {galaxy.version}, {rank}\n"
         f"ICRS {galaxy.right_ascension_deg:.6f} {galaxy.declination_deg:+.6f} "
         f"± {galaxy.position_error_arcsec:.2g} arcsec\n"
     )
@@ -60,18 +89,14 @@ def _heading(galaxy: ScoredGalaxy) -> Text:
 
 
 def _redshift(galaxy: ScoredGalaxy) -> RenderableType:
-    posterior = galaxy.redshift
-    table = Table(title="lines that fit", title_justify="left")
-    for name in ("redshift", "probability", "lines"):
-        table.add_column(name, justify="left" if name == "lines" else "right")
-    for mode in posterior.identifications:
-        pairs = zip(mode.lines, mode.observed_frequencies_hz, strict=True)
-        lines = ", ".join(f"{line} at {frequency / 1e9:.2f} GHz" for line, frequency in pairs)
-        table.add_row(f"{mode.redshift:.4f}", f"{mode.probability:.3f}", Text(lines or "no line"))
+    posterior, probability = galaxy.redshift, galaxy.probability
+    if posterior is None or probability is None:
+        return Text(f"{galaxy.redshift_reason}\n", style="yellow")
+    parts: list[RenderableType] = []
     text = Text(
         f"{_intervals(posterior)}\n"
         f"from {', '.join(posterior.inputs) or 'nothing'}; right within 0.05 (1 + z) "
-        f"with probability {galaxy.probability:.3f}\n"
+        f"with probability {probability:.3f}\n"
     )
     refined = galaxy.refined_redshift
     if refined is not None:
@@ -79,7 +104,66 @@ def _redshift(galaxy: ScoredGalaxy) -> RenderableType:
         text.append(f"from {', '.join(refined.inputs)}\n")
     elif galaxy.refined_redshift_reason:
         text.append(f"refined: none, it would be {galaxy.refined_redshift_reason}\n")
-    return Group(text, table if posterior.identifications else Text("no line identified\n"))
+    parts.append(text)
+    if len(posterior.modes) > 1:
+        parts.append(_modes(posterior))
+    if galaxy.reliability is not None:
+        parts += _reliability(galaxy.reliability)
+    parts.append(_identifications(posterior))
+    return Group(*parts)
+
+
+def _identifications(posterior: RedshiftPosterior) -> RenderableType:
+    """The redshifts at which lines fall on features of the spectrum."""
+    if not posterior.identifications:
+        return Text("no line identified\n")
+    table = Table(title="lines that fit", title_justify="left")
+    for name in ("redshift", "probability", "lines"):
+        table.add_column(name, justify="left" if name == "lines" else "right")
+    for mode in posterior.identifications:
+        pairs = zip(mode.lines, mode.observed_frequencies_hz, strict=True)
+        lines = ", ".join(f"{line} at {frequency / 1e9:.2f} GHz" for line, frequency in pairs)
+        table.add_row(f"{mode.redshift:.4f}", f"{mode.probability:.3f}", Text(lines or "no line"))
+    return table
+
+
+def _modes(posterior: RedshiftPosterior) -> Table:
+    """The modes of a posterior that has several."""
+    pieces = ", ".join(
+        f"[{one.lower:.3f}, {one.upper:.3f}]" for one in posterior.interval_68_pieces
+    )
+    table = Table(
+        title=f"modes; 68 % of the probability in {pieces}", title_justify="left", caption=None
+    )
+    for name in ("redshift", "from", "to", "probability"):
+        table.add_column(name, justify="right")
+    for mode in posterior.modes[:MODES_SHOWN]:
+        numbers = (mode.median, mode.lower, mode.upper, mode.probability)
+        table.add_row(*(f"{number:.3f}" for number in numbers))
+    return table
+
+
+def _reliability(reliability: RedshiftReliability) -> list[RenderableType]:
+    """What makes the probability high or low, in words and numbers."""
+    terms = sorted(reliability.terms, key=lambda each: -abs(each.log_odds))
+    known = [each for each in terms if each.value is not None]
+    said = []
+    for word, sign in (("higher", 1), ("lower", -1)):
+        reasons = [
+            WORDS.get(each.name, (f"its {each.name}",) * 2)[sign < 0]
+            for each in known
+            if sign * each.log_odds >= WORTH_SAYING
+        ]
+        if reasons:
+            said.append(f"{word} since {', '.join(reasons[:REASONS_SHOWN])}")
+    words = "; ".join(said) or "nothing makes it much higher or lower"
+    table = Table(title=f"why: {reliability.kind}", title_justify="left")
+    for name in ("what was looked at", "value", "odds"):
+        table.add_column(name, justify="left" if name == "what was looked at" else "right")
+    for each in terms:
+        value = "" if each.value is None else f"{each.value:.4g}"
+        table.add_row(Text(each.name), value, f"× {math.exp(each.log_odds):.2f}")
+    return [Text(f"the probability is {words}\n"), table]
 
 
 def _intervals(posterior: RedshiftPosterior) -> str:
@@ -144,7 +228,8 @@ def _parsed(tree: ParsedObservation) -> RenderableType:
 def _unread(galaxy: ScoredGalaxy) -> list[RenderableType]:
     """Says why no spectrum has a feature tree; empty if one has, or if no lines were used."""
     read = any(tree.morphology is None for tree in galaxy.parsed)
-    if read or "lines" not in galaxy.redshift.inputs:
+    observed = any(each.kind == "line" for each in galaxy.features)
+    if read or not (observed or (galaxy.redshift and "lines" in galaxy.redshift.inputs)):
         return []
     low, high = FREQUENCIES_HZ
     outside = ", ".join(

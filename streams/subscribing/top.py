@@ -26,8 +26,7 @@ WIDE = 110
 class Standings:
     """The newest score of every galaxy.
 
-    A galaxy whose observations were all withdrawn has no place in the table, but its version is
-    kept.
+    A galaxy without a redshift in force has no place in the table, but its version is kept.
     """
 
     def __init__(self) -> None:
@@ -54,11 +53,24 @@ class Standings:
     def _placed(self) -> list[ScoredGalaxy]:
         with self._lock:
             galaxies = list(self._galaxies.values())
-        return [galaxy for galaxy in galaxies if galaxy.provenance.observation_count]
+        return [
+            galaxy
+            for galaxy in galaxies
+            if galaxy.probability is not None and galaxy.provenance.observation_count
+        ]
+
+    @property
+    def without_redshift(self) -> int:
+        """How many galaxies were observed, but have no redshift in force."""
+        with self._lock:
+            return sum(
+                galaxy.probability is None and galaxy.provenance.observation_count > 0
+                for galaxy in self._galaxies.values()
+            )
 
 
 def _place(galaxy: ScoredGalaxy) -> tuple[float, float, str]:
-    return -galaxy.probability, -galaxy.hyperscore, galaxy.galaxy_id
+    return -(galaxy.probability or 0.0), -galaxy.hyperscore, galaxy.galaxy_id
 
 
 def render(standings: Standings, count: int) -> RenderableType:
@@ -81,13 +93,15 @@ class _Ranking:
     def __rich_console__(
         self, console: Console, options: ConsoleOptions
     ) -> Iterator[RenderableType]:
+        without = self.standings.without_redshift
+        unranked = f"{without:,} without a redshift yet" if without else ""
         if not len(self.standings):
-            yield "no galaxy is ranked yet"
+            yield f"no galaxy is ranked yet{f', {unranked}' if unranked else ''}"
             return
         wide = options.max_width >= WIDE
         table = Table(
             title=f"{len(self.standings):,} galaxies by the probability that their redshift is "
-            "right",
+            f"right{f'; {unranked}' if unranked else ''}",
             caption="P: calibrated probability of |Δz| ≤ 0.05 (1 + z)\n"
             "* contains simulated data   ? ambiguous position",
             box=SIMPLE_HEAD,
@@ -136,8 +150,10 @@ _NARROW = 0.05
 
 def _row(rank: int, galaxy: ScoredGalaxy) -> list[str]:
     """The cells of a galaxy, one for each of ``COLUMNS``."""
-    interval = galaxy.redshift.interval_68
-    modes = galaxy.redshift.identifications
+    redshift, probability = galaxy.redshift, galaxy.probability
+    assert redshift is not None
+    assert probability is not None
+    modes = redshift.identifications
     genuine = galaxy.critic.genuine_probability
     return [
         str(rank),
@@ -145,12 +161,12 @@ def _row(rank: int, galaxy: ScoredGalaxy) -> list[str]:
         ("*" if galaxy.simulated else " ") + ("?" if galaxy.ambiguous else " "),
         f"{galaxy.right_ascension_deg:.4f}",
         f"{galaxy.declination_deg:+.4f}",
-        f"{galaxy.redshift.best:.3f}",
-        _between(interval),
+        f"{redshift.best:.3f}",
+        _between(redshift.interval_68),
         " ".join(modes[0].lines) if modes else "",
         "absent" if genuine is None else f"{genuine:.2f}",
         f"{galaxy.hyperscore:.2f}",
-        f"{galaxy.probability:.3f}",
+        f"{probability:.3f}",
     ]
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mmbroker.models.packaged.networks import WEIGHTS
 from mmbroker.models.packaged.refined import load_refined
 from mmbroker.models.packaged.templates import load_templates
 from mmbroker.models.real_data.split import TRAIN, split_of
@@ -35,9 +34,9 @@ from mmbroker.models.redshift.compare_tables.compared_table import (
     TEMPLATES_PHOTOMETRY,
     ComparedTable,
 )
-from mmbroker.models.redshift.compare_tables.evidence_kind import EvidenceKind, evidence_kind
-from mmbroker.models.redshift.compare_tables.learned_from import was_learned_from
-from mmbroker.models.redshift.compare_tables.real_galaxies import (
+from mmbroker.models.redshift.in_force import in_force
+from mmbroker.models.redshift.learned_from import was_learned_from
+from mmbroker.models.redshift.real_galaxies import (
     Array,
     Estimates,
     Galaxies,
@@ -46,11 +45,10 @@ from mmbroker.models.redshift.compare_tables.real_galaxies import (
 from mmbroker.models.redshift.sample import FAINT_JY
 from mmbroker.processors.redshift import ConventionalRedshift
 from mmbroker.processors.redshift import published as published_redshift
+from mmbroker.processors.redshift.evidence_kind import EvidenceKind, evidence_kind
 from mmbroker.processors.redshift.posterior import posteriors_of
 from mmbroker.processors.redshift.refined import Fallback, RefinedRedshift, inputs_of
 from mmbroker.processors.redshift.tuned import packaged
-from mmbroker.processors.scoring.calibration import Calibration
-from mmbroker.processors.scoring.score import mass_around_best
 from mmbroker.schemas.events import Fingerprint, RedshiftPosterior
 
 HIGH_REDSHIFT = 1.5
@@ -66,6 +64,11 @@ galaxies."""
 MODELS = (CONVENTIONAL, REFINED, "both")
 
 _BATCH = 500
+
+_WITHOUT = (
+    "redshift in force: without lines, published redshifts, and dust or radio continuum, none is "
+    "stated"
+)
 
 
 def compare_table(
@@ -110,6 +113,18 @@ def compare_table(
     estimator = ConventionalRedshift()
     posteriors = _ours(estimator, model, fingerprints, bool(published))
     estimates = {name: estimates_of(many, truth) for name, many in posteriors.items()}
+    probability, without = None, []
+    every = np.ones(len(truth), bool)
+    if model != REFINED:
+        probability = in_force(fingerprints).probability
+        ours = np.isfinite(probability)
+        if not ours.any() and model == CONVENTIONAL:
+            raise ValueError(f"{table}: no galaxy has a {_WITHOUT}")
+        estimates[CONVENTIONAL] = estimates[CONVENTIONAL].where(ours)
+        if ours.any():
+            every, complete = ours, complete & ours
+        if not ours.all():
+            without = [f"{(~ours).sum():,} galaxies do not count: they have no {_WITHOUT}"]
     if model != CONVENTIONAL:
         estimates |= _baselines(estimator, fingerprints, truth)
     for name, one in published.items():
@@ -119,25 +134,25 @@ def compare_table(
         alone = estimates_of(_recalibrated(fingerprints, method), truth)
         there = np.isfinite(published[name].redshift)
         estimates[f"{RECALIBRATED}{name}"] = alone.where(there)
-    in_force = posteriors[REFINED if model == REFINED else CONVENTIONAL]
-    kinds = [evidence_kind(one) for one in in_force]
+    judged = posteriors[REFINED if model == REFINED else CONVENTIONAL]
+    kinds = [evidence_kind(one) for one in judged]
     learned = [name for name in (REFINED, REFINED_PHOTOMETRY) if name in posteriors]
     return ComparedTable(
         table=Path(table).name,
         truth=truth,
-        subsets=_subsets(truth, galaxies.s500_jy[chosen], complete, published, kinds),
+        subsets=_subsets(truth, galaxies.s500_jy[chosen], every, complete, published, kinds),
         estimates=estimates,
         posteriors=posteriors[REFINED if model != CONVENTIONAL else CONVENTIONAL],
         problems=galaxies.problems,
         mapping=galaxies.mapping,
-        notes=galaxies.notes + not_compared,
+        notes=galaxies.notes + not_compared + without,
         identity=estimator.identity,
         identifiers=[one.galaxy_id for one in fingerprints],
         positions=np.array(
             [(one.right_ascension_deg, one.declination_deg) for one in fingerprints], float
         ),
         kinds=kinds,
-        probability=_probability(posteriors[CONVENTIONAL]) if model != REFINED else None,
+        probability=probability,
         reasons={name: [_reason(one) for one in posteriors[name]] for name in learned},
         known=_known(galaxies)[chosen],
         ranks={
@@ -152,6 +167,7 @@ def compare_table(
 def _subsets(
     truth: Array,
     s500_jy: Array,
+    every: NDArray[np.bool_],
     complete: NDArray[np.bool_],
     published: dict[str, Estimates],
     kinds: Sequence[EvidenceKind],
@@ -161,7 +177,8 @@ def _subsets(
     Args:
         truth: spectroscopic redshifts, shape (N,).
         s500_jy: flux densities at 500 um, NaN where not measured, shape (N,).
-        complete: which galaxies have all published redshifts that are compared, shape (N,).
+        every: which galaxies count, shape (N,).
+        complete: which of them have all published redshifts that are compared, shape (N,).
         published: the published redshifts that are compared.
         kinds: what the redshift of each galaxy rests on.
     """
@@ -172,21 +189,14 @@ def _subsets(
         "faint positive": complete & faint & (s500_jy > 0),
         f"z > {HIGH_REDSHIFT}": complete & (truth > HIGH_REDSHIFT),
     }
-    if not complete.all():
-        there = {name: np.isfinite(one.redshift) for name, one in published.items()}
-        none = ~np.logical_or.reduce(list(there.values()))
+    if (every & ~complete).any():
+        there = {name: every & np.isfinite(one.redshift) for name, one in published.items()}
+        none = every & ~np.logical_or.reduce(list(there.values()))
         further = {f"with {name}": each for name, each in there.items()}
-        further |= {"none published": none, EVERY_ROW: np.ones(len(truth), bool)}
+        further |= {"none published": none, EVERY_ROW: every}
         found |= {name: each for name, each in further.items() if each.any()}
     of_kind = {kind.value: np.array([one == kind for one in kinds]) for kind in EvidenceKind}
     return found | {name: each for name, each in of_kind.items() if each.any()}
-
-
-def _probability(posteriors: Sequence[RedshiftPosterior]) -> Array:
-    """The probability that each redshift is right, as scored galaxies state it; shape (N,)."""
-    calibration = Calibration.from_json((WEIGHTS / "redshift_calibration.json").read_text())
-    mass = np.array([mass_around_best(one) for one in posteriors])
-    return np.asarray(calibration.apply(mass), float)
 
 
 def _ours(

@@ -21,17 +21,17 @@ from mmbroker.models.redshift.baselines.baselines import (
     TREES,
     WITH_TEMPLATES,
 )
-from mmbroker.models.redshift.compare_tables.evidence_kind import EvidenceKind
-from mmbroker.models.redshift.compare_tables.real_galaxies import (
+from mmbroker.models.redshift.probability_measures import Reliability, reliability
+from mmbroker.models.redshift.real_galaxies import (
     Array,
     Difference,
     Differences,
     Estimates,
     Figures,
 )
-from mmbroker.models.redshift.compare_tables.reliability import Reliability, reliability
+from mmbroker.processors.redshift.evidence_kind import EvidenceKind
+from mmbroker.processors.redshift.modes import REDSHIFT_TOLERANCE
 from mmbroker.processors.redshift.refined import Fallback
-from mmbroker.processors.scoring.score import REDSHIFT_TOLERANCE
 from mmbroker.schemas.events import RedshiftPosterior
 
 FAR_INFRARED = "conventional far-infrared"
@@ -177,8 +177,9 @@ class ComparedTable:
         if self.probability is None:
             return {}
         right, kinds = self.right(), np.array(self.kinds)
-        groups = {EVERY_ROW: np.ones(len(right), bool)}
-        groups |= {kind.value: kinds == kind for kind in EvidenceKind}
+        stated = np.isfinite(self.probability)
+        groups = {EVERY_ROW: stated}
+        groups |= {kind.value: stated & (kinds == kind) for kind in EvidenceKind}
         return {
             name: reliability(self.probability[chosen], right[chosen])
             for name, chosen in groups.items()

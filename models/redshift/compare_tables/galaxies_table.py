@@ -11,7 +11,7 @@ from astropy import units
 from astropy.table import QTable
 
 from mmbroker.models.redshift.compare_tables.compared_table import ComparedTable
-from mmbroker.models.redshift.compare_tables.real_galaxies import Estimates
+from mmbroker.models.redshift.real_galaxies import Estimates
 
 FORMATS = {".ecsv": "ascii.ecsv", ".csv": "ascii.csv", ".fits": "fits"}
 

@@ -18,9 +18,9 @@ from mmbroker.models.redshift import measures
 from mmbroker.models.redshift.baselines.baselines import STACKED
 from mmbroker.models.redshift.compare_tables.compare import UNSEEN
 from mmbroker.models.redshift.compare_tables.compared_table import EVERY_ROW, ComparedTable
-from mmbroker.models.redshift.compare_tables.real_galaxies import Array, Difference, Estimates
-from mmbroker.models.redshift.compare_tables.reliability import FEWEST, Reliability
-from mmbroker.processors.scoring.score import REDSHIFT_TOLERANCE
+from mmbroker.models.redshift.probability_measures import FEWEST, Reliability
+from mmbroker.models.redshift.real_galaxies import Array, Difference, Estimates
+from mmbroker.processors.redshift.modes import REDSHIFT_TOLERANCE
 
 CAVEAT = (
     "Galaxies with spectroscopic redshifts are brighter in the optical than the sources this "

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from mmbroker.models.real_data.split import name_hash
+from mmbroker.models.redshift.real_galaxies import read_galaxies
 from mmbroker.processors.redshift import ConventionalRedshift, published
 from mmbroker.processors.redshift.grids import COARSE
 from mmbroker.processors.redshift.tuned import Tuned
@@ -40,6 +43,7 @@ PUBLISHED = (
     "published_degrees",
     "published_outliers",
     "published_correlation",
+    "continuum_beside_published",
 )
 COVERAGE_PENALTY = 30.0
 EVALUATIONS = 300
@@ -56,6 +60,7 @@ _BOUNDS = {
     "published_degrees": (1.0, 30.0),
     "published_outliers": (0.002, 0.05),
     "published_correlation": (0.5, 2.0),
+    "continuum_beside_published": (0.1, 1.0),
     "dust_temper": (0.3, 1.0),
     "dust_error": (0.02, 0.4),
     "dust_wien_error": (0.05, 1.0),
@@ -71,6 +76,7 @@ NEUTRAL = Tuned(
     published_inflation=1.0,
     published_correlation=1.0,
     # Likelihoods are taken at their word: the rule of Bayes has no exponent.
+    continuum_beside_published=1.0,
     dust_temper=1.0,
     radio_temper=1.0,
     # Nothing says what these are. They start in the middle of the logarithm of their bounds, which
@@ -124,17 +130,45 @@ class Sample:
 
 
 def fold_of(names: Sequence[str], folds: int) -> NDArray[np.int64]:
-    """Assign each galaxy to a fold, in a random order that is always the same.
+    """Assign each galaxy to a fold by a hash of its name, the same one in every sample.
 
     Args:
-        names: the names of the galaxies; only their number counts.
+        names: the names of the galaxies.
         folds: the number of folds.
 
     Returns:
         The fold of each galaxy, int64, shape (galaxies,).
     """
-    order = np.random.default_rng(0).permutation(len(names))
-    return np.asarray(order % folds)
+    return np.array([name_hash(name) % folds for name in names], np.int64)
+
+
+def samples(tables: Sequence[str | Path], folds: int = 5) -> list[Sample]:
+    """The tables as samples to tune on.
+
+    Galaxies with optical photometric redshifts are a sample for each number of them; and all are
+    once more a sample without.
+    """
+    found: list[Sample] = []
+    for table in tables:
+        galaxies = read_galaxies(table)
+        fold = fold_of(galaxies.identifiers, folds)
+        name = Path(table).name
+        optical = [
+            published.independent(one.photometric_redshifts, dust=True)
+            for one in galaxies.fingerprints
+        ]
+        everything = [
+            replace(one, photometric_redshifts=kept)
+            for one, kept in zip(galaxies.fingerprints, optical, strict=True)
+        ]
+        methods = np.array([len(kept) for kept in optical])
+        whole = Sample(name, everything, galaxies.truth, fold)
+        for count in range(methods.max(), 0, -1):
+            part = replace(whole, name=f"{name}, published redshifts: {count}")
+            found.append(part.select(methods == count))
+        without = [replace(one, photometric_redshifts=[]) for one in galaxies.fingerprints]
+        found.append(Sample(f"{name}, far infrared alone", without, galaxies.truth, fold))
+    return found
 
 
 def tune(samples: Sequence[Sample], evaluations: int = EVALUATIONS) -> Tuned:
@@ -160,10 +194,12 @@ def tune(samples: Sequence[Sample], evaluations: int = EVALUATIONS) -> Tuned:
         [each.photometric_redshifts for each in one.fingerprints] for one in with_published
     ]
     rest = [estimator.log_continuum(one.fingerprints) for one in with_published]
+    prior = estimator.log_prior
 
     def of_published(candidate: Tuned) -> float:
+        exponent = candidate.continuum_beside_published
         posteriors = [
-            base + published.log_likelihood(candidate, many)
+            prior + exponent * (base - prior) + published.log_likelihood(candidate, many)
             for base, many in zip(rest, estimates, strict=True)
         ]
         return _mean_score(with_published, posteriors)

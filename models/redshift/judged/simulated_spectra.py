@@ -5,19 +5,19 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import compress
 from typing import Any
 
 import numpy as np
 from astropy.stats import binom_conf_interval
 from numpy.typing import NDArray
 
-from mmbroker.models.packaged.networks import WEIGHTS
+from mmbroker.models.redshift.in_force import in_force
 from mmbroker.models.redshift.measures import Array, covered, crps, mean_of_known, paired_bootstrap
 from mmbroker.models.simulation.observations import Mix, galaxy_number, simulate, true_redshifts
 from mmbroker.processors.fingerprint.merge import build
 from mmbroker.processors.redshift import ConventionalRedshift
-from mmbroker.processors.scoring.calibration import Calibration
-from mmbroker.processors.scoring.score import REDSHIFT_TOLERANCE, mass_around_best
+from mmbroker.processors.redshift.modes import REDSHIFT_TOLERANCE
 from mmbroker.schemas.events import Observation, RedshiftPosterior
 
 GALAXIES = 3_000
@@ -35,7 +35,7 @@ def judged() -> dict[str, Any]:
 
     The redshifts are those of the stream: conventional, without templates, with the calibrated
     probability. No redshift is published, so that they rest on the spectra. Of GALAXIES only those
-    with a spectrum count.
+    with a spectrum and a redshift in force count.
     """
     observed: dict[int, list[Observation]] = defaultdict(list)
     for one in simulate(GALAXIES, SEED, _MIX, observations_per_galaxy=_OBSERVATIONS):
@@ -47,11 +47,10 @@ def judged() -> dict[str, Any]:
         if any(one.spectrum is not None for one in many)
     }
     estimator = ConventionalRedshift()
-    posteriors = estimator.estimate(
-        [build(str(number), many) for number, many in with_spectra.items()]
-    )
-    calibration = Calibration.from_json((WEIGHTS / "redshift_calibration.json").read_text())
-    stated = calibration.apply(np.array([mass_around_best(each) for each in posteriors]))
+    found = in_force([build(str(number), many) for number, many in with_spectra.items()])
+    with_spectra = dict(compress(with_spectra.items(), found.stated))
+    posteriors = list(compress(found.posteriors, found.stated))
+    stated = found.probability[found.stated]
     true = truth[list(with_spectra)].astype(np.float64)
     right = _right(posteriors, true)
     intervals = [each.interval_68 for each in posteriors]
@@ -71,6 +70,7 @@ def judged() -> dict[str, Any]:
         "seed": SEED,
         "tolerance": REDSHIFT_TOLERANCE,
         "n": len(true),
+        "without redshift": int((~found.stated).sum()),
         "brier": float(np.mean((stated - right) ** 2)),
         "bins": [
             {

@@ -395,7 +395,7 @@ def main(arguments: list[str] | None = None) -> None:
     baselines = load_baselines(conventional)
     card: dict[str, Any] = {
         "name": "refined",
-        "version": 4,
+        "version": 5,
         "stacked_shares": baselines.fitted.shares.round(3).tolist(),
         "log_linear_exponents": baselines.fitted.exponents.round(3).tolist(),
         "sharpness": float(weights["sharpness"]),

@@ -405,7 +405,9 @@ def test_a_mapping_beside_the_table_is_found(tmp_path: Path) -> None:
 
 
 def test_no_mapping_is_an_error_that_lists_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(MappingError, match="cosmos_fir, digame, goodsn, spt, zcosmos"):
+    with pytest.raises(
+        MappingError, match="cosmos_fir, cosmos_superdeblended, digame, goodsn, spt, zcosmos"
+    ):
         find_mapping(tmp_path / "unknown.ecsv")
     with pytest.raises(MappingError, match=r"spt_dndz_tab_a1\.txt: give that one"):
         find_mapping(tmp_path / "spt_dndz_tab_d1.txt")

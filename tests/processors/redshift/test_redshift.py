@@ -386,10 +386,14 @@ def test_a_published_density_is_used_where_there_is_one(estimator: ConventionalR
     assert probability_between(posterior, 2.5, 3.5) > 0.05
 
 
-def test_far_infrared_evidence_overrules_a_catastrophic_failure(
+def test_far_infrared_evidence_against_a_published_redshift_is_a_mode_beside_it(
     estimator: ConventionalRedshift,
 ) -> None:
-    """Flux densities as of a published z_phot = 0.17 whose spectroscopic redshift is 3.1."""
+    """Flux densities as of a published z_phot = 0.17 whose spectroscopic redshift is 3.1.
+
+    Of real redshifts that dust and radio put elsewhere hardly one was right there. So the published
+    one stays in force, and what contradicts it is told.
+    """
     bands = [
         band(100, 1.7e-3, 0.4e-3),
         band(160, 3.9e-3, 1e-3),
@@ -399,7 +403,44 @@ def test_far_infrared_evidence_overrules_a_catastrophic_failure(
         band(850, 3.6e-3, 1.4e-3),
         band(2e5, 3e-5, 3.6e-6),
     ]
-    assert only(estimator, galaxy(bands, [published(0.17, 0.02)])).best > 1.5
+    posterior = only(estimator, galaxy(bands, [published(0.17, 0.02)]))
+    assert posterior.best == pytest.approx(0.17, abs=0.02)
+    other = posterior.modes[1]
+    assert other.median > 1.5
+    assert other.probability > 0.1
+
+
+def test_the_stated_redshift_lies_in_a_mode_and_never_between_two(
+    estimator: ConventionalRedshift,
+) -> None:
+    apart = galaxy([], [published(0.3, 0.01), replace(published(2.0, 0.01), method="B")])
+    posterior = only(estimator, apart)
+    assert len(posterior.modes) == 2
+    for mode in posterior.modes:
+        assert mode.lower < mode.median < mode.upper
+        within = probability_between(posterior, mode.lower, mode.upper)
+        assert within == pytest.approx(mode.probability, abs=0.02)
+    assert posterior.best in [mode.median for mode in posterior.modes]
+    assert len(posterior.interval_68_pieces) > 1
+    held = sum(
+        probability_between(posterior, piece.lower, piece.upper)
+        for piece in posterior.interval_68_pieces
+    )
+    assert held == pytest.approx(0.68, abs=0.05)
+    hull = posterior.interval_68
+    assert hull.lower == posterior.interval_68_pieces[0].lower
+    assert hull.upper == posterior.interval_68_pieces[-1].upper
+
+
+@given(GALAXIES | SPECTRA)
+def test_the_stated_redshift_is_within_its_intervals(
+    estimator: ConventionalRedshift, fingerprint: Fingerprint
+) -> None:
+    posterior = only(estimator, fingerprint)
+    assert posterior.interval_68.lower <= posterior.best <= posterior.interval_68.upper
+    assert sum(mode.probability for mode in posterior.modes) == pytest.approx(1.0, abs=0.2)
+    if len(posterior.modes) == 1:
+        assert posterior.interval_68_pieces == [posterior.interval_68]
 
 
 def test_lines_tell_less_than_they_would_if_their_noise_were_known_exactly(

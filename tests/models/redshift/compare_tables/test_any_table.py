@@ -15,12 +15,12 @@ from mmbroker.models.packaged.arrays import read_packaged
 from mmbroker.models.packaged.networks import WEIGHTS
 from mmbroker.models.redshift.compare_tables.compare import compare_table
 from mmbroker.models.redshift.compare_tables.compared_table import EVERY_ROW, ComparedTable
-from mmbroker.models.redshift.compare_tables.learned_from import (
+from mmbroker.models.redshift.compare_tables.page import render
+from mmbroker.models.redshift.learned_from import (
     learned_from,
     was_learned_from,
     write,
 )
-from mmbroker.models.redshift.compare_tables.page import render
 from mmbroker.processors.ingest.mapping import MappingError, NoMappingError
 
 Change = Callable[[Table], None]

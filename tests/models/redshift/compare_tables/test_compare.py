@@ -31,10 +31,10 @@ from mmbroker.models.redshift.compare_tables.compared_table import (
     TEMPLATES_PHOTOMETRY,
     ComparedTable,
 )
-from mmbroker.models.redshift.compare_tables.evidence_kind import EvidenceKind
 from mmbroker.models.redshift.compare_tables.galaxies_table import FORMATS, write_galaxies
 from mmbroker.models.redshift.compare_tables.page import plot, render
-from mmbroker.models.redshift.compare_tables.real_galaxies import read_galaxies
+from mmbroker.models.redshift.real_galaxies import read_galaxies
+from mmbroker.processors.redshift.evidence_kind import EvidenceKind
 from mmbroker.processors.redshift.refined import Fallback
 
 FIGURES = {"n", "mae", "nmad", "outliers", "crps", "coverage68", "coverage95"}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from mmbroker.models.measures import resampling
-from mmbroker.models.redshift.compare_tables.real_galaxies import Array, Difference
+from mmbroker.models.redshift.real_galaxies import Array, Difference
 
 EDGES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0)
 """Edges of the bins of stated probabilities."""

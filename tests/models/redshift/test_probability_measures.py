@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmbroker.models.redshift.compare_tables.evidence_kind import EvidenceKind, evidence_kind
-from mmbroker.models.redshift.compare_tables.reliability import area_under_curve, reliability
+from mmbroker.models.redshift.probability_measures import area_under_curve, reliability
 from mmbroker.processors.fingerprint import merge
 from mmbroker.processors.redshift import ConventionalRedshift
+from mmbroker.processors.redshift.evidence_kind import EvidenceKind, evidence_kind
 from mmbroker.schemas.events import LineIdentification, RedshiftPosterior
 
 cases = st.lists(st.tuples(st.sampled_from([0.1, 0.2, 0.5, 0.9]), st.booleans()), min_size=1)

@@ -1,6 +1,6 @@
 """Recognise by their places, in any table, the galaxies that redshifts were learned from.
 
-``python -m mmbroker.models.redshift.compare_tables.learned_from`` writes their places beside the
+``python -m mmbroker.models.redshift.learned_from`` writes their places beside the
 weights.
 """
 
@@ -24,7 +24,7 @@ from mmbroker.models.real_data.folder import add_data_option
 from mmbroker.models.real_data.split import TRAIN, VALIDATION, split_of
 
 NAME = "learned_from"
-COMMAND = "python -m mmbroker.models.redshift.compare_tables.learned_from"
+COMMAND = "python -m mmbroker.models.redshift.learned_from"
 
 PARTS = {goods_north: (TRAIN, VALIDATION), zcosmos: (TRAIN,)}
 """Templates, stacks and trees are fitted to the training parts, in zCOSMOS templates alone; the

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from mmbroker.schemas.events import RedshiftPosterior
+from mmbroker.schemas.events import Fingerprint, RedshiftPosterior
 
 SAME_MODE = 0.005
 """A redshift within this fraction of 1 + z of an identification is that of its lines."""
@@ -22,6 +22,22 @@ class EvidenceKind(StrEnum):
     FAR = "far infrared or radio alone"
     OPTICAL = "optical alone"
     PRIOR = "prior alone"
+
+
+NO_REDSHIFT = frozenset({EvidenceKind.OPTICAL, EvidenceKind.PRIOR})
+"""Redshifts by these kinds are not in force: how often they are right is not known."""
+
+
+def why_no_redshift(fingerprint: Fingerprint) -> str:
+    """Why no redshift of a galaxy is in force, which no line and no published one tells."""
+    if len(fingerprint.chunk_index):
+        return "no redshift yet: no line of its spectrum was identified"
+    if fingerprint.bands:
+        return (
+            "no redshift yet: optical to mid-infrared bands alone, and how often colours are right "
+            "is not known"
+        )
+    return "no redshift yet: nothing that tells one was observed"
 
 
 def evidence_kind(posterior: RedshiftPosterior) -> EvidenceKind:
