@@ -133,16 +133,25 @@ def show(received: Iterable[Any]) -> None:
         if galaxy["version"] < newest.get(galaxy["galaxy_id"], 0):
             continue  # sent again after a failure; a newer alert was printed already
         newest[galaxy["galaxy_id"]] = galaxy["version"]
-        redshift = galaxy["redshift"]
         print(
             f"{alert['alert_type']:10} {galaxy['galaxy_id']}",
             f"{galaxy['right_ascension_deg']:9.5f} {galaxy['declination_deg']:+9.5f}",
-            f"z = {redshift['best']:.4f}, 68 % in "
-            f"[{redshift['interval_68']['lower']:.4f}, {redshift['interval_68']['upper']:.4f}]",
-            f"P = {galaxy['probability']:.3f}",
+            redshift_of(galaxy),
             "SIMULATED" if galaxy["simulated"] else "",
             flush=True,
         )
+
+
+def redshift_of(galaxy: dict[str, Any]) -> str:
+    """The redshift and its probability; a galaxy that left a stream may have none any more."""
+    redshift = galaxy["redshift"]
+    if redshift is None:
+        return str(galaxy["redshift_reason"])
+    interval = redshift["interval_68"]
+    return (
+        f"z = {redshift['best']:.4f}, 68 % in [{interval['lower']:.4f}, {interval['upper']:.4f}] "
+        f"P = {galaxy['probability']:.3f}"
+    )
 
 
 if __name__ == "__main__":

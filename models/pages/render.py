@@ -171,6 +171,11 @@ def met(condition: bool) -> str:
     return "met" if condition else "**not met**"
 
 
+def wrong(right: Figure) -> str:
+    """Format a share that is right as the share that is not: ``17.0 %``."""
+    return percent(1 - right[0], 1)
+
+
 def literal(name: str) -> str:
     """Escape a name such as [CI](1-0), which Markdown would take for a link."""
     return name.replace("[", r"\[").replace("]", r"\]")
@@ -193,7 +198,7 @@ ENVIRONMENT.filters |= {
     each.__name__: each
     for each in (
         bracketed, figure, hundredfold, interval, literal, lowest, met, number, one_line, percent,
-        percent_span, short, signed, signed_interval, signed_percent, span, thousands, times,
+        percent_span, short, signed, signed_interval, signed_percent, span, thousands, times, wrong,
     )
 }  # fmt: skip
 

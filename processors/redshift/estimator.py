@@ -177,12 +177,16 @@ class ConventionalRedshift:
     ) -> Evidence:
         """Add the template fit of this estimator, if it has one, to the evidence of fingerprints.
 
+        Templates that were fitted before are not fitted again.
+
         Raises:
             ValueError: the evidence was computed with other tuned constants.
         """
         if evidence.tuned != self._tuned:
             raise ValueError("the evidence was found with other tuned constants")
-        fit = self.template_fit
+        fit, before = self.template_fit, evidence.templates
+        if fit is not None and before is not None and before.identity == fit.identity:
+            return evidence
         return replace(evidence, templates=None if fit is None else fit.fitted(fingerprints))
 
     def inputs(self, evidence: Evidence) -> list[list[str]]:
@@ -327,7 +331,7 @@ def _identity(tuned: Tuned, template_fit: TemplateFit | None) -> str:
         "step": float(FINE[1] - FINE[0]),
     }
     if template_fit is not None:
-        constants["templates"] = template_fit.templates.identity
+        constants["templates"] = template_fit.identity
     text = json.dumps(constants, sort_keys=True).encode()
     return hashlib.blake2b(text, digest_size=8).hexdigest()
 

@@ -92,7 +92,7 @@ class Evidence:
         return np.array([bool(many) for many in self.stated], bool)
 
     def select(self, rows: Sequence[int]) -> Evidence:
-        """The evidence of the galaxies in the given rows, without templates."""
+        """The evidence of the galaxies in the given rows."""
         return Evidence(
             log_continuum=self.log_continuum[rows],
             log_published=self.log_published[rows],
@@ -101,6 +101,7 @@ class Evidence:
             dust_posterior=self.dust_posterior.select(rows),
             observed=[self.observed[row] for row in rows],
             tuned=self.tuned,
+            templates=None if self.templates is None else self.templates.select(rows),
         )
 
 

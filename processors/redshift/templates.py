@@ -153,12 +153,14 @@ class FittedTemplates:
             COARSE).
         magnitude: AB magnitude near ``PRIOR_UM``, NaN without one, shape (N,).
         count: number of measurements of each galaxy, shape (N,).
+        identity: that of the templates.
     """
 
     log_likelihood: Array
     log_prior: Array
     magnitude: Array
     count: NDArray[np.int64]
+    identity: str
 
     @property
     def with_magnitude(self) -> NDArray[np.bool_]:
@@ -173,7 +175,11 @@ class FittedTemplates:
     def select(self, rows: Sequence[int]) -> FittedTemplates:
         """The fits to the galaxies in the given rows."""
         return FittedTemplates(
-            self.log_likelihood[rows], self.log_prior[rows], self.magnitude[rows], self.count[rows]
+            self.log_likelihood[rows],
+            self.log_prior[rows],
+            self.magnitude[rows],
+            self.count[rows],
+            self.identity,
         )
 
 
@@ -186,6 +192,7 @@ class TemplateFit:
 
     def __init__(self, templates: Templates) -> None:
         self.templates = templates
+        self.identity = templates.identity
         rest = np.log(templates.wavelength_um)[:, None] - GRID
         self._error = np.interp(rest, np.log(ERROR_KNOTS_UM), templates.error)
         self._flux = np.ascontiguousarray(templates.flux.transpose(0, 2, 1))
@@ -202,6 +209,7 @@ class TemplateFit:
             self._log_prior(magnitude),
             magnitude,
             measured.count,
+            self.identity,
         )
 
     def log_posterior(self, measured: BandFluxes) -> Array:

@@ -186,6 +186,9 @@ class StageMetrics:
         self._hyperscore = histogram(
             "score_hyperscore", "HyperScores published.", HYPERSCORE_BOUNDS
         )
+        self._without_redshift = counter(
+            "scores_without_redshift", "Scores published without a redshift in force."
+        ).labels(stage)
         self._lag = gauge(
             "lag_events", "Events in Kafka not yet accounted for.", "topic", "partition"
         )
@@ -258,6 +261,7 @@ class StageMetrics:
         """Count scores that are durable now."""
         stated = [galaxy.probability for galaxy in galaxies if galaxy.probability is not None]
         self._probability.observe(stated)
+        self._without_redshift.inc(len(galaxies) - len(stated))
         self._hyperscore.observe([galaxy.hyperscore for galaxy in galaxies])
 
     @contextmanager

@@ -48,7 +48,7 @@ class Scorers:
                 self.redshift,
                 critic_calibration=calibration,
                 reliability=self.reliability,
-                templates=self.templates.templates.identity,
+                templates=self.templates.identity,
                 code=code_version(),
                 form=self._form,
                 evaluations=self.evaluations,

@@ -155,7 +155,13 @@ def _line(message: Read) -> _Line | None:
     content = message.plain
     try:
         galaxy = content.get("galaxy", content)
-        interval = galaxy["redshift"]["interval_68"]
+        redshift, probability = galaxy["redshift"], galaxy["probability"]
+        if redshift is None or probability is None:
+            stated, within = ["z=none ", "P=none "], galaxy["redshift_reason"]
+        else:
+            interval = redshift["interval_68"]
+            stated = [f"z={redshift['best']:.3f}", f"P={probability:.3f}"]
+            within = f"68 % in [{interval['lower']:.3f}, {interval['upper']:.3f}]"
         marks = ("*" if galaxy["simulated"] else " ") + ("?" if galaxy["ambiguous"] else " ")
         rank = content.get("stream_rank", galaxy["rank"])
         count = content.get("stream_galaxies", galaxy["ranked_galaxies"])
@@ -164,11 +170,10 @@ def _line(message: Read) -> _Line | None:
                 _when(message),
                 *([f"{content['alert_type']:10}"] if "alert_type" in content else []),
                 f"{galaxy['galaxy_id']}{marks}",
-                f"z={galaxy['redshift']['best']:.3f}",
-                f"P={galaxy['probability']:.3f}",
+                *stated,
             ],
             [
-                f"68 % in [{interval['lower']:.3f}, {interval['upper']:.3f}]",
+                within,
                 f"HyperScore={galaxy['hyperscore']:.2f}",
                 f"v{galaxy['version']}",
                 f"rank {rank} of {count}" if rank else "out",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections import Counter
 from collections.abc import Callable
 
@@ -134,7 +135,9 @@ def test_with_all_models_switched_off_no_triton_is_needed(
         assert galaxy.critic.output is None
         assert galaxy.parsed == []
         assert (galaxy.refined_redshift, galaxy.refined_redshift_reason) == (None, "")
-        assert {each.role for each in galaxy.models} == {"redshift", "recovered-lines"}
+        assert {each.role for each in galaxy.models} == {
+            "redshift", "reliability", "recovered-lines",
+        }  # fmt: skip
 
 
 def test_feature_trees_stand_in_scores_alerts_and_explanations(
@@ -170,7 +173,8 @@ def test_every_galaxy_is_scored_at_its_newest_version(filled: Broker) -> None:
     for message in scores.values():
         galaxy = message.galaxy
         assert galaxy is not None
-        nothing_seen = galaxy.redshift.inputs == ["photometric-redshift"]
+        inputs = galaxy.redshift.inputs if galaxy.redshift else []
+        nothing_seen = inputs == ["photometric-redshift"]
         assert nothing_seen or galaxy.critic.genuine_probability is not None
         assert galaxy.provenance.model_hash
         assert galaxy.provenance.model_hash in {model.sha256 for model in galaxy.models}
@@ -179,7 +183,28 @@ def test_every_galaxy_is_scored_at_its_newest_version(filled: Broker) -> None:
             "logic", "simulation", "novelty", "impact",
         ]  # fmt: skip
         assert sum(each.weight for each in galaxy.evaluations) == pytest.approx(1.0)
+        if galaxy.redshift is None:
+            assert galaxy.redshift_reason.startswith("no redshift yet: ")
+            assert (galaxy.rank, galaxy.probability, galaxy.reliability) == (0, None, None)
+            continue
         assert galaxy.redshift.grid_probability.sum() == pytest.approx(1.0, abs=1e-3)
+        assert galaxy.reliability is not None
+        odds = math.exp(sum(term.log_odds for term in galaxy.reliability.terms))
+        assert galaxy.probability == pytest.approx(odds / (1 + odds))
+        assert 1 <= galaxy.rank <= galaxy.ranked_galaxies
+
+
+def test_no_alert_is_about_a_galaxy_without_a_redshift(filled: Broker) -> None:
+    scores = newest(filled.read("scored")).values()
+    without = {
+        each.galaxy.galaxy_id for each in scores if each.galaxy and each.galaxy.redshift is None
+    }
+    assert without
+    alerts = [each.galaxy for each in newest(filled.read("confident")).values()]
+    assert not without & {galaxy.galaxy_id for galaxy in alerts if galaxy is not None}
+    explained = filled.command("explain", sorted(without)[0]).stdout
+    assert "no redshift yet" in explained
+    assert "not ranked" in explained
 
 
 def test_a_galaxy_can_be_explained_and_verified_bit_for_bit(filled: Broker) -> None:
@@ -224,10 +249,11 @@ def test_a_tampered_archive_does_not_verify(
 def test_the_ranks_are_those_of_the_probabilities(filled: Broker) -> None:
     top = filled.command("top", "--rows", "5").stdout
     scores = [each.galaxy for each in newest(filled.read("scored")).values()]
-    best = max(scores, key=lambda each: each.probability if each else 0.0)
-    assert best is not None
+    ranked = [each for each in scores if each is not None and each.probability is not None]
+    best = max(ranked, key=lambda each: each.probability or 0.0)
     assert best.galaxy_id in top or best.galaxy_id[:8] in top
-    assert f"{len(scores):,} galaxies" in top
+    assert f"{len(ranked):,} galaxies" in top
+    assert f"{len(scores) - len(ranked):,} without a redshift yet" in " ".join(top.split())
 
 
 def test_subscribing_prints_json_lines_until_the_end(filled: Broker) -> None:

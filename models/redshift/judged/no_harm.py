@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ LIMIT = 0.02
 
 JUDGED = ("mae", "nmad", "outliers", "crps")
 HIGH_REDSHIFT = 1.5
+BIAS_EDGES = (0.0, 0.5, 1.0, 2.0, 7.0)
 FAR_OFF = 0.15
 """A redshift that differs from every published one by more than this times 1 + z overrules them."""
 
@@ -55,6 +57,7 @@ def judged(tables: Path, held_out: HeldOut) -> dict[str, Any]:
         }
     goods = galaxies["GOODS-N"]
     other = _second_truth(goods, Table.read(tables / LITERATURE))
+    found["bias"] = _bias(goods)
     posteriors = estimates_with(goods, held_out.without)
     complete = _complete(goods)
     found["second truth"] = {
@@ -63,6 +66,22 @@ def judged(tables: Path, held_out: HeldOut) -> dict[str, Any]:
         **_compared(goods, posteriors, complete, np.where(np.isfinite(other), other, goods.truth)),
     }
     return found
+
+
+def _bias(galaxies: Galaxies) -> list[dict[str, float]]:
+    """How far published redshifts lie below or above the truth, by published redshift."""
+    logs = [np.log1p(one.redshift) for one in galaxies.published.values()]
+    stated = np.mean(logs, axis=0)
+    off = stated - np.log1p(galaxies.truth)
+    inside = [
+        (low, high, (stated >= np.log1p(low)) & (stated < np.log1p(high)))
+        for low, high in itertools.pairwise(BIAS_EDGES)
+    ]
+    return [
+        {"from": low, "to": high, "n": int(some.sum()), "median": float(np.median(off[some]))}
+        for low, high, some in inside
+        if some.any()
+    ]
 
 
 def estimates_with(

@@ -41,6 +41,9 @@ BEST = 50
 BINS = 5
 """Of equal count, for the calibration error."""
 
+PUBLISHED = f"GOODS-N: {EvidenceKind.PUBLISHED_AND_FAR.value}"
+"""The group of galaxies with published redshifts and all else."""
+
 EDGES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0)
 
 Stated = dict[str, Array]
@@ -62,13 +65,100 @@ def report(tables: Path | None, output: Path) -> None:
         "resamples": resampling.RESAMPLES,
         "fewest": FEWEST,
         "best": BEST,
+        "limit": no_harm.LIMIT,
+        "published": PUBLISHED,
         "tables": list(TABLES),
     }
     if tables is not None:
         held_out = load_held_out()
         numbers["in_force"] = no_harm.judged(tables, held_out)
         numbers["probability"] = judged(read_samples(tables), held_out)
+        numbers["conditions"] = conditions(numbers["in_force"], numbers["probability"])
+        draw(output / f"{NAME}.png", numbers["probability"]["out of fold"])
     write(NAME, numbers, output)
+
+
+def conditions(in_force: dict[str, Any], probability: dict[str, Any]) -> list[dict[str, Any]]:
+    """The conditions of the protocol, what was found, and whether it meets them."""
+    found: list[dict[str, Any]] = []
+
+    def add(asked: str, said: str, met: bool) -> None:
+        found.append({"asked": asked, "found": said, "met": met})
+
+    for way in ("out of fold", "across fields"):
+        judged_there = [
+            (f"{field}, {subset}: {name}", each["holds"])
+            for field, one in in_force[way].items()
+            for subset, some in one["subsets"].items()
+            for name, each in some["measures"].items()
+        ]
+        failed = [name for name, holds in judged_there if not holds]
+        add(
+            f"no harm, {way}: {len(judged_there)} upper ends within the limit",
+            f"{len(judged_there) - len(failed)} are; not: {', '.join(failed) or 'none'}",
+            not failed,
+        )
+    for field, one in in_force["out of fold"].items():
+        for subset in ("all", f"z > {no_harm.HIGH_REDSHIFT}"):
+            held = one["subsets"][subset]["held68"][0]
+            add(f"{field}, {subset}: 68 % hold 65 to 71 %", f"{held:.1%}", 0.65 <= held <= 0.71)
+        below = one["subsets"]["all"]["below_median"][0]
+        add(f"{field}: 47 to 53 % below the median", f"{below:.1%}", 0.47 <= below <= 0.53)
+    for way, groups in probability.items():
+        for name, one in groups.items():
+            area = one["ways"][MODEL].get("area")
+            least = 0.75 if name.split(": ")[1].startswith("published") else 0.70
+            if area is not None:
+                asked = f"{name}, {way}: area at least {least:g}"
+                add(asked, f"{area[0]:.3f} ({area[1]:.3f} to {area[2]:.3f})", area[0] >= least)
+            error = one["calibration_error"]
+            add(f"{name}, {way}: calibration error below 0.03", f"{error:.3f}", error < 0.03)
+            difference = one["ways"][MASS]["brier_difference"]
+            add(
+                f"{name}, {way}: Brier score below that of the former probability",
+                f"{difference[0]:+.4f} ({difference[1]:+.4f} to {difference[2]:+.4f})",
+                difference[2] < 0,
+            )
+    best = probability["out of fold"][PUBLISHED]["best"]
+    add(
+        f"{PUBLISHED}: of the best {BEST} at least 95 % right",
+        f"{best[0]:.0%} ({best[1]:.0%} to {best[2]:.0%})",
+        best[0] >= 0.95,
+    )
+    return found
+
+
+def draw(path: Path, groups: dict[str, Any]) -> None:
+    """Draw stated against right, and the share that is right among the best.
+
+    Args:
+        path: the file of the figure.
+        groups: the figures out of fold, by group.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot([0, 1], [0, 1], color="black", lw=0.8)
+    for name, one in groups.items():
+        bins = [each for each in one["bins"] if each["n"] >= 10]
+        if name.startswith("all fields") or not bins:
+            continue
+        stated = np.array([each["stated"] for each in bins])
+        share = np.array([each["right"] for each in bins])
+        spread = np.abs(share[:, 1:].T - share[:, 0])
+        left.errorbar(stated, share[:, 0], spread, fmt="o-", ms=4, lw=1, capsize=2, label=name)
+        right.plot(one["among"]["count"], one["among"]["right"], lw=1.3, label=name)
+        right.axhline(one["right"][0], color=right.lines[-1].get_color(), lw=0.6, ls=":")
+    left.set(xlabel="stated probability", ylabel="share that is right", title="reliability")
+    right.set(
+        xscale="log",
+        xlabel="galaxies with the highest probability",
+        ylabel="share that is right among them",
+        title="ranking (dotted: all galaxies of the kind)",
+    )
+    left.legend(fontsize=7)
+    figure.savefig(path, dpi=90)
 
 
 def judged(samples: list[Sample], held_out: HeldOut) -> dict[str, Any]:
@@ -119,6 +209,7 @@ def figures(cases: Cases, stated: Stated, chosen: NDArray[np.bool_]) -> dict[str
         "best": _share(right[best]),
         "calibration_error": calibration_error(ours, right),
         "bins": _bins(ours, right),
+        "among": _among(ours, right),
         "ways": {},
     }
     numbers = {name: one[chosen] for name, one in stated.items()}
@@ -227,6 +318,13 @@ def _bins(stated: Array, right: NDArray[np.bool_]) -> list[dict[str, Any]]:
         for one in range(len(EDGES) - 1)
         if (place == one).any()
     ]
+
+
+def _among(stated: Array, right: NDArray[np.bool_]) -> dict[str, list[Any]]:
+    """The share that is right among the galaxies with the highest probabilities."""
+    share = np.cumsum(right[np.argsort(-stated, kind="stable")]) / np.arange(1, len(right) + 1)
+    count = np.unique(np.geomspace(min(10, len(right)), len(right), 40).astype(int))
+    return {"count": count.tolist(), "right": share[count - 1].round(4).tolist()}
 
 
 def _share(right: NDArray[np.bool_]) -> list[float]:

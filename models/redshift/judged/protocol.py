@@ -18,6 +18,7 @@ OPENINGS = {
     "out_of_fold": 1,
     "version_4": 1,
     "eazy": 1,
+    "version_5": 1,
 }
 """How often the test part of GOODS-N was opened for redshifts, in order of time.
 

@@ -284,7 +284,7 @@ def card_of(cases: Cases, fitted_on: Sequence[str]) -> dict[str, Any]:
         "code_version": __version__,
         "fitted_on": list(fitted_on),
         "conventional": ConventionalRedshift().identity,
-        "templates": load_templates().templates.identity,
+        "templates": load_templates().identity,
         "right_within": REDSHIFT_TOLERANCE,
         "kinds": {
             name: {

@@ -172,7 +172,7 @@ def test_a_card_that_does_not_say_what_belongs_beside_its_network_is_refused(sai
 def test_a_network_of_another_training_goes_with_its_own_settings_alone(
     stack: LocalStack, served: RefinedRedshiftClient, galaxies: list[Fingerprint], tmp_path: Path
 ) -> None:
-    training = {"name": "refined", "version": 5, "sha256": "0123"}
+    training = {"name": "refined", "version": 6, "sha256": "0123"}
     colours = documented(tmp_path, COLOURS, COLOURS, training=training)
     gate = documented(tmp_path, GATE, GATE, training=training, sharpness=4.0)
     with added(stack, colours, COLOURS) as one, added(stack, gate, GATE) as other:
@@ -180,7 +180,7 @@ def test_a_network_of_another_training_goes_with_its_own_settings_alone(
             network.require_usable(number)
             assert network.of_training(training) == [number]
         served.require_together((one, other))
-        with pytest.raises(ModelUnavailable, match=r"two trainings .*refined 4 .*refined 5 0123"):
+        with pytest.raises(ModelUnavailable, match=r"two trainings .*refined 5 .*refined 6 0123"):
             served.require_together((1, other))
         assert served.used((one, other))[0].sha256 == "0123"
         before, after = (served.refine(galaxies[:60], each) for each in (VERSIONS, (one, other)))

@@ -310,8 +310,13 @@ def test_every_alert_message_has_its_latency(endpoints: dict[str, Endpoint]) -> 
 def test_the_scores_counted_are_those_published(endpoints: dict[str, Endpoint]) -> None:
     scrape = endpoints["score-galaxies"].scrape()
     outcomes = by_label(scrape, "mmbroker_events_accounted_total", "outcome")
-    for name in ("mmbroker_score_probability_count", "mmbroker_score_hyperscore_count"):
-        assert by_label(scrape, name, "stage") == {"score-galaxies": outcomes["scored"]}
+    probabilities, hyperscores, without = (
+        by_label(scrape, f"mmbroker_{name}", "stage")["score-galaxies"]
+        for name in (
+            "score_probability_count", "score_hyperscore_count", "scores_without_redshift_total",
+        )
+    )  # fmt: skip
+    assert hyperscores == probabilities + without == outcomes["scored"]
 
 
 def documented() -> dict[str, Metric]:

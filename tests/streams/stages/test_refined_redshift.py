@@ -55,10 +55,10 @@ def one_not_refined(galaxies: list[ScoredGalaxy]) -> ScoredGalaxy:
 @pytest.mark.slow
 def test_galaxies_carry_both_redshifts(galaxies: list[ScoredGalaxy]) -> None:
     for galaxy in (one_refined(galaxies), one_not_refined(galaxies)):
-        assert "refined" not in galaxy.redshift.inputs
+        assert galaxy.redshift is None or "refined" not in galaxy.redshift.inputs
         used = [each for each in galaxy.models if each.role == "refined-redshift"]
         assert [each.name for each in used] == ["refined", COLOURS, GATE]
-        assert used[0].version == "4"
+        assert used[0].version == "5"
     assert one_refined(galaxies).refined_redshift_reason == ""
     assert one_not_refined(galaxies).refined_redshift_reason.startswith("conventional: ")
     refined = one_refined(galaxies).refined_redshift

@@ -55,7 +55,8 @@ def test_the_search_starts_at_constants_that_have_seen_no_table() -> None:
     found = asdict(tune([replace(simulated, fingerprints=alone)], evaluations=1))
     in_force = asdict(packaged())
     assert found == pytest.approx(asdict(NEUTRAL), rel=0.011)
-    assert all(found[name] != pytest.approx(in_force[name], rel=0.005) for name in found)
+    same = {name for name in found if found[name] == pytest.approx(in_force[name], rel=0.005)}
+    assert len(same) < len(found) / 4  # a constant may come back to where it started
 
 
 def test_a_search_that_starts_at_a_bound_leaves_it() -> None:
@@ -77,8 +78,8 @@ def test_neutral_constants_are_within_the_bounds_of_the_search() -> None:
     assert all(low <= getattr(NEUTRAL, name) <= high for name, (low, high) in _BOUNDS.items())
 
 
-def test_folds_are_even_and_reproducible() -> None:
-    names = [str(index) for index in range(103)]
+def test_a_galaxy_has_the_same_fold_whatever_else_there_is() -> None:
+    names = [str(index) for index in range(1000)]
     folds = fold_of(names, 5)
-    assert (folds == fold_of(names, 5)).all()
-    assert np.bincount(folds).tolist() == [21, 21, 21, 20, 20]
+    assert fold_of(names[::-7], 5).tolist() == folds[::-7].tolist()
+    assert np.bincount(folds).min() > 150
