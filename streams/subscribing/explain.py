@@ -127,20 +127,18 @@ def _identifications(posterior: RedshiftPosterior) -> RenderableType:
     return table
 
 
-def _modes(posterior: RedshiftPosterior) -> Table:
+def _modes(posterior: RedshiftPosterior) -> RenderableType:
     """The modes of a posterior that has several."""
     pieces = ", ".join(
         f"[{one.lower:.3f}, {one.upper:.3f}]" for one in posterior.interval_68_pieces
     )
-    table = Table(
-        title=f"modes; 68 % of the probability in {pieces}", title_justify="left", caption=None
-    )
+    table = Table(title="modes", title_justify="left")
     for name in ("redshift", "from", "to", "probability"):
         table.add_column(name, justify="right")
     for mode in posterior.modes[:MODES_SHOWN]:
         numbers = (mode.median, mode.lower, mode.upper, mode.probability)
         table.add_row(*(f"{number:.3f}" for number in numbers))
-    return table
+    return Group(Text(f"68 % of the probability in {pieces}\n"), table)
 
 
 def _reliability(reliability: RedshiftReliability) -> list[RenderableType]:
@@ -161,7 +159,8 @@ def _reliability(reliability: RedshiftReliability) -> list[RenderableType]:
     for name in ("what was looked at", "value", "odds"):
         table.add_column(name, justify="left" if name == "what was looked at" else "right")
     for each in terms:
-        value = "" if each.value is None else f"{each.value:.4g}"
+        missing = "" if each is reliability.terms[0] else "not known"
+        value = missing if each.value is None else f"{each.value:.4g}"
         table.add_row(Text(each.name), value, f"× {math.exp(each.log_odds):.2f}")
     return [Text(f"the probability is {words}\n"), table]
 

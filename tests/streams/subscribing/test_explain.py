@@ -57,3 +57,40 @@ def test_nothing_is_missing_where_a_spectrum_was_read(scored: ScoredGalaxy) -> N
     assert any(tree.morphology is None for tree in scored.parsed)
     redshift = dataclasses.replace(scored.redshift, inputs=["lines"])
     assert "no spectrum was read" not in said(dataclasses.replace(scored, redshift=redshift))
+
+
+def test_what_makes_the_probability_high_or_low_is_said_in_words(scored: ScoredGalaxy) -> None:
+    text = said(scored)
+    assert "higher since the colours agree with it" in text
+    assert "lower since published intervals are wide" in text
+    assert "× 2.12" in text  # exp(0.75), of the templates
+    assert "published with far infrared or radio" in text
+
+
+def test_modes_are_shown_where_there_are_several(scored: ScoredGalaxy) -> None:
+    assert "68 % of the probability in [3.311, 3.524]" in said(scored)
+    assert scored.redshift is not None
+    one = dataclasses.replace(scored.redshift, modes=scored.redshift.modes[:1])
+    assert "modes" not in said(dataclasses.replace(scored, redshift=one))
+
+
+def test_a_galaxy_without_a_redshift_says_why(scored: ScoredGalaxy) -> None:
+    why = "no redshift yet: no line of its spectrum was identified"
+    without = dataclasses.replace(
+        scored, redshift=None, probability=None, reliability=None, redshift_reason=why, rank=0
+    )
+    text = said(without)
+    assert why in text
+    assert "not ranked" in text
+    assert "68 % in" not in text
+
+
+def test_scores_of_earlier_versions_are_explained_without_what_they_lack(
+    scored: ScoredGalaxy,
+) -> None:
+    earlier = dataclasses.replace(scored, reliability=None)
+    assert earlier.redshift is not None
+    bare = dataclasses.replace(earlier.redshift, modes=[], interval_68_pieces=[])
+    text = said(dataclasses.replace(earlier, redshift=bare))
+    assert "z = " in text
+    assert "why:" not in text
