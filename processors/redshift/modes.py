@@ -23,6 +23,9 @@ VALLEY = 0.5
 LEAST_PROBABILITY = 0.005
 """Modes with less probability are not listed."""
 
+SECOND = 0.1
+"""A posterior has several modes worth telling apart if the second one has this probability."""
+
 
 @dataclass(frozen=True, slots=True)
 class Modes:
@@ -36,6 +39,11 @@ class Modes:
 
     best: RedshiftMode
     modes: list[RedshiftMode]
+
+    @property
+    def several(self) -> bool:
+        """Whether intervals should tell modes apart."""
+        return len(self.modes) > 1 and self.modes[1].probability >= SECOND
 
 
 def modes_of(cumulative: Array, edges: Array, per_cell: int = 1) -> list[Modes]:

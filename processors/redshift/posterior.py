@@ -108,9 +108,11 @@ def posteriors_from(
     for row, one in enumerate(found):
         low95, low68, high68, high95 = quantiles[row]
         best = _stated(one.best, identifications[row])
-        inner, outer = Interval(low68, high68), Interval(low95, high95)
+        inner, outer = (
+            _around([Interval(*ends)], best) for ends in ((low68, high68), (low95, high95))
+        )
         pieces = [inner]
-        if len(one.modes) > 1:
+        if one.several:
             # Without lines the cells of a spectrum say no more than wider ones, and take long.
             step = 1 if identifications[row] else per_cell
             some = probability[row].reshape(-1, step).sum(axis=1)

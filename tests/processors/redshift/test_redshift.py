@@ -439,7 +439,7 @@ def test_the_stated_redshift_is_within_its_intervals(
     posterior = only(estimator, fingerprint)
     assert posterior.interval_68.lower <= posterior.best <= posterior.interval_68.upper
     assert sum(mode.probability for mode in posterior.modes) == pytest.approx(1.0, abs=0.2)
-    if len(posterior.modes) == 1:
+    if len(posterior.modes) == 1 or posterior.modes[1].probability < 0.1:
         assert posterior.interval_68_pieces == [posterior.interval_68]
 
 
