@@ -31,6 +31,7 @@ from mmbroker.processors.redshift.posterior import (
     to_probability,
 )
 from mmbroker.processors.redshift.templates import TemplateFit
+from mmbroker.processors.redshift.transitions import Transitions, packaged_transitions
 from mmbroker.processors.redshift.tuned import Tuned, packaged
 from mmbroker.schemas.events import (
     Fingerprint,
@@ -66,11 +67,18 @@ class ConventionalRedshift:
         tuned: the tuned constants; by default those packaged with the module.
         template_fit: the fit of templates to the ultraviolet to mid-infrared photometry; None to
             leave that photometry out.
+        transitions: which transition a single line is; by default those packaged with the module.
     """
 
-    def __init__(self, tuned: Tuned | None = None, template_fit: TemplateFit | None = None) -> None:
+    def __init__(
+        self,
+        tuned: Tuned | None = None,
+        template_fit: TemplateFit | None = None,
+        transitions: Transitions | None = None,
+    ) -> None:
         self._tuned = packaged() if tuned is None else tuned
         self.template_fit = template_fit
+        self.transitions = packaged_transitions() if transitions is None else transitions
         self._dust = Dust(self._tuned)
         self._comb = comb.Comb()
         nothing = np.zeros((1, 0))
@@ -79,7 +87,9 @@ class ConventionalRedshift:
         )
         self._log_dust_prior: Array = self._prior.log_likelihood[0] @ NODES_TO_COARSE
         self.identity: str = _identity(self._tuned, template_fit)
-        """Hash over the tuned constants, the grid and the templates, hexadecimal."""
+        """Hash over the tuned constants, the grid and the templates, hexadecimal.
+
+        It is that of redshifts without spectra; ``transitions`` have one of their own."""
 
     def with_templates(self, template_fit: TemplateFit) -> ConventionalRedshift:
         """A copy of this estimator with a template fit; both share their tables."""
@@ -305,6 +315,11 @@ class ConventionalRedshift:
         log_fine = np.take(log_coarse, _COARSE_CELL, axis=1) * (1 - _COARSE_FRACTION)
         log_fine += np.take(log_coarse, _COARSE_CELL + 1, axis=1) * _COARSE_FRACTION
         found = []
+        without_lines = {
+            place: to_probability(log_fine[place : place + 1])[0]
+            for place, used in enumerate(inputs)
+            if used == ["lines"]
+        }
         for place, (row, observed) in enumerate(zip(rows, spectra, strict=True)):
             copies = spectral_lines.filtered(observed)
             luminosity = variance = None
@@ -315,6 +330,10 @@ class ConventionalRedshift:
             log_fine[place] += comb.EVIDENCE_WEIGHT * by_lines
             found.append(spectral_lines.significant(observed, copies))
         probability = to_probability(log_fine)
+        for place, before in without_lines.items():
+            if len(found[place]) == 1:
+                (line,) = found[place]
+                probability[place] = self.transitions.applied(probability[place], before, line)
         cumulative = cumulated(probability)
         identified = [
             identify(probability[place], cumulative[place], significant)

@@ -47,8 +47,9 @@ def evidence_kind(posterior: RedshiftPosterior) -> EvidenceKind:
         posterior: of one galaxy.
     """
     one_plus_best = 1.0 + posterior.best
+    # Two lines that fall on one feature are told by one line.
     lines = [
-        len(mode.lines)
+        len(set(mode.observed_frequencies_hz))
         for mode in posterior.identifications
         if abs(mode.redshift - posterior.best) <= SAME_MODE * one_plus_best
     ]

@@ -136,6 +136,7 @@ class Scorer:
         parts = [
             model_hash,
             self.redshift.identity,
+            self.redshift.transitions.identity,
             self._templates,
             self.calibration_id,
             self._form,

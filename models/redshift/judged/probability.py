@@ -17,7 +17,7 @@ from mmbroker.models.packaged.templates import load_templates
 from mmbroker.models.pages.render import write
 from mmbroker.models.redshift.conventional.tune import fold_of
 from mmbroker.models.redshift.conventional.tune_held_out import FOLDS, HeldOut, load_held_out
-from mmbroker.models.redshift.judged import no_harm
+from mmbroker.models.redshift.judged import no_harm, one_line
 from mmbroker.models.redshift.probability_measures import FEWEST, area_under_curve
 from mmbroker.models.redshift.reliability.cases import (
     TABLES,
@@ -73,12 +73,17 @@ def report(tables: Path | None, output: Path) -> None:
         held_out = load_held_out()
         numbers["in_force"] = no_harm.judged(tables, held_out)
         numbers["probability"] = judged(read_samples(tables), held_out)
-        numbers["conditions"] = conditions(numbers["in_force"], numbers["probability"])
+        numbers["one_line"] = one_line.judged(tables)
+        numbers["conditions"] = conditions(
+            numbers["in_force"], numbers["probability"], numbers["one_line"]
+        )
         draw(output / f"{NAME}.png", numbers["probability"]["out of fold"])
     write(NAME, numbers, output)
 
 
-def conditions(in_force: dict[str, Any], probability: dict[str, Any]) -> list[dict[str, Any]]:
+def conditions(
+    in_force: dict[str, Any], probability: dict[str, Any], by_one_line: dict[str, Any]
+) -> list[dict[str, Any]]:
     """The conditions of the protocol, what was found, and whether it meets them."""
     found: list[dict[str, Any]] = []
 
@@ -104,6 +109,11 @@ def conditions(in_force: dict[str, Any], probability: dict[str, Any]) -> list[di
             add(f"{field}, {subset}: 68 % hold 65 to 71 %", f"{held:.1%}", 0.65 <= held <= 0.71)
         below = one["subsets"]["all"]["below_median"][0]
         add(f"{field}: 47 to 53 % below the median", f"{below:.1%}", 0.47 <= below <= 0.53)
+    held = by_one_line["by transitions of other galaxies"]
+    for share, low, high in (("68", 0.63, 0.73), ("95", 0.92, 0.98)):
+        found_to_hold = held[f"held{share}"]
+        asked = f"one line alone: {share} % hold {low:.0%} to {high:.0%}"
+        add(asked, f"{found_to_hold:.1%}", low <= found_to_hold <= high)
     for way, groups in probability.items():
         for name, one in groups.items():
             area = one["ways"][MODEL].get("area")

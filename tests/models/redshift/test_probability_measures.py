@@ -89,10 +89,12 @@ def test_lines_count_where_they_are_at_the_best_redshift(posterior: RedshiftPost
     best = posterior.best
     one = LineIdentification(best, 0.9, ["CO(3-2)"], [1e11])
     two = LineIdentification(best * 1.0001, 0.9, ["CO(3-2)", "CO(4-3)"], [1e11, 1.3e11])
+    blend = LineIdentification(best, 0.9, ["CO(7-6)", "[CI](2-1)"], [1e11, 1e11])
     elsewhere = LineIdentification(best + 1, 0.1, ["CO(4-3)", "CO(5-4)"], [1e11, 1.3e11])
     for modes, kind in (
         ([one], EvidenceKind.ONE_LINE),
         ([two, elsewhere], EvidenceKind.LINES),
+        ([blend], EvidenceKind.ONE_LINE),
         ([elsewhere], EvidenceKind.FAR),
     ):
         assert evidence_kind(changed(posterior, ["dust", "lines"], modes)) is kind

@@ -66,7 +66,9 @@ def test_the_page_is_of_the_model_in_force() -> None:
 
 
 def test_the_conditions_on_the_page_are_those_of_its_numbers() -> None:
-    assert NUMBERS["conditions"] == conditions(NUMBERS["in_force"], NUMBERS["probability"])
+    assert NUMBERS["conditions"] == conditions(
+        NUMBERS["in_force"], NUMBERS["probability"], NUMBERS["one_line"]
+    )
     text = " ".join((REPORTS / f"{NAME}.md").read_text().split())
     for one in NUMBERS["conditions"]:
         assert f"| {one['asked']} | {one['found']} |" in text
@@ -81,7 +83,7 @@ def test_a_condition_that_fails_is_said_to_fail() -> None:
     one["ways"][MASS]["brier_difference"] = [-0.01, -0.03, 0.01]
     failed = [
         each["asked"]
-        for each in conditions(numbers["in_force"], numbers["probability"])
+        for each in conditions(numbers["in_force"], numbers["probability"], numbers["one_line"])
         if each["asked"].startswith(f"{name}, out of fold") and not each["met"]
     ]
     assert len(failed) == 3
