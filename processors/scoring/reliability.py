@@ -2,8 +2,7 @@
 
 The probability is a generalised additive model (Hastie & Tibshirani 1986, Stat. Sci. 1 297): the ln
 of its odds is a sum of terms, one for each thing that was looked at. So each term can be shown. The
-terms were fitted on real galaxies, and each kind of
-evidence has a constant of its own; see ``models.redshift.reliability``.
+terms were fitted on real galaxies, for each kind of evidence; see ``models.redshift.reliability``.
 """
 
 from __future__ import annotations
