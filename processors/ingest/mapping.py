@@ -39,6 +39,10 @@ DEFAULT_LIMIT_SIGMA = 3.0
 COMPRESSED = (".gz", ".bz2", ".xz", ".zip")
 
 
+LARGEST_BYTES = 2**20
+"""A mapping may have come with a table, from anywhere; a larger one is refused unread."""
+
+
 class MappingError(ValueError):
     """Raised if a mapping is wrong or does not fit its table; the message names key and file."""
 
@@ -500,8 +504,12 @@ def _included_files() -> Iterator[Traversable]:
 
 
 def _parsed(file: Traversable | Path) -> Mapping:
+    with file.open("rb") as opened:
+        text = opened.read(LARGEST_BYTES + 1)
+    if len(text) > LARGEST_BYTES:
+        raise MappingError(f"mapping {file}: it has more than {LARGEST_BYTES:,} bytes")
     try:
-        content: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
+        content: dict[str, Any] = tomllib.loads(text.decode("utf-8"))
         return Mapping.model_validate(content)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MappingError(f"mapping {file}: {error}") from error

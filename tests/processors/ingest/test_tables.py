@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from mmbroker.processors.ingest.designations import position_in
 from mmbroker.processors.ingest.mapping import (
+    LARGEST_BYTES,
     Mapping,
     MappingError,
     find_mapping,
@@ -448,3 +449,10 @@ def test_a_wrong_mapping_file_names_its_key(
 @pytest.mark.parametrize("name", included())
 def test_included_mappings_load(name: str) -> None:
     assert load_mapping(name).name == name
+
+
+def test_a_mapping_that_is_too_large_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "large.toml"
+    path.write_bytes(b'name = "large"\n# ' + b"x" * LARGEST_BYTES)
+    with pytest.raises(MappingError, match=r"large\.toml: it has more than 1,048,576 bytes"):
+        load_mapping(path)
