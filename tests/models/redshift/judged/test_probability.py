@@ -117,6 +117,7 @@ def goods(shared_data: Path) -> Galaxies:
     return read_galaxies(shared_data / "goodsn.ecsv")
 
 
+@pytest.mark.slow
 def test_a_galaxy_is_judged_by_constants_that_have_not_seen_it(goods: Galaxies) -> None:
     held_out = load_held_out()
     estimators = {id(held_out.without(name)) for name in goods.identifiers}

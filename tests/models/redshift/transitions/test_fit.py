@@ -18,6 +18,7 @@ def test_what_is_packaged_is_fitted_to_the_published_lines(shared_data: Path) ->
     assert again.density == pytest.approx(packaged_transitions().density, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_intervals_by_one_line_hold_what_they_say_in_galaxies_left_out(shared_data: Path) -> None:
     found = one_line.judged(shared_data)
     ours = found["by transitions of other galaxies"]
