@@ -80,8 +80,8 @@ class LastAlert:
         alert_id: id of the alert.
         version: version of the fingerprint that it was about.
         active: whether the galaxy is in the stream; False after a retraction.
-        redshift: redshift at that time; of a galaxy that had none, the one before.
-        probability: calibrated probability at that time, or before, likewise.
+        redshift: redshift at that time; 0 of a galaxy that had none, which is not active.
+        probability: calibrated probability at that time, 0 likewise.
         hyperscore: HyperScore at that time.
     """
 
@@ -122,29 +122,20 @@ def decide(galaxy: Score, stream: AlertStream, last: LastAlert | None) -> Decisi
     return Decision("UPDATE", changes) if changes else None
 
 
-def last_alert(
-    galaxy: Score, stream: AlertStream, decision: Decision, before: LastAlert | None
-) -> LastAlert:
+def last_alert(galaxy: Score, stream: AlertStream, decision: Decision) -> LastAlert:
     """What is kept of an alert.
 
     Args:
         galaxy: the scored galaxy.
         stream: the stream.
         decision: the decision to send the alert.
-        before: the last alert before it; None without one.
     """
-    redshift, probability = galaxy.redshift, galaxy.probability
-    if redshift is None or probability is None:
-        assert before is not None, "a galaxy without a redshift was never in a stream"
-        known = before.redshift, before.probability
-    else:
-        known = redshift.best, probability
     return LastAlert(
         alert_id=alert_id(galaxy, stream, decision.alert_type),
         version=galaxy.version,
         active=decision.alert_type != "RETRACTION",
-        redshift=known[0],
-        probability=known[1],
+        redshift=galaxy.redshift.best if galaxy.redshift else 0.0,
+        probability=galaxy.probability or 0.0,
         hyperscore=galaxy.hyperscore,
     )
 

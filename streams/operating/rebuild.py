@@ -577,12 +577,13 @@ def _last_alert(message: Read) -> tuple[str, LastAlert]:
     """
     alert = message.plain
     galaxy = alert["galaxy"]
+    redshift = galaxy["redshift"]  # None in the retraction of a galaxy that has none any more
     return galaxy["galaxy_id"], LastAlert(
         alert_id=alert["alert_id"],
         version=galaxy["version"],
         active=alert["alert_type"] != "RETRACTION",
-        redshift=galaxy["redshift"]["best"],
-        probability=galaxy["probability"],
+        redshift=0.0 if redshift is None else redshift["best"],
+        probability=galaxy["probability"] or 0.0,
         hyperscore=galaxy["hyperscore"],
     )
 

@@ -149,7 +149,7 @@ class _Said:
         decision = decide(galaxy, self._stream, last)
         if decision is None:
             return False
-        now = last_alert(galaxy, self._stream, decision, last)
+        now = last_alert(galaxy, self._stream, decision)
         self.new[galaxy.galaxy_id] = now
         self._place(galaxy, now)
         self.counts[decision.alert_type.lower()] += 1

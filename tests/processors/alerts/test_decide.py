@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 
-from mmbroker.processors.alerts.decide import AlertStream, LastAlert, Region, alert_id, decide
+from mmbroker.processors.alerts.decide import (
+    AlertStream,
+    LastAlert,
+    Region,
+    alert_id,
+    decide,
+    last_alert,
+)
 from mmbroker.schemas.events import ScoredGalaxy
 
 
@@ -93,3 +100,21 @@ def test_an_alert_id_is_the_same_for_a_repeat_and_differs_for_all_else(
         alert_id(dataclasses.replace(scored, version=99), stream, "INITIAL"),
     }
     assert len(others | {alert_id(scored, stream, "INITIAL")}) == 4
+
+
+def test_a_galaxy_without_a_redshift_is_in_no_stream(scored: ScoredGalaxy) -> None:
+    stream = AlertStream("s")  # without any limit
+    why = "no redshift yet: no line of its spectrum was identified"
+    without = dataclasses.replace(
+        scored, version=9, redshift=None, probability=None, redshift_reason=why
+    )
+    assert decide(without, stream, None) is None
+    decision = decide(without, stream, said(scored, stream))
+    assert decision is not None
+    assert (decision.alert_type, decision.reasons) == ("RETRACTION", [why])
+    kept = last_alert(without, stream, decision)
+    assert (kept.active, kept.redshift, kept.probability) == (False, 0.0, 0.0)
+    again = dataclasses.replace(scored, version=10)
+    back = decide(again, stream, kept)
+    assert back is not None
+    assert back.alert_type == "INITIAL"

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from confluent_kafka import TopicPartition
@@ -19,8 +20,9 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from mmbroker.models.simulation.observations import simulate
 from mmbroker.processors.fingerprint.contribution import observation_hash
 from mmbroker.processors.fingerprint.merge import observation_hashes
-from mmbroker.schemas.codec import Codec
+from mmbroker.schemas.codec import Codec, readable
 from mmbroker.schemas.events import (
+    Alert,
     BandMeasurement,
     Fingerprint,
     Observation,
@@ -30,6 +32,7 @@ from mmbroker.schemas.events import (
 from mmbroker.streams.kafka.client import admin
 from mmbroker.streams.kafka.offsets import end_offsets
 from mmbroker.streams.kafka.producer import DurableProducer
+from mmbroker.streams.operating.rebuild import _last_alert
 from mmbroker.streams.operating.verify import verify
 from mmbroker.streams.proving.embedded import stages_running
 from mmbroker.streams.stages.messages import Outgoing
@@ -584,3 +587,14 @@ def test_a_killed_worker_is_caught_up_with_after_a_rebuild(
     joined = b"".join(members)
     hashes = [joined[start : start + 16] for start in range(0, len(joined), 16)]
     assert sorted(hashes) == sorted(observation_hash(each.observation_id) for each in observations)
+
+
+def test_the_retraction_of_a_galaxy_without_a_redshift_is_taken_over() -> None:
+    samples = Path(__file__).parents[2] / "schemas" / "samples"
+    alert = Codec().decode_as(Alert, (samples / "Alert.v4.confluent").read_bytes())
+    galaxy = dataclasses.replace(alert.galaxy, redshift=None, probability=None)
+    gone = dataclasses.replace(alert, alert_type="RETRACTION", galaxy=galaxy)
+    message = SimpleNamespace(plain=readable(gone))
+    galaxy_id, last = _last_alert(message)  # type: ignore[arg-type]
+    assert galaxy_id == galaxy.galaxy_id
+    assert (last.active, last.redshift, last.probability) == (False, 0.0, 0.0)
