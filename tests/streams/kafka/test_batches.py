@@ -22,7 +22,7 @@ CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 
 
 def send(
-    kafka: KafkaSettings, topic: str, codec: str, values: Sequence[bytes], linger_ms: int = 500
+    kafka: KafkaSettings, topic: str, codec: str, values: Sequence[bytes], linger_ms: int = 30_000
 ) -> None:
     """Send messages as one batch."""
     producer = Producer(

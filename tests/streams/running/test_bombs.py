@@ -27,7 +27,7 @@ def bomb(broker: Broker, partition: int, codec: str) -> int:
         {
             **broker.settings.kafka.client(),
             "compression.type": codec,
-            "linger.ms": 500,
+            "linger.ms": 30_000,  # all in one batch, however busy the machine is
             "batch.size": 2**31 - 1,
             "message.max.bytes": 10**9,
         }
