@@ -58,35 +58,65 @@ def modes_of(cumulative: Array, edges: Array, per_cell: int = 1) -> list[Modes]:
     counts, chosen, found = _modes(cumulative, edges, per_cell)
     redshift = np.expm1(found[:, :3]).tolist()
     probability = found[:, 3].tolist()
+    listed_rows = np.flatnonzero(found[:, 3] >= LEAST_PROBABILITY).tolist()
     result = []
-    first = 0
+    first = place = 0
     for count, best in zip(counts.tolist(), chosen.tolist(), strict=True):
-        every = [
-            RedshiftMode(lower, median, upper, probability[row])
-            for row, (lower, median, upper) in enumerate(redshift[first : first + count], first)
-        ]
-        listed = [mode for mode in every if mode.probability >= LEAST_PROBABILITY]
-        listed.sort(key=lambda mode: -mode.probability)
-        result.append(Modes(every[best], listed))
+        listed = []
+        while place < len(listed_rows) and listed_rows[place] < first + count:
+            row = listed_rows[place]
+            listed.append(_mode(redshift[row], probability[row]))
+            place += 1
+        listed.sort(key=_falling)
+        row = first + best
+        result.append(Modes(_mode(redshift[row], probability[row]), listed))
         first += count
     return result
 
 
-def densest(probability: Array, edges: Array, share: float) -> list[Interval]:
-    """The densest cells that hold a share of one posterior together, as intervals of redshift.
+def _mode(redshift: list[float], probability: float) -> RedshiftMode:
+    lower, median, upper = redshift
+    return RedshiftMode(lower, median, upper, probability)
+
+
+def _falling(mode: RedshiftMode) -> float:
+    return -mode.probability
+
+
+def densest(probability: Array, edges: Array, *shares: float) -> list[list[Interval]]:
+    """The densest cells that hold shares of one posterior together, as intervals of redshift.
 
     Args:
         probability: of the cells, float64, shape (cells,).
         edges: of the cells, in ln(1 + z), shape (cells + 1,).
-        share: at most the sum of the probabilities.
+        shares: ascending, at most the sum of the probabilities.
+
+    Returns:
+        For each share the intervals, ascending.
     """
-    order = np.argsort(-probability, kind="stable")
-    count = int(np.searchsorted(np.cumsum(probability[order]), share)) + 1
-    cells = np.sort(order[:count])
-    gaps = np.flatnonzero(np.diff(cells) > 1)
-    starts = np.expm1(edges[cells[np.concatenate([[0], gaps + 1])]])
-    ends = np.expm1(edges[cells[np.concatenate([gaps, [len(cells) - 1]])] + 1])
-    return [Interval(low, high) for low, high in zip(starts.tolist(), ends.tolist(), strict=True)]
+    inside = np.zeros((len(shares), len(probability) + 2), bool)
+    _mark_densest(probability, np.array(shares), inside)
+    found = []
+    for one in inside:
+        turns = np.flatnonzero(one[1:] != one[:-1])
+        ends = np.expm1(edges[turns]).tolist()
+        found.append([Interval(*each) for each in zip(ends[::2], ends[1::2], strict=True)])
+    return found
+
+
+@njit(cache=True)
+def _mark_densest(probability, shares, inside):  # type: ignore[no-untyped-def]
+    """Mark the densest cells for each share; there is a cell more at each end, outside."""
+    cells = np.flatnonzero(probability > 0)
+    order = cells[np.argsort(-probability[cells], kind="mergesort")]
+    total, reached = 0.0, 0
+    for cell in order:
+        inside[reached:, cell + 1] = True
+        total += probability[cell]
+        while reached < len(shares) and total >= shares[reached]:
+            reached += 1
+        if reached == len(shares):
+            break
 
 
 @njit(cache=True)

@@ -116,9 +116,8 @@ def posteriors_from(
             # Without lines the cells of a spectrum say no more than wider ones, and take long.
             step = 1 if identifications[row] else per_cell
             some = probability[row].reshape(-1, step).sum(axis=1)
-            pieces = densest(some, edges[::step], 0.68)
-            inner = _around(pieces, best)
-            outer = _around(densest(some, edges[::step], 0.95), best)
+            pieces, wider = densest(some, edges[::step], 0.68, 0.95)
+            inner, outer = _around(pieces, best), _around(wider, best)
         result.append(
             RedshiftPosterior(
                 best=best,

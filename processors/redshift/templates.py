@@ -212,6 +212,24 @@ class TemplateFit:
             self.identity,
         )
 
+    def fitted_to(
+        self, fingerprints: Sequence[Fingerprint], rows: Sequence[int]
+    ) -> FittedTemplates:
+        """Fit the templates to some of N galaxies alone; the others are as without measurements."""
+        count = len(fingerprints)
+        some = self.fitted([fingerprints[row] for row in rows])
+        likelihood = np.zeros((count, len(COARSE)))
+        prior = np.full((count, len(COARSE)), -np.log(len(COARSE)))
+        magnitude, measured = np.full(count, np.nan), np.zeros(count, np.int64)
+        for whole, part in (
+            (likelihood, some.log_likelihood),
+            (prior, some.log_prior),
+            (magnitude, some.magnitude),
+            (measured, some.count),
+        ):
+            whole[rows] = part
+        return FittedTemplates(likelihood, prior, magnitude, measured, self.identity)
+
     def log_posterior(self, measured: BandFluxes) -> Array:
         """The ln of probabilities per cell, summing to 1, float64, shape (N, COARSE)."""
         log_prior = self._log_prior(self.magnitude(measured))

@@ -44,12 +44,9 @@ _SMALLEST = 1e-3
 
 NAN = math.nan
 
-_RANGES_HZ = (
-    (relations.SPEED_OF_LIGHT_KM_S * 1e9 / 30, relations.SPEED_OF_LIGHT_KM_S * 1e9 / 20),
-    (dust.LOWEST_FREQUENCY_HZ, dust.HIGHEST_FREQUENCY_HZ),
-    (0.0, radio.HIGHEST_FREQUENCY_HZ),
+_LOWEST_24_UM_HZ, _HIGHEST_24_UM_HZ = (
+    relations.SPEED_OF_LIGHT_KM_S * 1e9 / micron for micron in (30, 20)
 )
-"""Frequencies of the ranges of which the S/N is looked at: 24 um, far infrared, radio."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +137,24 @@ class ReliabilityModel:
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a model of reliability: {error!r}") from error
 
+    def compared(
+        self, fingerprints: Sequence[Fingerprint], estimated: Sequence[Estimated]
+    ) -> list[int]:
+        """The rows of the galaxies whose redshifts are compared with templates.
+
+        Those without a spectrum are always: their refined redshifts rest on templates.
+        """
+        kinds = {
+            kind
+            for kind, terms in self.terms.items()
+            if {term.name for term in terms} & {"mass by templates", "magnitude at 2.2 um"}
+        }
+        return [
+            row
+            for row, (one, each) in enumerate(zip(fingerprints, estimated, strict=True))
+            if not len(one.chunk_index) or evidence_kind(each.posterior).value in kinds
+        ]
+
     def rate(
         self,
         fingerprints: Sequence[Fingerprint],
@@ -221,8 +236,8 @@ def checks_of(
         raise ValueError("the reliability of redshifts needs evidence with fitted templates")
     best = np.array([each.posterior.best for each in estimated])
     stated = [_stated(many) for many in evidence.stated]
-    measured = [_measured(each) for each in fingerprints]
     far = np.array([bool({"dust", "radio"} & set(one)) for one in evidence.observed], bool)
+    measured = [_measured(each) for each in fingerprints]
     by_continuum = mass_around(to_probability(evidence.log_continuum), best)
     probability = np.stack([each.posterior.grid_probability for each in estimated]).astype(float)
     found = {
@@ -290,17 +305,21 @@ def _stated(estimates: Sequence[PublishedRedshift]) -> tuple[float, float]:
 
 def _measured(fingerprint: Fingerprint) -> tuple[float, float, float, float]:
     """The number of measured bands, and the S/N at 24 um, in the far infrared and in the radio."""
-    squares = [NAN, NAN, NAN]
+    near = far = low = NAN
     count = 0
     for band in fingerprint.bands:
         if band.weight <= 0:
             continue
         count += 1
-        for place, (low, high) in enumerate(_RANGES_HZ):
-            if low < band.frequency_hz <= high:
-                before = 0.0 if math.isnan(squares[place]) else squares[place]
-                squares[place] = before + band.weighted_flux**2 / band.weight
-    return float(count), *(math.sqrt(one) for one in squares)  # type: ignore[return-value]
+        square = band.weighted_flux**2 / band.weight
+        frequency = band.frequency_hz
+        if frequency <= radio.HIGHEST_FREQUENCY_HZ:
+            low = square if low != low else low + square
+        elif dust.LOWEST_FREQUENCY_HZ < frequency <= dust.HIGHEST_FREQUENCY_HZ:
+            far = square if far != far else far + square
+        elif _LOWEST_24_UM_HZ < frequency <= _HIGHEST_24_UM_HZ:
+            near = square if near != near else near + square
+    return float(count), math.sqrt(near), math.sqrt(far), math.sqrt(low)
 
 
 def _mass_by_templates(fitted: FittedTemplates, best: Array) -> Array:

@@ -200,12 +200,13 @@ class ScoreGalaxies(Stage):
             evidence = redshift.evidence(decoded)
             estimated = redshift.estimate_fully(decoded, evidence)
         with self.metrics.part("templates"):
-            fitted = self._scorers.templates.fitted(decoded)
-            evidence = replace(evidence, templates=fitted)
+            rows = self._scorers.reliability.compared(decoded, estimated)
+            fitted = self._scorers.templates.fitted_to(decoded, rows)
+            compared = replace(evidence, templates=fitted)
         refinement = NOT_REFINED
         if self._refining is not None:
             with self.metrics.part("refined-redshift"):
-                known = Known(seen, evidence)
+                known = Known(seen, compared)
                 refinement = self._refining.refine(decoded, known, refined_versions)
         judged, calibration = NO_CRITIC, None
         if self._critic is not None:
@@ -218,7 +219,7 @@ class ScoreGalaxies(Stage):
         subjects = subjects_of(decoded, estimated)
         answers = self._evaluating.answers(scorer.evaluations, subjects, evaluation_versions)
         with self.metrics.part("reliability"):
-            rated = scorer.rate(decoded, estimated, evidence)
+            rated = scorer.rate(decoded, estimated, compared)
         with self.metrics.part("score"):
             return scorer.score(
                 decoded,

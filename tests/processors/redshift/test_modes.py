@@ -78,7 +78,9 @@ def test_the_densest_cells_hold_the_share_and_no_other_cells_are_denser(
     seed: int, share: float
 ) -> None:
     probability = np.random.default_rng(seed).dirichlet(np.full(len(COARSE), 0.1))
-    pieces = densest(probability, COARSE_EDGES, share)
+    pieces, wider = densest(probability, COARSE_EDGES, share, 0.96)
+    assert pieces[0].lower >= wider[0].lower
+    assert pieces[-1].upper <= wider[-1].upper
     middle = np.expm1(COARSE)
     inside = np.zeros(len(COARSE), bool)
     for piece in pieces:
