@@ -72,7 +72,7 @@ def reliability(stated: Array, right: NDArray[np.bool_]) -> Reliability:
     areas = right.any() and not right.all()
     figures = {
         "stated": _mean(stated),
-        "right": _share(right),
+        "right": share(right),
         "stated_minus_right": _mean(stated - outcome),
         "brier": _mean((stated - outcome) ** 2),
         "area_under_curve": _area_with_interval(stated, right) if areas else None,
@@ -107,7 +107,7 @@ def _bins(stated: Array, right: NDArray[np.bool_]) -> list[Bin]:
         inside = (stated >= lower) & ((stated < upper) | (upper == EDGES[-1]))
         if inside.any():
             mean = float(stated[inside].mean())
-            found.append(Bin(lower, upper, int(inside.sum()), mean, _share(right[inside])))
+            found.append(Bin(lower, upper, int(inside.sum()), mean, share(right[inside])))
     return found
 
 
@@ -116,7 +116,8 @@ def _mean(values: Array) -> Difference:
     return float(values.mean()), *ends
 
 
-def _share(right: NDArray[np.bool_]) -> Difference:
+def share(right: NDArray[np.bool_]) -> Difference:
+    """The share of cases that are right, with its 95 % interval (Wilson 1927)."""
     count = int(right.sum())
     lower, upper = binom_conf_interval(count, len(right), 0.95, interval="wilson")
     return count / len(right), float(lower), float(upper)

@@ -34,9 +34,10 @@ LOG_FLUX: Array = np.arange(np.log(0.01), np.log(3e4), 0.4)
 REAL_SIGNAL_TO_NOISE, REAL = (5.0, 9.0, 12.0, 20.0, 30.0), (0.59, 0.66, 0.73, 0.95, 0.99)
 """How often a single feature of a spectrum is a line of the galaxy, by its signal-to-noise ratio.
 
-Measured on 1,057 simulated spectra that have one significant feature (seeds 11 and 12 of
-``models.simulation.observations``, whose noise has ripples and bad channels). No real spectra are
-at hand to measure it on."""
+A line drawn by eye through what was counted in 1,057 simulated spectra with one significant feature
+(seeds 11 and 12 of ``models.simulation.observations``, whose noise has ripples and bad channels):
+61, 63, 56, 54, 71, 73, 96 and 100 % from 5, 5.5, 6, 7, 8, 10, 15 and 30 on. No real spectra are at
+hand to count in."""
 
 _REST_HZ: Array = np.array(list(relations.LINES_HZ.values()))
 _WINDOW = 4  # fine cells on either side of a redshift at which the line is a transition

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.stats import binom_conf_interval
 from astropy.table import Table
 from numpy.typing import NDArray
 
 from mmbroker.models.real_data.catalogues import GOODS_NORTH, SPT
 from mmbroker.models.redshift import measures
 from mmbroker.models.redshift.conventional.tune_held_out import HeldOut
+from mmbroker.models.redshift.probability_measures import share
 from mmbroker.models.redshift.real_galaxies import Estimates, Galaxies, read_galaxies
 from mmbroker.models.redshift.sample import FAINT_JY
 from mmbroker.processors.redshift import ConventionalRedshift
@@ -62,7 +62,7 @@ def judged(tables: Path, held_out: HeldOut) -> dict[str, Any]:
     complete = _complete(goods)
     found["second truth"] = {
         "galaxies": int(np.isfinite(other).sum()),
-        "differ": _share(_differs(goods.truth, other)[np.isfinite(other)]),
+        "differ": share(_differs(goods.truth, other)[np.isfinite(other)]),
         **_compared(goods, posteriors, complete, np.where(np.isfinite(other), other, goods.truth)),
     }
     return found
@@ -132,11 +132,11 @@ def _compared(
     best = np.array([one.best for one in some])
     grid = some[0].grid_redshift.astype(float)
     crps = measures.crps(grid, np.array([one.grid_probability for one in some], float), true)
-    below = np.array([_below(one, z) for one, z in zip(some, true, strict=True)])
+    below = np.array([probability_below(one, z) for one, z in zip(some, true, strict=True)])
     found: dict[str, Any] = {
         "n": len(some),
-        "held68": _share(np.abs(below - 0.5) <= 0.34),
-        "below_median": _share(below < 0.5),
+        "held68": share(np.abs(below - 0.5) <= 0.34),
+        "below_median": share(below < 0.5),
         "measures": {},
     }
     for name in JUDGED:
@@ -172,7 +172,7 @@ def _complete(galaxies: Galaxies) -> NDArray[np.bool_]:
     return np.asarray(np.all(stated, axis=0))
 
 
-def _below(posterior: RedshiftPosterior, redshift: float) -> float:
+def probability_below(posterior: RedshiftPosterior, redshift: float) -> float:
     """Posterior probability below a redshift."""
     place = np.log1p(posterior.grid_redshift.astype(float))
     step = place[1] - place[0]
@@ -210,9 +210,3 @@ def _second_truth(galaxies: Galaxies, literature: Table) -> Array:
 
 def _differs(one: Array, other: Array) -> NDArray[np.bool_]:
     return np.asarray(np.abs(measures.deviation(other, one)) > REDSHIFT_TOLERANCE)
-
-
-def _share(chosen: NDArray[np.bool_]) -> list[float]:
-    """A share with its 95 % interval (Wilson 1927)."""
-    low, high = binom_conf_interval(int(chosen.sum()), len(chosen), 0.95, interval="wilson")
-    return [float(chosen.mean()), float(low), float(high)]

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.stats import binom_conf_interval
 from numpy.typing import NDArray
 
 from mmbroker.models.real_data.line_tables import read_lines
 from mmbroker.models.redshift import measures
 from mmbroker.models.redshift.conventional.tune import fold_of
+from mmbroker.models.redshift.judged.no_harm import probability_below
+from mmbroker.models.redshift.probability_measures import share
 from mmbroker.models.redshift.transitions.fit import FoundLines, fit, found_lines
 from mmbroker.processors import relations
 from mmbroker.processors.fingerprint.merge import build
@@ -29,6 +30,7 @@ from mmbroker.processors.redshift import ConventionalRedshift
 from mmbroker.processors.redshift.evidence_kind import EvidenceKind, evidence_kind
 from mmbroker.processors.redshift.modes import REDSHIFT_TOLERANCE
 from mmbroker.processors.redshift.transitions import NAMES
+from mmbroker.processors.scoring.reliability import mass_around
 from mmbroker.schemas.events import (
     Fingerprint,
     Observation,
@@ -94,12 +96,13 @@ def figures(posteriors: Sequence[RedshiftPosterior], truth: Array) -> dict[str, 
     """
     best = np.array([one.best for one in posteriors])
     right = np.abs(measures.deviation(best, truth)) <= REDSHIFT_TOLERANCE
-    mass = np.array([_mass(one, one.best) for one in posteriors])
-    below = np.array([_below(one, z) for one, z in zip(posteriors, truth, strict=True)])
-    at = np.array([_mass(one, z) for one, z in zip(posteriors, truth, strict=True)])
+    probability = np.stack([one.grid_probability for one in posteriors]).astype(float)
+    mass, at = mass_around(probability, best), mass_around(probability, truth)
+    lowest = np.expm1(np.log1p(truth) - math.log1p(REDSHIFT_TOLERANCE))
+    below = np.array([probability_below(one, z) for one, z in zip(posteriors, lowest, strict=True)])
     return {
         "n": len(truth),
-        "right": _share(right),
+        "right": share(right),
         "stated": float(mass.mean()),
         "held68": float(np.mean(_part_within(below, at, 0.68))),
         "held95": float(np.mean(_part_within(below, at, 0.95))),
@@ -135,34 +138,8 @@ def _frequency(lines: FoundLines) -> Array:
     return np.asarray(rest[lines.transition] / (1 + lines.redshift))
 
 
-def _edges(posterior: RedshiftPosterior) -> Array:
-    place = np.log1p(posterior.grid_redshift.astype(float))
-    step = place[1] - place[0]
-    return np.concatenate([place - step / 2, [place[-1] + step / 2]])
-
-
-def _mass(posterior: RedshiftPosterior, redshift: float) -> float:
-    """Probability within ``REDSHIFT_TOLERANCE`` (1 + z) of a redshift."""
-    cumulative = np.concatenate([[0.0], np.cumsum(posterior.grid_probability.astype(float))])
-    ends = math.log1p(redshift) - np.log([1 + REDSHIFT_TOLERANCE, 1 - REDSHIFT_TOLERANCE])
-    low, high = np.interp(ends, _edges(posterior), cumulative)
-    return float((high - low) / cumulative[-1])
-
-
-def _below(posterior: RedshiftPosterior, redshift: float) -> float:
-    """Probability below what is within the tolerance of a redshift."""
-    cumulative = np.concatenate([[0.0], np.cumsum(posterior.grid_probability.astype(float))])
-    end = math.log1p(redshift) - math.log(1 + REDSHIFT_TOLERANCE)
-    return float(np.interp(end, _edges(posterior), cumulative) / cumulative[-1])
-
-
 def _part_within(below: Array, at: Array, share: float) -> Array:
     """Which part of the probabilities from ``below`` by ``at`` is in the middle ``share``."""
     low, high = (1 - share) / 2, (1 + share) / 2
     inside = np.clip(below + at, low, high) - np.clip(below, low, high)
     return np.asarray(np.divide(inside, at, out=np.zeros_like(at), where=at > 0))
-
-
-def _share(chosen: NDArray[np.bool_]) -> list[float]:
-    low, high = binom_conf_interval(int(chosen.sum()), len(chosen), 0.95, interval="wilson")
-    return [float(chosen.mean()), float(low), float(high)]

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.stats import binom_conf_interval
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 
@@ -18,7 +17,7 @@ from mmbroker.models.pages.render import write
 from mmbroker.models.redshift.conventional.tune import fold_of
 from mmbroker.models.redshift.conventional.tune_held_out import FOLDS, HeldOut, load_held_out
 from mmbroker.models.redshift.judged import no_harm, one_line
-from mmbroker.models.redshift.probability_measures import FEWEST, area_under_curve
+from mmbroker.models.redshift.probability_measures import FEWEST, area_under_curve, share
 from mmbroker.models.redshift.reliability.cases import (
     TABLES,
     Cases,
@@ -110,9 +109,9 @@ def conditions(
         below = one["subsets"]["all"]["below_median"][0]
         add(f"{field}: 47 to 53 % below the median", f"{below:.1%}", 0.47 <= below <= 0.53)
     held = by_one_line["by transitions of other galaxies"]
-    for share, low, high in (("68", 0.63, 0.73), ("95", 0.92, 0.98)):
-        found_to_hold = held[f"held{share}"]
-        asked = f"one line alone: {share} % hold {low:.0%} to {high:.0%}"
+    for per_cent, low, high in (("68", 0.63, 0.73), ("95", 0.92, 0.98)):
+        found_to_hold = held[f"held{per_cent}"]
+        asked = f"one line alone: {per_cent} % hold {low:.0%} to {high:.0%}"
         add(asked, f"{found_to_hold:.1%}", low <= found_to_hold <= high)
     for way, groups in probability.items():
         for name, one in groups.items():
@@ -214,9 +213,9 @@ def figures(cases: Cases, stated: Stated, chosen: NDArray[np.bool_]) -> dict[str
     drawn = resampling.rows(len(right))
     found: dict[str, Any] = {
         "n": len(right),
-        "right": _share(right),
+        "right": share(right),
         "stated": float(ours.mean()),
-        "best": _share(right[best]),
+        "best": share(right[best]),
         "calibration_error": calibration_error(ours, right),
         "bins": _bins(ours, right),
         "among": _among(ours, right),
@@ -323,7 +322,7 @@ def _bins(stated: Array, right: NDArray[np.bool_]) -> list[dict[str, Any]]:
             "to": EDGES[one + 1],
             "n": int((place == one).sum()),
             "stated": float(stated[place == one].mean()),
-            "right": _share(right[place == one]),
+            "right": share(right[place == one]),
         }
         for one in range(len(EDGES) - 1)
         if (place == one).any()
@@ -335,12 +334,6 @@ def _among(stated: Array, right: NDArray[np.bool_]) -> dict[str, list[Any]]:
     share = np.cumsum(right[np.argsort(-stated, kind="stable")]) / np.arange(1, len(right) + 1)
     count = np.unique(np.geomspace(min(10, len(right)), len(right), 40).astype(int))
     return {"count": count.tolist(), "right": share[count - 1].round(4).tolist()}
-
-
-def _share(right: NDArray[np.bool_]) -> list[float]:
-    """A share with its 95 % interval (Wilson 1927)."""
-    low, high = binom_conf_interval(int(right.sum()), len(right), 0.95, interval="wilson")
-    return [float(right.mean()), float(low), float(high)]
 
 
 def _mean(values: Array) -> list[float]:

@@ -123,7 +123,6 @@ class Cases:
         truth: the spectroscopic redshift.
         s500_jy: the flux density at 500 um, NaN where it was not measured.
         unseen: whether templates were fitted without this galaxy.
-        published: how many published redshifts are used.
     """
 
     field: NDArray[np.str_]
@@ -134,7 +133,6 @@ class Cases:
     truth: Array
     s500_jy: Array
     unseen: NDArray[np.bool_]
-    published: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.best)
@@ -211,7 +209,6 @@ def _cases(
         truth=sample.truth[rows],
         s500_jy=sample.s500_jy[rows],
         unseen=unseen[rows],
-        published=np.array([len(one) for one in evidence.stated]),
     )
     return found.select(np.array([kind not in NO_REDSHIFT for kind in kinds]))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -116,8 +117,8 @@ def test_a_term_is_linear_between_its_values_constant_beyond_and_its_own_where_n
         Term("bands", (1.0, 0.0), (0.0, 1.0), 0.0)
 
 
-def test_a_changed_file_is_refused(tmp_path: object) -> None:
-    path = tmp_path / "reliability.json"  # type: ignore[operator]
+def test_a_changed_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "reliability.json"
     save_reliability(MODEL, {"note": "as it was"}, path)
     assert load_reliability(path).identity == MODEL.identity
     text = path.read_text()

@@ -48,7 +48,6 @@ def cases(right: list[bool]) -> Cases:
         truth=truth,
         s500_jy=np.full(count, np.nan),
         unseen=np.ones(count, bool),
-        published=np.zeros(count, int),
     )
 
 

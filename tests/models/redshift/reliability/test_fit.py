@@ -32,7 +32,6 @@ def simulated(kind: str = FAR, seed: int = 0, unknown: float = 0.2) -> Cases:
         truth=truth,
         s500_jy=np.full(COUNT, np.nan),
         unseen=np.ones(COUNT, bool),
-        published=np.zeros(COUNT, int),
     )
 
 
